@@ -1,0 +1,1 @@
+//! Placeholder while the floor is being built.
