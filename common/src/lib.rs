@@ -1,1 +1,11 @@
-//! Placeholder while the floor is being built.
+//! What every floor of Fanout stands on and no floor teaches: the one door to atomics, sequence
+//! arithmetic, queue names, reports and thread placement.
+
+pub mod affinity;
+pub mod name;
+pub mod report;
+pub mod sequence;
+pub mod sync;
+
+pub use name::{NameError, QueueName};
+pub use sequence::{Capacity, CapacityError, Sequence};

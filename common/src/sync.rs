@@ -1,0 +1,103 @@
+//! The one door to atomics.
+//!
+//! Everything shared between threads or processes goes through this module. An ordinary build gets
+//! `core`'s atomics; a build with `--cfg loom` gets [loom]'s, which try every schedule that the
+//! memory model allows. The algorithm's source is the same in both.
+//!
+//! Two macros mark the places where an ordering matters. Ordinarily [`ordering!`](crate::ordering)
+//! is the ordering written in it and [`fence!`](crate::fence) the fence; built with
+//! `--cfg 'mutant="name"'`, the one with that name is weakened or left out, and a test named in the
+//! mutant table must then fail.
+//!
+//! [loom]: https://docs.rs/loom
+
+#[cfg(not(loom))]
+mod door {
+    #![allow(clippy::disallowed_types, reason = "this is the door")]
+
+    /// An unsigned 32-bit integer that threads and processes may share.
+    pub type AtomicU32 = core::sync::atomic::AtomicU32;
+    /// An unsigned 64-bit integer that threads and processes may share.
+    pub type AtomicU64 = core::sync::atomic::AtomicU64;
+    /// A flag that threads and processes may share.
+    pub type AtomicBool = core::sync::atomic::AtomicBool;
+    pub use core::sync::atomic::{Ordering, fence};
+    pub use std::sync::{Arc, Mutex};
+
+    /// Tells the core that this is a busy wait.
+    #[inline(always)]
+    pub fn spin_loop() {
+        core::hint::spin_loop();
+    }
+
+    /// Gives the core to another thread that is ready to run.
+    #[inline]
+    pub fn yield_now() {
+        std::thread::yield_now();
+    }
+
+    /// Runs `f` once; under loom, under every schedule.
+    pub fn model(f: impl Fn() + Sync + Send + 'static) {
+        f();
+    }
+
+    /// Threads that loom can schedule.
+    pub mod thread {
+        pub use std::thread::{JoinHandle, spawn};
+    }
+}
+
+#[cfg(loom)]
+mod door {
+    pub use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+    pub use loom::sync::{Arc, Mutex};
+    pub use loom::thread;
+
+    /// A busy wait makes no progress under loom until another thread runs.
+    pub fn spin_loop() {
+        loom::thread::yield_now();
+    }
+
+    /// Lets loom run another thread.
+    pub fn yield_now() {
+        loom::thread::yield_now();
+    }
+
+    /// Runs `f` under every schedule.
+    pub fn model(f: impl Fn() + Sync + Send + 'static) {
+        loom::model(f);
+    }
+}
+
+pub use door::*;
+
+/// The ordering named second, or `Relaxed` when the mutant named first is switched on.
+///
+/// ```
+/// use common::sync::{AtomicU64, Ordering};
+///
+/// let published = AtomicU64::new(0);
+/// published.store(1, common::ordering!("an-example", Release));
+/// # let _: Ordering = common::ordering!("an-example", Acquire);
+/// assert_eq!(published.load(common::ordering!("an-example", Acquire)), 1);
+/// ```
+#[macro_export]
+macro_rules! ordering {
+    ($mutant:tt, $ordering:ident) => {
+        if cfg!(mutant = $mutant) {
+            $crate::sync::Ordering::Relaxed
+        } else {
+            $crate::sync::Ordering::$ordering
+        }
+    };
+}
+
+/// A fence with the ordering named second, or none when the mutant named first is switched on.
+#[macro_export]
+macro_rules! fence {
+    ($mutant:tt, $ordering:ident) => {
+        if cfg!(not(mutant = $mutant)) {
+            $crate::sync::fence($crate::sync::Ordering::$ordering)
+        }
+    };
+}
