@@ -1,1 +1,17 @@
-//! Placeholder while the floor is being built.
+//! Day 2: a segment with a header.
+//!
+//! Day 1 shared a hundred bytes and hoped. Here the memory says what it is: a [`Segment`] begins with
+//! a [`Header`](header::Header) that names its layout, and whoever opens it checks every word of that
+//! before it touches a message. A [`log`] shows the protocol at work: a bounded list of messages, one
+//! writer, many readers, no wraparound yet.
+#![cfg(not(loom))]
+
+pub mod error;
+pub mod header;
+pub mod log;
+pub mod segment;
+
+pub use error::{CreateError, LockError, OpenError, RemoveError};
+pub use header::{Geometry, Kind};
+pub use log::{LogFull, LogReader, LogWriter};
+pub use segment::{Mode, Segment};

@@ -1,0 +1,304 @@
+//! What can go wrong with a segment: one enum per operation.
+
+use std::time::Duration;
+
+use common::{NameError, QueueName};
+use nix::errno::Errno;
+
+use crate::header::{Kind, MOST_TYPE_NAME};
+
+/// Why a segment could not be created. Nothing is left behind, and nobody else's segment is touched.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// The name is none that a queue can have.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// An object of this name is already there.
+    #[error(
+        "{name} is taken: a queue or another object of that name exists; \
+         choose another name, or remove it if its producer is gone"
+    )]
+    NameTaken {
+        /// The name asked for.
+        name: QueueName,
+    },
+    /// A message type without bytes, or aligned to more than a page.
+    #[error(
+        "a message has 1 byte or more and is aligned to at most a page, \
+         found size {size} and alignment {align}: choose another type"
+    )]
+    Element {
+        /// Size of the message type in bytes.
+        size: u64,
+        /// Its alignment in bytes.
+        align: u64,
+    },
+    /// The name of the message type does not fit into the header.
+    #[error(
+        "the name of the message type has {found} bytes, the header has room for {most}: \
+         give it a shorter name"
+    )]
+    TypeName {
+        /// Length of the name in bytes.
+        found: usize,
+        /// Most bytes that fit.
+        most: usize,
+    },
+    /// More bytes than can be addressed.
+    #[error(
+        "{capacity} messages of {size} bytes are more than can be addressed: \
+         choose a smaller capacity"
+    )]
+    TooLarge {
+        /// Messages asked for.
+        capacity: u64,
+        /// Size of each in bytes.
+        size: u64,
+    },
+    /// `/dev/shm` has no room for this many bytes.
+    #[error(
+        "/dev/shm has no room for the {bytes} bytes of {name}: \
+         choose a smaller capacity, or free some (df -h /dev/shm)"
+    )]
+    NoSpace {
+        /// The name asked for.
+        name: QueueName,
+        /// The bytes that the segment needs.
+        bytes: u64,
+    },
+    /// The kernel does not let this process create it.
+    #[error("no permission to create {name} in /dev/shm: check who may write there")]
+    Permission {
+        /// The name asked for.
+        name: QueueName,
+    },
+    /// Anything else that the kernel refused.
+    #[error("creating {name}: {call} failed: {errno}")]
+    System {
+        /// The name asked for.
+        name: QueueName,
+        /// The call that failed.
+        call: &'static str,
+        /// What the kernel said.
+        errno: Errno,
+    },
+}
+
+/// Why a segment could not be opened. It is left as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The name is none that a queue can have.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// No object of this name.
+    #[error("no queue {name}: start its producer first, or check the name (fanout ls)")]
+    NotFound {
+        /// The name asked for.
+        name: QueueName,
+    },
+    /// A folder, a pipe, a device or a link.
+    #[error("{name} is no queue: it is no regular object; choose another name")]
+    NotRegular {
+        /// The name asked for.
+        name: QueueName,
+    },
+    /// Its creator has not finished in time; perhaps it died, perhaps this is no queue at all.
+    #[error(
+        "{name} is not ready after {waited:?}: its producer is slow or died while creating it, \
+         or it is no queue; wait longer, or remove it if nobody uses it"
+    )]
+    NotReady {
+        /// The name asked for.
+        name: QueueName,
+        /// How long this call waited.
+        waited: Duration,
+    },
+    /// Its first bytes are not those of a queue.
+    #[error("{name} is no queue: it begins with {found:#018x}, a queue with {expected:#018x}")]
+    Magic {
+        /// The name asked for.
+        name: QueueName,
+        /// [`MAGIC`](crate::header::MAGIC).
+        expected: u64,
+        /// The first eight bytes, as a number.
+        found: u64,
+    },
+    /// A queue of another version of Fanout.
+    #[error(
+        "{name} has layout version {found}, this program reads version {expected}: \
+         build both sides from one version"
+    )]
+    Version {
+        /// The name asked for.
+        name: QueueName,
+        /// The version that this program reads.
+        expected: u32,
+        /// The version found.
+        found: u32,
+    },
+    /// A queue of another kind.
+    #[error("{name} is a {found}, expected a {expected}: open it with the program for its kind")]
+    Kind {
+        /// The name asked for.
+        name: QueueName,
+        /// The kind that this program reads.
+        expected: Kind,
+        /// The kind found.
+        found: Kind,
+    },
+    /// Messages of another size.
+    #[error(
+        "{name} holds messages of {found} bytes, expected {expected}: \
+         use the producer's message type"
+    )]
+    ElementSize {
+        /// The name asked for.
+        name: QueueName,
+        /// Size of this program's message type, in bytes.
+        expected: u64,
+        /// The size found.
+        found: u64,
+    },
+    /// Messages of another alignment.
+    #[error(
+        "{name} holds messages aligned to {found} bytes, expected {expected}: \
+         use the producer's message type"
+    )]
+    ElementAlign {
+        /// The name asked for.
+        name: QueueName,
+        /// Alignment of this program's message type, in bytes.
+        expected: u64,
+        /// The alignment found.
+        found: u64,
+    },
+    /// Another number of places.
+    #[error("{name} has capacity {found}, expected {expected}: ask for the producer's capacity")]
+    Capacity {
+        /// The name asked for.
+        name: QueueName,
+        /// Messages that this program asked for.
+        expected: u64,
+        /// Messages found.
+        found: u64,
+    },
+    /// Messages of another type, though of the same size.
+    #[error(
+        "{name} holds messages of type {found:?}, expected {expected:?}: \
+         use the producer's message type, or give both the same name"
+    )]
+    MessageType {
+        /// The name asked for.
+        name: QueueName,
+        /// Name of this program's message type.
+        expected: String,
+        /// The name found.
+        found: String,
+    },
+    /// The object is smaller than its header says; reading it would be a SIGBUS.
+    #[error(
+        "{name} is {found} bytes long, its header speaks of {expected}: \
+         it was cut off or damaged; remove it and start its producer again"
+    )]
+    Truncated {
+        /// The name asked for.
+        name: QueueName,
+        /// Bytes that the header speaks of, or that a header has.
+        expected: u64,
+        /// Bytes found.
+        found: u64,
+    },
+    /// The header contradicts itself.
+    #[error(
+        "the header of {name} contradicts itself ({what}): \
+         it is damaged; remove it and start its producer again"
+    )]
+    Damaged {
+        /// The name asked for.
+        name: QueueName,
+        /// Which part does not fit.
+        what: &'static str,
+    },
+    /// The kernel does not let this process open it.
+    #[error("no permission to open {name}: ask its owner for a wider mode than 0600")]
+    Permission {
+        /// The name asked for.
+        name: QueueName,
+    },
+    /// Anything else that the kernel refused.
+    #[error("opening {name}: {call} failed: {errno}")]
+    System {
+        /// The name asked for.
+        name: QueueName,
+        /// The call that failed.
+        call: &'static str,
+        /// What the kernel said.
+        errno: Errno,
+    },
+}
+
+/// Why a segment could not be locked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LockError {
+    /// Somebody else held the lock all the time.
+    #[error("{name} stayed locked for {waited:?}: another process is stopped while joining it")]
+    Busy {
+        /// The segment's name.
+        name: QueueName,
+        /// How long this call waited.
+        waited: Duration,
+    },
+    /// The kernel refused.
+    #[error("locking {name}: {call} failed: {errno}")]
+    System {
+        /// The segment's name.
+        name: QueueName,
+        /// The call that failed.
+        call: &'static str,
+        /// What the kernel said.
+        errno: Errno,
+    },
+}
+
+/// Why a segment was not removed. It is left as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoveError {
+    /// It could not be opened as a queue, and what is no queue is not ours to remove.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The kernel refused to unlink it.
+    #[error("removing {name}: {call} failed: {errno}")]
+    System {
+        /// The name asked for.
+        name: QueueName,
+        /// The call that failed.
+        call: &'static str,
+        /// What the kernel said.
+        errno: Errno,
+    },
+}
+
+pub(crate) fn create_error(name: &QueueName, call: &'static str, errno: Errno) -> CreateError {
+    let name = name.clone();
+    match errno {
+        Errno::EEXIST => CreateError::NameTaken { name },
+        Errno::EACCES | Errno::EPERM => CreateError::Permission { name },
+        errno => CreateError::System { name, call, errno },
+    }
+}
+
+pub(crate) fn open_error(name: &QueueName, call: &'static str, errno: Errno) -> OpenError {
+    let name = name.clone();
+    match errno {
+        Errno::ENOENT => OpenError::NotFound { name },
+        Errno::EACCES | Errno::EPERM => OpenError::Permission { name },
+        Errno::EISDIR | Errno::ELOOP | Errno::ENXIO | Errno::ENODEV => {
+            OpenError::NotRegular { name }
+        }
+        errno => OpenError::System { name, call, errno },
+    }
+}
+
+pub(crate) fn type_name_error(found: usize) -> CreateError {
+    CreateError::TypeName { found, most: MOST_TYPE_NAME }
+}

@@ -1,0 +1,390 @@
+//! The first page of a segment: what the segment is.
+
+use core::fmt;
+use core::mem::{offset_of, size_of};
+
+use common::QueueName;
+use common::sync::{AtomicU32, AtomicU64, Ordering};
+
+use crate::error::{CreateError, OpenError, type_name_error};
+
+/// The first eight bytes of every segment: `FANOUT` and two zeros, as a little-endian number.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"FANOUT\0\0");
+
+/// The version of the layout that this crate reads and writes.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// The most bytes that the name of a message type may have.
+pub const MOST_TYPE_NAME: usize = 256;
+
+/// State of a segment whose creator is not done.
+const CREATING: u32 = 0;
+
+/// State of a segment that may be used.
+const READY: u32 = 0x5245_4144;
+
+/// The first page, byte for byte. Written once, by the creator, before the state says ready.
+///
+/// | offset | bytes | field |
+/// |---:|---:|---|
+/// | 0 | 8 | magic |
+/// | 8 | 4 | layout version |
+/// | 12 | 4 | state: 0 while being created, then ready |
+/// | 16 | 4 | kind |
+/// | 20 | 4 | alignment of a message |
+/// | 24 | 8 | size of a message in bytes |
+/// | 32 | 8 | capacity in messages |
+/// | 40 | 8 | offset of control |
+/// | 48 | 8 | length of control |
+/// | 56 | 8 | offset of data |
+/// | 64 | 8 | length of data |
+/// | 72 | 8 | the first sequence |
+/// | 80 | 8 | epoch of the producer (Day 6) |
+/// | 88 | 8 | length of the type name |
+/// | 128 | 256 | the type name |
+#[repr(C)]
+pub struct Header {
+    magic: AtomicU64,
+    layout_version: AtomicU32,
+    state: AtomicU32,
+    kind: AtomicU32,
+    element_align: AtomicU32,
+    element_size: AtomicU64,
+    capacity: AtomicU64,
+    control_offset: AtomicU64,
+    control_len: AtomicU64,
+    data_offset: AtomicU64,
+    data_len: AtomicU64,
+    first: AtomicU64,
+    epoch: AtomicU64,
+    type_name_len: AtomicU64,
+    reserved: [AtomicU64; 4],
+    type_name: [AtomicU64; MOST_TYPE_NAME / 8],
+}
+
+const _: () = {
+    assert!(offset_of!(Header, magic) == 0);
+    assert!(offset_of!(Header, layout_version) == 8);
+    assert!(offset_of!(Header, state) == 12);
+    assert!(offset_of!(Header, kind) == 16);
+    assert!(offset_of!(Header, element_align) == 20);
+    assert!(offset_of!(Header, element_size) == 24);
+    assert!(offset_of!(Header, capacity) == 32);
+    assert!(offset_of!(Header, control_offset) == 40);
+    assert!(offset_of!(Header, control_len) == 48);
+    assert!(offset_of!(Header, data_offset) == 56);
+    assert!(offset_of!(Header, data_len) == 64);
+    assert!(offset_of!(Header, first) == 72);
+    assert!(offset_of!(Header, epoch) == 80);
+    assert!(offset_of!(Header, type_name_len) == 88);
+    assert!(offset_of!(Header, type_name) == 128);
+    assert!(size_of::<Header>() == 384);
+};
+
+/// What a segment holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Day 2's bounded log.
+    Log,
+    /// Day 3's ring of messages of one size.
+    Ring,
+    /// A kind of a later version, by its number.
+    Other(u32),
+}
+
+impl Kind {
+    const fn number(self) -> u32 {
+        match self {
+            Self::Log => 1,
+            Self::Ring => 2,
+            Self::Other(number) => number,
+        }
+    }
+
+    const fn from_number(number: u32) -> Self {
+        match number {
+            1 => Self::Log,
+            2 => Self::Ring,
+            number => Self::Other(number),
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Log => f.write_str("log"),
+            Self::Ring => f.write_str("ring"),
+            Self::Other(number) => write!(f, "queue of unknown kind {number}"),
+        }
+    }
+}
+
+/// What the header says, in private memory: once copied and checked, nobody can change it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    kind: Kind,
+    element_size: u64,
+    element_align: u64,
+    capacity: u64,
+    message_type: String,
+    first: u64,
+    control: Region,
+    data: Region,
+}
+
+/// A run of whole pages in a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Region {
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
+}
+
+/// What an opener expects of a segment.
+#[derive(Clone, Debug)]
+pub struct Expected<'a> {
+    /// What it should hold.
+    pub kind: Kind,
+    /// Size of a message in bytes.
+    pub element_size: u64,
+    /// Alignment of a message in bytes.
+    pub element_align: u64,
+    /// Capacity in messages; `None` takes whatever the creator chose.
+    pub capacity: Option<u64>,
+    /// Name of the message type.
+    pub message_type: &'a str,
+}
+
+impl<'a> Expected<'a> {
+    /// Messages of type `T`, known as `message_type`, in whatever capacity.
+    pub fn messages<T>(kind: Kind, message_type: &'a str) -> Self {
+        let (element_size, element_align) = (size_of::<T>() as u64, align_of::<T>() as u64);
+        Self { kind, element_size, element_align, capacity: None, message_type }
+    }
+}
+
+impl Geometry {
+    /// Plans a segment: one page of header, then `control_len` bytes, then the messages, each part on
+    /// pages of its own. `page` is the size of a page in bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError::Element`], [`CreateError::TypeName`], [`CreateError::TooLarge`].
+    pub fn plan(
+        expected: &Expected<'_>,
+        capacity: u64,
+        first: u64,
+        control_len: u64,
+        page: u64,
+    ) -> Result<Self, CreateError> {
+        let (size, align) = (expected.element_size, expected.element_align);
+        if size == 0 || align == 0 || align > page {
+            return Err(CreateError::Element { size, align });
+        }
+        if expected.message_type.len() > MOST_TYPE_NAME {
+            return Err(type_name_error(expected.message_type.len()));
+        }
+        let too_large = CreateError::TooLarge { capacity, size };
+        let pages = |bytes: u64| bytes.checked_next_multiple_of(page);
+        let plan = || {
+            let control = Region { offset: page, len: pages(control_len)? };
+            let data =
+                Region { offset: page + control.len, len: pages(size.checked_mul(capacity)?)? };
+            // The kernel measures files in signed 64-bit numbers.
+            i64::try_from(data.offset.checked_add(data.len)?).ok()?;
+            Some((control, data))
+        };
+        let (control, data) = plan().ok_or(too_large)?;
+        let message_type = expected.message_type.to_owned();
+        let kind = expected.kind;
+        let (element_size, element_align) = (size, align);
+        Ok(Self { kind, element_size, element_align, capacity, message_type, first, control, data })
+    }
+
+    /// What the segment holds.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Size of a message in bytes.
+    pub fn element_size(&self) -> u64 {
+        self.element_size
+    }
+
+    /// Capacity in messages.
+    pub fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// Name of the message type.
+    pub fn message_type(&self) -> &str {
+        &self.message_type
+    }
+
+    /// The sequence of the first message ever.
+    pub fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// Length of the whole segment in bytes.
+    pub fn total_len(&self) -> u64 {
+        self.data.offset + self.data.len
+    }
+
+    pub(crate) fn control(&self) -> Region {
+        self.control
+    }
+
+    pub(crate) fn data(&self) -> Region {
+        self.data
+    }
+
+    /// Compares with what an opener expects.
+    ///
+    /// # Errors
+    ///
+    /// The variant of [`OpenError`] for the first thing that differs.
+    pub fn check(&self, name: &QueueName, expected: &Expected<'_>) -> Result<(), OpenError> {
+        let name = || name.clone();
+        if self.kind != expected.kind {
+            let (expected, found) = (expected.kind, self.kind);
+            return Err(OpenError::Kind { name: name(), expected, found });
+        }
+        if self.element_size != expected.element_size {
+            let (expected, found) = (expected.element_size, self.element_size);
+            return Err(OpenError::ElementSize { name: name(), expected, found });
+        }
+        if self.element_align != expected.element_align {
+            let (expected, found) = (expected.element_align, self.element_align);
+            return Err(OpenError::ElementAlign { name: name(), expected, found });
+        }
+        if let Some(capacity) = expected.capacity.filter(|&capacity| capacity != self.capacity) {
+            let (expected, found) = (capacity, self.capacity);
+            return Err(OpenError::Capacity { name: name(), expected, found });
+        }
+        if self.message_type != expected.message_type {
+            let (expected, found) = (expected.message_type.to_owned(), self.message_type.clone());
+            return Err(OpenError::MessageType { name: name(), expected, found });
+        }
+        Ok(())
+    }
+
+    /// Checks that the parts lie behind one another, on whole pages, and hold what they should.
+    fn check_itself(&self, name: &QueueName, page: u64) -> Result<(), OpenError> {
+        let damaged = |what| Err(OpenError::Damaged { name: name.clone(), what });
+        let (control, data) = (self.control, self.data);
+        let on_pages = |region: Region| {
+            region.offset.is_multiple_of(page) && region.len.is_multiple_of(page) && region.len > 0
+        };
+        if control.offset != page || !on_pages(control) {
+            return damaged("its control lies elsewhere");
+        }
+        if control.offset.checked_add(control.len) != Some(data.offset) || !on_pages(data) {
+            return damaged("its data lies elsewhere");
+        }
+        let end = data.offset.checked_add(data.len);
+        if end.is_none_or(|end| i64::try_from(end).is_err()) {
+            return damaged("its data has no end");
+        }
+        let align = self.element_align;
+        if self.element_size == 0 || !align.is_power_of_two() || align > page {
+            return damaged("no message has that size and alignment");
+        }
+        if self.element_size.checked_mul(self.capacity).is_none_or(|bytes| bytes > data.len) {
+            return damaged("its messages do not fit into its data");
+        }
+        Ok(())
+    }
+}
+
+impl Header {
+    /// Writes everything but the state.
+    pub(crate) fn fill(&self, geometry: &Geometry) {
+        // Relaxed throughout: nobody may read these before the state says ready.
+        let order = Ordering::Relaxed;
+        self.state.store(CREATING, order);
+        self.magic.store(MAGIC, order);
+        self.layout_version.store(LAYOUT_VERSION, order);
+        self.kind.store(geometry.kind.number(), order);
+        self.element_align.store(geometry.element_align as u32, order);
+        self.element_size.store(geometry.element_size, order);
+        self.capacity.store(geometry.capacity, order);
+        self.control_offset.store(geometry.control.offset, order);
+        self.control_len.store(geometry.control.len, order);
+        self.data_offset.store(geometry.data.offset, order);
+        self.data_len.store(geometry.data.len, order);
+        self.first.store(geometry.first, order);
+        self.epoch.store(1, order);
+        let name = geometry.message_type.as_bytes();
+        self.type_name_len.store(name.len() as u64, order);
+        for (word, bytes) in self.type_name.iter().zip(name.chunks(8)) {
+            let mut padded = [0; 8];
+            padded[..bytes.len()].copy_from_slice(bytes);
+            word.store(u64::from_le_bytes(padded), order);
+        }
+    }
+
+    /// Says that the segment may be used.
+    pub(crate) fn set_ready(&self) {
+        // edge: ready -> open. Everything written so far is visible to whoever reads READY.
+        self.state.store(READY, Ordering::Release);
+    }
+
+    /// Whether the creator is done.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Magic`] as soon as the first bytes can no longer become those of a queue.
+    pub(crate) fn is_ready(&self, name: &QueueName) -> Result<bool, OpenError> {
+        // edge: ready -> open
+        let state = self.state.load(Ordering::Acquire);
+        let found = self.magic.load(Ordering::Relaxed);
+        if found == MAGIC {
+            return Ok(state == READY);
+        }
+        if found == 0 && state == CREATING {
+            return Ok(false);
+        }
+        Err(OpenError::Magic { name: name.clone(), expected: MAGIC, found })
+    }
+
+    /// Copies the geometry into private memory and checks that it makes sense.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Version`], [`OpenError::Damaged`].
+    pub(crate) fn read(&self, name: &QueueName, page: u64) -> Result<Geometry, OpenError> {
+        let order = Ordering::Relaxed;
+        let found = self.layout_version.load(order);
+        if found != LAYOUT_VERSION {
+            let expected = LAYOUT_VERSION;
+            return Err(OpenError::Version { name: name.clone(), expected, found });
+        }
+        let len = self.type_name_len.load(order);
+        let damaged = |what| OpenError::Damaged { name: name.clone(), what };
+        if len > MOST_TYPE_NAME as u64 {
+            return Err(damaged("the name of its message type is too long"));
+        }
+        let mut bytes: Vec<u8> =
+            self.type_name.iter().flat_map(|word| word.load(order).to_le_bytes()).collect();
+        bytes.truncate(len as usize);
+        let message_type = String::from_utf8(bytes)
+            .map_err(|_| damaged("the name of its message type is no UTF-8"))?;
+        let geometry = Geometry {
+            kind: Kind::from_number(self.kind.load(order)),
+            element_size: self.element_size.load(order),
+            element_align: u64::from(self.element_align.load(order)),
+            capacity: self.capacity.load(order),
+            message_type,
+            first: self.first.load(order),
+            control: Region {
+                offset: self.control_offset.load(order),
+                len: self.control_len.load(order),
+            },
+            data: Region { offset: self.data_offset.load(order), len: self.data_len.load(order) },
+        };
+        geometry.check_itself(name, page)?;
+        Ok(geometry)
+    }
+}

@@ -1,0 +1,350 @@
+//! One shared-memory object, mapped.
+
+use core::fmt;
+use core::ptr::NonNull;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use common::QueueName;
+use memmap2::{MmapOptions, MmapRaw};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl, posix_fallocate};
+use nix::libc;
+use nix::sys::mman::{shm_open, shm_unlink};
+use nix::sys::stat::{FileStat, Mode as Permissions, SFlag, fchmod, fstat};
+use nix::unistd::{SysconfVar, sysconf};
+
+use crate::error::{CreateError, LockError, OpenError, RemoveError, create_error, open_error};
+use crate::header::{Geometry, Header};
+
+/// How long an opener waits for a creator to finish, unless it says otherwise.
+pub const READY_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How often a waiting opener looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
+/// Who may do what with a mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Writes messages: control and data are mapped writable.
+    Writer,
+    /// Reads messages and says how far it is: control is writable, data read-only.
+    Reader,
+    /// Only looks: everything is read-only.
+    Observer,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Writer => "writer",
+            Self::Reader => "reader",
+            Self::Observer => "observer",
+        })
+    }
+}
+
+/// One shared-memory object, mapped: a header, control and data, each on pages of its own.
+///
+/// The header is copied into private memory and checked once; see [`Segment::geometry`]. The segment
+/// that created the object removes its name when it is dropped, if the name still means that object.
+/// Whoever has it mapped keeps the memory.
+#[derive(Debug)]
+pub struct Segment {
+    name: QueueName,
+    mode: Mode,
+    geometry: Geometry,
+    control: MmapRaw,
+    data: MmapRaw,
+    file: OwnedFd,
+    // Declared last: the name goes when the mappings are gone.
+    claim: Option<Claim>,
+}
+
+impl Segment {
+    /// Creates a segment, calls `fill` with the start of its control, and only then lets others in.
+    ///
+    /// Control and data are zero when `fill` sees them. `permissions` are the object's mode bits;
+    /// 0o600 lets in nobody but its owner. The space is reserved: later writes cannot run out of it.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`]; nothing is left behind, and an object that was there before is untouched.
+    pub fn create(
+        name: &QueueName,
+        geometry: Geometry,
+        permissions: u32,
+        fill: impl FnOnce(NonNull<u8>),
+    ) -> Result<Self, CreateError> {
+        let failed = |call| move |errno| create_error(name, call, errno);
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
+        let mode = Permissions::from_bits_truncate(permissions);
+        let file = shm_open(name.as_str(), flags, mode).map_err(failed("shm_open"))?;
+        let stat = fstat(&file).map_err(failed("fstat"))?;
+        let claim = Claim { name: name.clone(), identity: identity(&stat) };
+
+        // The umask took bits away that were asked for.
+        fchmod(&file, mode).map_err(failed("fchmod"))?;
+        reserve(name, &file, geometry.total_len())?;
+        let map = |offset, len| map(&file, Access::ReadWrite, offset, len);
+        let header = map(0, page_size()).map_err(failed("mmap"))?;
+        let (control, data) = (geometry.control(), geometry.data());
+        let control = map(control.offset, control.len).map_err(failed("mmap"))?;
+        let data = map(data.offset, data.len).map_err(failed("mmap"))?;
+
+        view(&header).fill(&geometry);
+        fill(start(&control));
+        view(&header).set_ready();
+        let (name, mode) = (name.clone(), Mode::Writer);
+        Ok(Self { name, mode, geometry, control, data, file, claim: Some(claim) })
+    }
+
+    /// Opens a segment, waiting up to `deadline` for its creator to finish.
+    ///
+    /// A name that does not exist is an error at once. The object's real size is checked before any
+    /// part of it is mapped.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]; the object is left as it was.
+    pub fn open(name: &QueueName, mode: Mode, deadline: Duration) -> Result<Self, OpenError> {
+        let failed = |call| move |errno| open_error(name, call, errno);
+        let access = if mode == Mode::Observer { OFlag::O_RDONLY } else { OFlag::O_RDWR };
+        // O_NONBLOCK: somebody's pipe of that name must not hang us.
+        let flags = access | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
+        let file =
+            shm_open(name.as_str(), flags, Permissions::empty()).map_err(failed("shm_open"))?;
+        let header = wait_until_ready(name, &file, deadline)?;
+        let geometry = view(&header).read(name, page_size())?;
+        let (expected, found) = (geometry.total_len(), size(name, &file)?);
+        if found < expected {
+            return Err(OpenError::Truncated { name: name.clone(), expected, found });
+        }
+
+        let (control, data) = (geometry.control(), geometry.data());
+        let control_access =
+            if mode == Mode::Observer { Access::ReadOnly } else { Access::ReadWrite };
+        let data_access = if mode == Mode::Writer { Access::ReadWrite } else { Access::ReadOnly };
+        let control =
+            map(&file, control_access, control.offset, control.len).map_err(failed("mmap"))?;
+        let data = map(&file, data_access, data.offset, data.len).map_err(failed("mmap"))?;
+        Ok(Self { name: name.clone(), mode, geometry, control, data, file, claim: None })
+    }
+
+    /// Removes the name of a queue, whoever created it; those who have it mapped keep the memory.
+    ///
+    /// # Errors
+    ///
+    /// [`RemoveError`]: what cannot be opened as a queue is not removed.
+    pub fn remove(name: &QueueName) -> Result<(), RemoveError> {
+        Self::open(name, Mode::Observer, Duration::ZERO)?;
+        shm_unlink(name.as_str()).map_err(|errno| {
+            let (name, call) = (name.clone(), "shm_unlink");
+            RemoveError::System { name, call, errno }
+        })
+    }
+
+    /// Removes the name now, if this segment created it; a second call does nothing.
+    pub fn unlink(&mut self) {
+        self.claim = None;
+    }
+
+    /// The segment's name.
+    pub fn name(&self) -> &QueueName {
+        &self.name
+    }
+
+    /// What this mapping may be used for.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The checked, private copy of the header.
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// The start of control, page-aligned.
+    ///
+    /// It may be read while the segment lives, and written unless the mode is [`Mode::Observer`].
+    pub fn control(&self) -> NonNull<u8> {
+        start(&self.control)
+    }
+
+    /// Length of control in bytes.
+    pub fn control_len(&self) -> usize {
+        self.control.len()
+    }
+
+    /// The start of data, page-aligned.
+    ///
+    /// It may be read while the segment lives, and written if the mode is [`Mode::Writer`].
+    pub fn data(&self) -> NonNull<u8> {
+        start(&self.data)
+    }
+
+    /// Length of data in bytes.
+    pub fn data_len(&self) -> usize {
+        self.data.len()
+    }
+
+    /// Takes the segment's lock, which the kernel releases when its holder dies.
+    ///
+    /// It is an open-file-description lock (`fcntl(2)`) on the first byte: two handles exclude one
+    /// another even within one process.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Busy`] if somebody held it until `deadline` had passed.
+    pub fn lock(&self, deadline: Duration) -> Result<SegmentLock<'_>, LockError> {
+        let started = Instant::now();
+        loop {
+            match set_lock(&self.file, libc::F_WRLCK) {
+                Ok(()) => return Ok(SegmentLock { segment: self }),
+                Err(Errno::EAGAIN | Errno::EACCES | Errno::EINTR) => {}
+                Err(errno) => {
+                    let (name, call) = (self.name.clone(), "fcntl(F_OFD_SETLK)");
+                    return Err(LockError::System { name, call, errno });
+                }
+            }
+            if started.elapsed() >= deadline {
+                return Err(LockError::Busy { name: self.name.clone(), waited: deadline });
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+}
+
+/// The segment's lock, held until this is dropped.
+#[derive(Debug)]
+pub struct SegmentLock<'a> {
+    segment: &'a Segment,
+}
+
+impl Drop for SegmentLock<'_> {
+    fn drop(&mut self) {
+        // Unlocking a byte that we hold cannot fail; if it did, closing the file would release it.
+        let _ = set_lock(&self.segment.file, libc::F_UNLCK);
+    }
+}
+
+/// The name of an object that this process created.
+#[derive(Debug)]
+struct Claim {
+    name: QueueName,
+    identity: (u64, u64),
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK;
+        let Ok(file) = shm_open(self.name.as_str(), flags, Permissions::empty()) else { return };
+        // Somebody may have removed our object and created another of that name.
+        if fstat(&file).is_ok_and(|stat| identity(&stat) == self.identity) {
+            let _ = shm_unlink(self.name.as_str());
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Access {
+    ReadOnly,
+    ReadWrite,
+}
+
+fn identity(stat: &FileStat) -> (u64, u64) {
+    (stat.st_dev, stat.st_ino)
+}
+
+/// Size of a page in bytes.
+pub fn page_size() -> u64 {
+    match sysconf(SysconfVar::PAGE_SIZE) {
+        Ok(Some(bytes)) if bytes > 0 => bytes as u64,
+        _ => 4096,
+    }
+}
+
+/// Sets the size, and makes the kernel find every page of it now.
+fn reserve(name: &QueueName, file: &OwnedFd, bytes: u64) -> Result<(), CreateError> {
+    loop {
+        return match posix_fallocate(file, 0, bytes as i64) {
+            Ok(()) => Ok(()),
+            Err(Errno::EINTR) => continue,
+            Err(Errno::ENOSPC | Errno::EFBIG | Errno::ENOMEM) => {
+                Err(CreateError::NoSpace { name: name.clone(), bytes })
+            }
+            Err(errno) => Err(create_error(name, "posix_fallocate", errno)),
+        };
+    }
+}
+
+fn map(file: &OwnedFd, access: Access, offset: u64, len: u64) -> Result<MmapRaw, Errno> {
+    let mut options = MmapOptions::new();
+    options.offset(offset).len(usize::try_from(len).map_err(|_| Errno::EOVERFLOW)?);
+    let mapped = match access {
+        Access::ReadOnly => options.map_raw_read_only(file),
+        Access::ReadWrite => options.map_raw(file),
+    };
+    mapped.map_err(|error| error.raw_os_error().map_or(Errno::EINVAL, Errno::from_raw))
+}
+
+fn start(map: &MmapRaw) -> NonNull<u8> {
+    NonNull::new(map.as_mut_ptr()).expect("a mapping does not start at address zero")
+}
+
+fn view(map: &MmapRaw) -> &Header {
+    assert!(map.len() >= size_of::<Header>());
+    // SAFETY: the mapping is page-aligned, longer than a header (asserted), lives as long as the
+    // reference, and a header is all atomics, for which every bit pattern is valid.
+    unsafe { &*map.as_ptr().cast::<Header>() }
+}
+
+fn size(name: &QueueName, file: &OwnedFd) -> Result<u64, OpenError> {
+    let stat = fstat(file).map_err(|errno| open_error(name, "fstat", errno))?;
+    let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+    if kind != SFlag::S_IFREG {
+        return Err(OpenError::NotRegular { name: name.clone() });
+    }
+    Ok(stat.st_size.max(0) as u64)
+}
+
+/// Maps the header read-only once the creator is done with everything.
+fn wait_until_ready(
+    name: &QueueName,
+    file: &OwnedFd,
+    deadline: Duration,
+) -> Result<MmapRaw, OpenError> {
+    let started = Instant::now();
+    let mut header = None;
+    loop {
+        let (found, expected) = (size(name, file)?, page_size());
+        if found > 0 && found < expected {
+            return Err(OpenError::Truncated { name: name.clone(), expected, found });
+        }
+        if header.is_none() && found > 0 {
+            let mapped = map(file, Access::ReadOnly, 0, expected);
+            header = Some(mapped.map_err(|errno| open_error(name, "mmap", errno))?);
+        }
+        if let Some(mapped) =
+            header.take_if(|mapped| !matches!(view(mapped).is_ready(name), Ok(false)))
+        {
+            view(&mapped).is_ready(name)?;
+            return Ok(mapped);
+        }
+        if started.elapsed() >= deadline {
+            return Err(OpenError::NotReady { name: name.clone(), waited: deadline });
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+fn set_lock(file: &OwnedFd, kind: i32) -> Result<(), Errno> {
+    let lock = libc::flock {
+        l_type: kind as i16,
+        l_whence: libc::SEEK_SET as i16,
+        l_start: 0,
+        l_len: 1,
+        l_pid: 0,
+    };
+    fcntl(file, FcntlArg::F_OFD_SETLK(&lock)).map(drop)
+}
