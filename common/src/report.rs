@@ -1,7 +1,21 @@
 //! What a run moved, and how fast.
 
 use core::fmt;
+use std::process::ExitCode;
 use std::time::Duration;
+
+/// Ends a program: an error becomes one line on stderr, without a backtrace, and exit code 1.
+///
+/// `{:#}` is asked of the error, so that `anyhow` puts its chain of causes on that line.
+pub fn exit(outcome: Result<(), impl fmt::Display>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// Bytes and messages moved in a stretch of time.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,5 +1,6 @@
 //! Opens the log of `day2-producer` and prints its first message.
 
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
@@ -22,8 +23,12 @@ struct Arguments {
     name: QueueName,
 }
 
-fn main() -> anyhow::Result<()> {
-    let Arguments { name } = Arguments::parse();
+fn main() -> ExitCode {
+    common::report::exit(run(Arguments::parse()))
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let Arguments { name } = arguments;
     let mode = Mode::Reader;
 
     println!("creating spmc_queue {name} of size {SIZE} and capacity {CAPACITY} with mode {mode}");

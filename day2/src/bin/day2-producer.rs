@@ -1,5 +1,6 @@
 //! Creates a log, waits for a reader, sends it one message, and cleans up.
 
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -23,8 +24,12 @@ struct Arguments {
     wait: f64,
 }
 
-fn main() -> anyhow::Result<()> {
-    let Arguments { name, wait } = Arguments::parse();
+fn main() -> ExitCode {
+    common::report::exit(run(Arguments::parse()))
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let Arguments { name, wait } = arguments;
     let mode = Mode::Writer;
 
     println!("creating spmc_queue {name} of size {SIZE} and capacity {CAPACITY} with mode {mode}");
