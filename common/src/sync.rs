@@ -19,6 +19,8 @@ mod door {
     pub type AtomicU32 = core::sync::atomic::AtomicU32;
     /// An unsigned 64-bit integer that threads and processes may share.
     pub type AtomicU64 = core::sync::atomic::AtomicU64;
+    /// A byte that threads and processes may share.
+    pub type AtomicU8 = core::sync::atomic::AtomicU8;
     /// A flag that threads and processes may share.
     pub type AtomicBool = core::sync::atomic::AtomicBool;
     pub use core::sync::atomic::{Ordering, fence};
@@ -49,7 +51,7 @@ mod door {
 
 #[cfg(loom)]
 mod door {
-    pub use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+    pub use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
     pub use loom::sync::{Arc, Mutex};
     pub use loom::thread;
 

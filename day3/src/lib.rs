@@ -1,1 +1,46 @@
-//! Placeholder while the floor is being built.
+//! Day 3: the ring.
+//!
+//! One producer, many consumers, messages of one size, no locks on the way. The [`sequencer`] decides
+//! who may touch which sequence; the [`ring`] puts messages of a type `T` into the places that it
+//! grants. Three kinds of consumer share one ring in any mix:
+//!
+//! - a broadcast [`Consumer`] sees every message, and the slowest of them gates the producer;
+//! - members of a [`Group`] share the work: each message goes to exactly one of them;
+//! - a [`Tap`] is registered nowhere, slows nobody, and learns exactly how many messages it missed.
+//!
+//! The idea of counting sequences, gating on the slowest consumer and publishing with one store is the
+//! LMAX Disruptor's (Thompson, Farley, Barker, Gee, Stewart, 2011). The tap is a sequence lock
+//! (Lameter, 2005) with the order of its reads from Boehm, *Can seqlocks get along with programming
+//! language memory models?* (2012).
+
+pub mod control;
+pub mod gate;
+pub mod group;
+pub mod roster;
+pub mod sequencer;
+pub mod tap;
+
+#[cfg(not(loom))]
+pub mod error;
+#[cfg(not(loom))]
+pub mod memory;
+#[cfg(not(loom))]
+pub mod options;
+#[cfg(not(loom))]
+pub mod ring;
+#[cfg(not(loom))]
+pub mod wait;
+
+#[cfg(not(loom))]
+pub use {
+    error::{
+        CreateError, Full, JoinError, RecvError, RecvTimeoutError, ReserveError, SendTimeoutError,
+        TimedOut, TryRecvError,
+    },
+    memory::{Heap, Memory, Named},
+    options::{JoinOptions, QueueOptions},
+    ring::{Batch, Consumer, Group, Producer, Receiver, Reservation, Tap},
+    wait::{Spin, Wait, Yield},
+};
+
+pub use roster::Start;

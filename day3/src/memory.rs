@@ -1,0 +1,237 @@
+//! The memory that a ring lives in: a named segment, or the heap of one process.
+
+use core::fmt::{self, Debug};
+use core::ops::Deref;
+use core::ptr::NonNull;
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytemuck::Pod;
+use common::{Capacity, Sequence};
+use day2::header::{Expected, Geometry, Kind};
+use day2::segment::page_size;
+use day2::{LockError, Mode, OpenError, Segment};
+
+use crate::control::Control;
+use crate::error::{CreateError, JoinError};
+use crate::options::{JoinOptions, QueueOptions};
+use crate::roster::Ring;
+use common::QueueName;
+
+/// Where a ring's control and data are.
+///
+/// # Safety
+///
+/// While the memory lives, [`control`](Memory::control) and [`data`](Memory::data) stay where they
+/// are; data holds [`capacity`](Memory::ring) messages of the type that it was made for, at an
+/// alignment that suits it and 8-byte words, and may be read, and written by whoever created it.
+pub unsafe trait Memory: Debug + Send + Sync {
+    /// The shared lines.
+    fn control(&self) -> &Control;
+    /// The first message's place.
+    fn data(&self) -> NonNull<u8>;
+    /// Capacity and first sequence.
+    fn ring(&self) -> Ring;
+    /// Runs `f` while nobody else joins.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError`] if somebody else has been joining for as long as `deadline`.
+    fn locked(&self, deadline: Duration, f: &mut dyn FnMut()) -> Result<(), LockError>;
+}
+
+/// A handle on a ring's memory that leads straight to its control.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    control: NonNull<Control>,
+    memory: Arc<dyn Memory>,
+}
+
+// SAFETY: control is all atomics, and the memory, which is Send and Sync, keeps it in place.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    pub(crate) fn new(memory: Arc<dyn Memory>) -> Self {
+        Self { control: NonNull::from(memory.control()), memory }
+    }
+
+    pub(crate) fn memory(&self) -> &dyn Memory {
+        &*self.memory
+    }
+}
+
+impl Deref for Shared {
+    type Target = Control;
+
+    #[inline(always)]
+    fn deref(&self) -> &Control {
+        // SAFETY: the memory keeps its control in place for as long as it lives, and we hold it.
+        unsafe { self.control.as_ref() }
+    }
+}
+
+/// A ring in a named segment, between processes.
+#[derive(Debug)]
+pub struct Named {
+    segment: Segment,
+    ring: Ring,
+}
+
+impl Named {
+    pub(crate) fn create<T: Pod>(
+        name: &QueueName,
+        options: &QueueOptions,
+    ) -> Result<Self, CreateError> {
+        let capacity = Capacity::new(options.capacity)?;
+        let first = Sequence::new(options.first);
+        let expected = Expected::messages::<T>(Kind::Ring, options.type_name::<T>());
+        let control_len = size_of::<Control>() as u64;
+        let geometry =
+            Geometry::plan(&expected, capacity.get(), first.get(), control_len, page_size())?;
+        let segment = Segment::create(name, geometry, options.permissions, |start| {
+            // SAFETY: control is page-aligned, as long as was planned, zero, and nobody else's yet.
+            let control = unsafe { start.cast::<Control>().as_ref() };
+            control.start_at(first);
+        })?;
+        Ok(Self { segment, ring: Ring { capacity, first } })
+    }
+
+    pub(crate) fn open<T: Pod>(
+        name: &QueueName,
+        mode: Mode,
+        options: &JoinOptions,
+    ) -> Result<Self, JoinError> {
+        let this = Self::open_any(name, mode, options.deadline)?;
+        let expected = Expected::messages::<T>(Kind::Ring, options.type_name::<T>());
+        this.segment.geometry().check(name, &expected)?;
+        Ok(this)
+    }
+
+    /// Opens a ring of whatever messages.
+    pub(crate) fn open_any(
+        name: &QueueName,
+        mode: Mode,
+        deadline: Duration,
+    ) -> Result<Self, OpenError> {
+        let segment = Segment::open(name, mode, deadline)?;
+        let geometry = segment.geometry();
+        let (expected, found) = (Kind::Ring, geometry.kind());
+        if found != expected {
+            return Err(OpenError::Kind { name: name.clone(), expected, found });
+        }
+        let damaged = |what| OpenError::Damaged { name: name.clone(), what };
+        let capacity = Capacity::new(geometry.capacity())
+            .map_err(|_| damaged("its capacity is no power of two"))?;
+        if segment.control_len() < size_of::<Control>() {
+            return Err(damaged("its control is too short"));
+        }
+        let ring = Ring { capacity, first: Sequence::new(geometry.first()) };
+        Ok(Self { segment, ring })
+    }
+
+    /// The segment.
+    pub fn segment(&self) -> &Segment {
+        &self.segment
+    }
+}
+
+// SAFETY: a segment's mappings stay in place for as long as it lives; they are page-aligned; the
+// geometry, planned or checked, says that data holds the capacity; a creator's are writable.
+unsafe impl Memory for Named {
+    fn control(&self) -> &Control {
+        // SAFETY: page-aligned, long enough (planned at create, checked at open), and all atomics.
+        unsafe { self.segment.control().cast::<Control>().as_ref() }
+    }
+
+    fn data(&self) -> NonNull<u8> {
+        self.segment.data()
+    }
+
+    fn ring(&self) -> Ring {
+        self.ring
+    }
+
+    fn locked(&self, deadline: Duration, f: &mut dyn FnMut()) -> Result<(), LockError> {
+        let _lock = self.segment.lock(deadline)?;
+        f();
+        Ok(())
+    }
+}
+
+/// A ring on the heap, between threads: the same protocol, where tools can watch it.
+pub struct Heap<T> {
+    control: Box<Control>,
+    data: NonNull<T>,
+    layout: Layout,
+    ring: Ring,
+    admission: Mutex<()>,
+}
+
+// SAFETY: control is all atomics; data is only reached through the protocol's handles.
+unsafe impl<T: Pod + Send> Send for Heap<T> {}
+// SAFETY: as above.
+unsafe impl<T: Pod + Send> Sync for Heap<T> {}
+
+impl<T: Pod> Heap<T> {
+    /// Room for `capacity` messages, the first of which will have the sequence `first`.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError::Capacity`], and [`CreateError::Segment`] for a message type without bytes or
+    /// more memory than can be addressed.
+    pub fn new(capacity: u64, first: u64) -> Result<Arc<Self>, CreateError> {
+        let capacity = Capacity::new(capacity)?;
+        let first = Sequence::new(first);
+        let (size, align) = (size_of::<T>() as u64, align_of::<T>() as u64);
+        if size == 0 {
+            return Err(day2::CreateError::Element { size, align }.into());
+        }
+        let layout = Layout::array::<T>(capacity.get() as usize)
+            .and_then(|layout| layout.align_to(4096))
+            .map_err(|_| day2::CreateError::TooLarge { capacity: capacity.get(), size })?;
+        // SAFETY: the layout's size is not zero, as neither the type's nor the capacity is.
+        let start = unsafe { alloc_zeroed(layout) };
+        let Some(data) = NonNull::new(start.cast::<T>()) else { handle_alloc_error(layout) };
+        let control = Box::new(Control::new(first));
+        let ring = Ring { capacity, first };
+        Ok(Arc::new(Self { control, data, layout, ring, admission: Mutex::new(()) }))
+    }
+}
+
+impl<T> fmt::Debug for Heap<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Heap").field("ring", &self.ring).finish_non_exhaustive()
+    }
+}
+
+impl<T> Drop for Heap<T> {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this layout, and freed only here.
+        unsafe { dealloc(self.data.as_ptr().cast(), self.layout) };
+    }
+}
+
+// SAFETY: box and allocation stay where they are until the heap ring is dropped, page-aligned, with
+// room for the capacity.
+unsafe impl<T: Pod + Send> Memory for Heap<T> {
+    fn control(&self) -> &Control {
+        &self.control
+    }
+
+    fn data(&self) -> NonNull<u8> {
+        self.data.cast()
+    }
+
+    fn ring(&self) -> Ring {
+        self.ring
+    }
+
+    fn locked(&self, _: Duration, f: &mut dyn FnMut()) -> Result<(), LockError> {
+        let _admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner);
+        f();
+        Ok(())
+    }
+}

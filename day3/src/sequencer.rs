@@ -1,0 +1,264 @@
+//! The heart: who may touch which sequence.
+//!
+//! It knows sequences, not messages. The cursors here are generic over how they reach the shared lines
+//! (`C`), so that the same source runs over a mapped segment, over the heap, and under loom.
+
+use core::ops::Deref;
+
+use common::sync::Ordering;
+use common::{Capacity, Sequence, fence, ordering};
+
+use crate::control::{CLOSED, Control};
+use crate::gate::Gate;
+use crate::roster::Seat;
+
+/// A consumer that has nothing to read: why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nothing {
+    /// Nothing now; there may be something later.
+    Empty,
+    /// The producer has closed, and everything has been read.
+    Closed,
+    /// The producer has freed this consumer's slot.
+    Evicted,
+}
+
+/// A run of sequences that a consumer may read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The first of them.
+    pub first: Sequence,
+    /// How many.
+    pub len: u64,
+}
+
+/// What the kinds of registered consumers have in common: take a run, read it, release it.
+pub trait Cursor {
+    /// Up to `most` messages that are this consumer's to read until it releases them.
+    ///
+    /// # Errors
+    ///
+    /// Why there is [`Nothing`].
+    fn take(&mut self, most: u64) -> Result<Run, Nothing>;
+
+    /// Gives back the run taken last: its places may be written again.
+    fn release(&mut self);
+
+    /// The slot that it sits in, and since when.
+    fn seat(&self) -> Seat;
+}
+
+/// The producer's end: claims sequences to write, and publishes them.
+#[derive(Debug)]
+pub struct ProducerCursor<C: Deref<Target = Control>> {
+    control: C,
+    capacity: Capacity,
+    /// How many sequences beyond the ones asked for are reserved at a time.
+    stride: u64,
+    /// The next sequence to publish.
+    next: Sequence,
+    /// Everything before this may be written without asking anybody.
+    allowance: Sequence,
+    /// What the head line says is reserved.
+    reserved: Sequence,
+    /// Gate and capacity, as of the last look: nothing from here on may be written.
+    limit: Sequence,
+    gate: Gate,
+}
+
+impl<C: Deref<Target = Control>> ProducerCursor<C> {
+    /// The producer of a ring that nobody has produced into; `first` as in [`Control::new`].
+    pub fn new(control: C, capacity: Capacity, first: Sequence) -> Self {
+        let (next, allowance, reserved, limit) = (first, first, first, first);
+        // An eighth of the ring: rare enough to cost nothing, and a tap keeps the other seven.
+        let stride = capacity.get() / 8;
+        let gate = Gate::default();
+        Self { control, capacity, stride, next, allowance, reserved, limit, gate }
+    }
+
+    /// The sequence of the next message to be published.
+    #[inline]
+    pub fn next(&self) -> Sequence {
+        self.next
+    }
+
+    /// How many messages the ring holds.
+    #[inline]
+    pub fn capacity(&self) -> Capacity {
+        self.capacity
+    }
+
+    /// The shared lines.
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// The first of `n` sequences that may be written now; `None` if a consumer is in the way.
+    ///
+    /// `n` is at most the capacity.
+    #[inline]
+    pub fn claim(&mut self, n: u64) -> Option<Sequence> {
+        if self.allowance.since(self.next) >= n || self.extend(n) { Some(self.next) } else { None }
+    }
+
+    /// How many of `most` sequences may be written now; 0 if a consumer is in the way.
+    #[inline]
+    pub fn claim_up_to(&mut self, most: u64) -> u64 {
+        let most = most.min(self.capacity.get());
+        if self.claim(most).is_some() || self.extend(1) {
+            return most.min(self.allowance.since(self.next));
+        }
+        0
+    }
+
+    /// Makes the next `n` messages visible; they must have been claimed and written.
+    #[inline]
+    pub fn publish(&mut self, n: u64) {
+        debug_assert!(n <= self.allowance.since(self.next));
+        self.next = self.next.plus(n);
+        // edge: publish -> observe. Messages are written before the cursor that tells of them.
+        let order = ordering!("publish-release", Release);
+        self.control.head.published.store(self.next.get(), order);
+    }
+
+    /// Tells consumers that nothing more will come.
+    pub fn close(&mut self) {
+        // edge: close -> drained. What was published stays visible to whoever sees the end.
+        self.control.head.state.store(CLOSED, ordering!("close-release", Release));
+    }
+
+    /// How far the slowest registered consumer is behind, in messages; 0 with nobody attached.
+    pub fn lag(&mut self) -> u64 {
+        self.gate.lag(&self.control, self.next, self.capacity)
+    }
+
+    /// Raises the allowance to at least `n` beyond `next`; says whether it could.
+    #[cold]
+    #[inline(never)]
+    fn extend(&mut self, n: u64) -> bool {
+        debug_assert!(n <= self.capacity.get());
+        if self.limit.since(self.next) < n && !self.look(n) {
+            return false;
+        }
+        loop {
+            let room = self.limit.since(self.next);
+            let target = self.next.plus(room.min(n + self.stride));
+            if self.reserved.is_before(target) {
+                self.reserved = target;
+                self.control.head.reserved.store(target.get(), Ordering::Relaxed);
+            }
+            // Two edges in one fence.
+            // edge: reserve -> overwrite. A tap that copies a word written after this fence sees,
+            // after its own fence, that the place was reserved.
+            // edge: reserve <-> join. Either we see below that somebody has joined, or the one who
+            // joins sees what we have reserved.
+            fence!("reserve-fence", SeqCst);
+            if cfg!(mutant = "skip-join-recheck") || !self.gate.has_changed(&self.control) {
+                self.allowance = target;
+                return true;
+            }
+            if !self.look(n) {
+                return false;
+            }
+        }
+    }
+
+    /// Looks at the gate; says whether `n` sequences fit.
+    fn look(&mut self, n: u64) -> bool {
+        let room = self.capacity.get() - self.lag();
+        // What was allowed before stays allowed: whoever has joined since begins after it.
+        self.limit = self.next.plus(room).later(self.allowance);
+        self.limit.since(self.next) >= n
+    }
+}
+
+impl<C: Deref<Target = Control>> Drop for ProducerCursor<C> {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// A broadcast consumer's end: sees every sequence, and gates the producer.
+#[derive(Debug)]
+pub struct ConsumerCursor<C: Deref<Target = Control>> {
+    control: C,
+    seat: Seat,
+    /// The next sequence to read.
+    next: Sequence,
+    /// How many of the following sequences are lent to the reader.
+    taken: u64,
+    /// What had been published when we last looked.
+    known: Sequence,
+}
+
+impl<C: Deref<Target = Control>> ConsumerCursor<C> {
+    /// The consumer in this seat, which [`roster::join`](crate::roster::join) gave out.
+    pub fn new(control: C, seat: Seat) -> Self {
+        Self { control, seat, next: seat.first, taken: 0, known: seat.first }
+    }
+
+    /// The next sequence to read.
+    pub fn next(&self) -> Sequence {
+        self.next
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look(&mut self) -> Result<(), Nothing> {
+        self.known = look(&self.control, self.seat, self.next)?;
+        Ok(())
+    }
+}
+
+impl<C: Deref<Target = Control>> Cursor for ConsumerCursor<C> {
+    #[inline]
+    fn take(&mut self, most: u64) -> Result<Run, Nothing> {
+        if self.known == self.next {
+            self.look()?;
+        }
+        self.taken = most.min(self.known.since(self.next));
+        Ok(Run { first: self.next, len: self.taken })
+    }
+
+    #[inline]
+    fn release(&mut self) {
+        self.next = self.next.plus(self.taken);
+        self.taken = 0;
+        let slot = &self.control.slots[self.seat.slot];
+        // edge: release -> overwrite
+        let order = ordering!("release-overwrite-release", Release);
+        slot.cursor.store(self.next.get(), order);
+    }
+
+    fn seat(&self) -> Seat {
+        self.seat
+    }
+}
+
+impl<C: Deref<Target = Control>> Drop for ConsumerCursor<C> {
+    fn drop(&mut self) {
+        self.seat.leave(&self.control);
+    }
+}
+
+/// What is published beyond `next`, or why there is nothing.
+#[inline]
+pub(crate) fn look(control: &Control, seat: Seat, next: Sequence) -> Result<Sequence, Nothing> {
+    // edge: publish -> observe
+    let order = ordering!("observe-acquire", Acquire);
+    let published = || Sequence::new(control.head.published.load(order));
+    let known = published();
+    if next.is_before(known) {
+        return Ok(known);
+    }
+    if !seat.is_taken(control) {
+        return Err(Nothing::Evicted);
+    }
+    // edge: close -> drained
+    if control.head.state.load(ordering!("drained-acquire", Acquire)) != CLOSED {
+        return Err(Nothing::Empty);
+    }
+    // The last messages may have come between the first look and the end.
+    let known = if cfg!(mutant = "skip-drain-recheck") { known } else { published() };
+    if next.is_before(known) { Ok(known) } else { Err(Nothing::Closed) }
+}

@@ -1,0 +1,98 @@
+//! What to do while there is nothing to do.
+
+use std::time::Instant;
+
+use common::sync::{spin_loop, yield_now};
+
+use crate::control::Doorbell;
+
+/// Who waits for whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// A consumer waits for the producer to publish or close.
+    Consumer,
+    /// The producer waits for consumers to release places.
+    Producer,
+}
+
+/// A way to wait. The doorbell is there for those that sleep (Day 5).
+pub trait Wait: Default {
+    /// Calls `poll` until it answers, or until `deadline` has passed; `None` then.
+    ///
+    /// A deadline that lies in the past still gets one call.
+    fn until<R>(
+        &mut self,
+        side: Side,
+        doorbell: &Doorbell,
+        deadline: Option<Instant>,
+        poll: impl FnMut() -> Option<R>,
+    ) -> Option<R>;
+
+    /// Called after something changed that `side` may be waiting for.
+    #[inline(always)]
+    fn wake(&self, side: Side, doorbell: &Doorbell) {
+        let _ = (side, doorbell);
+    }
+}
+
+/// How many looks without an answer go by before the clock is read.
+const LOOKS_BETWEEN_CLOCKS: u32 = 64;
+
+/// Keeps the core, and looks again at once: the fastest, where every thread has a core to itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spin;
+
+impl Wait for Spin {
+    #[inline]
+    fn until<R>(
+        &mut self,
+        _: Side,
+        _: &Doorbell,
+        deadline: Option<Instant>,
+        poll: impl FnMut() -> Option<R>,
+    ) -> Option<R> {
+        look(deadline, poll, |_| spin_loop())
+    }
+}
+
+/// Spins a little, then gives the core away between looks: makes progress however many threads share
+/// a core.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Yield;
+
+/// How many looks [`Yield`] takes before it begins to give the core away.
+const SPINS: u32 = 128;
+
+impl Wait for Yield {
+    #[inline]
+    fn until<R>(
+        &mut self,
+        _: Side,
+        _: &Doorbell,
+        deadline: Option<Instant>,
+        poll: impl FnMut() -> Option<R>,
+    ) -> Option<R> {
+        look(deadline, poll, |looks| if looks < SPINS { spin_loop() } else { yield_now() })
+    }
+}
+
+#[inline]
+fn look<R>(
+    deadline: Option<Instant>,
+    mut poll: impl FnMut() -> Option<R>,
+    mut pause: impl FnMut(u32),
+) -> Option<R> {
+    let mut looks = 0u32;
+    loop {
+        if let Some(answer) = poll() {
+            return Some(answer);
+        }
+        if looks.is_multiple_of(LOOKS_BETWEEN_CLOCKS)
+            && deadline.is_some_and(|deadline| Instant::now() >= deadline)
+        {
+            return None;
+        }
+        pause(looks);
+        looks = looks.saturating_add(1);
+    }
+}
