@@ -22,9 +22,9 @@ pub enum CreateError {
         /// The name asked for.
         name: QueueName,
     },
-    /// A message type without bytes, or aligned to more than a page.
+    /// A message type without bytes, or aligned to more than a page or to no power of two.
     #[error(
-        "a message has 1 byte or more and is aligned to at most a page, \
+        "a message has 1 byte or more and is aligned to a power of two, at most a page, \
          found size {size} and alignment {align}: choose another type"
     )]
     Element {
@@ -97,7 +97,7 @@ pub enum OpenError {
         name: QueueName,
     },
     /// A folder, a pipe, a device or a link.
-    #[error("{name} is no queue: it is no regular object; choose another name")]
+    #[error("{name} is no queue: it is a folder, a pipe or a link; choose another name")]
     NotRegular {
         /// The name asked for.
         name: QueueName,
@@ -105,7 +105,7 @@ pub enum OpenError {
     /// Its creator has not finished in time; perhaps it died, perhaps this is no queue at all.
     #[error(
         "{name} is not ready after {waited:?}: its producer is slow or died while creating it, \
-         or it is no queue; wait longer, or remove it if nobody uses it"
+         or it is no queue; wait longer, or remove it if nobody uses it (rm /dev/shm{name})"
     )]
     NotReady {
         /// The name asked for.
@@ -114,7 +114,10 @@ pub enum OpenError {
         waited: Duration,
     },
     /// Its first bytes are not those of a queue.
-    #[error("{name} is no queue: it begins with {found:#018x}, a queue with {expected:#018x}")]
+    #[error(
+        "{name} is no queue: it begins with {found:#018x}, a queue with {expected:#018x}; \
+         choose another name"
+    )]
     Magic {
         /// The name asked for.
         name: QueueName,
@@ -197,8 +200,8 @@ pub enum OpenError {
     },
     /// The object is smaller than its header says; reading it would be a SIGBUS.
     #[error(
-        "{name} is {found} bytes long, its header speaks of {expected}: \
-         it was cut off or damaged; remove it and start its producer again"
+        "{name} is {found} bytes long and should have {expected}: \
+         it was cut off or damaged; remove it (rm /dev/shm{name}) and start its producer again"
     )]
     Truncated {
         /// The name asked for.
@@ -211,7 +214,7 @@ pub enum OpenError {
     /// The header contradicts itself.
     #[error(
         "the header of {name} contradicts itself ({what}): \
-         it is damaged; remove it and start its producer again"
+         it is damaged; remove it (rm /dev/shm{name}) and start its producer again"
     )]
     Damaged {
         /// The name asked for.
@@ -295,6 +298,8 @@ pub(crate) fn open_error(name: &QueueName, call: &'static str, errno: Errno) -> 
         Errno::EISDIR | Errno::ELOOP | Errno::ENXIO | Errno::ENODEV => {
             OpenError::NotRegular { name }
         }
+        // glibc's word for a folder; the name itself was checked before.
+        Errno::EINVAL if call == "shm_open" => OpenError::NotRegular { name },
         errno => OpenError::System { name, call, errno },
     }
 }

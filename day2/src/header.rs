@@ -20,17 +20,19 @@ pub const MOST_TYPE_NAME: usize = 256;
 /// State of a segment whose creator is not done.
 const CREATING: u32 = 0;
 
-/// State of a segment that may be used.
-const READY: u32 = 0x5245_4144;
+/// State of a segment that may be used: `REDY`, as a little-endian number.
+const READY: u32 = u32::from_le_bytes(*b"REDY");
 
 /// The first page, byte for byte. Written once, by the creator, before the state says ready.
 ///
+/// Numbers are little-endian; what no field names is zero.
+///
 /// | offset | bytes | field |
 /// |---:|---:|---|
-/// | 0 | 8 | magic |
-/// | 8 | 4 | layout version |
-/// | 12 | 4 | state: 0 while being created, then ready |
-/// | 16 | 4 | kind |
+/// | 0 | 8 | magic: `FANOUT` and two zeros |
+/// | 8 | 4 | layout version: 1 |
+/// | 12 | 4 | state: 0 while being created, then `REDY` |
+/// | 16 | 4 | kind: 1 a log, 2 a ring |
 /// | 20 | 4 | alignment of a message |
 /// | 24 | 8 | size of a message in bytes |
 /// | 32 | 8 | capacity in messages |
@@ -39,8 +41,8 @@ const READY: u32 = 0x5245_4144;
 /// | 56 | 8 | offset of data |
 /// | 64 | 8 | length of data |
 /// | 72 | 8 | the first sequence |
-/// | 80 | 8 | epoch of the producer (Day 6) |
-/// | 88 | 8 | length of the type name |
+/// | 80 | 8 | epoch of the producer: 1 (Day 6 counts on) |
+/// | 88 | 8 | length of the type name in bytes |
 /// | 128 | 256 | the type name |
 #[repr(C)]
 pub struct Header {
@@ -166,7 +168,7 @@ impl<'a> Expected<'a> {
 
 impl Geometry {
     /// Plans a segment: one page of header, then `control_len` bytes, then the messages, each part on
-    /// pages of its own. `page` is the size of a page in bytes.
+    /// pages of its own, at least one. `page` is the size of a page in bytes.
     ///
     /// # Errors
     ///
@@ -179,18 +181,18 @@ impl Geometry {
         page: u64,
     ) -> Result<Self, CreateError> {
         let (size, align) = (expected.element_size, expected.element_align);
-        if size == 0 || align == 0 || align > page {
+        if size == 0 || !align.is_power_of_two() || align > page {
             return Err(CreateError::Element { size, align });
         }
         if expected.message_type.len() > MOST_TYPE_NAME {
             return Err(type_name_error(expected.message_type.len()));
         }
         let too_large = CreateError::TooLarge { capacity, size };
-        let pages = |bytes: u64| bytes.checked_next_multiple_of(page);
+        let pages = |bytes: u64| bytes.max(1).checked_next_multiple_of(page);
         let plan = || {
             let control = Region { offset: page, len: pages(control_len)? };
-            let data =
-                Region { offset: page + control.len, len: pages(size.checked_mul(capacity)?)? };
+            let offset = page.checked_add(control.len)?;
+            let data = Region { offset, len: pages(size.checked_mul(capacity)?)? };
             // The kernel measures files in signed 64-bit numbers.
             i64::try_from(data.offset.checked_add(data.len)?).ok()?;
             Some((control, data))
@@ -210,6 +212,11 @@ impl Geometry {
     /// Size of a message in bytes.
     pub fn element_size(&self) -> u64 {
         self.element_size
+    }
+
+    /// Alignment of a message in bytes.
+    pub fn element_align(&self) -> u64 {
+        self.element_align
     }
 
     /// Capacity in messages.
@@ -335,18 +342,20 @@ impl Header {
     ///
     /// # Errors
     ///
-    /// [`OpenError::Magic`] as soon as the first bytes can no longer become those of a queue.
+    /// [`OpenError::Magic`] and [`OpenError::Damaged`], as soon as this can no longer become a queue.
     pub(crate) fn is_ready(&self, name: &QueueName) -> Result<bool, OpenError> {
         // edge: ready -> open
         let state = self.state.load(Ordering::Acquire);
         let found = self.magic.load(Ordering::Relaxed);
-        if found == MAGIC {
-            return Ok(state == READY);
+        match (found, state) {
+            (MAGIC, READY) => Ok(true),
+            (MAGIC | 0, CREATING) => Ok(false),
+            (MAGIC, _) => {
+                let what = "its state is neither being created nor ready";
+                Err(OpenError::Damaged { name: name.clone(), what })
+            }
+            _ => Err(OpenError::Magic { name: name.clone(), expected: MAGIC, found }),
         }
-        if found == 0 && state == CREATING {
-            return Ok(false);
-        }
-        Err(OpenError::Magic { name: name.clone(), expected: MAGIC, found })
     }
 
     /// Copies the geometry into private memory and checks that it makes sense.

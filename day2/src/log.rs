@@ -22,6 +22,9 @@ struct LogControl {
     readers: CachePadded<AtomicU64>,
 }
 
+// Control has a page or more, and no page is smaller.
+const _: () = assert!(size_of::<LogControl>() <= 4096);
+
 /// A message into a log whose places are all taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the log is full: all {capacity} places are taken, and a log never frees one")]
@@ -115,21 +118,20 @@ impl<T: Pod> LogReader<T> {
         let segment = Segment::open(name, Mode::Reader, READY_DEADLINE)?;
         let expected = Expected { capacity: Some(capacity), ..expected::<T>() };
         segment.geometry().check(name, &expected)?;
-        if segment.control_len() < size_of::<LogControl>() {
-            return Err(OpenError::Damaged {
-                name: name.clone(),
-                what: "its control is too short",
-            });
-        }
         control(&segment).readers.fetch_add(1, Ordering::Relaxed);
         Ok(Self { segment, _messages: PhantomData })
+    }
+
+    /// How many messages the log has room for.
+    pub fn capacity(&self) -> u64 {
+        self.segment.geometry().capacity()
     }
 
     /// How many messages may be read.
     pub fn len(&self) -> u64 {
         // edge: publish -> observe
         let published = control(&self.segment).published.load(Ordering::Acquire);
-        published.min(self.segment.geometry().capacity())
+        published.min(self.capacity())
     }
 
     /// Whether there is no message yet.
@@ -160,8 +162,8 @@ fn expected<T>() -> Expected<'static> {
 }
 
 fn control(segment: &Segment) -> &LogControl {
-    // SAFETY: control is page-aligned, long enough (planned at create, checked at open), lives as
-    // long as the segment, and is all atomics, for which every bit pattern is valid.
+    // SAFETY: control is page-aligned, is long enough (asserted above), lives as long as the segment,
+    // and is all atomics, for which every bit pattern is valid.
     unsafe { segment.control().cast::<LogControl>().as_ref() }
 }
 

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use common::QueueName;
+use common::sync::{AtomicBool, Ordering};
 use memmap2::{MmapOptions, MmapRaw};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, posix_fallocate};
@@ -49,6 +50,23 @@ impl fmt::Display for Mode {
 /// The header is copied into private memory and checked once; see [`Segment::geometry`]. The segment
 /// that created the object removes its name when it is dropped, if the name still means that object.
 /// Whoever has it mapped keeps the memory.
+///
+/// # Examples
+///
+/// ```
+/// use day2::header::Expected;
+/// use day2::segment::{READY_DEADLINE, page_size};
+/// use day2::{Geometry, Kind, Mode, Segment};
+///
+/// let name = format!("/doc-segment-{}", std::process::id()).parse()?;
+/// let expected = Expected::messages::<u64>(Kind::Log, "u64");
+/// let geometry = Geometry::plan(&expected, 10, 0, 256, page_size())?;
+/// let writer = Segment::create(&name, geometry, 0o600, |_control| ())?;
+///
+/// let reader = Segment::open(&name, Mode::Reader, READY_DEADLINE)?;
+/// assert_eq!(reader.geometry(), writer.geometry());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Segment {
     name: QueueName,
@@ -56,9 +74,10 @@ pub struct Segment {
     geometry: Geometry,
     control: MmapRaw,
     data: MmapRaw,
-    file: OwnedFd,
-    // Declared last: the name goes when the mappings are gone.
+    locked: AtomicBool,
+    // Before `file`: while that is open, no other object can have its inode.
     claim: Option<Claim>,
+    file: OwnedFd,
 }
 
 impl Segment {
@@ -95,8 +114,8 @@ impl Segment {
         view(&header).fill(&geometry);
         fill(start(&control));
         view(&header).set_ready();
-        let (name, mode) = (name.clone(), Mode::Writer);
-        Ok(Self { name, mode, geometry, control, data, file, claim: Some(claim) })
+        let (name, mode, locked) = (name.clone(), Mode::Writer, AtomicBool::new(false));
+        Ok(Self { name, mode, geometry, control, data, locked, claim: Some(claim), file })
     }
 
     /// Opens a segment, waiting up to `deadline` for its creator to finish.
@@ -115,11 +134,9 @@ impl Segment {
         let file =
             shm_open(name.as_str(), flags, Permissions::empty()).map_err(failed("shm_open"))?;
         let header = wait_until_ready(name, &file, deadline)?;
+        at_least(name, &file, page_size())?;
         let geometry = view(&header).read(name, page_size())?;
-        let (expected, found) = (geometry.total_len(), size(name, &file)?);
-        if found < expected {
-            return Err(OpenError::Truncated { name: name.clone(), expected, found });
-        }
+        at_least(name, &file, geometry.total_len())?;
 
         let (control, data) = (geometry.control(), geometry.data());
         let control_access =
@@ -128,7 +145,8 @@ impl Segment {
         let control =
             map(&file, control_access, control.offset, control.len).map_err(failed("mmap"))?;
         let data = map(&file, data_access, data.offset, data.len).map_err(failed("mmap"))?;
-        Ok(Self { name: name.clone(), mode, geometry, control, data, file, claim: None })
+        let (name, locked) = (name.clone(), AtomicBool::new(false));
+        Ok(Self { name, mode, geometry, control, data, locked, claim: None, file })
     }
 
     /// Removes the name of a queue, whoever created it; those who have it mapped keep the memory.
@@ -191,7 +209,8 @@ impl Segment {
     /// Takes the segment's lock, which the kernel releases when its holder dies.
     ///
     /// It is an open-file-description lock (`fcntl(2)`) on the first byte: two handles exclude one
-    /// another even within one process.
+    /// another even within one process, and so do two threads that share a handle. An observer
+    /// cannot lock: the kernel wants a file that is open for writing.
     ///
     /// # Errors
     ///
@@ -199,9 +218,9 @@ impl Segment {
     pub fn lock(&self, deadline: Duration) -> Result<SegmentLock<'_>, LockError> {
         let started = Instant::now();
         loop {
-            match set_lock(&self.file, libc::F_WRLCK) {
-                Ok(()) => return Ok(SegmentLock { segment: self }),
-                Err(Errno::EAGAIN | Errno::EACCES | Errno::EINTR) => {}
+            match self.try_lock() {
+                Ok(Some(lock)) => return Ok(lock),
+                Ok(None) => {}
                 Err(errno) => {
                     let (name, call) = (self.name.clone(), "fcntl(F_OFD_SETLK)");
                     return Err(LockError::System { name, call, errno });
@@ -211,6 +230,21 @@ impl Segment {
                 return Err(LockError::Busy { name: self.name.clone(), waited: deadline });
             }
             std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    fn try_lock(&self) -> Result<Option<SegmentLock<'_>>, Errno> {
+        // The kernel's lock belongs to the open file: to it, two threads with one handle are one.
+        // edge: unlock -> lock
+        if self.locked.swap(true, Ordering::Acquire) {
+            return Ok(None);
+        }
+        // Dropped below unless the kernel agrees; to unlock what we do not hold changes nothing.
+        let lock = SegmentLock { segment: self };
+        match set_lock(&self.file, libc::F_WRLCK) {
+            Ok(()) => Ok(Some(lock)),
+            Err(Errno::EAGAIN | Errno::EACCES | Errno::EINTR) => Ok(None),
+            Err(errno) => Err(errno),
         }
     }
 }
@@ -223,8 +257,10 @@ pub struct SegmentLock<'a> {
 
 impl Drop for SegmentLock<'_> {
     fn drop(&mut self) {
-        // Unlocking a byte that we hold cannot fail; if it did, closing the file would release it.
+        // Unlocking cannot fail; if it did, closing the file would release what we hold.
         let _ = set_lock(&self.segment.file, libc::F_UNLCK);
+        // edge: unlock -> lock
+        self.segment.locked.store(false, Ordering::Release);
     }
 }
 
@@ -315,27 +351,37 @@ fn wait_until_ready(
     deadline: Duration,
 ) -> Result<MmapRaw, OpenError> {
     let started = Instant::now();
-    let mut header = None;
     loop {
-        let (found, expected) = (size(name, file)?, page_size());
-        if found > 0 && found < expected {
-            return Err(OpenError::Truncated { name: name.clone(), expected, found });
-        }
-        if header.is_none() && found > 0 {
-            let mapped = map(file, Access::ReadOnly, 0, expected);
-            header = Some(mapped.map_err(|errno| open_error(name, "mmap", errno))?);
-        }
-        if let Some(mapped) =
-            header.take_if(|mapped| !matches!(view(mapped).is_ready(name), Ok(false)))
+        if let Some(header) = first_page(name, file)?
+            && view(&header).is_ready(name)?
         {
-            view(&mapped).is_ready(name)?;
-            return Ok(mapped);
+            return Ok(header);
         }
         if started.elapsed() >= deadline {
             return Err(OpenError::NotReady { name: name.clone(), waited: deadline });
         }
         std::thread::sleep(LOOK_AGAIN);
     }
+}
+
+/// Maps the first page read-only; `None` while the object is empty, as a new one is.
+///
+/// An object shorter than a page reads as zeros to the end of its page.
+fn first_page(name: &QueueName, file: &OwnedFd) -> Result<Option<MmapRaw>, OpenError> {
+    if size(name, file)? == 0 {
+        return Ok(None);
+    }
+    let header = map(file, Access::ReadOnly, 0, page_size());
+    header.map(Some).map_err(|errno| open_error(name, "mmap", errno))
+}
+
+/// Touching a page that the object does not have would be a SIGBUS.
+fn at_least(name: &QueueName, file: &OwnedFd, expected: u64) -> Result<(), OpenError> {
+    let found = size(name, file)?;
+    if found < expected {
+        return Err(OpenError::Truncated { name: name.clone(), expected, found });
+    }
+    Ok(())
 }
 
 fn set_lock(file: &OwnedFd, kind: i32) -> Result<(), Errno> {
