@@ -1,0 +1,238 @@
+//! What the ring is compared with: the textbook's ring, a bare ring, and the limits of the machine.
+
+use core::cell::UnsafeCell;
+
+use common::sync::{AtomicU64, Ordering, spin_loop};
+use crossbeam_utils::CachePadded;
+
+use crate::payload::{Payload, Tally, fill, sum};
+
+/// Places that two threads share by the rules of whoever holds them.
+struct Places<P>(Box<[UnsafeCell<P>]>);
+
+// SAFETY: every contender below hands a place over with a Release store and an Acquire load.
+unsafe impl<P: Send> Sync for Places<P> {}
+
+impl<P: Payload> Places<P> {
+    fn new(capacity: usize) -> Self {
+        Self((0..capacity).map(|_| UnsafeCell::new(P::zeroed())).collect())
+    }
+
+    /// # Safety
+    ///
+    /// The places are the caller's alone until it hands them on.
+    #[inline(always)]
+    #[expect(clippy::mut_from_ref, reason = "the caller owns the places for now")]
+    unsafe fn slice(&self, start: usize, len: usize) -> &mut [P] {
+        let places = &self.0[start..start + len];
+        // SAFETY: in bounds (indexed above), laid out like `P`, and the caller's alone.
+        unsafe { core::slice::from_raw_parts_mut(places.as_ptr() as *mut P, len) }
+    }
+}
+
+/// Something that one thread can send through and another receive from.
+pub(crate) trait Contender: Sync {
+    /// Sends this many messages.
+    fn send(&self, messages: u64) -> Tally;
+    /// Receives this many messages.
+    fn receive(&self, messages: u64) -> Tally;
+}
+
+/// (a) The ring that one writes first: both indices SeqCst and side by side, the other's index read
+/// for every message, `%`, one message at a time.
+pub(crate) struct Textbook<P> {
+    head: AtomicU64,
+    tail: AtomicU64,
+    places: Places<P>,
+}
+
+impl<P: Payload> Textbook<P> {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { head: AtomicU64::new(0), tail: AtomicU64::new(0), places: Places::new(capacity) }
+    }
+
+    fn capacity(&self) -> u64 {
+        self.places.0.len() as u64
+    }
+}
+
+impl<P: Payload> Contender for Textbook<P> {
+    fn send(&self, messages: u64) -> Tally {
+        let mut tally = Tally::default();
+        while tally.count < messages {
+            let head = self.head.load(Ordering::SeqCst);
+            if head - self.tail.load(Ordering::SeqCst) == self.capacity() {
+                spin_loop();
+                continue;
+            }
+            // SAFETY: the receiver has left this place and will not return before `head` moves.
+            let place = unsafe { self.places.slice((head % self.capacity()) as usize, 1) };
+            let sum = place[0].fill(tally.count);
+            self.head.store(head + 1, Ordering::SeqCst);
+            tally.add(1, sum);
+        }
+        tally
+    }
+
+    fn receive(&self, messages: u64) -> Tally {
+        let mut tally = Tally::default();
+        while tally.count < messages {
+            let tail = self.tail.load(Ordering::SeqCst);
+            if self.head.load(Ordering::SeqCst) == tail {
+                spin_loop();
+                continue;
+            }
+            // SAFETY: the sender has left this place and will not return before `tail` moves.
+            let place = unsafe { self.places.slice((tail % self.capacity()) as usize, 1) };
+            let sum = place[0].sum();
+            self.tail.store(tail + 1, Ordering::SeqCst);
+            tally.add(1, sum);
+        }
+        tally
+    }
+}
+
+/// (d) What is left of the ring when many consumers, joining and closing are taken away: two cursors,
+/// each cached by the other side, and batches.
+pub(crate) struct Bare<P> {
+    published: CachePadded<AtomicU64>,
+    released: CachePadded<AtomicU64>,
+    places: Places<P>,
+    batch: u64,
+}
+
+impl<P: Payload> Bare<P> {
+    pub(crate) fn new(capacity: usize, batch: usize) -> Self {
+        let cursor = || CachePadded::new(AtomicU64::new(0));
+        let (published, released) = (cursor(), cursor());
+        Self { published, released, places: Places::new(capacity), batch: batch as u64 }
+    }
+
+    #[inline(always)]
+    fn spans(&self, first: u64, n: u64) -> [(usize, usize); 2] {
+        let capacity = self.places.0.len();
+        let start = first as usize & (capacity - 1);
+        let head = (n as usize).min(capacity - start);
+        [(start, head), (0, n as usize - head)]
+    }
+}
+
+impl<P: Payload> Contender for Bare<P> {
+    fn send(&self, messages: u64) -> Tally {
+        let (mut tally, mut limit) = (Tally::default(), self.places.0.len() as u64);
+        while tally.count < messages {
+            let first = tally.count;
+            let n = self.batch.min(messages - first);
+            while first + n > limit {
+                limit = self.released.load(Ordering::Acquire) + self.places.0.len() as u64;
+                spin_loop();
+            }
+            for (start, len) in self.spans(first, n) {
+                // SAFETY: before the limit, so the receiver has released these places.
+                let places = unsafe { self.places.slice(start, len) };
+                let sum = fill(places, tally.count);
+                tally.add(len as u64, sum);
+            }
+            self.published.store(first + n, Ordering::Release);
+        }
+        tally
+    }
+
+    fn receive(&self, messages: u64) -> Tally {
+        let (mut tally, mut known) = (Tally::default(), 0);
+        while tally.count < messages {
+            let first = tally.count;
+            while known == first {
+                known = self.published.load(Ordering::Acquire);
+                spin_loop();
+            }
+            let n = self.batch.min(known - first);
+            for (start, len) in self.spans(first, n) {
+                // SAFETY: before `published`, so the sender has left these places.
+                let places = unsafe { self.places.slice(start, len) };
+                tally.add(len as u64, sum(places));
+            }
+            self.released.store(tally.count, Ordering::Release);
+        }
+        tally
+    }
+}
+
+/// (f) The hand-over limit: the four quarters of a buffer go around, one side writes one while the
+/// other reads another, and nothing else happens.
+pub(crate) struct HandOver<P> {
+    written: CachePadded<AtomicU64>,
+    read: CachePadded<AtomicU64>,
+    places: Places<P>,
+}
+
+const QUARTERS: u64 = 4;
+
+impl<P: Payload> HandOver<P> {
+    pub(crate) fn new(capacity: usize) -> Self {
+        let cursor = || CachePadded::new(AtomicU64::new(0));
+        let capacity = capacity.next_multiple_of(QUARTERS as usize);
+        Self { written: cursor(), read: cursor(), places: Places::new(capacity) }
+    }
+
+    fn quarter(&self) -> usize {
+        self.places.0.len() / QUARTERS as usize
+    }
+
+    /// The part of quarter number `turn` that is needed for what is left.
+    #[inline(always)]
+    fn span(&self, turn: u64, left: u64) -> (usize, usize) {
+        let start = (turn % QUARTERS) as usize * self.quarter();
+        (start, self.quarter().min(left as usize))
+    }
+}
+
+impl<P: Payload> Contender for HandOver<P> {
+    fn send(&self, messages: u64) -> Tally {
+        let (mut tally, mut turn) = (Tally::default(), 0);
+        while tally.count < messages {
+            while turn - self.read.load(Ordering::Acquire) == QUARTERS {
+                spin_loop();
+            }
+            let (start, len) = self.span(turn, messages - tally.count);
+            // SAFETY: the reader has handed this quarter back.
+            let places = unsafe { self.places.slice(start, len) };
+            let sum = fill(places, tally.count);
+            turn += 1;
+            self.written.store(turn, Ordering::Release);
+            tally.add(len as u64, sum);
+        }
+        tally
+    }
+
+    fn receive(&self, messages: u64) -> Tally {
+        let (mut tally, mut turn) = (Tally::default(), 0);
+        while tally.count < messages {
+            while self.written.load(Ordering::Acquire) == turn {
+                spin_loop();
+            }
+            let (start, len) = self.span(turn, messages - tally.count);
+            // SAFETY: the writer has handed this quarter over.
+            let places = unsafe { self.places.slice(start, len) };
+            tally.add(len as u64, sum(places));
+            turn += 1;
+            self.read.store(turn, Ordering::Release);
+        }
+        tally
+    }
+}
+
+/// (e) A plain copy of as many bytes, from one buffer of the ring's size to another, by one thread.
+pub(crate) fn copy<P: Payload>(capacity: usize, messages: u64) -> Tally {
+    let mut from = vec![P::zeroed(); capacity];
+    fill(&mut from, 0);
+    let mut to = vec![P::zeroed(); capacity];
+    let mut tally = Tally::default();
+    while tally.count < messages {
+        let n = from.len().min((messages - tally.count) as usize);
+        core::hint::black_box(&mut to[..n]).copy_from_slice(core::hint::black_box(&from[..n]));
+        tally.add(n as u64, 0);
+    }
+    tally.sum = sum(&to);
+    tally
+}
