@@ -1,0 +1,112 @@
+//! Day 1's producer with exercise 2 solved: it sends the messages that it is given.
+
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use common::QueueName;
+use memmap2::MmapOptions;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::mman::{shm_open, shm_unlink};
+use nix::sys::stat::Mode;
+use nix::unistd::ftruncate;
+
+/// The size of the queue in bytes; the consumer has to know it.
+const SIZE: usize = 100;
+
+/// Leaves messages in shared memory.
+#[derive(Parser)]
+struct Arguments {
+    /// The queue's name
+    #[arg(default_value = "/queue")]
+    name: QueueName,
+    /// How many seconds the queue stays
+    #[arg(long, default_value_t = 5.0, value_parser = seconds, allow_negative_numbers = true)]
+    linger: f64,
+    /// What to send; give it again for more
+    #[arg(long = "message", default_value = "Hello from producer")]
+    messages: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    common::report::exit(run(Arguments::parse()))
+}
+
+fn run(Arguments { name, linger, messages }: Arguments) -> anyhow::Result<()> {
+    let bytes = encode(&messages)?;
+
+    println!("Producer creating the shared-memory queue {name}...");
+    let object = create(&name)?;
+    let created = Created(&name);
+    ftruncate(&object, SIZE as i64).with_context(|| format!("giving {name} its size"))?;
+    // SAFETY: the object is SIZE bytes long, and whoever knows Day 1's rules never shortens it.
+    let map = unsafe { MmapOptions::new().len(SIZE).map_mut(&object) };
+    let mut memory = map.with_context(|| format!("mapping {name}"))?;
+    println!(
+        "Producer created the shared-memory queue {name} of size {SIZE} and mapped it into memory."
+    );
+
+    memory[..bytes.len()].copy_from_slice(&bytes);
+    for message in &messages {
+        println!("Producer sent a msg \"{message}\" into the queue.");
+    }
+
+    thread::sleep(Duration::from_secs_f64(linger));
+    drop(memory);
+    drop(created);
+    println!("Producer closed the queue after {linger} seconds and exit...");
+    Ok(())
+}
+
+/// The messages one after the other, each ended by a zero byte; refuses what cannot be read back.
+fn encode(messages: &[String]) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for message in messages {
+        if message.is_empty() {
+            bail!("an empty message cannot be told from the end: send one byte or more");
+        }
+        bytes.extend_from_slice(message.as_bytes());
+        bytes.push(0);
+    }
+    if bytes.len() > SIZE {
+        bail!(
+            "the messages need {} bytes with a zero byte after each, and the queue has {SIZE}: \
+             send less",
+            bytes.len()
+        );
+    }
+    Ok(bytes)
+}
+
+/// Creates an empty object that only this user may open, or fails if the name is taken.
+fn create(name: &QueueName) -> anyhow::Result<OwnedFd> {
+    let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR;
+    match shm_open(name.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR) {
+        Ok(object) => Ok(object),
+        Err(Errno::EEXIST) => bail!(
+            "{name} is taken: choose another name, or remove /dev/shm{name} if its producer is gone"
+        ),
+        Err(errno) => bail!("creating {name}: {errno}"),
+    }
+}
+
+/// A name that this process has created, and therefore removes when it leaves `run`.
+struct Created<'a>(&'a QueueName);
+
+impl Drop for Created<'_> {
+    fn drop(&mut self) {
+        // Whoever removed it before us has done our work.
+        let _ = shm_unlink(self.0.as_str());
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if Duration::try_from_secs_f64(seconds).is_ok() => Ok(seconds),
+        _ => Err("expected a number of seconds, 0 or more".to_owned()),
+    }
+}
