@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use nix::sys::signal::Signal;
@@ -26,15 +26,7 @@ fn producer_at_work(name: &str) -> Program {
 
 #[test]
 fn the_default_queue_is_the_contract_to_the_letter() {
-    // Two test runs at once would meet in this one queue.
-    let uid = nix::unistd::getuid();
-    let lock = std::env::temp_dir().join(format!("fanout-queue-{uid}.lock"));
-    let lock = File::create(lock).unwrap();
-    lock.lock().unwrap();
-    eventually("/queue is free (did a producer leave it behind? rm /dev/shm/queue)", || {
-        !fs::exists("/dev/shm/queue").unwrap()
-    });
-
+    let (_lock, name) = Unique::default_name();
     let producer = Program::start(PRODUCER, &[]);
     let started: String = (0..3).map(|_| producer.line()).collect();
     let consumer = Program::start(CONSUMER, &[]).finish();
@@ -56,7 +48,7 @@ fn the_default_queue_is_the_contract_to_the_letter() {
     );
     assert_eq!((producer.stderr + &consumer.stderr).as_str(), "");
     assert_eq!((producer.status.code(), consumer.status.code()), (Some(0), Some(0)));
-    assert!(!fs::exists("/dev/shm/queue").unwrap());
+    assert!(!name.exists());
 }
 
 #[test]

@@ -30,6 +30,18 @@ impl Unique {
         Self(format!("/day1-test-{}-{next}", std::process::id()))
     }
 
+    /// The default name, which all tests share: the lock that comes with it keeps others away.
+    pub(crate) fn default_name() -> (File, Self) {
+        let uid = nix::unistd::getuid();
+        let lock = std::env::temp_dir().join(format!("fanout-queue-{uid}.lock"));
+        let lock = File::create(lock).unwrap();
+        lock.lock().unwrap();
+        eventually("/queue is free (did a producer leave it behind? rm /dev/shm/queue)", || {
+            !fs::exists("/dev/shm/queue").unwrap()
+        });
+        (lock, Self("/queue".to_owned()))
+    }
+
     /// Where the file system shows it.
     pub(crate) fn path(&self) -> PathBuf {
         PathBuf::from(format!("/dev/shm{}", self.0))
