@@ -3,6 +3,7 @@
 
 pub mod affinity;
 pub mod name;
+pub mod payload;
 pub mod report;
 pub mod sequence;
 pub mod sync;

@@ -10,9 +10,10 @@ use common::report::{Throughput, median};
 use day3::{Consumer, Producer, Start};
 use serde::Serialize;
 
-use crate::payload::{Payload, Tally, fill};
 use crate::rivals::{Bare, Contender, HandOver, Textbook, copy};
 use crate::transport::{receive, send};
+use bytemuck::Pod;
+use common::payload::{Payload, Tally, fill};
 
 /// What every contender moves.
 #[derive(Clone, Copy)]
@@ -41,22 +42,22 @@ pub(crate) struct Row {
 type Run<'a> = Box<dyn Fn() -> anyhow::Result<Duration> + 'a>;
 
 /// Runs all contenders `repeats` times, one after another each time, and says their medians.
-pub(crate) fn compare<P: Payload + 'static>(
+pub(crate) fn compare<P: Payload + Pod>(
     name: &QueueName,
     plan: Plan,
     mut progress: impl FnMut(usize),
 ) -> anyhow::Result<Vec<Row>> {
     let Plan { messages, capacity, .. } = plan;
     let contenders: [(&'static str, Run<'_>); 6] = [
-        ("(a) textbook ring", Box::new(|| duel::<P>(&Textbook::<P>::new(capacity), messages))),
+        ("(a) textbook ring", Box::new(|| duel::<P>(&Textbook::<P>::new(capacity)?, messages))),
         ("(b) this ring, one at a time", Box::new(|| ring::<P>(name, plan, 1))),
         ("(c) this ring, batches of 64", Box::new(|| ring::<P>(name, plan, BATCH))),
         (
             "(d) bare ring, batches of 64",
-            Box::new(|| duel::<P>(&Bare::<P>::new(capacity, BATCH), messages)),
+            Box::new(|| duel::<P>(&Bare::<P>::new(capacity, BATCH)?, messages)),
         ),
         ("(e) memcpy, one thread", Box::new(|| copying::<P>(plan))),
-        ("(f) hand-over limit", Box::new(|| duel::<P>(&HandOver::<P>::new(capacity), messages))),
+        ("(f) hand-over limit", Box::new(|| duel::<P>(&HandOver::<P>::new(capacity)?, messages))),
     ];
     let mut samples = vec![Vec::with_capacity(plan.repeats); contenders.len()];
     for repeat in 0..plan.repeats {
@@ -105,16 +106,12 @@ pub(crate) fn print(rows: &[Row]) {
 }
 
 /// Two threads, one contender between them.
-fn duel<P: Payload>(contender: &dyn Contender, messages: u64) -> anyhow::Result<Duration> {
+fn duel<P: Payload + Pod>(contender: &dyn Contender, messages: u64) -> anyhow::Result<Duration> {
     let receive = || contender.receive(messages);
     race::<P>(messages, receive, || Ok(contender.send(messages)))
 }
 
-fn ring<P: Payload + 'static>(
-    name: &QueueName,
-    plan: Plan,
-    batch: usize,
-) -> anyhow::Result<Duration> {
+fn ring<P: Payload + Pod>(name: &QueueName, plan: Plan, batch: usize) -> anyhow::Result<Duration> {
     let mut producer = Producer::<P>::create(name, plan.capacity as u64)?;
     let mut consumer = Consumer::<P>::join(name, Start::Oldest)?;
     race::<P>(
@@ -129,7 +126,7 @@ fn ring<P: Payload + 'static>(
 }
 
 /// Runs both sides on threads of their own, and checks that what arrived is what was sent.
-fn race<P: Payload>(
+fn race<P: Payload + Pod>(
     messages: u64,
     receive: impl FnOnce() -> Tally + Send,
     send: impl FnOnce() -> anyhow::Result<Tally> + Send,
@@ -159,11 +156,11 @@ fn race<P: Payload>(
     Ok(elapsed)
 }
 
-fn copying<P: Payload>(plan: Plan) -> anyhow::Result<Duration> {
+fn copying<P: Payload + Pod>(plan: Plan) -> anyhow::Result<Duration> {
     let started = Instant::now();
     let copied = copy::<P>(plan.capacity, plan.messages);
     let elapsed = started.elapsed();
-    let mut expected = vec![P::zeroed(); plan.capacity];
+    let mut expected = vec![P::ZERO; plan.capacity];
     let sum = fill(&mut expected, 0);
     ensure!(
         copied == Tally { count: plan.messages, sum } || plan.messages < plan.capacity as u64,

@@ -10,12 +10,12 @@ use common::{QueueName, affinity};
 use serde::Serialize;
 
 mod compare;
-mod payload;
 mod rivals;
 mod run;
 mod transport;
 
-use crate::payload::{Message, Payload};
+use bytemuck::Pod;
+use common::payload::{Message, Payload};
 
 /// Day 3's benchmark: 1 GiB in messages of 64 bytes, unless told otherwise.
 #[derive(Parser, Clone)]
@@ -98,7 +98,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<()> {
     }
 }
 
-fn benchmark<P: Payload + 'static>(arguments: &Arguments) -> anyhow::Result<()> {
+fn benchmark<P: Payload + Pod>(arguments: &Arguments) -> anyhow::Result<()> {
     let (batch, capacity) = (arguments.batch, arguments.capacity);
     ensure!(
         (1..=capacity).contains(&batch),
@@ -120,7 +120,7 @@ fn benchmark<P: Payload + 'static>(arguments: &Arguments) -> anyhow::Result<()> 
     Ok(())
 }
 
-fn comparison<P: Payload + 'static>(arguments: &Arguments) -> anyhow::Result<()> {
+fn comparison<P: Payload + Pod>(arguments: &Arguments) -> anyhow::Result<()> {
     let Arguments { messages, capacity, repeats, .. } = *arguments;
     let plan = compare::Plan { messages, capacity, repeats };
     let rows = compare::compare::<P>(&arguments.name, plan, |done| {

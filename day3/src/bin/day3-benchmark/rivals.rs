@@ -1,21 +1,24 @@
 //! What the ring is compared with: the textbook's ring, a bare ring, and the limits of the machine.
 
-use core::cell::UnsafeCell;
+use std::sync::Arc;
 
 use common::sync::{AtomicU64, Ordering, spin_loop};
 use crossbeam_utils::CachePadded;
 
-use crate::payload::{Payload, Tally, fill, sum};
+use bytemuck::Pod;
+use common::payload::{Payload, Tally, fill, sum};
+use day3::{Heap, Memory};
 
-/// Places that two threads share by the rules of whoever holds them.
-struct Places<P>(Box<[UnsafeCell<P>]>);
+/// Page-aligned places that two threads share by the rules of whoever holds them.
+struct Places<P: Pod> {
+    memory: Arc<Heap<P>>,
+    capacity: usize,
+}
 
-// SAFETY: every contender below hands a place over with a Release store and an Acquire load.
-unsafe impl<P: Send> Sync for Places<P> {}
-
-impl<P: Payload> Places<P> {
-    fn new(capacity: usize) -> Self {
-        Self((0..capacity).map(|_| UnsafeCell::new(P::zeroed())).collect())
+impl<P: Payload + Pod> Places<P> {
+    fn new(capacity: usize) -> anyhow::Result<Self> {
+        let room = capacity.next_power_of_two();
+        Ok(Self { memory: Heap::new(room as u64, 0)?, capacity })
     }
 
     /// # Safety
@@ -24,9 +27,10 @@ impl<P: Payload> Places<P> {
     #[inline(always)]
     #[expect(clippy::mut_from_ref, reason = "the caller owns the places for now")]
     unsafe fn slice(&self, start: usize, len: usize) -> &mut [P] {
-        let places = &self.0[start..start + len];
-        // SAFETY: in bounds (indexed above), laid out like `P`, and the caller's alone.
-        unsafe { core::slice::from_raw_parts_mut(places.as_ptr() as *mut P, len) }
+        assert!(start + len <= self.capacity);
+        let first = self.memory.data().cast::<P>().as_ptr().wrapping_add(start);
+        // SAFETY: in bounds (asserted), laid out like `P`, and the caller's alone.
+        unsafe { core::slice::from_raw_parts_mut(first, len) }
     }
 }
 
@@ -40,23 +44,24 @@ pub(crate) trait Contender: Sync {
 
 /// (a) The ring that one writes first: both indices SeqCst and side by side, the other's index read
 /// for every message, `%`, one message at a time.
-pub(crate) struct Textbook<P> {
+pub(crate) struct Textbook<P: Pod> {
     head: AtomicU64,
     tail: AtomicU64,
     places: Places<P>,
 }
 
-impl<P: Payload> Textbook<P> {
-    pub(crate) fn new(capacity: usize) -> Self {
-        Self { head: AtomicU64::new(0), tail: AtomicU64::new(0), places: Places::new(capacity) }
+impl<P: Payload + Pod> Textbook<P> {
+    pub(crate) fn new(capacity: usize) -> anyhow::Result<Self> {
+        let places = Places::new(capacity)?;
+        Ok(Self { head: AtomicU64::new(0), tail: AtomicU64::new(0), places })
     }
 
     fn capacity(&self) -> u64 {
-        self.places.0.len() as u64
+        self.places.capacity as u64
     }
 }
 
-impl<P: Payload> Contender for Textbook<P> {
+impl<P: Payload + Pod> Contender for Textbook<P> {
     fn send(&self, messages: u64) -> Tally {
         let mut tally = Tally::default();
         while tally.count < messages {
@@ -94,37 +99,38 @@ impl<P: Payload> Contender for Textbook<P> {
 
 /// (d) What is left of the ring when many consumers, joining and closing are taken away: two cursors,
 /// each cached by the other side, and batches.
-pub(crate) struct Bare<P> {
+pub(crate) struct Bare<P: Pod> {
     published: CachePadded<AtomicU64>,
     released: CachePadded<AtomicU64>,
     places: Places<P>,
     batch: u64,
 }
 
-impl<P: Payload> Bare<P> {
-    pub(crate) fn new(capacity: usize, batch: usize) -> Self {
+impl<P: Payload + Pod> Bare<P> {
+    pub(crate) fn new(capacity: usize, batch: usize) -> anyhow::Result<Self> {
         let cursor = || CachePadded::new(AtomicU64::new(0));
         let (published, released) = (cursor(), cursor());
-        Self { published, released, places: Places::new(capacity), batch: batch as u64 }
+        let (places, batch) = (Places::new(capacity)?, batch as u64);
+        Ok(Self { published, released, places, batch })
     }
 
     #[inline(always)]
     fn spans(&self, first: u64, n: u64) -> [(usize, usize); 2] {
-        let capacity = self.places.0.len();
+        let capacity = self.places.capacity;
         let start = first as usize & (capacity - 1);
         let head = (n as usize).min(capacity - start);
         [(start, head), (0, n as usize - head)]
     }
 }
 
-impl<P: Payload> Contender for Bare<P> {
+impl<P: Payload + Pod> Contender for Bare<P> {
     fn send(&self, messages: u64) -> Tally {
-        let (mut tally, mut limit) = (Tally::default(), self.places.0.len() as u64);
+        let (mut tally, mut limit) = (Tally::default(), self.places.capacity as u64);
         while tally.count < messages {
             let first = tally.count;
             let n = self.batch.min(messages - first);
             while first + n > limit {
-                limit = self.released.load(Ordering::Acquire) + self.places.0.len() as u64;
+                limit = self.released.load(Ordering::Acquire) + self.places.capacity as u64;
                 spin_loop();
             }
             for (start, len) in self.spans(first, n) {
@@ -160,7 +166,7 @@ impl<P: Payload> Contender for Bare<P> {
 
 /// (f) The hand-over limit: the four quarters of a buffer go around, one side writes one while the
 /// other reads another, and nothing else happens.
-pub(crate) struct HandOver<P> {
+pub(crate) struct HandOver<P: Pod> {
     written: CachePadded<AtomicU64>,
     read: CachePadded<AtomicU64>,
     places: Places<P>,
@@ -168,15 +174,15 @@ pub(crate) struct HandOver<P> {
 
 const QUARTERS: u64 = 4;
 
-impl<P: Payload> HandOver<P> {
-    pub(crate) fn new(capacity: usize) -> Self {
+impl<P: Payload + Pod> HandOver<P> {
+    pub(crate) fn new(capacity: usize) -> anyhow::Result<Self> {
         let cursor = || CachePadded::new(AtomicU64::new(0));
         let capacity = capacity.next_multiple_of(QUARTERS as usize);
-        Self { written: cursor(), read: cursor(), places: Places::new(capacity) }
+        Ok(Self { written: cursor(), read: cursor(), places: Places::new(capacity)? })
     }
 
     fn quarter(&self) -> usize {
-        self.places.0.len() / QUARTERS as usize
+        self.places.capacity / QUARTERS as usize
     }
 
     /// The part of quarter number `turn` that is needed for what is left.
@@ -187,7 +193,7 @@ impl<P: Payload> HandOver<P> {
     }
 }
 
-impl<P: Payload> Contender for HandOver<P> {
+impl<P: Payload + Pod> Contender for HandOver<P> {
     fn send(&self, messages: u64) -> Tally {
         let (mut tally, mut turn) = (Tally::default(), 0);
         while tally.count < messages {
@@ -223,10 +229,10 @@ impl<P: Payload> Contender for HandOver<P> {
 }
 
 /// (e) A plain copy of as many bytes, from one buffer of the ring's size to another, by one thread.
-pub(crate) fn copy<P: Payload>(capacity: usize, messages: u64) -> Tally {
-    let mut from = vec![P::zeroed(); capacity];
+pub(crate) fn copy<P: Payload + Pod>(capacity: usize, messages: u64) -> Tally {
+    let mut from = vec![P::ZERO; capacity];
     fill(&mut from, 0);
-    let mut to = vec![P::zeroed(); capacity];
+    let mut to = vec![P::ZERO; capacity];
     let mut tally = Tally::default();
     while tally.count < messages {
         let n = from.len().min((messages - tally.count) as usize);

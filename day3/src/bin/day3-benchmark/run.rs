@@ -12,9 +12,10 @@ use day3::sequencer::Cursor;
 use day3::{Consumer, Group, Producer, Receiver, Start};
 use serde::Serialize;
 
-use crate::payload::{Payload, Tally};
 use crate::transport::{receive, send};
 use crate::{Arguments, throughput};
+use bytemuck::Pod;
+use common::payload::{Payload, Tally};
 
 /// The group that `--groups` makes.
 const GROUP: &str = "benchmark";
@@ -36,13 +37,13 @@ trait Receive: Send {
     fn receive(&mut self, batch: usize) -> Tally;
 }
 
-impl<P: Payload, K: Cursor + Send> Receive for Receiver<P, K> {
+impl<P: Payload + Pod, K: Cursor + Send> Receive for Receiver<P, K> {
     fn receive(&mut self, batch: usize) -> Tally {
         receive(self, batch)
     }
 }
 
-fn join<P: Payload + 'static>(arguments: &Arguments) -> anyhow::Result<Box<dyn Receive>> {
+fn join<P: Payload + Pod>(arguments: &Arguments) -> anyhow::Result<Box<dyn Receive>> {
     let name = &arguments.name;
     Ok(if arguments.groups {
         Box::new(Group::<P>::join(name, GROUP, Start::Oldest)?)
@@ -78,7 +79,7 @@ impl Story<'_> {
 }
 
 /// Runs the benchmark, and tells of it unless JSON was asked for.
-pub(crate) fn run<P: Payload + 'static>(arguments: &Arguments) -> anyhow::Result<Figures> {
+pub(crate) fn run<P: Payload + Pod>(arguments: &Arguments) -> anyhow::Result<Figures> {
     let story = Story { arguments };
     story.tell("Initializing the performance benchmark...");
     story.creating("writer");
@@ -132,7 +133,7 @@ impl Side {
 }
 
 /// Lets all sides go at once.
-fn race<P: Payload>(
+fn race<P: Payload + Pod>(
     arguments: &Arguments,
     story: &Story<'_>,
     producer: &mut Producer<P>,
@@ -265,7 +266,7 @@ impl Drop for ChildConsumer {
 }
 
 /// The part of a child.
-pub(crate) fn child<P: Payload + 'static>(arguments: &Arguments) -> anyhow::Result<()> {
+pub(crate) fn child<P: Payload + Pod>(arguments: &Arguments) -> anyhow::Result<()> {
     let mut consumer = join::<P>(arguments)?;
     let mut output = std::io::stdout();
     writeln!(output, "ready")?;

@@ -4,11 +4,11 @@ use bytemuck::Pod;
 use day3::sequencer::Cursor;
 use day3::{Producer, Receiver, Wait};
 
-use crate::payload::{Payload, Tally, fill, sum};
+use common::payload::{Payload, Tally, fill, sum};
 
 /// Sends `messages` messages, `batch` at a time.
 #[inline(never)]
-pub(crate) fn send<P: Payload, W: Wait>(
+pub(crate) fn send<P: Payload + Pod, W: Wait>(
     producer: &mut Producer<P, W>,
     messages: u64,
     batch: usize,
@@ -16,7 +16,7 @@ pub(crate) fn send<P: Payload, W: Wait>(
     let mut tally = Tally::default();
     if batch == 1 {
         for sequence in 0..messages {
-            let mut message = P::zeroed();
+            let mut message = P::ZERO;
             let sum = message.fill(sequence);
             producer.send(message);
             tally.add(1, sum);
