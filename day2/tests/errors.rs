@@ -161,6 +161,16 @@ fn wrong_magic() {
 }
 
 #[test]
+fn wrong_magic_before_a_header_that_is_right_otherwise() {
+    let name = Unique::new("magic-only");
+    let _writer = log(&name);
+    name.poke(0, b"f");
+    everybody_is_told!(name, OpenError::Magic { .. });
+    name.poke(0, &[0; 8]);
+    everybody_is_told!(name, OpenError::Magic { found: 0, .. });
+}
+
+#[test]
 fn wrong_layout_version() {
     let name = Unique::new("version");
     let _writer = log(&name);
@@ -287,6 +297,34 @@ fn a_header_that_contradicts_itself() {
         name.poke(at, &bytes);
         for error in refusals(&name) {
             assert!(matches!(error, OpenError::Damaged { .. }), "{at}: {bytes:?}: {error:?}");
+        }
+    }
+}
+
+#[test]
+fn fields_that_agree_with_one_another_and_still_cannot_be() {
+    let page = page_size();
+    let damages = [
+        // Everything a page further on: a gap behind the header.
+        vec![(40, 2 * page), (56, 3 * page)],
+        // No control, and data in its place.
+        vec![(48, 0), (56, page)],
+        // No messages, and no data for them.
+        vec![(32, 0), (64, 0)],
+        // Sixteen messages of 2^60 bytes: their length wraps around to nothing.
+        vec![(24, 1 << 60), (32, 16)],
+        // An end that a u64 holds and a file offset does not.
+        vec![(64, 1 << 63)],
+    ];
+    for damage in damages {
+        let name = Unique::new("agree");
+        let _writer = log(&name);
+        name.set_len(8 * page);
+        for (at, word) in &damage {
+            name.poke(*at, &u64::to_le_bytes(*word));
+        }
+        for error in refusals(&name) {
+            assert!(matches!(error, OpenError::Damaged { .. }), "{damage:?}: {error:?}");
         }
     }
 }
@@ -544,6 +582,15 @@ fn a_log_of_no_places_is_always_full() {
     let reader = LogReader::<u64>::open(&name, 0).unwrap();
     assert_eq!(writer.append(&1), Err(LogFull { capacity: 0 }));
     assert_eq!((reader.capacity(), reader.is_empty(), reader.get(0)), (0, true, None));
+}
+
+#[test]
+fn a_count_beyond_the_capacity_is_not_believed() {
+    let name = Unique::new("count");
+    let _writer = log(&name);
+    let reader = LogReader::<u64>::open(&name, 10).unwrap();
+    name.poke(page_size(), &u64::MAX.to_le_bytes());
+    assert_eq!((reader.len(), reader.get(9), reader.get(10)), (10, Some(0), None));
 }
 
 #[test]

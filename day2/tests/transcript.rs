@@ -84,10 +84,10 @@ fn the_default_name_is_the_contracts() {
     let lock = std::env::temp_dir().join(format!("fanout-spmc_test_queue-{uid}.lock"));
     let lock = File::create(lock).unwrap();
     lock.lock().unwrap();
-    let name: QueueName = "/spmc_test_queue".parse().unwrap();
     eventually("/spmc_test_queue is free (did a producer leave it behind? remove it)", || {
         !std::fs::exists("/dev/shm/spmc_test_queue").unwrap()
     });
+    let name = Unique::given("/spmc_test_queue");
     run_both(&name, &[]);
 }
 

@@ -28,6 +28,11 @@ impl Unique {
         Self(format!("/day2-{what}-{pid}-{n}").parse().unwrap())
     }
 
+    /// A name that somebody else chose, and that this test has to itself.
+    pub(crate) fn given(name: &str) -> Self {
+        Self(name.parse().unwrap())
+    }
+
     /// Where the file system shows it.
     pub(crate) fn path(&self) -> PathBuf {
         PathBuf::from("/dev/shm").join(self.0.bare())
