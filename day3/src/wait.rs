@@ -60,8 +60,9 @@ impl Wait for Spin {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Yield;
 
-/// How many looks [`Yield`] takes before it begins to give the core away.
-const SPINS: u32 = 128;
+/// How many looks [`Yield`] takes before it begins to give the core away: about a microsecond, which
+/// is what giving it away costs.
+const SPINS: u32 = 16;
 
 impl Wait for Yield {
     #[inline]

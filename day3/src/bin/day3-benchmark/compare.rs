@@ -108,13 +108,13 @@ pub(crate) fn print(rows: &[Row]) {
 /// Two threads, one contender between them.
 fn duel<P: Payload + Pod>(contender: &dyn Contender, messages: u64) -> anyhow::Result<Duration> {
     let receive = || contender.receive(messages);
-    race::<P>(messages, receive, || Ok(contender.send(messages)))
+    race(messages, receive, || Ok(contender.send(messages)))
 }
 
 fn ring<P: Payload + Pod>(name: &QueueName, plan: Plan, batch: usize) -> anyhow::Result<Duration> {
     let mut producer = Producer::<P>::create(name, plan.capacity as u64)?;
     let mut consumer = Consumer::<P>::join(name, Start::Oldest)?;
-    race::<P>(
+    race(
         plan.messages,
         move || receive(&mut consumer, batch),
         move || {
@@ -126,7 +126,7 @@ fn ring<P: Payload + Pod>(name: &QueueName, plan: Plan, batch: usize) -> anyhow:
 }
 
 /// Runs both sides on threads of their own, and checks that what arrived is what was sent.
-fn race<P: Payload + Pod>(
+fn race(
     messages: u64,
     receive: impl FnOnce() -> Tally + Send,
     send: impl FnOnce() -> anyhow::Result<Tally> + Send,

@@ -53,9 +53,9 @@ struct Arguments {
     /// How often each contender runs in a comparison
     #[arg(long, default_value_t = 9)]
     repeats: usize,
-    /// Receive, as a child process of another benchmark
+    /// Receive, as a child process of another benchmark, on the core of this number
     #[arg(long, hide = true)]
-    child: bool,
+    child: Option<usize>,
 }
 
 /// What a JSON reader gets beside the figures.
@@ -107,8 +107,8 @@ fn benchmark<P: Payload + Pod>(arguments: &Arguments) -> anyhow::Result<()> {
     ensure!(arguments.consumers > 0, "a benchmark needs a consumer: --consumers 1 or more");
     ensure!(arguments.messages > 0, "a benchmark needs a message: --messages 1 or more");
     ensure!(arguments.repeats > 0, "a comparison needs a run: --repeats 1 or more");
-    if arguments.child {
-        return run::child::<P>(arguments);
+    if let Some(core) = arguments.child {
+        return run::child::<P>(arguments, core);
     }
     if arguments.compare {
         return comparison::<P>(arguments);

@@ -86,10 +86,10 @@ pub(crate) fn run<P: Payload + Pod>(arguments: &Arguments) -> anyhow::Result<Fig
     let mut producer = Producer::<P>::create(&arguments.name, arguments.capacity as u64)?;
     story.tell("spmc_queue created");
     let mut consumers = Vec::new();
-    for _ in 0..arguments.consumers {
+    for core in 1..=arguments.consumers {
         story.creating("reader");
         consumers.push(if arguments.processes {
-            Side::Process(ChildConsumer::spawn(arguments)?)
+            Side::Process(ChildConsumer::spawn(arguments, core)?)
         } else {
             Side::Thread(join::<P>(arguments)?)
         });
@@ -117,6 +117,11 @@ pub(crate) fn run<P: Payload + Pod>(arguments: &Arguments) -> anyhow::Result<Fig
     Ok(figures)
 }
 
+/// With more sides than cores, the kernel places them better than we do.
+fn a_core_each(arguments: &Arguments, cores: &[usize]) -> bool {
+    arguments.consumers < cores.len()
+}
+
 /// A consumer, wherever it runs.
 enum Side {
     Thread(Box<dyn Receive>),
@@ -141,8 +146,7 @@ fn race<P: Payload + Pod>(
 ) -> anyhow::Result<(Tally, Vec<Tally>, Duration)> {
     let cores = &affinity::cores();
     let Arguments { messages, batch, .. } = *arguments;
-    // With more sides than cores, the kernel places them better than we do.
-    let pinned = consumers.len() < cores.len();
+    let pinned = a_core_each(arguments, cores);
     let start = &Barrier::new(consumers.len() + 2);
     story.tell("waiting for the producer & consumer thread to be ready...");
     thread::scope(|scope| {
@@ -221,9 +225,10 @@ struct ChildConsumer {
 }
 
 impl ChildConsumer {
-    fn spawn(arguments: &Arguments) -> anyhow::Result<Self> {
+    fn spawn(arguments: &Arguments, core: usize) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg(arguments.name.as_str()).arg("--child");
+        command.arg(arguments.name.as_str()).args(["--child", &core.to_string()]);
+        command.args(["--consumers", &arguments.consumers.to_string()]);
         command.args(["--size", &arguments.size.to_string()]);
         command.args(["--capacity", &arguments.capacity.to_string()]);
         command.args(["--batch", &arguments.batch.to_string()]);
@@ -266,7 +271,11 @@ impl Drop for ChildConsumer {
 }
 
 /// The part of a child.
-pub(crate) fn child<P: Payload + Pod>(arguments: &Arguments) -> anyhow::Result<()> {
+pub(crate) fn child<P: Payload + Pod>(arguments: &Arguments, core: usize) -> anyhow::Result<()> {
+    let cores = affinity::cores();
+    if a_core_each(arguments, &cores) {
+        affinity::pin(&cores, core);
+    }
     let mut consumer = join::<P>(arguments)?;
     let mut output = std::io::stdout();
     writeln!(output, "ready")?;
