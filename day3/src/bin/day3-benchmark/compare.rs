@@ -49,15 +49,15 @@ pub(crate) fn compare<P: Payload + Pod>(
 ) -> anyhow::Result<Vec<Row>> {
     let Plan { messages, capacity, .. } = plan;
     let contenders: [(&'static str, Run<'_>); 6] = [
-        ("(a) textbook ring", Box::new(|| duel::<P>(&Textbook::<P>::new(capacity)?, messages))),
+        ("(a) textbook ring", Box::new(|| duel(&Textbook::<P>::new(capacity)?, messages))),
         ("(b) this ring, one at a time", Box::new(|| ring::<P>(name, plan, 1))),
         ("(c) this ring, batches of 64", Box::new(|| ring::<P>(name, plan, BATCH))),
         (
             "(d) bare ring, batches of 64",
-            Box::new(|| duel::<P>(&Bare::<P>::new(capacity, BATCH)?, messages)),
+            Box::new(|| duel(&Bare::<P>::new(capacity, BATCH)?, messages)),
         ),
         ("(e) memcpy, one thread", Box::new(|| copying::<P>(plan))),
-        ("(f) hand-over limit", Box::new(|| duel::<P>(&HandOver::<P>::new(capacity)?, messages))),
+        ("(f) hand-over limit", Box::new(|| duel(&HandOver::<P>::new(capacity)?, messages))),
     ];
     let mut samples = vec![Vec::with_capacity(plan.repeats); contenders.len()];
     for repeat in 0..plan.repeats {
@@ -106,7 +106,7 @@ pub(crate) fn print(rows: &[Row]) {
 }
 
 /// Two threads, one contender between them.
-fn duel<P: Payload + Pod>(contender: &dyn Contender, messages: u64) -> anyhow::Result<Duration> {
+fn duel(contender: &dyn Contender, messages: u64) -> anyhow::Result<Duration> {
     let receive = || contender.receive(messages);
     race(messages, receive, || Ok(contender.send(messages)))
 }

@@ -1,0 +1,93 @@
+//! Messages of a type `T`, in the places that the sequencer grants.
+
+mod producer;
+mod receiver;
+mod tap;
+
+use core::mem::MaybeUninit;
+use core::ptr::NonNull;
+use std::sync::Arc;
+
+use bytemuck::Pod;
+use common::sync::{AtomicU8, AtomicU64, Ordering};
+use common::{Capacity, NameError, QueueName, Sequence};
+use day2::Mode;
+
+use crate::error::JoinError;
+use crate::memory::{Memory, Named};
+use crate::options::JoinOptions;
+use crate::sequencer::Run;
+
+pub use producer::{Producer, Reservation};
+pub use receiver::{Batch, Consumer, Group, Receiver};
+pub use tap::Tap;
+
+/// The places of a ring, as this process has them mapped.
+#[derive(Debug)]
+pub(crate) struct Places<T> {
+    start: NonNull<T>,
+    capacity: Capacity,
+}
+
+impl<T: Pod> Places<T> {
+    pub(crate) fn new(memory: &dyn Memory) -> Self {
+        Self { start: memory.data().cast(), capacity: memory.ring().capacity }
+    }
+
+    #[inline(always)]
+    pub(crate) fn at(&self, sequence: Sequence) -> NonNull<T> {
+        // SAFETY: an index is below the capacity, and data has room for that many.
+        unsafe { self.start.add(self.capacity.index(sequence)) }
+    }
+
+    /// The places of a run: up to the end of the ring, and from its start.
+    #[inline]
+    pub(crate) fn of(&self, run: Run) -> (NonNull<[T]>, NonNull<[T]>) {
+        let (head, tail) = self.capacity.places(run.first, run.len);
+        let slice = NonNull::slice_from_raw_parts;
+        (slice(self.at(run.first), head.len()), slice(self.start, tail.len()))
+    }
+}
+
+/// Copies a message that the producer may be writing at this moment.
+///
+/// A torn copy is no undefined behaviour on our side: every word is read by a relaxed atomic load.
+///
+/// # Safety
+///
+/// `place` is a place of a ring: readable, and aligned to 8 bytes if its size is a multiple of 8.
+#[inline]
+unsafe fn read_words<T: Pod>(place: NonNull<T>) -> T {
+    let mut copy = MaybeUninit::<T>::uninit();
+    let (from, to) = (place.as_ptr(), copy.as_mut_ptr());
+    if size_of::<T>().is_multiple_of(8) {
+        let (from, to) = (from.cast::<AtomicU64>(), to.cast::<u64>());
+        for i in 0..size_of::<T>() / 8 {
+            // SAFETY: inside the place, and aligned: data is, and the size is a multiple of 8.
+            let word = unsafe { &*from.wrapping_add(i) };
+            let word = word.load(Ordering::Relaxed);
+            // SAFETY: inside the copy, wherever that is aligned.
+            unsafe { to.wrapping_add(i).write_unaligned(word) };
+        }
+    } else {
+        let (from, to) = (from.cast::<AtomicU8>(), to.cast::<u8>());
+        for i in 0..size_of::<T>() {
+            // SAFETY: inside the place.
+            let byte = unsafe { &*from.wrapping_add(i) };
+            let byte = byte.load(Ordering::Relaxed);
+            // SAFETY: inside the copy.
+            unsafe { to.wrapping_add(i).write(byte) };
+        }
+    }
+    // SAFETY: every byte was written, and every bit pattern is a `T`.
+    unsafe { copy.assume_init() }
+}
+
+fn open<T, N>(name: N, mode: Mode, options: &JoinOptions) -> Result<Arc<dyn Memory>, JoinError>
+where
+    T: Pod,
+    N: TryInto<QueueName, Error: Into<NameError>>,
+{
+    let name = name.try_into().map_err(Into::into)?;
+    Ok(Arc::new(Named::open::<T>(&name, mode, options)?))
+}

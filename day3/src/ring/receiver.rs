@@ -1,0 +1,350 @@
+//! The ends that read and are waited for: broadcast consumers and members of groups.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytemuck::Pod;
+use common::{NameError, QueueName, Sequence};
+use day2::Mode;
+
+use super::{Places, open};
+use crate::error::{JoinError, RecvError, RecvTimeoutError, TryRecvError};
+use crate::group::MemberCursor;
+use crate::memory::{Memory, Shared};
+use crate::options::JoinOptions;
+use crate::roster::{self, Applicant, Role, Seat, Start};
+use crate::sequencer::{ConsumerCursor, Cursor, Nothing, Run};
+use crate::wait::{Side, Wait, Yield};
+
+/// A registered consumer; how it comes by its sequences is `K`'s to say.
+///
+/// Use it as [`Consumer`] or [`Group`]. Dropping it frees its slot.
+#[derive(Debug)]
+pub struct Receiver<T, K, W = Yield> {
+    cursor: K,
+    places: Places<T>,
+    shared: Shared,
+    wait: W,
+}
+
+/// A broadcast consumer: sees every message from the first that it is promised, and gates the
+/// producer, so that none is lost.
+pub type Consumer<T, W = Yield> = Receiver<T, ConsumerCursor<Shared>, W>;
+
+/// A member of a group: each message goes to exactly one of the members. While a group has a member,
+/// what it has not read gates the producer.
+///
+/// [`recv`](Receiver::recv) takes one message, so that slow work is shared evenly;
+/// [`recv_batch`](Receiver::recv_batch) takes many, so that little work is shared fast.
+pub type Group<T, W = Yield> = Receiver<T, MemberCursor<Shared>, W>;
+
+// SAFETY: the places are only reached through `&mut self` for sequences that this consumer holds.
+unsafe impl<T: Pod + Send, K: Send, W: Send> Send for Receiver<T, K, W> {}
+
+impl<T: Pod> Consumer<T> {
+    /// Joins the ring `name`.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`].
+    pub fn join<N>(name: N, start: Start) -> Result<Self, JoinError>
+    where
+        N: TryInto<QueueName, Error: Into<NameError>>,
+    {
+        Self::join_with(name, start, &JoinOptions::new())
+    }
+
+    /// Joins the ring `name`.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`].
+    pub fn join_with<N>(name: N, start: Start, options: &JoinOptions) -> Result<Self, JoinError>
+    where
+        N: TryInto<QueueName, Error: Into<NameError>>,
+    {
+        let memory = open::<T, N>(name, Mode::Reader, options)?;
+        // SAFETY: `open` has checked that the ring holds messages of type `T`.
+        unsafe { Self::over(memory, start, options) }
+    }
+
+    /// A broadcast consumer of the ring in this memory.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError::TooManyConsumers`], [`JoinError::Lock`].
+    ///
+    /// # Safety
+    ///
+    /// The memory was made for messages of type `T`.
+    pub unsafe fn over(
+        memory: Arc<dyn Memory>,
+        start: Start,
+        options: &JoinOptions,
+    ) -> Result<Self, JoinError> {
+        let seat = admit(&*memory, Role::Broadcast, start, options)?;
+        let shared = Shared::new(memory);
+        Ok(Self::with_cursor(ConsumerCursor::new(shared.clone(), seat), shared))
+    }
+}
+
+impl<T: Pod> Group<T> {
+    /// Joins the group `group` of the ring `name`; the first member begins at `start`.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`].
+    pub fn join<N>(name: N, group: &str, start: Start) -> Result<Self, JoinError>
+    where
+        N: TryInto<QueueName, Error: Into<NameError>>,
+    {
+        Self::join_with(name, group, start, &JoinOptions::new())
+    }
+
+    /// Joins the group `group` of the ring `name`; the first member begins at `start`.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`].
+    pub fn join_with<N>(
+        name: N,
+        group: &str,
+        start: Start,
+        options: &JoinOptions,
+    ) -> Result<Self, JoinError>
+    where
+        N: TryInto<QueueName, Error: Into<NameError>>,
+    {
+        let memory = open::<T, N>(name, Mode::Reader, options)?;
+        // SAFETY: `open` has checked that the ring holds messages of type `T`.
+        unsafe { Self::over(memory, group, start, options) }
+    }
+
+    /// A member of a group of the ring in this memory.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError::GroupName`], [`JoinError::TooManyConsumers`], [`JoinError::Lock`].
+    ///
+    /// # Safety
+    ///
+    /// The memory was made for messages of type `T`.
+    pub unsafe fn over(
+        memory: Arc<dyn Memory>,
+        group: &str,
+        start: Start,
+        options: &JoinOptions,
+    ) -> Result<Self, JoinError> {
+        if !roster::is_group_name(group) {
+            return Err(JoinError::GroupName { found: group.to_owned() });
+        }
+        let seat = admit(&*memory, Role::Member { group }, start, options)?;
+        let shared = Shared::new(memory);
+        Ok(Self::with_cursor(MemberCursor::new(shared.clone(), seat), shared))
+    }
+}
+
+impl<T: Pod, K: Cursor> Receiver<T, K> {
+    fn with_cursor(cursor: K, shared: Shared) -> Self {
+        let places = Places::new(shared.memory());
+        Self { cursor, places, shared, wait: Yield }
+    }
+}
+
+impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
+    /// The same consumer, waiting another way.
+    pub fn waiting<V: Wait>(self, wait: V) -> Receiver<T, K, V> {
+        let Self { cursor, places, shared, .. } = self;
+        Receiver { cursor, places, shared, wait }
+    }
+
+    /// The first sequence that this consumer, or for a member its group, was promised on joining.
+    pub fn first_sequence(&self) -> Sequence {
+        self.cursor.seat().first()
+    }
+
+    /// The number of its slot.
+    pub fn slot(&self) -> usize {
+        self.cursor.seat().slot()
+    }
+
+    /// The next message, if there is one now.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError`].
+    #[inline]
+    pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
+        let run = self.cursor.take(1)?;
+        Ok(self.read(run))
+    }
+
+    /// The next message, waiting for it.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError`].
+    #[inline]
+    pub fn recv(&mut self) -> Result<T, RecvError> {
+        let run = match self.cursor.take(1) {
+            Ok(run) => run,
+            Err(_) => self.wait_for(1)?,
+        };
+        Ok(self.read(run))
+    }
+
+    /// The next message, waiting for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvTimeoutError`].
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<T, RecvTimeoutError> {
+        let run = self.wait_until(1, timeout)?;
+        Ok(self.read(run))
+    }
+
+    /// Lends up to `most` messages (at least one is always asked for), as many as there are now.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError`].
+    #[inline]
+    pub fn try_recv_batch(&mut self, most: usize) -> Result<Batch<'_, T, K, W>, TryRecvError> {
+        let run = self.cursor.take(most.max(1) as u64)?;
+        Ok(Batch { receiver: self, run })
+    }
+
+    /// Lends up to `most` messages, waiting for the first of them.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError`].
+    #[inline]
+    pub fn recv_batch(&mut self, most: usize) -> Result<Batch<'_, T, K, W>, RecvError> {
+        let most = most.max(1) as u64;
+        let run = match self.cursor.take(most) {
+            Ok(run) => run,
+            Err(_) => self.wait_for(most)?,
+        };
+        Ok(Batch { receiver: self, run })
+    }
+
+    /// Lends up to `most` messages, waiting for the first of them for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvTimeoutError`].
+    pub fn recv_batch_timeout(
+        &mut self,
+        most: usize,
+        timeout: Duration,
+    ) -> Result<Batch<'_, T, K, W>, RecvTimeoutError> {
+        let run = self.wait_until(most.max(1) as u64, timeout)?;
+        Ok(Batch { receiver: self, run })
+    }
+
+    #[inline]
+    fn read(&mut self, run: Run) -> T {
+        // SAFETY: the run is ours to read until we release it; `Pod` makes every bit pattern a `T`.
+        let message = unsafe { self.places.at(run.first).read() };
+        self.release();
+        message
+    }
+
+    #[inline]
+    fn release(&mut self) {
+        self.cursor.release();
+        self.wait.wake(Side::Producer, &self.shared.doorbell);
+    }
+
+    #[cold]
+    fn wait_for(&mut self, most: u64) -> Result<Run, RecvError> {
+        let Self { cursor, shared, wait, .. } = self;
+        let taken =
+            wait.until(Side::Consumer, &shared.doorbell, None, || settle(cursor.take(most)));
+        // Without a deadline the wait ends with an answer only.
+        taken.unwrap_or(Err(RecvError::Closed))
+    }
+
+    fn wait_until(&mut self, most: u64, timeout: Duration) -> Result<Run, RecvTimeoutError> {
+        let Self { cursor, shared, wait, .. } = self;
+        let deadline = Instant::now().checked_add(timeout);
+        let poll = || settle(cursor.take(most));
+        match wait.until(Side::Consumer, &shared.doorbell, deadline, poll) {
+            Some(run) => Ok(run?),
+            None => Err(RecvTimeoutError::TimedOut(timeout)),
+        }
+    }
+}
+
+/// `None` where waiting may help.
+#[inline]
+fn settle(taken: Result<Run, Nothing>) -> Option<Result<Run, RecvError>> {
+    match taken {
+        Ok(run) => Some(Ok(run)),
+        Err(Nothing::Empty) => None,
+        Err(Nothing::Closed) => Some(Err(RecvError::Closed)),
+        Err(Nothing::Evicted) => Some(Err(RecvError::Evicted)),
+    }
+}
+
+/// Messages lent to be read; dropping it releases their places.
+#[derive(Debug)]
+pub struct Batch<'a, T: Pod, K: Cursor, W: Wait> {
+    receiver: &'a mut Receiver<T, K, W>,
+    run: Run,
+}
+
+impl<T: Pod, K: Cursor, W: Wait> Batch<'_, T, K, W> {
+    /// The messages in order: up to the end of the ring, and from its start; the second part is empty
+    /// unless the run wraps.
+    #[inline]
+    pub fn slices(&self) -> (&[T], &[T]) {
+        let (head, tail) = self.receiver.places.of(self.run);
+        // SAFETY: the run is ours to read until this batch is dropped, and nobody writes it before.
+        let head = unsafe { head.as_ref() };
+        // SAFETY: as above.
+        let tail = unsafe { tail.as_ref() };
+        (head, tail)
+    }
+
+    /// The messages in order.
+    #[inline]
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        let (head, tail) = self.slices();
+        head.iter().chain(tail)
+    }
+
+    /// How many messages: at least one.
+    #[expect(clippy::len_without_is_empty, reason = "a batch is never empty")]
+    pub fn len(&self) -> usize {
+        self.run.len as usize
+    }
+
+    /// The sequence of the first of them.
+    pub fn first(&self) -> Sequence {
+        self.run.first
+    }
+}
+
+impl<T: Pod, K: Cursor, W: Wait> Drop for Batch<'_, T, K, W> {
+    #[inline]
+    fn drop(&mut self) {
+        self.receiver.release();
+    }
+}
+
+fn admit(
+    memory: &dyn Memory,
+    role: Role<'_>,
+    start: Start,
+    options: &JoinOptions,
+) -> Result<Seat, JoinError> {
+    let (owner, label) = (std::process::id(), options.label.as_str());
+    let applicant = Applicant { role, start, owner, label };
+    let mut seat = None;
+    memory.locked(options.deadline, &mut || {
+        seat = Some(roster::join(memory.control(), memory.ring(), &applicant));
+    })?;
+    seat.and_then(Result::ok).ok_or(JoinError::TooManyConsumers)
+}

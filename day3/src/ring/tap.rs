@@ -1,0 +1,178 @@
+//! The end that only looks.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytemuck::Pod;
+use common::{NameError, QueueName};
+use day2::Mode;
+
+use super::{Places, open, read_words};
+use crate::error::{JoinError, RecvError, RecvTimeoutError, TryRecvError};
+use crate::memory::{Memory, Shared};
+use crate::options::JoinOptions;
+use crate::roster::Start;
+use crate::tap::TapCursor;
+use crate::wait::{Side, Wait, Yield};
+
+/// A reader that is registered nowhere, maps everything read-only, and never slows the producer. Once
+/// it has caught up, [`received`](Tap::received) + [`lost`](Tap::lost) is the number of messages sent
+/// since it began.
+#[derive(Debug)]
+pub struct Tap<T, W = Yield> {
+    cursor: TapCursor<Shared>,
+    places: Places<T>,
+    shared: Shared,
+    wait: W,
+}
+
+// SAFETY: the places are only read, as atomic words.
+unsafe impl<T: Pod + Send, W: Send> Send for Tap<T, W> {}
+
+impl<T: Pod> Tap<T> {
+    /// Opens the ring `name` to look at what goes by.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`].
+    pub fn open<N>(name: N, start: Start) -> Result<Self, JoinError>
+    where
+        N: TryInto<QueueName, Error: Into<NameError>>,
+    {
+        Self::open_with(name, start, &JoinOptions::new())
+    }
+
+    /// Opens the ring `name` to look at what goes by. A tap has no label: nobody sees it.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`].
+    pub fn open_with<N>(name: N, start: Start, options: &JoinOptions) -> Result<Self, JoinError>
+    where
+        N: TryInto<QueueName, Error: Into<NameError>>,
+    {
+        let memory = open::<T, N>(name, Mode::Observer, options)?;
+        // SAFETY: `open` has checked that the ring holds messages of type `T`.
+        Ok(unsafe { Self::over(memory, start) })
+    }
+
+    /// A tap on the ring in this memory.
+    ///
+    /// # Safety
+    ///
+    /// The memory was made for messages of type `T`.
+    pub unsafe fn over(memory: Arc<dyn Memory>, start: Start) -> Self {
+        let shared = Shared::new(memory);
+        let cursor = TapCursor::new(shared.clone(), shared.memory().ring(), start);
+        let places = Places::new(shared.memory());
+        Self { cursor, places, shared, wait: Yield }
+    }
+}
+
+impl<T: Pod, W: Wait> Tap<T, W> {
+    /// The same tap, waiting another way.
+    pub fn waiting<V: Wait>(self, wait: V) -> Tap<T, V> {
+        let Self { cursor, places, shared, .. } = self;
+        Tap { cursor, places, shared, wait }
+    }
+
+    /// The next message that can be had, if there is one now.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError`].
+    #[inline]
+    pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
+        let mut message = [T::zeroed()];
+        self.try_recv_into(&mut message)?;
+        let [message] = message;
+        Ok(message)
+    }
+
+    /// The next message that can be had, waiting for it.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError`].
+    pub fn recv(&mut self) -> Result<T, RecvError> {
+        let mut message = [T::zeroed()];
+        self.wait_for(&mut message, None).unwrap_or(Err(RecvError::Closed))?;
+        let [message] = message;
+        Ok(message)
+    }
+
+    /// The next message that can be had, waiting for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvTimeoutError`].
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<T, RecvTimeoutError> {
+        let mut message = [T::zeroed()];
+        let deadline = Instant::now().checked_add(timeout);
+        match self.wait_for(&mut message, deadline) {
+            Some(received) => received?,
+            None => return Err(RecvTimeoutError::TimedOut(timeout)),
+        };
+        let [message] = message;
+        Ok(message)
+    }
+
+    /// Copies the next messages that can be had now, at least one and as many as `into` has room for;
+    /// says how many.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError`]; also [`TryRecvError::Empty`] if `into` has no room.
+    #[inline]
+    pub fn try_recv_into(&mut self, into: &mut [T]) -> Result<usize, TryRecvError> {
+        if into.is_empty() {
+            return Err(TryRecvError::Empty);
+        }
+        loop {
+            let run = self.cursor.take(into.len() as u64)?;
+            let copied = run.len as usize;
+            for (i, place) in into[..copied].iter_mut().enumerate() {
+                // SAFETY: a place of the ring, which this process has mapped and never writes.
+                *place = unsafe { read_words(self.places.at(run.first.plus(i as u64))) };
+            }
+            let torn = self.cursor.confirm(run) as usize;
+            if torn < copied {
+                into.copy_within(torn..copied, 0);
+                return Ok(copied - torn);
+            }
+        }
+    }
+
+    /// Messages received.
+    pub fn received(&self) -> u64 {
+        self.cursor.received()
+    }
+
+    /// Messages overwritten before this tap had copied them.
+    pub fn lost(&self) -> u64 {
+        self.cursor.lost()
+    }
+
+    /// Messages sent that this tap has neither received nor lost yet.
+    pub fn lag(&self) -> u64 {
+        self.cursor.lag()
+    }
+
+    fn wait_for(
+        &mut self,
+        into: &mut [T],
+        deadline: Option<Instant>,
+    ) -> Option<Result<usize, RecvError>> {
+        let doorbell = self.shared.clone();
+        let mut wait = core::mem::take(&mut self.wait);
+        let answer = wait.until(Side::Consumer, &doorbell.doorbell, deadline, || {
+            match self.try_recv_into(into) {
+                Ok(received) => Some(Ok(received)),
+                Err(TryRecvError::Empty) => None,
+                Err(TryRecvError::End(end)) => Some(Err(end)),
+            }
+        });
+        self.wait = wait;
+        answer
+    }
+}
