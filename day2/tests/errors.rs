@@ -22,7 +22,7 @@ use nix::sys::stat::Mode as Permissions;
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{Uid, geteuid, mkfifo, setfsuid};
 
-use crate::common::{Unique, promptly};
+use crate::common::{Unique, promptly, unprivileged};
 
 const MODES: [Mode; 3] = [Mode::Writer, Mode::Reader, Mode::Observer];
 
@@ -373,20 +373,6 @@ fn no_permission() {
         let error = refusal(&name, || told(mode));
         assert!(matches!(error, OpenError::Permission { .. }), "{mode}: {error:?}");
     }
-}
-
-/// Runs `f` on a thread that file permissions apply to: root's thread becomes nobody's.
-fn unprivileged<T: Send>(f: impl FnOnce() -> T + Send) -> T {
-    thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            if geteuid().is_root() {
-                // Of this thread alone, and only for files; its capabilities for files go with it.
-                setfsuid(Uid::from_raw(65534));
-            }
-            f()
-        });
-        thread.join().unwrap()
-    })
 }
 
 #[test]

@@ -151,3 +151,14 @@ fn a_bad_name_or_wait_is_refused() {
         assert_eq!(output.stdout, b"");
     }
 }
+
+#[test]
+fn the_measurement_runs_and_cleans_up() {
+    let mut measure = Command::new(env!("CARGO_BIN_EXE_day2-measure"));
+    let child = Process::start(measure.args(["--mib", "1", "--repeats", "1"]));
+    let left = Unique::given(&format!("/day2-measure-{}", child.id()));
+    let output = child.finish();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 11);
+    assert!(!left.exists());
+}

@@ -20,7 +20,7 @@ struct Arguments {
     #[arg(default_value = "/spmc_test_queue")]
     name: QueueName,
     /// How many seconds to wait for a reader
-    #[arg(long, default_value_t = 60.0, value_parser = seconds)]
+    #[arg(long, default_value_t = 60.0, value_parser = seconds, allow_negative_numbers = true)]
     wait: f64,
 }
 

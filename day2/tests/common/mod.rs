@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use ::common::QueueName;
 use ::common::sync::{AtomicU32, Ordering};
+use nix::unistd::{Uid, geteuid, setfsuid};
 
 /// Far longer than anything here takes: whoever reaches it hangs.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -109,6 +110,20 @@ pub(crate) fn promptly<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static
     result.recv_timeout(DEADLINE).expect("it hangs or has panicked")
 }
 
+/// Runs `f` on a thread that file permissions apply to: root's thread becomes nobody's.
+pub(crate) fn unprivileged<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            if geteuid().is_root() {
+                // Of this thread alone, and only for files; its capabilities for files go with it.
+                setfsuid(Uid::from_raw(65534));
+            }
+            f()
+        });
+        thread.join().unwrap()
+    })
+}
+
 /// Waits until `condition` holds and fails if it never does.
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
@@ -126,6 +141,10 @@ impl Process {
     pub(crate) fn start(command: &mut Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Self(Some(command.spawn().unwrap()))
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.0.as_ref().unwrap().id()
     }
 
     /// Its output once it has ended by itself. What it prints must fit into a pipe.
