@@ -16,7 +16,7 @@ pub enum CreateError {
     /// An object of this name is already there.
     #[error(
         "{name} is taken: a queue or another object of that name exists; \
-         choose another name, or remove it if its producer is gone"
+         choose another name, or remove it if its producer is gone (rm /dev/shm{name})"
     )]
     NameTaken {
         /// The name asked for.
@@ -115,8 +115,9 @@ pub enum OpenError {
     },
     /// Its first bytes are not those of a queue.
     #[error(
-        "{name} is no queue: it begins with {found:#018x}, a queue with {expected:#018x}; \
-         choose another name"
+        "{name} is no queue: it begins with \"{}\", a queue with \"{}\"; choose another name",
+        .found.to_le_bytes().escape_ascii(),
+        .expected.to_le_bytes().escape_ascii()
     )]
     Magic {
         /// The name asked for.

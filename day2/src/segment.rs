@@ -120,8 +120,8 @@ impl Segment {
 
     /// Opens a segment, waiting up to `deadline` for its creator to finish.
     ///
-    /// A name that does not exist is an error at once. The object's real size is checked before any
-    /// part of it is mapped.
+    /// A name that does not exist is an error at once. The object's real size is checked before more
+    /// than its first page is mapped.
     ///
     /// # Errors
     ///

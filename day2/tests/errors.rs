@@ -625,6 +625,14 @@ fn a_message_names_the_queue_and_what_to_do() {
         found,
         format!("no queue {}: start its producer first, or check the name (fanout ls)", *name)
     );
+    name.write(b"Hello from somebody");
+    let found = open(&name, Mode::Reader).unwrap_err().to_string();
+    assert!(
+        found.contains(r#"it begins with "Hello fr", a queue with "FANOUT\x00\x00";"#),
+        "{found}"
+    );
+    std::fs::remove_file(name.path()).unwrap();
+
     let _writer = log(&name);
     name.set_len(100);
     let (page, found) = (page_size(), open(&name, Mode::Reader).unwrap_err().to_string());
