@@ -5,7 +5,7 @@
 
 use core::ops::Deref;
 
-use common::sync::Ordering;
+use common::sync::{Ordering, mutant, spin_loop};
 use common::{Capacity, Sequence, fence, ordering};
 
 use crate::control::{CLOSED, Control};
@@ -153,7 +153,7 @@ impl<C: Deref<Target = Control>> ProducerCursor<C> {
             // edge: reserve <-> join. Either we see below that somebody has joined, or the one who
             // joins sees what we have reserved.
             fence!("reserve-fence", SeqCst);
-            if cfg!(mutant = "skip-join-recheck") || !self.gate.has_changed(&self.control) {
+            if mutant("skip-join-recheck") || !self.gate.has_changed(&self.control) {
                 self.allowance = target;
                 return true;
             }
@@ -189,12 +189,31 @@ pub struct ConsumerCursor<C: Deref<Target = Control>> {
     taken: u64,
     /// What had been published when we last looked.
     known: Sequence,
+    pace: Pace,
 }
+
+/// How the last look went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    /// There was nothing: whatever comes next is late already.
+    Waiting,
+    /// There was something.
+    Reading,
+    /// There were a few messages, and at once: the producer is at it right now.
+    Chasing,
+}
+
+/// A look that finds fewer messages than this was too early.
+const FEW: u64 = 32;
+
+/// How long one who chases the producer holds back before the next look, in turns of a busy wait.
+const HOLD_BACK: u32 = 8;
 
 impl<C: Deref<Target = Control>> ConsumerCursor<C> {
     /// The consumer in this seat, which [`roster::join`](crate::roster::join) gave out.
     pub fn new(control: C, seat: Seat) -> Self {
-        Self { control, seat, next: seat.first, taken: 0, known: seat.first }
+        let (next, known, pace) = (seat.first, seat.first, Pace::Waiting);
+        Self { control, seat, next, taken: 0, known, pace }
     }
 
     /// The next sequence to read.
@@ -202,10 +221,29 @@ impl<C: Deref<Target = Control>> ConsumerCursor<C> {
         self.next
     }
 
+    /// Reads how far the producer is.
+    ///
+    /// The head line has to come from the producer's core for it, and the producer's next message
+    /// has to fetch it back. A consumer that looks after each message and one that looks after
+    /// thirty are two states of the same ring, and the second moves more; so one who chases the
+    /// producer lets it get ahead. One who found nothing does not hold back: there latency counts.
     #[cold]
     #[inline(never)]
     fn look(&mut self) -> Result<(), Nothing> {
-        self.known = look(&self.control, self.seat, self.next)?;
+        if self.pace == Pace::Chasing && cfg!(not(loom)) {
+            for _ in 0..HOLD_BACK {
+                spin_loop();
+            }
+        }
+        let known = look(&self.control, self.seat, self.next);
+        self.pace = match known {
+            Err(_) => Pace::Waiting,
+            Ok(known) if known.since(self.next) < FEW && self.pace != Pace::Waiting => {
+                Pace::Chasing
+            }
+            Ok(_) => Pace::Reading,
+        };
+        self.known = known?;
         Ok(())
     }
 }
@@ -259,6 +297,6 @@ pub(crate) fn look(control: &Control, seat: Seat, next: Sequence) -> Result<Sequ
         return Err(Nothing::Empty);
     }
     // The last messages may have come between the first look and the end.
-    let known = if cfg!(mutant = "skip-drain-recheck") { known } else { published() };
+    let known = if mutant("skip-drain-recheck") { known } else { published() };
     if next.is_before(known) { Ok(known) } else { Err(Nothing::Closed) }
 }
