@@ -4,10 +4,10 @@
 //! `core`'s atomics; a build with `--cfg loom` gets [loom]'s, which try every schedule that the
 //! memory model allows. The algorithm's source is the same in both.
 //!
-//! Two macros mark the places where an ordering matters. Ordinarily [`ordering!`](crate::ordering)
-//! is the ordering written in it and [`fence!`](crate::fence) the fence; built with
-//! `--cfg 'mutant="name"'`, the one with that name is weakened or left out, and a test named in the
-//! mutant table must then fail.
+//! Two macros mark the places where an ordering matters, and [`mutant`] marks the second looks that
+//! do. Ordinarily [`ordering!`](crate::ordering) is the ordering written in it and
+//! [`fence!`](crate::fence) the fence. Under loom, the one that the environment variable
+//! `FANOUT_MUTANT` names is weakened or left out, and a test named in the mutant table must then fail.
 //!
 //! [loom]: https://docs.rs/loom
 
@@ -43,6 +43,22 @@ mod door {
         f();
     }
 
+    /// Runs `f` once and says so; under loom, under every schedule that takes the core away from a
+    /// thread at most `preemptions` times (`None`: under every schedule), and says how many there
+    /// were.
+    pub fn explore(preemptions: Option<usize>, f: impl Fn() + Sync + Send + 'static) -> u64 {
+        let _ = preemptions;
+        f();
+        1
+    }
+
+    /// Whether the mutant of this name is switched on: never, outside loom.
+    #[inline(always)]
+    pub const fn mutant(name: &str) -> bool {
+        let _ = name;
+        false
+    }
+
     /// Threads that loom can schedule.
     pub mod thread {
         pub use std::thread::{JoinHandle, spawn};
@@ -51,6 +67,10 @@ mod door {
 
 #[cfg(loom)]
 mod door {
+    #![allow(clippy::disallowed_types, reason = "this is the door")]
+
+    use std::sync::OnceLock;
+
     pub use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
     pub use loom::sync::{Arc, Mutex};
     pub use loom::thread;
@@ -69,6 +89,27 @@ mod door {
     pub fn model(f: impl Fn() + Sync + Send + 'static) {
         loom::model(f);
     }
+
+    /// Runs `f` under every schedule that takes the core away from a thread at most `preemptions`
+    /// times (`None`: under every schedule); says how many there were.
+    pub fn explore(preemptions: Option<usize>, f: impl Fn() + Sync + Send + 'static) -> u64 {
+        // Not loom's: it counts what loom does.
+        let executions = std::sync::Arc::new(core::sync::atomic::AtomicU64::new(0));
+        let counter = executions.clone();
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = preemptions;
+        builder.check(move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+            f();
+        });
+        executions.load(Ordering::Relaxed)
+    }
+
+    /// Whether the mutant of this name is switched on.
+    pub fn mutant(name: &str) -> bool {
+        static ON: OnceLock<Option<String>> = OnceLock::new();
+        ON.get_or_init(|| std::env::var("FANOUT_MUTANT").ok()).as_deref() == Some(name)
+    }
 }
 
 pub use door::*;
@@ -86,7 +127,7 @@ pub use door::*;
 #[macro_export]
 macro_rules! ordering {
     ($mutant:tt, $ordering:ident) => {
-        if cfg!(mutant = $mutant) {
+        if $crate::sync::mutant($mutant) {
             $crate::sync::Ordering::Relaxed
         } else {
             $crate::sync::Ordering::$ordering
@@ -98,7 +139,7 @@ macro_rules! ordering {
 #[macro_export]
 macro_rules! fence {
     ($mutant:tt, $ordering:ident) => {
-        if cfg!(not(mutant = $mutant)) {
+        if !$crate::sync::mutant($mutant) {
             $crate::sync::fence($crate::sync::Ordering::$ordering)
         }
     };

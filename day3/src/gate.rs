@@ -1,6 +1,6 @@
 //! The slow path of the producer: how far it may go before it would overrun somebody.
 
-use common::sync::Ordering;
+use common::sync::{Ordering, mutant};
 use common::{Capacity, Sequence, ordering};
 
 use crate::control::{Control, SLOTS, SlotState, SlotUse};
@@ -34,7 +34,7 @@ impl Gate {
             // that its member has joined and which cursor it wrote before claiming; in any other
             // order a message could slip between the group and its member.
             let mut lag = self.groups.iter().map(|group| claim_lag(control, group, next)).max();
-            if cfg!(not(mutant = "skip-roster-recheck")) && self.has_changed(control) {
+            if !mutant("skip-roster-recheck") && self.has_changed(control) {
                 self.read_slots(control);
                 continue;
             }

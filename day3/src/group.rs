@@ -2,7 +2,7 @@
 
 use core::ops::Deref;
 
-use common::sync::{Ordering, spin_loop};
+use common::sync::{Ordering, mutant, spin_loop};
 use common::{Sequence, ordering};
 
 use crate::control::{Control, SLOTS};
@@ -54,7 +54,7 @@ impl<C: Deref<Target = Control>> Cursor for MemberCursor<C> {
             let len = most.min(self.known.since(claimed));
             // edge: release -> overwrite. A producer that sees this cursor no longer sees that the
             // last run was released, so this store has to say that too.
-            if cfg!(not(mutant = "skip-member-cursor")) {
+            if !mutant("skip-member-cursor") {
                 self.set_cursor(claimed, ordering!("member-cursor-release", Release));
             }
             // edge: claim -> gate. Whoever sees the claim sees the cursor written before it.

@@ -1,6 +1,6 @@
 //! Who sits in which consumer slot: joining, leaving, evicting, listing.
 
-use common::sync::Ordering;
+use common::sync::{Ordering, mutant};
 use common::{Capacity, Sequence, fence, ordering};
 
 use crate::control::{Control, NAME_BYTES, SLOTS, SlotState, SlotUse};
@@ -97,7 +97,7 @@ pub fn join(control: &Control, ring: Ring, applicant: &Applicant<'_>) -> Result<
         // or we see here how far it may write, and begin after that.
         fence!("join-fence", SeqCst);
         let first = Sequence::new(word.load(Ordering::Relaxed));
-        if cfg!(mutant = "skip-join-verify") || !first.is_before(oldest(control, ring)) {
+        if mutant("skip-join-verify") || !first.is_before(oldest(control, ring)) {
             return Ok(Seat { slot, state, first });
         }
         // Another member may be claiming from the same word; then the next round looks again.

@@ -2,7 +2,7 @@
 
 use core::ops::Deref;
 
-use common::sync::Ordering;
+use common::sync::{Ordering, mutant};
 use common::{Sequence, fence, ordering};
 
 use crate::control::{CLOSED, Control};
@@ -51,7 +51,7 @@ impl<C: Deref<Target = Control>> TapCursor<C> {
         fence!("tap-fence", Acquire);
         let oldest = oldest(&self.control, self.ring);
         let mut torn = 0;
-        if run.first.is_before(oldest) && cfg!(not(mutant = "skip-tap-confirm")) {
+        if run.first.is_before(oldest) && !mutant("skip-tap-confirm") {
             torn = oldest.since(run.first).min(run.len);
         }
         self.next = run.first.plus(run.len);

@@ -1,0 +1,447 @@
+//! Models of the protocol: the real sequencer, gate, group, roster and tap under every schedule.
+//!
+//! `cargo model -p day3 --test loom_models` explores them; an ordinary `cargo test` runs each once on
+//! real threads. `FANOUT_PREEMPTIONS=3` (or `none`) raises the bound of those that have one.
+//! `FANOUT_MUTANT=name` weakens one ordering: see `mutants.txt`.
+
+mod model;
+
+use common::Sequence;
+use day3::Start;
+use day3::sequencer::Nothing;
+use model::{FIRST, Rig, TRIES, explore, follows, pause, spawn};
+
+/// What is published is seen whole, in order, and without holes.
+#[test]
+fn publish_is_observed() {
+    explore("publish_is_observed", None, || {
+        let rig = Rig::new(2);
+        let mut consumer = rig.consumer(Start::Latest);
+        let mut producer = rig.producer();
+        let sender = spawn(move || {
+            assert!(producer.send() && producer.send(), "an empty ring has room for two");
+            producer
+        });
+        let mut read = consumer.read(2);
+        let _producer = sender.join().unwrap();
+        read.extend(consumer.drain());
+        assert!(read.len() == 2 && follows(FIRST, &read), "{read:?}");
+    });
+}
+
+/// The third message waits until the first has been read and released, and then takes its place.
+#[test]
+fn a_place_is_reused_after_its_release() {
+    explore("a_place_is_reused_after_its_release", None, || {
+        let rig = Rig::new(2);
+        let mut consumer = rig.consumer(Start::Latest);
+        let mut producer = rig.producer().send_now(2);
+        let sender = spawn(move || {
+            let sent = producer.send();
+            (producer, sent)
+        });
+        let read = consumer.try_read(1).unwrap();
+        assert_eq!(read, [FIRST]);
+        let (mut producer, sent) = sender.join().unwrap();
+        assert!(sent || producer.try_send(), "there is room for the third");
+        assert!(!producer.try_send(), "there is no room for a fourth");
+        assert_eq!(consumer.drain(), [FIRST.plus(1), FIRST.plus(2)]);
+    });
+}
+
+/// Two laps of a ring of two, with batches of whatever length there is.
+#[test]
+fn two_laps() {
+    explore("two_laps", Some(3), || {
+        let rig = Rig::new(2);
+        let mut consumer = rig.consumer(Start::Latest);
+        let mut producer = rig.producer();
+        let sender = spawn(move || {
+            let sent = (0..4).filter(|_| producer.send()).count();
+            (producer, sent)
+        });
+        let mut read = Vec::new();
+        for _ in 0..TRIES {
+            match consumer.try_read(2) {
+                Ok(some) => read.extend(some),
+                Err(nothing) => {
+                    assert_eq!(nothing, Nothing::Empty);
+                    pause();
+                }
+            }
+        }
+        let (_producer, sent) = sender.join().unwrap();
+        read.extend(consumer.drain());
+        assert!(read.len() == sent && follows(FIRST, &read), "{sent} sent, read {read:?}");
+    });
+}
+
+fn join_while_publishing(start: Start) {
+    let rig = Rig::new(2);
+    // One lap has gone by, so that an oldest message is about to be overwritten.
+    let mut producer = rig.producer().send_now(2);
+    let sender = spawn(move || {
+        let sent = (0..2).filter(|_| producer.send()).count();
+        (producer, sent)
+    });
+    let mut consumer = rig.consumer(start);
+    let first = consumer.first();
+    let mut read = consumer.read(2);
+    let (mut producer, sent) = sender.join().unwrap();
+    read.extend(consumer.drain());
+    let published = FIRST.plus(2 + sent as u64);
+    assert!(!published.is_before(first), "promised {first}, published {published}");
+    assert_eq!(read.len() as u64, published.since(first), "from {first} on: {read:?}");
+    assert!(follows(first, &read), "from {first} on: {read:?}");
+    assert!(producer.try_send() && producer.try_send(), "everything has been released");
+    assert!(!producer.try_send(), "whoever has joined is waited for");
+}
+
+/// Whoever joins gets everything from the first sequence that it is promised, unharmed: the oldest.
+#[test]
+fn join_oldest_while_publishing() {
+    explore("join_oldest_while_publishing", Some(3), || join_while_publishing(Start::Oldest));
+}
+
+/// The same, from the next message on.
+#[test]
+fn join_latest_while_publishing() {
+    explore("join_latest_while_publishing", Some(3), || join_while_publishing(Start::Latest));
+}
+
+/// The smallest race of one who joins and one who overwrites.
+#[test]
+fn join_or_overwrite() {
+    explore("join_or_overwrite", None, || {
+        let rig = Rig::new(1);
+        let mut producer = rig.producer().send_now(1);
+        let sender = spawn(move || {
+            let sent = producer.try_send();
+            (producer, sent)
+        });
+        let mut consumer = rig.consumer(Start::Oldest);
+        let first = consumer.first();
+        let read = consumer.try_read(1);
+        if first == FIRST {
+            assert_eq!(read, Ok(vec![FIRST]), "promised to be still there");
+        }
+        let (_producer, sent) = sender.join().unwrap();
+        let rest = consumer.drain().len() as u64 + read.map_or(0, |read| read.len() as u64);
+        assert_eq!(rest, FIRST.plus(1 + u64::from(sent)).since(first));
+    });
+}
+
+/// The producer is stuck behind a consumer that leaves: it goes on, after the consumer's last read.
+#[test]
+fn leave_while_full() {
+    explore("leave_while_full", None, || {
+        let rig = Rig::new(2);
+        let mut consumer = rig.consumer(Start::Latest);
+        let mut producer = rig.producer().send_now(2);
+        let leaver = spawn(move || {
+            assert_eq!(consumer.take(1), Ok(vec![FIRST]));
+        });
+        let sent = producer.send();
+        leaver.join().unwrap();
+        assert!(sent || producer.try_send(), "nobody is in the way any more");
+        assert!(producer.try_send() && producer.try_send(), "nobody is attached");
+    });
+}
+
+/// The producer looks at the slots for the first time while a consumer is leaving its slot.
+#[test]
+fn leave_at_first_sight() {
+    explore("leave_at_first_sight", None, || {
+        let rig = Rig::new(2);
+        let mut producer = rig.producer().send_now(2);
+        let mut consumer = rig.consumer(Start::Oldest);
+        let leaver = spawn(move || {
+            assert_eq!(consumer.take(1), Ok(vec![FIRST]));
+        });
+        let sent = producer.try_send();
+        leaver.join().unwrap();
+        assert!(sent || producer.try_send(), "nobody is in the way any more");
+    });
+}
+
+/// A slot is taken again by one who begins at another place.
+#[test]
+fn a_slot_is_taken_again() {
+    explore("a_slot_is_taken_again", None, || {
+        let rig = Rig::new(2);
+        let mut old = rig.consumer(Start::Latest);
+        let mut second = rig.consumer(Start::Latest);
+        let mut producer = rig.producer().send_now(2);
+        second.drain();
+        let leaver = spawn(move || {
+            old.try_read(2).unwrap();
+        });
+        let new = (0..TRIES).find_map(|_| {
+            let seat = rig.join(day3::roster::Role::Broadcast, Start::Oldest).ok();
+            seat.is_none().then(pause);
+            seat
+        });
+        leaver.join().unwrap();
+        let Some(seat) = new else { return };
+        assert_eq!(seat.first(), FIRST);
+        assert!(!producer.try_send(), "the new consumer has read nothing");
+    });
+}
+
+/// A member's claim, its reading and its release against the producer that is after its place.
+#[test]
+fn a_claimed_message_is_not_overwritten() {
+    explore("a_claimed_message_is_not_overwritten", None, || {
+        let rig = Rig::new(2);
+        let mut member = rig.member(Start::Latest);
+        let mut producer = rig.producer().send_now(2);
+        let sender = spawn(move || {
+            let sent = producer.try_send();
+            (producer, sent)
+        });
+        let mut read = member.try_read(1).unwrap();
+        read.extend(member.try_read(1).unwrap());
+        let (mut producer, sent) = sender.join().unwrap();
+        assert!(sent || producer.try_send(), "everything has been released");
+        read.extend(member.drain());
+        assert!(read.len() == 3 && follows(FIRST, &read), "{read:?}");
+    });
+}
+
+/// Two members and the producer: each message goes to exactly one of them.
+#[test]
+fn two_members_share() {
+    explore("two_members_share", Some(2), || {
+        let rig = Rig::new(2);
+        let (mut one, mut other) = (rig.member(Start::Latest), rig.member(Start::Latest));
+        let mut producer = rig.producer().send_now(2);
+        let first = spawn(move || {
+            let read = one.try_read(1);
+            (one, read.unwrap_or_default())
+        });
+        let second = spawn(move || {
+            let read = other.try_read(1);
+            (other, read.unwrap_or_default())
+        });
+        let sent = producer.try_send();
+        let (mut one, mut read) = first.join().unwrap();
+        let (_other, more) = second.join().unwrap();
+        read.extend(more);
+        read.extend(one.drain());
+        read.sort_by_key(|sequence| sequence.since(FIRST));
+        let expected = 2 + usize::from(sent);
+        assert!(read.len() == expected && follows(FIRST, &read), "{read:?}");
+        let room = (0..3).filter(|_| producer.try_send()).count();
+        assert_eq!(room, 2, "everything has been released");
+    });
+}
+
+/// A member joins and claims at once, while the producer looks at the group that it knew.
+#[test]
+fn a_member_joins_a_working_group() {
+    explore("a_member_joins_a_working_group", Some(4), || {
+        let rig = Rig::new(1);
+        let _idle = rig.member(Start::Latest);
+        let mut producer = rig.producer().send_now(1);
+        let newcomer = spawn({
+            let rig = rig.clone();
+            move || {
+                let mut member = rig.member(Start::Latest);
+                let read = member.try_read(1);
+                (member, read)
+            }
+        });
+        let sent = producer.try_send();
+        let (mut member, read) = newcomer.join().unwrap();
+        assert_eq!(read, Ok(vec![FIRST]), "the group was promised it");
+        if sent {
+            assert_eq!(member.drain(), [FIRST.plus(1)]);
+        }
+    });
+}
+
+/// The last member leaves while another joins: the newcomer goes on where the group was, or begins
+/// anew, and gets everything from there.
+#[test]
+fn the_last_member_leaves_while_another_joins() {
+    explore("the_last_member_leaves_while_another_joins", Some(2), || {
+        let rig = Rig::new(1);
+        let mut leaving = rig.member(Start::Latest);
+        let mut producer = rig.producer().send_now(1);
+        let leaver = spawn(move || {
+            let _held = leaving.take(1);
+        });
+        let newcomer = spawn({
+            let rig = rig.clone();
+            move || {
+                let mut member = rig.member(Start::Oldest);
+                let read = member.read(1);
+                (member, read)
+            }
+        });
+        let sent = producer.send();
+        leaver.join().unwrap();
+        let (mut member, mut read) = newcomer.join().unwrap();
+        read.extend(member.drain());
+        if let Some(&first) = read.first() {
+            assert!(!first.is_before(member.first()), "{first} comes before the promise");
+            assert!(follows(first, &read), "{read:?}");
+        }
+        // It lacks at most the one that the other had in hand.
+        let published = FIRST.plus(1 + u64::from(sent));
+        assert!(published.since(member.first()) <= read.len() as u64 + 1, "{read:?}");
+        assert!(producer.try_send(), "everything has been released");
+        assert!(!producer.try_send(), "the newcomer is waited for");
+    });
+}
+
+/// One joins a group while the producer is stuck behind it: the group keeps what it was promised.
+#[test]
+fn a_group_keeps_its_promise_when_another_joins() {
+    explore("a_group_keeps_its_promise_when_another_joins", Some(2), || {
+        let rig = Rig::new(2);
+        let mut producer = rig.producer().send_now(3);
+        let sender = spawn(move || {
+            let sent = producer.try_send();
+            (producer, sent)
+        });
+        let mut one = rig.member(Start::Oldest);
+        let mut other = rig.member(Start::Latest);
+        let (_producer, sent) = sender.join().unwrap();
+        let mut read = other.try_read(1).unwrap_or_default();
+        read.extend(one.drain());
+        let published = FIRST.plus(3 + u64::from(sent));
+        assert_eq!(read.len() as u64, published.since(one.first()), "{read:?}");
+        assert!(follows(one.first(), &read), "{read:?}");
+    });
+}
+
+/// Everyone at once: a broadcast consumer sees all, a member gets what it claims.
+#[test]
+fn broadcast_and_group_at_once() {
+    explore("broadcast_and_group_at_once", Some(2), || {
+        let rig = Rig::new(2);
+        let mut consumer = rig.consumer(Start::Latest);
+        let mut member = rig.member(Start::Latest);
+        let mut producer = rig.producer().send_now(2);
+        let watching = spawn(move || {
+            let read = consumer.try_read(1).unwrap();
+            (consumer, read)
+        });
+        let working = spawn(move || {
+            let read = member.try_read(1).unwrap();
+            (member, read)
+        });
+        let sent = producer.try_send();
+        let (mut consumer, mut seen) = watching.join().unwrap();
+        let (mut member, mut done) = working.join().unwrap();
+        seen.extend(consumer.drain());
+        done.extend(member.drain());
+        let all: Vec<Sequence> = (0..2 + u64::from(sent)).map(|i| FIRST.plus(i)).collect();
+        assert_eq!(seen, all);
+        assert_eq!(done, all);
+    });
+}
+
+/// A tap sees a message just published as it is.
+#[test]
+fn a_tap_sees_what_is_published() {
+    explore("a_tap_sees_what_is_published", None, || {
+        let rig = Rig::new(1);
+        let mut producer = rig.producer_of_words();
+        let mut tap = rig.tap(Start::Latest);
+        let sender = spawn(move || {
+            assert!(producer.try_send());
+            producer
+        });
+        let read = tap.try_read(1).unwrap_or_default();
+        let _producer = sender.join().unwrap();
+        let rest = tap.try_read(1).unwrap_or_default();
+        assert_eq!([read, rest].concat(), [FIRST]);
+        assert_eq!((tap.cursor.received(), tap.cursor.lost()), (1, 0));
+    });
+}
+
+/// A tap is lapped while it copies: what it trusts is whole, and what it misses is counted.
+#[test]
+fn a_tap_is_lapped_while_it_copies() {
+    explore("a_tap_is_lapped_while_it_copies", Some(3), || {
+        let rig = Rig::new(2);
+        let producer = rig.producer_of_words();
+        let mut tap = rig.tap(Start::Latest);
+        let mut producer = producer.send_now(2);
+        let sender = spawn(move || {
+            assert!(producer.try_send() && producer.try_send(), "a tap slows nobody");
+            producer
+        });
+        let mut received = 0;
+        for _ in 0..2 {
+            received += tap.try_read(2).map_or(0, |read| read.len() as u64);
+        }
+        let _producer = sender.join().unwrap();
+        while let Ok(read) = tap.try_read(2) {
+            received += read.len() as u64;
+        }
+        assert_eq!(tap.cursor.received(), received);
+        assert_eq!(tap.cursor.received() + tap.cursor.lost(), tap.sent());
+    });
+}
+
+/// Whoever is told that the ring is closed has been given everything.
+#[test]
+fn closing_drains() {
+    explore("closing_drains", None, || {
+        let rig = Rig::new(2);
+        let mut consumer = rig.consumer(Start::Latest);
+        let mut producer = rig.producer();
+        let sender = spawn(move || {
+            assert!(producer.try_send());
+            producer.cursor.close();
+            producer
+        });
+        let mut read = Vec::new();
+        let told = (0..TRIES).any(|_| match consumer.try_read(1) {
+            Ok(some) => {
+                read.extend(some);
+                false
+            }
+            Err(Nothing::Closed) => true,
+            Err(_) => pause(),
+        });
+        if told {
+            assert_eq!(read, [FIRST], "told of the end");
+        }
+        let _producer = sender.join().unwrap();
+        read.extend(consumer.drain());
+        assert_eq!(read, [FIRST]);
+        assert_eq!(consumer.try_read(1), Err(Nothing::Closed));
+    });
+}
+
+/// The same for a tap, which may have lost some.
+#[test]
+fn closing_drains_a_tap() {
+    explore("closing_drains_a_tap", None, || {
+        let rig = Rig::new(2);
+        let mut producer = rig.producer_of_words();
+        let mut tap = rig.tap(Start::Latest);
+        let sender = spawn(move || {
+            assert!(producer.try_send());
+            producer.cursor.close();
+            producer
+        });
+        for _ in 0..TRIES {
+            match tap.try_read(1) {
+                Err(Nothing::Closed) => {
+                    assert_eq!(tap.cursor.received(), 1, "told of the end");
+                    break;
+                }
+                Err(_) => drop(pause()),
+                Ok(_) => {}
+            }
+        }
+        let _producer = sender.join().unwrap();
+        while tap.try_read(1).is_ok() {}
+        assert_eq!(tap.cursor.received(), 1);
+    });
+}

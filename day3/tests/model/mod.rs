@@ -1,0 +1,285 @@
+//! A ring small enough to explore: the real control and cursors, and places that loom watches.
+
+use common::sync::{Arc, AtomicU64, Mutex, Ordering, thread, yield_now};
+use common::{Capacity, Sequence};
+use day3::Start;
+use day3::control::Control;
+use day3::group::MemberCursor;
+use day3::roster::{self, Applicant, NoSlot, Ring, Role};
+use day3::sequencer::{ConsumerCursor, Cursor, Nothing, ProducerCursor};
+use day3::tap::TapCursor;
+
+#[cfg(loom)]
+use loom::cell::UnsafeCell;
+
+/// loom's cell without loom: the same calls, and nobody watches.
+#[cfg(not(loom))]
+struct UnsafeCell<T>(core::cell::UnsafeCell<T>);
+
+#[cfg(not(loom))]
+impl<T> UnsafeCell<T> {
+    fn new(value: T) -> Self {
+        Self(core::cell::UnsafeCell::new(value))
+    }
+
+    fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+        f(self.0.get())
+    }
+
+    fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+        f(self.0.get())
+    }
+}
+
+/// Sequences start shortly before they wrap.
+pub(crate) const FIRST: Sequence = Sequence::new(u64::MAX - 2);
+
+/// How often one who finds nothing looks again.
+pub(crate) const TRIES: usize = 3;
+
+/// A place for a message, once as one would store it (loom reports a read that is not ordered with a
+/// write), and once as the two words that a tap copies.
+struct Place {
+    message: UnsafeCell<u64>,
+    words: [AtomicU64; 2],
+}
+
+struct Places(Vec<Place>);
+
+// SAFETY: the places are only reached for sequences that the protocol has granted, which is what the
+// models check.
+unsafe impl Send for Places {}
+// SAFETY: as above.
+unsafe impl Sync for Places {}
+
+/// What a message says: never what another message in the same place says.
+fn message(sequence: Sequence) -> u64 {
+    sequence.get() ^ 0xa5a5
+}
+
+/// A ring, and the ways to attach to it.
+#[derive(Clone)]
+pub(crate) struct Rig {
+    control: Arc<Control>,
+    places: Arc<Places>,
+    admission: Arc<Mutex<()>>,
+    ring: Ring,
+}
+
+impl Rig {
+    pub(crate) fn new(capacity: u64) -> Self {
+        let place = |_| Place {
+            message: UnsafeCell::new(0),
+            words: [AtomicU64::new(0), AtomicU64::new(0)],
+        };
+        let ring = Ring { capacity: Capacity::new(capacity).unwrap(), first: FIRST };
+        Self {
+            control: Arc::new(Control::new(FIRST)),
+            places: Arc::new(Places((0..capacity).map(place).collect())),
+            admission: Arc::new(Mutex::new(())),
+            ring,
+        }
+    }
+
+    pub(crate) fn producer(&self) -> Writer {
+        let cursor = ProducerCursor::new(self.control.clone(), self.ring.capacity, FIRST);
+        Writer { cursor, rig: self.clone(), payload: Payload::Message }
+    }
+
+    /// A producer for models with taps: it writes words, as a tap copies them.
+    pub(crate) fn producer_of_words(&self) -> Writer {
+        Writer { payload: Payload::Words, ..self.producer() }
+    }
+
+    pub(crate) fn consumer(&self, start: Start) -> Reader<ConsumerCursor<Arc<Control>>> {
+        let seat = self.join(Role::Broadcast, start).unwrap();
+        Reader { cursor: ConsumerCursor::new(self.control.clone(), seat), rig: self.clone() }
+    }
+
+    pub(crate) fn member(&self, start: Start) -> Reader<MemberCursor<Arc<Control>>> {
+        let seat = self.join(Role::Member { group: "g" }, start).unwrap();
+        Reader { cursor: MemberCursor::new(self.control.clone(), seat), rig: self.clone() }
+    }
+
+    pub(crate) fn tap(&self, start: Start) -> Watcher {
+        let begin = self.published();
+        let cursor = TapCursor::new(self.control.clone(), self.ring, start);
+        Watcher { cursor, rig: self.clone(), begin }
+    }
+
+    pub(crate) fn join(&self, role: Role<'_>, start: Start) -> Result<roster::Seat, NoSlot> {
+        let applicant = Applicant { role, start, owner: 1, label: "" };
+        let _admitted = self.admission.lock().unwrap();
+        roster::join(&self.control, self.ring, &applicant)
+    }
+
+    pub(crate) fn evict(&self, slot: usize) -> bool {
+        roster::evict(&self.control, slot)
+    }
+
+    pub(crate) fn published(&self) -> Sequence {
+        self.control.published()
+    }
+
+    fn place(&self, sequence: Sequence) -> &Place {
+        &self.places.0[self.ring.capacity.index(sequence)]
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Payload {
+    Message,
+    Words,
+}
+
+/// The producer.
+pub(crate) struct Writer {
+    pub(crate) cursor: ProducerCursor<Arc<Control>>,
+    rig: Rig,
+    payload: Payload,
+}
+
+impl Writer {
+    /// Sends one message if there is room now.
+    pub(crate) fn try_send(&mut self) -> bool {
+        let Some(sequence) = self.cursor.claim(1) else { return false };
+        let place = self.rig.place(sequence);
+        match self.payload {
+            // SAFETY: claimed; that nobody else is at it is what loom checks.
+            Payload::Message => place.message.with_mut(|p| unsafe { *p = message(sequence) }),
+            Payload::Words => {
+                for word in &place.words {
+                    word.store(message(sequence), Ordering::Relaxed);
+                }
+            }
+        }
+        self.cursor.publish(1);
+        true
+    }
+
+    /// Sends one message if there is room within a few tries.
+    pub(crate) fn send(&mut self) -> bool {
+        (0..TRIES).any(|_| self.try_send() || pause())
+    }
+
+    /// Sends `n` messages, to nobody or to consumers that have room.
+    pub(crate) fn send_now(mut self, n: u64) -> Self {
+        for _ in 0..n {
+            assert!(self.try_send(), "there is room for {n} messages");
+        }
+        self
+    }
+}
+
+/// A registered consumer.
+pub(crate) struct Reader<C> {
+    pub(crate) cursor: C,
+    rig: Rig,
+}
+
+impl<C: Cursor> Reader<C> {
+    pub(crate) fn first(&self) -> Sequence {
+        self.cursor.seat().first()
+    }
+
+    /// Takes up to `most` messages, reads and checks them, and keeps them.
+    pub(crate) fn take(&mut self, most: u64) -> Result<Vec<Sequence>, Nothing> {
+        let run = self.cursor.take(most)?;
+        let sequences = (0..run.len).map(|i| run.first.plus(i));
+        let check = |sequence| {
+            let place = self.rig.place(sequence);
+            // SAFETY: taken; that nobody writes it meanwhile is what loom checks.
+            let found = place.message.with(|p| unsafe { *p });
+            assert_eq!(found, message(sequence), "message {sequence} is not what was sent");
+            sequence
+        };
+        Ok(sequences.map(check).collect())
+    }
+
+    /// Takes, reads, checks and releases up to `most` messages.
+    pub(crate) fn try_read(&mut self, most: u64) -> Result<Vec<Sequence>, Nothing> {
+        let sequences = self.take(most)?;
+        self.cursor.release();
+        Ok(sequences)
+    }
+
+    /// Reads until `n` messages have come, one at a time, or a few tries in a row found nothing.
+    pub(crate) fn read(&mut self, n: usize) -> Vec<Sequence> {
+        let mut sequences = Vec::new();
+        let mut tries = 0;
+        while sequences.len() < n && tries < TRIES {
+            match self.try_read(1) {
+                Ok(some) => sequences.extend(some),
+                Err(_) => {
+                    tries += 1;
+                    yield_now();
+                }
+            }
+        }
+        sequences
+    }
+
+    /// Reads all that is there, which the caller has made sure to see.
+    pub(crate) fn drain(&mut self) -> Vec<Sequence> {
+        core::iter::from_fn(|| self.try_read(u64::MAX).ok()).flatten().collect()
+    }
+}
+
+/// A tap.
+pub(crate) struct Watcher {
+    pub(crate) cursor: TapCursor<Arc<Control>>,
+    rig: Rig,
+    begin: Sequence,
+}
+
+impl Watcher {
+    /// Copies up to `most` messages and returns those that the tap trusts, having checked them.
+    pub(crate) fn try_read(&mut self, most: u64) -> Result<Vec<Sequence>, Nothing> {
+        let run = self.cursor.take(most)?;
+        let copy = |sequence| {
+            let [a, b] = &self.rig.place(sequence).words;
+            [a.load(Ordering::Relaxed), b.load(Ordering::Relaxed)]
+        };
+        let copies: Vec<_> = (0..run.len).map(|i| copy(run.first.plus(i))).collect();
+        let torn = self.cursor.confirm(run);
+        let trusted = (torn..run.len).map(|i| {
+            let sequence = run.first.plus(i);
+            assert_eq!(copies[i as usize], [message(sequence); 2], "message {sequence} is torn");
+            sequence
+        });
+        Ok(trusted.collect())
+    }
+
+    /// What has been published since a tap that began with the next message was made.
+    pub(crate) fn sent(&self) -> u64 {
+        self.rig.published().since(self.begin)
+    }
+}
+
+/// Lets somebody else run.
+pub(crate) fn pause() -> bool {
+    yield_now();
+    false
+}
+
+/// Whether these are all sequences from `first` on, in order.
+pub(crate) fn follows(first: Sequence, sequences: &[Sequence]) -> bool {
+    sequences.iter().zip(0..).all(|(&found, i)| found == first.plus(i))
+}
+
+/// Runs a model under all schedules (bounded if the model or `FANOUT_PREEMPTIONS` says so), and
+/// prints how many there were.
+pub(crate) fn explore(name: &str, bound: Option<usize>, f: impl Fn() + Sync + Send + 'static) {
+    let chosen = std::env::var("FANOUT_PREEMPTIONS").ok();
+    let bound = match (bound, chosen.as_deref()) {
+        (Some(_), Some("none")) => None,
+        (Some(bound), Some(chosen)) => Some(chosen.parse().unwrap_or(bound)),
+        (bound, _) => bound,
+    };
+    let started = std::time::Instant::now();
+    let executions = common::sync::explore(bound, f);
+    let bound = bound.map_or("exhaustive".to_owned(), |n| format!("preemption bound {n}"));
+    println!("model {name}: {executions} executions, {bound}, {:.1?}", started.elapsed());
+}
+
+pub(crate) use thread::spawn;
