@@ -70,23 +70,28 @@ pub struct Ring {
 ///
 /// [`NoSlot`] if all [`SLOTS`] are taken.
 pub fn join(control: &Control, ring: Ring, applicant: &Applicant<'_>) -> Result<Seat, NoSlot> {
-    let usage =
-        |slot: usize| SlotState::from_bits(control.slots[slot].state.load(Ordering::Relaxed));
+    // edge: leave -> join. Whoever had the slot before has read, and moved its cursor, before we write
+    // the slot; the producer, which may see only us in it, learns so through us.
+    let order = ordering!("leave-join-acquire", Acquire);
+    let usage = |slot: usize| SlotState::from_bits(control.slots[slot].state.load(order));
     let slot = (0..SLOTS).find(|&slot| usage(slot).usage() == SlotUse::Free).ok_or(NoSlot)?;
     let line = &control.slots[slot];
     line.owner.store(u64::from(applicant.owner), Ordering::Relaxed);
     line.label.store(applicant.label);
     let begin = start_of(control, ring, applicant.start);
-    let (word, state) = match applicant.role {
+    // edge: release -> overwrite. A producer that does not know yet that the slot has changed hands
+    // takes this cursor for the one before; so it has to say that what that one read, it has read.
+    let order = ordering!("join-cursor-release", Release);
+    let (word, state, group) = match applicant.role {
         Role::Broadcast => {
-            line.cursor.store(begin.get(), Ordering::Relaxed);
-            (&line.cursor, usage(slot).next(SlotUse::Broadcast))
+            line.cursor.store(begin.get(), order);
+            (&line.cursor, usage(slot).next(SlotUse::Broadcast), None)
         }
         Role::Member { group } => {
             let group = find_group(control, group, begin);
             line.group.store(group as u64, Ordering::Relaxed);
-            line.cursor.store(begin.opposite().get(), Ordering::Relaxed);
-            (&control.groups[group].claimed, usage(slot).next(SlotUse::Member))
+            line.cursor.store(begin.opposite().get(), order);
+            (&control.groups[group].claimed, usage(slot).next(SlotUse::Member), Some(group))
         }
     };
     line.state.store(state.bits(), Ordering::Relaxed);
@@ -100,10 +105,28 @@ pub fn join(control: &Control, ring: Ring, applicant: &Applicant<'_>) -> Result<
         if mutant("skip-join-verify") || !first.is_before(oldest(control, ring)) {
             return Ok(Seat { slot, state, first });
         }
+        // The producer reserves before it asks, so a group that it waits for may look overrun and is
+        // not: while somebody else is a member, the producer knows the group, and it is in order.
+        // Once we are in the roster, that holds even if the other leaves now.
+        if group.is_some_and(|group| has_others(control, group, slot)) {
+            return Ok(Seat { slot, state, first });
+        }
         // Another member may be claiming from the same word; then the next round looks again.
         let moved = start_of(control, ring, applicant.start).get();
         let _ = word.compare_exchange(first.get(), moved, Ordering::Relaxed, Ordering::Relaxed);
     }
+}
+
+/// Whether the group has a member in a slot other than `own`.
+fn has_others(control: &Control, group: usize, own: usize) -> bool {
+    let slots = control.slots.iter().enumerate();
+    let mut others = slots.filter(|&(slot, _)| slot != own).map(|(_, line)| line);
+    !mutant("skip-join-others")
+        && others.any(|line| {
+            let state = SlotState::from_bits(line.state.load(Ordering::Relaxed));
+            let index = line.group.load(Ordering::Relaxed) as usize % SLOTS;
+            state.usage() == SlotUse::Member && index == group
+        })
 }
 
 impl Seat {
@@ -141,7 +164,7 @@ pub fn evict(control: &Control, slot: usize) -> bool {
 }
 
 fn free(control: &Control, slot: usize, state: SlotState) -> bool {
-    // edge: leave -> gate. What this consumer has read, it has read before it left.
+    // edge: leave -> gate, leave -> join. What this consumer has read, it has read before it left.
     let order = ordering!("leave-gate-release", Release);
     let word = &control.slots[slot].state;
     let freed =
