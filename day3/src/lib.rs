@@ -23,6 +23,8 @@ pub mod tap;
 #[cfg(not(loom))]
 pub mod error;
 #[cfg(not(loom))]
+pub mod inspect;
+#[cfg(not(loom))]
 pub mod memory;
 #[cfg(not(loom))]
 pub mod options;

@@ -1,0 +1,82 @@
+//! Looking at a ring without taking part in it.
+
+use std::time::Duration;
+
+use common::QueueName;
+use common::sync::Ordering;
+use day2::{Mode, OpenError};
+
+use crate::memory::{Memory, Named};
+use crate::roster::{self, ConsumerInfo};
+
+/// Watches a ring of whatever messages, read-only and unnoticed.
+#[derive(Debug)]
+pub struct Observer {
+    memory: Named,
+}
+
+/// A ring at one moment, as far as one can tell while it moves on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Name of the message type.
+    pub message_type: String,
+    /// Size of a message in bytes.
+    pub message_size: u64,
+    /// How many messages the ring holds.
+    pub capacity: u64,
+    /// Size of the whole segment in bytes.
+    pub bytes: u64,
+    /// The sequence of the first message ever.
+    pub first: u64,
+    /// Everything before this sequence is published.
+    pub published: u64,
+    /// Nothing from this sequence on is being written.
+    pub reserved: u64,
+    /// Whether the producer has closed the ring.
+    pub closed: bool,
+    /// The registered consumers.
+    pub consumers: Vec<ConsumerInfo>,
+}
+
+impl Observer {
+    /// Opens the ring `name`, waiting up to `deadline` for a producer that is just creating it.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub fn open(name: &QueueName, deadline: Duration) -> Result<Self, OpenError> {
+        Ok(Self { memory: Named::open_any(name, Mode::Observer, deadline)? })
+    }
+
+    /// The ring as it is now.
+    pub fn snapshot(&self) -> Snapshot {
+        let geometry = self.memory.segment().geometry();
+        let control = self.memory.control();
+        Snapshot {
+            message_type: geometry.message_type().to_owned(),
+            message_size: geometry.element_size(),
+            capacity: geometry.capacity(),
+            bytes: geometry.total_len(),
+            first: geometry.first(),
+            published: control.published().get(),
+            reserved: control.head.reserved.load(Ordering::Relaxed),
+            closed: control.is_closed(),
+            consumers: roster::list(control),
+        }
+    }
+}
+
+impl Snapshot {
+    /// How many messages have been sent.
+    pub fn sent(&self) -> u64 {
+        self.published.wrapping_sub(self.first)
+    }
+
+    /// The consumer that is furthest behind, if any is: the one that gates the producer.
+    pub fn gating(&self) -> Option<&ConsumerInfo> {
+        self.consumers
+            .iter()
+            .filter(|consumer| consumer.lag > 0)
+            .max_by_key(|consumer| consumer.lag)
+    }
+}

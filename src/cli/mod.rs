@@ -1,0 +1,107 @@
+//! What the command `fanout` does: one module per subcommand.
+
+mod demo;
+mod line;
+mod nap;
+mod publish;
+mod signals;
+mod stat;
+mod subscribe;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use fanout::QueueName;
+use fanout::segment::Segment;
+
+use self::signals::{Interrupted, Signals};
+
+/// A shared-memory queue with one producer and many consumers
+#[derive(Parser)]
+#[command(name = "fanout", version, after_help = EXIT_CODES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Names work with and without their leading slash.
+
+Exit codes:
+    0  done; also when whoever reads our output has gone
+    1  an error, told in one line on stderr
+    2  the command line is wrong
+  130  interrupted (Ctrl-C); 143 terminated; nothing is left behind";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a producer and three consumer processes, one of them a tap, and prove what arrived
+    Demo(demo::Arguments),
+    /// Create a queue and send lines of stdin, or of a file, as messages
+    Pub(publish::Arguments),
+    /// Receive messages and print them
+    Sub(subscribe::Arguments),
+    /// List the queues of this host
+    Ls,
+    /// Show a queue: geometry, sequences, who is attached, who lags, who gates
+    Stat(stat::Arguments),
+    /// Remove a queue that its producer has left behind
+    Rm {
+        /// The queue's name
+        name: QueueName,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Be one of the demo's consumers
+    #[command(hide = true)]
+    DemoConsumer(demo::ConsumerArguments),
+}
+
+pub(crate) fn main() -> ExitCode {
+    let outcome = run(Arguments::parse().command);
+    if let Err(error) = &outcome {
+        if let Some(interrupted) = error.downcast_ref::<Interrupted>() {
+            return ExitCode::from(interrupted.exit_code());
+        }
+        if is_broken_pipe(error) {
+            return ExitCode::SUCCESS;
+        }
+    }
+    common::report::exit(outcome)
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    let signals = Signals::catch()?;
+    match command {
+        Command::Demo(arguments) => demo::run(&arguments, &signals),
+        Command::DemoConsumer(arguments) => demo::consume(&arguments),
+        Command::Pub(arguments) => publish::run(&arguments, &signals),
+        Command::Sub(arguments) => subscribe::run(&arguments, &signals),
+        Command::Ls => stat::list(),
+        Command::Stat(arguments) => stat::run(&arguments, &signals),
+        Command::Rm { name } => Ok(Segment::remove(&name)?),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "fanout", &mut script);
+            print(&String::from_utf8_lossy(&script))
+        }
+    }
+}
+
+/// Prints to stdout; unlike `print!`, a reader that has gone is an error, not a panic.
+fn print(text: &str) -> anyhow::Result<()> {
+    use std::io::Write;
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    Ok(stdout.flush()?)
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,202 @@
+//! `fanout ls` and `fanout stat`: what is there, and how it goes.
+
+use std::fmt::Write;
+use std::thread;
+use std::time::Duration;
+
+use clap::Args;
+use common::report::grouped;
+use fanout::QueueName;
+use fanout::error::OpenError;
+use fanout::inspect::{ConsumerKind, Observer, Snapshot};
+use fanout::segment::{Kind, Mode, READY_DEADLINE, Segment};
+use serde::Serialize;
+
+use super::print;
+use super::signals::Signals;
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The queue's name
+    name: QueueName,
+    /// Show it again every half second, until the producer closes or Ctrl-C
+    #[arg(long)]
+    watch: bool,
+    /// Print JSON; with --watch, one object a line
+    #[arg(long)]
+    json: bool,
+}
+
+const EVERY: Duration = Duration::from_millis(500);
+
+pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()> {
+    let queue = Observer::open(&arguments.name, READY_DEADLINE)?;
+    loop {
+        let snapshot = queue.snapshot();
+        let text = if arguments.json {
+            let report = Report::new(&arguments.name, &snapshot);
+            let json = if arguments.watch {
+                serde_json::to_string(&report)?
+            } else {
+                serde_json::to_string_pretty(&report)?
+            };
+            json + "\n"
+        } else {
+            // With --watch, each picture takes the place of the one before.
+            let home = if arguments.watch { "\x1b[H\x1b[2J" } else { "" };
+            format!("{home}{}", describe(&arguments.name, &snapshot)?)
+        };
+        print(&text)?;
+        if !arguments.watch || snapshot.closed {
+            return Ok(());
+        }
+        thread::sleep(EVERY);
+        signals.check()?;
+    }
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    name: &'a str,
+    message_type: &'a str,
+    message_size: u64,
+    capacity: u64,
+    bytes: u64,
+    first: u64,
+    published: u64,
+    reserved: u64,
+    sent: u64,
+    closed: bool,
+    full: bool,
+    gating_slot: Option<usize>,
+    consumers: Vec<Row<'a>>,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    slot: usize,
+    kind: &'static str,
+    group: Option<&'a str>,
+    label: &'a str,
+    pid: u32,
+    lag: u64,
+    gates: bool,
+}
+
+impl<'a> Report<'a> {
+    fn new(name: &'a QueueName, snapshot: &'a Snapshot) -> Self {
+        let gating = snapshot.gating();
+        let rows = snapshot.consumers.iter().map(|consumer| {
+            let (kind, group) = match &consumer.kind {
+                ConsumerKind::Broadcast => ("broadcast", None),
+                ConsumerKind::Member { group } => ("member", Some(group.as_str())),
+            };
+            let gates = gating.is_some_and(|gating| gating.slot == consumer.slot);
+            let (slot, label, pid, lag) =
+                (consumer.slot, consumer.label.as_str(), consumer.owner, consumer.lag);
+            Row { slot, kind, group, label, pid, lag, gates }
+        });
+        Self {
+            name: name.as_str(),
+            message_type: &snapshot.message_type,
+            message_size: snapshot.message_size,
+            capacity: snapshot.capacity,
+            bytes: snapshot.bytes,
+            first: snapshot.first,
+            published: snapshot.published,
+            reserved: snapshot.reserved,
+            sent: snapshot.sent(),
+            closed: snapshot.closed,
+            full: gating.is_some_and(|gating| gating.lag >= snapshot.capacity),
+            gating_slot: gating.map(|gating| gating.slot),
+            consumers: rows.collect(),
+        }
+    }
+}
+
+fn describe(name: &QueueName, snapshot: &Snapshot) -> Result<String, std::fmt::Error> {
+    let report = Report::new(name, snapshot);
+    let mut out = String::new();
+    let state = match (report.closed, report.full) {
+        (true, _) => "closed",
+        (false, true) => "full",
+        (false, false) => "open",
+    };
+    writeln!(out, "queue     {name}, {state}")?;
+    writeln!(
+        out,
+        "messages  {} bytes of type {}, capacity {}, {} bytes in all",
+        report.message_size,
+        report.message_type,
+        grouped(report.capacity),
+        grouped(report.bytes)
+    )?;
+    writeln!(
+        out,
+        "sequence  first {}, published {}, reserved up to {}",
+        report.first, report.published, report.reserved
+    )?;
+    if report.consumers.is_empty() {
+        writeln!(out, "consumers none (taps are registered nowhere)")?;
+        return Ok(out);
+    }
+    writeln!(out, "{:>4}  {:<10}{:<16}{:>8}{:>12}  label", "slot", "kind", "group", "pid", "lag")?;
+    for row in &report.consumers {
+        let gates = match (row.gates, report.full) {
+            (true, true) => "  <- blocks the producer",
+            (true, false) => "  <- gates",
+            _ => "",
+        };
+        writeln!(
+            out,
+            "{:>4}  {:<10}{:<16}{:>8}{:>12}  {}{gates}",
+            row.slot,
+            row.kind,
+            row.group.unwrap_or("-"),
+            row.pid,
+            grouped(row.lag),
+            row.label
+        )?;
+    }
+    Ok(out)
+}
+
+pub(crate) fn list() -> anyhow::Result<()> {
+    let mut names: Vec<QueueName> = std::fs::read_dir("/dev/shm")?
+        .filter_map(|entry| QueueName::new(entry.ok()?.file_name().to_str()?).ok())
+        .collect();
+    names.sort();
+    let mut out = format!(
+        "{:<24}{:<8}{:>12}{:>12}{:>16}{:>12}  type\n",
+        "name", "kind", "size", "capacity", "sent", "consumers"
+    );
+    for name in names {
+        let segment = match Segment::open(&name, Mode::Observer, Duration::ZERO) {
+            Ok(segment) => segment,
+            Err(error @ (OpenError::Permission { .. } | OpenError::Version { .. })) => {
+                writeln!(out, "{:<24}{error}", name.as_str())?;
+                continue;
+            }
+            // Whatever else this is, it is no queue that could be used.
+            Err(_) => continue,
+        };
+        let geometry = segment.geometry();
+        let (mut sent, mut consumers) = ("-".to_owned(), "-".to_owned());
+        if geometry.kind() == Kind::Ring {
+            let Ok(queue) = Observer::open(&name, Duration::ZERO) else { continue };
+            let snapshot = queue.snapshot();
+            sent = grouped(snapshot.sent());
+            consumers = snapshot.consumers.len().to_string();
+        }
+        writeln!(
+            out,
+            "{:<24}{:<8}{:>12}{:>12}{sent:>16}{consumers:>12}  {}",
+            name.as_str(),
+            geometry.kind().to_string(),
+            grouped(geometry.element_size()),
+            grouped(geometry.capacity()),
+            geometry.message_type()
+        )?;
+    }
+    print(&out)
+}
