@@ -33,8 +33,11 @@ impl Gate {
             // Claims first, then the roster, then the cursors. A claim that we see makes visible
             // that its member has joined and which cursor it wrote before claiming; in any other
             // order a message could slip between the group and its member.
+            if mutant("roster-before-claims") && self.has_changed(control) {
+                self.read_slots(control);
+            }
             let mut lag = self.groups.iter().map(|group| claim_lag(control, group, next)).max();
-            if !mutant("skip-roster-recheck") && self.has_changed(control) {
+            if !mutant("roster-before-claims") && self.has_changed(control) {
                 self.read_slots(control);
                 continue;
             }
@@ -57,8 +60,9 @@ impl Gate {
         let order = ordering!("join-gate-acquire", Acquire);
         *self = Self { generation: control.roster.generation.load(order), ..Self::default() };
         for (index, slot) in control.slots.iter().enumerate() {
-            // edge: leave -> gate. What a consumer has read, it has read before it left.
-            let state = slot.state.load(ordering!("leave-gate-acquire", Acquire));
+            // edge: leave -> gate. What a consumer has read, it has read before it left. Relaxed,
+            // because the fence in `ProducerCursor::extend` comes before any write.
+            let state = slot.state.load(Ordering::Relaxed);
             match SlotState::from_bits(state).usage() {
                 SlotUse::Free => {}
                 SlotUse::Broadcast => self.broadcast.insert(index),
@@ -74,8 +78,8 @@ impl Gate {
 #[inline]
 fn cursor_lag(control: &Control, slot: usize, next: Sequence) -> u64 {
     // edge: release -> overwrite. What the consumer has read, it has read before we overwrite it.
-    let order = ordering!("release-overwrite-acquire", Acquire);
-    next.since(Sequence::new(control.slots[slot].cursor.load(order)))
+    // Relaxed, because the fence in `ProducerCursor::extend` comes before any write.
+    next.since(Sequence::new(control.slots[slot].cursor.load(Ordering::Relaxed)))
 }
 
 #[inline]

@@ -92,10 +92,12 @@ impl<C: Deref<Target = Control>> TapCursor<C> {
         let mut known = published();
         if known == self.next {
             // edge: close -> drained
-            if self.control.head.state.load(ordering!("drained-acquire", Acquire)) != CLOSED {
+            if self.control.head.state.load(ordering!("tap-drained-acquire", Acquire)) != CLOSED {
                 return Err(Nothing::Empty);
             }
-            known = published();
+            if !mutant("skip-tap-drain-recheck") {
+                known = published();
+            }
             if known == self.next {
                 return Err(Nothing::Closed);
             }
@@ -111,7 +113,9 @@ impl<C: Deref<Target = Control>> TapCursor<C> {
     /// oldest message would be gone before it was copied.
     #[cold]
     fn skip(&mut self) {
-        self.known = Sequence::new(self.control.head.published.load(Ordering::Acquire));
+        // edge: publish -> observe
+        let order = ordering!("tap-skip-acquire", Acquire);
+        self.known = Sequence::new(self.control.head.published.load(order));
         let oldest = oldest(&self.control, self.ring);
         let target = if oldest.is_before(self.known) {
             oldest.plus(self.known.since(oldest) / 2)

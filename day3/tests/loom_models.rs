@@ -8,7 +8,7 @@ mod model;
 
 use common::Sequence;
 use day3::Start;
-use day3::sequencer::Nothing;
+use day3::sequencer::{Cursor, Nothing};
 use model::{FIRST, Rig, TRIES, explore, follows, pause, spawn};
 
 /// What is published is seen whole, in order, and without holes.
@@ -257,6 +257,29 @@ fn a_member_joins_a_working_group() {
         if sent {
             assert_eq!(member.drain(), [FIRST.plus(1)]);
         }
+    });
+}
+
+/// What a member has in hand is not drained, however new the member is.
+#[test]
+fn what_a_newcomer_holds_is_not_drained() {
+    explore("what_a_newcomer_holds_is_not_drained", None, || {
+        let rig = Rig::new(1);
+        let _idle = rig.member(Start::Latest);
+        let mut producer = rig.producer().send_now(1);
+        let newcomer = spawn({
+            let rig = rig.clone();
+            move || {
+                let mut member = rig.member(Start::Latest);
+                assert_eq!(member.take(1), Ok(vec![FIRST]));
+                member
+            }
+        });
+        assert_eq!(producer.cursor.lag(), 1, "nobody has released it");
+        let mut member = newcomer.join().unwrap();
+        assert_eq!(producer.cursor.lag(), 1, "nobody has released it");
+        member.cursor.release();
+        assert_eq!(producer.cursor.lag(), 0);
     });
 }
 

@@ -113,10 +113,6 @@ impl Rig {
         roster::join(&self.control, self.ring, &applicant)
     }
 
-    pub(crate) fn evict(&self, slot: usize) -> bool {
-        roster::evict(&self.control, slot)
-    }
-
     pub(crate) fn published(&self) -> Sequence {
         self.control.published()
     }
