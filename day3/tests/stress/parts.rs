@@ -1,0 +1,298 @@
+//! What the processes do that the stress test starts, and kills.
+
+use std::env;
+use std::fs::{self, File};
+use std::io::{Read, Write, stdin};
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use ::common::sync::{Arc, AtomicBool, Ordering};
+use ::common::{QueueName, Sequence};
+use day2::segment::READY_DEADLINE;
+use day2::{Mode, OpenError, Segment};
+use day3::sequencer::Cursor;
+use day3::{
+    Consumer, Group, JoinError, Producer, Receiver, RecvError, RecvTimeoutError, Start, Tap,
+};
+
+use crate::numbered::{Message, message};
+use crate::process::{Chance, DEADLINE, Process, eventually};
+
+/// Messages that the ring holds.
+pub(crate) const CAPACITY: u64 = 256;
+/// The most messages that one consumer has in hand.
+pub(crate) const BATCH: u64 = 48;
+/// How many consumers stay from the first message to the last.
+pub(crate) const RESIDENTS: usize = 2;
+/// The group that all members are in.
+const GROUP: &str = "crew";
+
+/// What a process is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Role {
+    /// Sends until its standard input is closed, and frees the slots of the dead.
+    Producer,
+    /// Stays and sees everything.
+    Broadcast,
+    /// Stays and takes its share.
+    Member,
+    /// Comes and goes, now as one, now as the other.
+    Guest,
+    /// Does nothing but join and leave.
+    Passerby,
+    /// Looks on.
+    Tap,
+    /// Holds the lock that one who joins holds, for ever.
+    Joiner,
+}
+
+impl Role {
+    const ALL: [Self; 7] = [
+        Self::Producer,
+        Self::Broadcast,
+        Self::Member,
+        Self::Guest,
+        Self::Passerby,
+        Self::Tap,
+        Self::Joiner,
+    ];
+
+    /// Whether it can die with messages of the group in hand.
+    pub(crate) fn shares(self) -> bool {
+        matches!(self, Self::Member | Self::Guest)
+    }
+
+    /// Starts this very program as another process, in which only [`play`] runs.
+    pub(crate) fn start(self, ring: &QueueName, record: &std::path::Path, seed: u64) -> Process {
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.args(["--exact", "a_part", "--ignored", "--nocapture", "--test-threads=1"]);
+        command.env("FANOUT_PART", format!("{self:?}"));
+        command.env("FANOUT_RING", ring.as_str());
+        command.env("FANOUT_RECORD", record);
+        command.env("FANOUT_SEED", seed.to_string());
+        Process::start(&mut command)
+    }
+}
+
+/// A process that plays a role: what it was told, and where it writes down what it did.
+struct Part {
+    ring: QueueName,
+    record: File,
+    chance: Chance,
+    alone: Arc<AtomicBool>,
+}
+
+/// Plays the role that the environment names.
+pub(crate) fn play() {
+    let given = |name| env::var(name).unwrap_or_else(|_| panic!("{name}: the stress test sets it"));
+    let role = given("FANOUT_PART");
+    let role = Role::ALL.into_iter().find(|known| format!("{known:?}") == role).unwrap();
+    let alone = Arc::new(AtomicBool::new(false));
+    let told = alone.clone();
+    // Closed by the test, or by the kernel if the test itself is killed.
+    thread::spawn(move || {
+        let _ = stdin().read_to_end(&mut Vec::new());
+        told.store(true, Ordering::Relaxed);
+    });
+    let ring = given("FANOUT_RING").parse().unwrap();
+    let record = File::options().append(true).create(true).open(given("FANOUT_RECORD")).unwrap();
+    Part { ring, record, chance: Chance::seeded(), alone }.play(role);
+}
+
+impl Part {
+    fn play(mut self, role: Role) {
+        self.note("joining".to_owned());
+        match role {
+            Role::Producer => self.produce(),
+            Role::Broadcast => {
+                if let Some(consumer) = there(Consumer::join(&self.ring, Start::Oldest)) {
+                    self.read(consumer, Duty::Everything, u64::MAX);
+                }
+            }
+            Role::Member => {
+                if let Some(member) = there(Group::join(&self.ring, GROUP, Start::Oldest)) {
+                    self.read(member, Duty::Share, u64::MAX);
+                }
+            }
+            Role::Guest => self.visit(500),
+            Role::Passerby => self.visit(1),
+            Role::Tap => self.listen(),
+            Role::Joiner => {
+                let segment = Segment::open(&self.ring, Mode::Reader, READY_DEADLINE).unwrap();
+                let _lock = segment.lock(READY_DEADLINE).unwrap();
+                self.note("locked".to_owned());
+                eventually("the test has ended", || self.is_alone());
+            }
+        }
+    }
+
+    /// Writes a line down, in one piece unless it is killed meanwhile.
+    fn note(&mut self, line: String) {
+        self.record.write_all((line + "\n").as_bytes()).unwrap();
+    }
+
+    /// Whether nobody sends any more.
+    fn is_alone(&self) -> bool {
+        self.alone.load(Ordering::Relaxed)
+    }
+
+    fn rest(&mut self, once_in: u64) {
+        if self.chance.once_in(once_in) {
+            thread::sleep(self.chance.pause(Duration::from_micros(500)));
+        }
+    }
+
+    fn produce(&mut self) {
+        let mut producer = Producer::<Message>::create(&self.ring, CAPACITY).unwrap();
+        producer.wait_for_consumers(RESIDENTS, DEADLINE).unwrap();
+        while !self.is_alone() {
+            let n = 1 + self.chance.below(BATCH) as usize;
+            if let Ok(mut places) = producer.try_reserve(n) {
+                let sequences = places.first().get()..;
+                let (head, tail) = places.slices();
+                for (place, sequence) in head.iter_mut().chain(tail).zip(sequences) {
+                    *place = message(sequence);
+                }
+                // Killed here, it has written what nobody may see.
+                self.rest(64);
+                places.publish();
+            } else if self.chance.once_in(16) {
+                evict_the_dead(&mut producer);
+            } else {
+                thread::yield_now();
+            }
+            self.rest(32);
+        }
+        producer.close();
+        eventually("everybody has read everything", || {
+            evict_the_dead(&mut producer);
+            producer.drain(Duration::from_millis(5)).is_ok()
+        });
+        self.note(format!("end {}", producer.next_sequence()));
+    }
+
+    /// Joins, takes fewer than `most` messages, leaves, and so on.
+    fn visit(&mut self, most: u64) {
+        while !self.is_alone() {
+            let start = [Start::Oldest, Start::Latest][self.chance.below(2) as usize];
+            let count = self.chance.below(most);
+            let visit = if self.chance.once_in(2) {
+                there(Consumer::join(&self.ring, start))
+                    .map(|consumer| self.read(consumer, Duty::Everything, count))
+            } else {
+                there(Group::join(&self.ring, GROUP, start))
+                    .map(|member| self.read(member, Duty::Share, count))
+            };
+            if visit.is_none() {
+                return;
+            }
+            self.note("joining".to_owned());
+        }
+    }
+
+    /// Reads until it has `count` messages, or there will be none, and leaves.
+    fn read<K: Cursor>(&mut self, mut receiver: Receiver<Message, K>, duty: Duty, count: u64) {
+        let mut next = receiver.first_sequence();
+        self.note(format!("first {next}"));
+        let mut left = count;
+        while left > 0 {
+            let most = left.min(1 + self.chance.below(BATCH)) as usize;
+            let alone = self.is_alone();
+            let lent = match receiver.recv_batch_timeout(most, Duration::from_millis(1)) {
+                Ok(lent) => lent,
+                Err(RecvTimeoutError::TimedOut(_)) if alone => break,
+                Err(RecvTimeoutError::TimedOut(_)) => continue,
+                Err(RecvTimeoutError::End(RecvError::Closed)) => break,
+                Err(error) => panic!("{error}"),
+            };
+            // Whatever it has in hand must stay as it is for as long as that takes.
+            self.rest(16);
+            next = check(duty, next, lent.iter());
+            if duty == Duty::Share {
+                self.note(format!("run {} {}", lent.first(), lent.len()));
+            }
+            left -= lent.len() as u64;
+        }
+        let word = if left > 0 && duty == Duty::Everything { "end" } else { "left" };
+        self.note(format!("{word} {next}"));
+        if count == u64::MAX {
+            // A group without members is forgotten: whoever came next would begin a new one.
+            eventually("the test has ended", || self.is_alone());
+        }
+    }
+
+    fn listen(&mut self) {
+        let Some(mut tap) = there(Tap::<Message>::open(&self.ring, Start::Oldest)) else { return };
+        self.note("first of a tap".to_owned());
+        let (mut next, mut begin) = (Sequence::ZERO, None);
+        loop {
+            let alone = self.is_alone();
+            match tap.recv_timeout(Duration::from_millis(1)) {
+                Ok(found) => {
+                    next = check(Duty::Share, next, [&found].into_iter());
+                    // One at a time, the sums must fit with every single message.
+                    let began = next.minus(tap.received()).minus(tap.lost());
+                    assert_eq!(*begin.get_or_insert(began), began, "received + lost is not sent");
+                }
+                Err(RecvTimeoutError::TimedOut(_)) if alone => break,
+                Err(RecvTimeoutError::TimedOut(_)) => {}
+                Err(RecvTimeoutError::End(RecvError::Closed)) => break,
+                Err(error) => panic!("{error}"),
+            }
+            self.rest(4096);
+        }
+        assert_eq!(tap.lag(), 0);
+    }
+}
+
+/// What it has joined; `None` if it came so late that the producer was gone, and the name with it.
+fn there<T>(joined: Result<T, JoinError>) -> Option<T> {
+    match joined {
+        Ok(joined) => Some(joined),
+        Err(JoinError::Open(OpenError::NotFound { .. })) => None,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// What a reader is due.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Duty {
+    /// Every message, in order.
+    Everything,
+    /// Some messages, in order.
+    Share,
+}
+
+/// Checks messages that were received, and says what may come next.
+fn check<'a>(
+    duty: Duty,
+    mut next: Sequence,
+    messages: impl Iterator<Item = &'a Message>,
+) -> Sequence {
+    for found in messages {
+        let sequence = Sequence::new(found[0]);
+        assert_eq!(*found, message(sequence.get()), "torn; {next} was to come next");
+        let in_order = sequence == next || duty == Duty::Share && next.is_before(sequence);
+        assert!(in_order, "{next} was to come next, found {sequence}");
+        next = sequence.plus(1);
+    }
+    next
+}
+
+/// Frees the slots of processes that the kernel does not know any more.
+fn evict_the_dead(producer: &mut Producer<Message>) {
+    let gone = |owner: u32| !fs::exists(format!("/proc/{owner}")).unwrap();
+    let listed = producer.consumers().into_iter().map(|consumer| consumer.owner);
+    let dead: Vec<u32> = listed.filter(|&owner| gone(owner)).collect();
+    if dead.is_empty() {
+        return;
+    }
+    // Some of them had left in time, and somebody else may have their slots by now. Who is dead
+    // before this second list is made, and is in it, leaves no more: the slot is still its own.
+    for consumer in producer.consumers() {
+        if dead.contains(&consumer.owner) {
+            producer.evict(consumer.slot);
+        }
+    }
+}

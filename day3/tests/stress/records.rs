@@ -1,0 +1,80 @@
+//! What the processes wrote down, which is all that is left of the dead.
+
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use ::common::sync::{AtomicU32, Ordering};
+
+/// A folder of records, removed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Records {
+    folder: PathBuf,
+    count: usize,
+}
+
+impl Records {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let (pid, n) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let folder = std::env::temp_dir().join(format!("fanout-stress-{pid}-{n}"));
+        fs::create_dir(&folder).unwrap();
+        Self { folder, count: 0 }
+    }
+
+    /// Where one more process may write.
+    pub(crate) fn next(&mut self) -> PathBuf {
+        self.count += 1;
+        self.folder.join(self.count.to_string())
+    }
+
+    pub(crate) fn read(&self) -> Vec<Record> {
+        (1..=self.count).map(|n| Record::read(&self.folder.join(n.to_string()))).collect()
+    }
+}
+
+impl Drop for Records {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The lines that one process wrote.
+#[derive(Debug)]
+pub(crate) struct Record(String);
+
+impl Record {
+    /// Reads what is there; a process that was killed early has written nothing.
+    pub(crate) fn read(path: &Path) -> Self {
+        let mut text = fs::read_to_string(path).unwrap_or_default();
+        // A line without its end is one that its writer did not live to write.
+        text.truncate(text.rfind('\n').map_or(0, |end| end + 1));
+        Self(text)
+    }
+
+    pub(crate) fn has(&self, line: &str) -> bool {
+        self.0.lines().any(|found| found == line)
+    }
+
+    /// Where consumers were when the producer was gone and everything read.
+    pub(crate) fn ends(&self) -> impl Iterator<Item = u64> {
+        self.numbers("end").map(|numbers| numbers[0])
+    }
+
+    /// The messages that a member received, a run at a time.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = Range<u64>> {
+        self.numbers("run").map(|numbers| numbers[0]..numbers[0] + numbers[1])
+    }
+
+    /// The first word of the last line.
+    pub(crate) fn last_word(&self) -> &str {
+        self.0.lines().last().and_then(|line| line.split(' ').next()).unwrap_or("nothing")
+    }
+
+    fn numbers(&self, first_word: &str) -> impl Iterator<Item = Vec<u64>> {
+        self.0.lines().filter_map(move |line| {
+            let numbers = line.strip_prefix(first_word)?.split_whitespace();
+            Some(numbers.map(|number| number.parse().unwrap()).collect())
+        })
+    }
+}
