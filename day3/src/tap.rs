@@ -2,7 +2,7 @@
 
 use core::ops::Deref;
 
-use common::sync::{Ordering, mutant};
+use common::sync::mutant;
 use common::{Sequence, fence, ordering};
 
 use crate::control::{CLOSED, Control};
