@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::PathBuf;
 use std::thread;
@@ -83,45 +84,48 @@ impl<const N: usize> Publisher<'_, N> {
     /// Sends the whole lines that have been read.
     fn send_all(&mut self, lines: &mut Lines) -> anyhow::Result<()> {
         loop {
-            let most = BATCH.min(self.producer.capacity() as usize);
-            let batch = lines.next_lines(most);
+            let batch = lines.next_lines(BATCH);
             if batch.is_empty() {
                 return lines.check_unfinished();
             }
-            self.wait_for_room(batch.len())?;
-            let mut places = self.producer.try_reserve(batch.len())?;
-            let (head, tail) = places.slices();
-            let mut written = 0;
-            let mut too_long = None;
-            for (place, line) in head.iter_mut().chain(tail).zip(&batch) {
-                let bytes = &lines.buffer[line.clone()];
-                let len = bytes.strip_suffix(b"\n").unwrap_or(bytes).len();
-                if len > self.max_size {
-                    too_long = Some(len);
-                    break;
-                }
-                place.set(bytes);
-                written += 1;
-            }
-            places.publish_first(written);
-            lines.number += written as u64;
-            if let Some(len) = too_long {
-                return Err(lines.too_long(len));
+            let mut rest = &batch[..];
+            while !rest.is_empty() {
+                rest = &rest[self.send_some(lines, rest)?..];
             }
         }
     }
 
-    fn wait_for_room(&mut self, places: usize) -> anyhow::Result<()> {
-        let mut looks = 0u32;
-        while self.producer.try_reserve(places).is_err() {
-            looks += 1;
-            match looks {
-                0..64 => thread::yield_now(),
-                _ => {
-                    self.signals.check()?;
-                    thread::sleep(Duration::from_micros(200));
-                }
+    /// Sends as many of these lines as there is room for, at least one; says how many.
+    fn send_some(&mut self, lines: &mut Lines, batch: &[Range<usize>]) -> anyhow::Result<usize> {
+        self.wait_for_room()?;
+        let mut places = self.producer.try_reserve_up_to(batch.len())?;
+        let (head, tail) = places.slices();
+        let (mut written, mut too_long) = (0, None);
+        for (place, line) in head.iter_mut().chain(tail).zip(batch) {
+            let bytes = &lines.buffer[line.clone()];
+            let len = bytes.strip_suffix(b"\n").unwrap_or(bytes).len();
+            if len > self.max_size {
+                too_long = Some(len);
+                break;
             }
+            place.set(bytes);
+            written += 1;
+        }
+        places.publish_first(written);
+        lines.number += written as u64;
+        too_long.map_or(Ok(written), |len| Err(lines.too_long(len)))
+    }
+
+    fn wait_for_room(&mut self) -> anyhow::Result<()> {
+        let mut looks = 0u32;
+        while self.producer.try_reserve(1).is_err() {
+            looks += 1;
+            if looks < 64 {
+                thread::yield_now();
+                continue;
+            }
+            self.signals.check()?;
+            thread::sleep(Duration::from_micros(200));
             if looks.is_multiple_of(5000) {
                 self.warn_of_the_dead();
             }
@@ -243,7 +247,7 @@ impl Lines {
     }
 
     /// Where up to `most` whole lines lie in the buffer; at the end of input also the rest.
-    fn next_lines(&mut self, most: usize) -> Vec<std::ops::Range<usize>> {
+    fn next_lines(&mut self, most: usize) -> Vec<Range<usize>> {
         let mut lines = Vec::new();
         while lines.len() < most {
             let rest = &self.buffer[self.searched..];

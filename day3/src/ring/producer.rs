@@ -138,6 +138,21 @@ impl<T: Pod, W: Wait> Producer<T, W> {
         Ok(Reservation { producer: self, run: Run { first, len: n as u64 } })
     }
 
+    /// Lends as many places to write in as are free now, at least one and at most `most`.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`]; nothing was reserved.
+    #[inline]
+    pub fn try_reserve_up_to(&mut self, most: usize) -> Result<Reservation<'_, T, W>, Full> {
+        let len = self.cursor.claim_up_to(most.max(1) as u64);
+        if len == 0 {
+            return Err(Full);
+        }
+        let run = Run { first: self.cursor.next(), len };
+        Ok(Reservation { producer: self, run })
+    }
+
     /// Lends `n` places to write in, waiting until that many are free.
     ///
     /// # Errors

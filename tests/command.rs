@@ -1,0 +1,223 @@
+//! The command at its edges: refusals, signals, reports, exit codes.
+
+mod support;
+
+use std::os::unix::fs::FileExt;
+use std::process::Stdio;
+
+use nix::sys::signal::Signal;
+use support::{Name, Process, consumers, fanout, run, until};
+
+/// What may lie under a queue's name without being a queue.
+fn strangers() -> Vec<(&'static str, Vec<u8>, Option<u64>)> {
+    let noise: Vec<u8> =
+        (0..8192u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8 | 1).collect();
+    vec![
+        ("empty", Vec::new(), None),
+        ("zeros", vec![0; 8192], None),
+        ("noise", noise, None),
+        ("text", b"This is a shopping list, not a queue.\n".to_vec(), None),
+        ("sparse", Vec::new(), Some(1 << 40)),
+    ]
+}
+
+#[test]
+fn what_is_no_queue_is_refused_by_all_and_left_as_it_was() {
+    let threads = strangers().into_iter().map(|stranger| std::thread::spawn(|| refused(stranger)));
+    for thread in threads.collect::<Vec<_>>() {
+        thread.join().unwrap();
+    }
+    let name = Name::new("folder");
+    std::fs::create_dir(name.path()).unwrap();
+    refused_by_all(&name, "folder");
+    assert!(name.path().is_dir());
+}
+
+fn refused((what, bytes, size): (&'static str, Vec<u8>, Option<u64>)) {
+    let name = Name::new(what);
+    let file = std::fs::File::create(name.path()).unwrap();
+    file.write_all_at(&bytes, 0).unwrap();
+    if let Some(size) = size {
+        file.set_len(size).unwrap();
+    }
+    refused_by_all(&name, what);
+    assert_eq!(file.metadata().unwrap().len(), size.unwrap_or(bytes.len() as u64), "{what}");
+    if size.is_none() {
+        assert_eq!(std::fs::read(name.path()).unwrap(), bytes, "{what}");
+    }
+}
+
+#[test]
+fn a_queue_that_was_cut_off_is_refused_by_all() {
+    let (whole, cut) = (Name::new("whole"), Name::new("cut"));
+    let mut publisher = Process::start(fanout(&["pub", &whole.0]).stdin(Stdio::piped()));
+    until("a queue", || run(&mut fanout(&["stat", &whole.0])).status.success());
+    let bytes = std::fs::read(whole.path()).unwrap();
+    for len in [100, 4096, bytes.len() - 4096] {
+        std::fs::write(cut.path(), &bytes[..len]).unwrap();
+        refused_by_all(&cut, "cut off");
+        assert_eq!(std::fs::read(cut.path()).unwrap(), bytes[..len]);
+    }
+    publisher.signal(Signal::SIGTERM);
+    publisher.wait();
+}
+
+fn refused_by_all(name: &Name, what: &str) {
+    let name = name.0.as_str();
+    let commands: [&[&str]; 6] = [
+        &["pub", name],
+        &["sub", name],
+        &["sub", name, "--tap"],
+        &["sub", name, "--group", "g", "--no-wait"],
+        &["stat", name],
+        &["rm", name],
+    ];
+    for command in commands {
+        let output = run(&mut fanout(command));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{what}: {command:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{what}: {command:?}: {said}");
+        assert!(said.starts_with("error: "), "{what}: {command:?}: {said}");
+        assert!(output.stdout.is_empty(), "{what}: {command:?}");
+    }
+}
+
+#[test]
+fn signals_leave_nothing_behind() {
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        // Waiting for a subscriber, then for a line; waiting for room is the next test.
+        let name = Name::new("signal-alone");
+        let mut publisher = Process::start(fanout(&["pub", &name.0]).stdin(Stdio::piped()));
+        until("a queue", || name.exists());
+        publisher.signal(signal);
+        assert_eq!(publisher.wait().code(), Some(code));
+        assert!(!name.exists());
+
+        let name = Name::new("signal-idle");
+        let mut publisher = Process::start(fanout(&["pub", &name.0]).stdin(Stdio::piped()));
+        let mut sub = Process::start(&mut fanout(&["sub", &name.0]));
+        until("a subscriber", || consumers(&name) == 1);
+        publisher.signal(signal);
+        assert_eq!(publisher.wait().code(), Some(code));
+        assert!(!name.exists());
+        // A publisher that goes in order closes the queue.
+        assert!(sub.wait().success());
+
+        let name = Name::new("signal-sub");
+        let mut publisher = Process::start(fanout(&["pub", &name.0]).stdin(Stdio::piped()));
+        let mut sub = Process::start(&mut fanout(&["sub", &name.0]));
+        until("a subscriber", || consumers(&name) == 1);
+        sub.signal(signal);
+        assert_eq!(sub.wait().code(), Some(code));
+        until("its slot to be free", || consumers(&name) == 0);
+        publisher.signal(signal);
+        publisher.wait();
+    }
+}
+
+#[test]
+fn a_publisher_that_waits_for_room_can_be_interrupted() {
+    let name = Name::new("blocked");
+    // Its output is not read: the subscriber stops in a write, and the ring fills up behind it.
+    let mut sub = Process::start(fanout(&["sub", &name.0]).stdout(Stdio::piped()));
+    let folder = support::Folder::new();
+    let input = folder.file("in");
+    std::fs::write(&input, "some words on a line\n".repeat(200_000)).unwrap();
+    let arguments = ["pub", &name.0, "--capacity", "64", "--file", input.to_str().unwrap()];
+    let mut publisher = Process::start(&mut fanout(&arguments));
+    let report = || {
+        let output = run(&mut fanout(&["stat", &name.0, "--json"]));
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap_or_default()
+    };
+    // Full in passing is not blocked: it has to stay as it is.
+    until("a ring that stays full", || {
+        let before = report();
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        before["full"] == true && before["gating_slot"] == 0 && before == report()
+    });
+    let shown = String::from_utf8(run(&mut fanout(&["stat", &name.0])).stdout).unwrap();
+    assert!(shown.contains("blocks the producer"), "{shown}");
+    publisher.signal(Signal::SIGINT);
+    assert_eq!(publisher.wait().code(), Some(130));
+    assert!(!name.exists());
+    sub.signal(Signal::SIGKILL);
+    sub.wait();
+}
+
+#[test]
+fn a_second_publisher_is_refused_and_the_first_goes_on() {
+    let name = Name::new("second");
+    let mut first = Process::start(fanout(&["pub", &name.0]).stdin(Stdio::piped()));
+    until("a queue", || name.exists());
+    let second = run(&mut fanout(&["pub", &name.0]));
+    assert_eq!(second.status.code(), Some(1));
+    assert!(String::from_utf8(second.stderr).unwrap().contains("taken"));
+    assert!(name.exists());
+
+    let listed = String::from_utf8(run(&mut fanout(&["ls"])).stdout).unwrap();
+    let line = listed.lines().find(|line| line.contains(&name.0)).unwrap();
+    assert!(line.contains("ring") && line.contains("line/1024"), "{line}");
+
+    first.signal(Signal::SIGKILL);
+    first.wait();
+    assert!(name.exists(), "a killed publisher cannot clean up");
+    assert!(run(&mut fanout(&["rm", &name.0])).status.success());
+    assert!(!name.exists());
+}
+
+#[test]
+fn a_queue_that_is_not_there_is_named_in_one_line() {
+    let name = Name::new("nowhere");
+    for command in [&["sub", &name.0, "--no-wait"][..], &["stat", &name.0], &["rm", &name.0]] {
+        let output = run(&mut fanout(command));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(said.contains(&name.0) && said.lines().count() == 1, "{said}");
+    }
+    assert_eq!(run(&mut fanout(&["sub", "a/b"])).status.code(), Some(2));
+    assert_eq!(run(&mut fanout(&["pub", &name.0, "--capacity", "1000"])).status.code(), Some(1));
+    assert_eq!(run(&mut fanout(&["pub", &name.0, "--max-size", "70000"])).status.code(), Some(1));
+    assert!(!name.exists());
+}
+
+#[test]
+fn the_demo_proves_what_arrived() {
+    let output = run(&mut fanout(&["demo", "--seconds", "0.5", "--json"]));
+    assert!(output.status.success(), "{output:?}");
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let sent = summary["sent"].as_u64().unwrap();
+    assert!(sent > 0);
+    let consumers = summary["consumers"].as_array().unwrap();
+    assert_eq!(consumers.len(), 3);
+    for consumer in consumers {
+        let count = |key: &str| consumer[key].as_u64().unwrap();
+        assert_eq!(count("received") + count("lost"), sent);
+        assert_eq!(consumer["proved"], true);
+        if consumer["kind"] == "broadcast" {
+            assert_eq!(count("lost"), 0);
+            assert_eq!(consumer["checksum"], summary["checksum"]);
+        }
+    }
+}
+
+#[test]
+fn an_interrupted_demo_leaves_no_process_and_no_queue() {
+    let mut demo = Process::start(fanout(&["demo", "--seconds", "60"]).stdout(Stdio::null()));
+    let name = Name(format!("fanout-demo-{}", demo.0.id()));
+    until("three consumers", || consumers(&name) == 2);
+    demo.signal(Signal::SIGINT);
+    assert_eq!(demo.wait().code(), Some(130));
+    assert!(!name.exists());
+}
+
+#[test]
+fn completions_name_every_subcommand() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = run(&mut fanout(&["completions", shell]));
+        assert!(output.status.success());
+        let script = String::from_utf8(output.stdout).unwrap();
+        for command in ["demo", "pub", "sub", "ls", "stat", "rm"] {
+            assert!(script.contains(command), "{shell}: {command}");
+        }
+    }
+}
