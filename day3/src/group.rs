@@ -45,6 +45,8 @@ impl<C: Deref<Target = Control>> Cursor for MemberCursor<C> {
             if !claimed.is_before(self.known) {
                 match look(&self.control, self.seat, claimed) {
                     Ok(known) => self.known = known,
+                    // The slot is somebody else's by now, perhaps.
+                    Err(Nothing::Evicted) => return Err(Nothing::Evicted),
                     Err(nothing) => {
                         self.release();
                         return Err(nothing);

@@ -104,11 +104,12 @@ impl<C: Deref<Target = Control>> ProducerCursor<C> {
     /// How many of `most` sequences may be written now; 0 if a consumer is in the way.
     #[inline]
     pub fn claim_up_to(&mut self, most: u64) -> u64 {
-        let most = most.min(self.capacity.get());
-        if self.claim(most).is_some() || self.extend(1) {
-            return most.min(self.allowance.since(self.next));
+        let mut n = most.min(self.capacity.get());
+        // A claim that fails has looked, and left room for fewer.
+        while self.claim(n).is_none() {
+            n = self.limit.since(self.next);
         }
-        0
+        n
     }
 
     /// Makes the next `n` messages visible; they must have been claimed and written.
@@ -282,15 +283,16 @@ impl<C: Deref<Target = Control>> Drop for ConsumerCursor<C> {
 /// What is published beyond `next`, or why there is nothing.
 #[inline]
 pub(crate) fn look(control: &Control, seat: Seat, next: Sequence) -> Result<Sequence, Nothing> {
+    // First: what is published may be overwritten before one reads it whom nobody waits for.
+    if !seat.is_taken(control) {
+        return Err(Nothing::Evicted);
+    }
     // edge: publish -> observe
     let order = ordering!("observe-acquire", Acquire);
     let published = || Sequence::new(control.head.published.load(order));
     let known = published();
     if next.is_before(known) {
         return Ok(known);
-    }
-    if !seat.is_taken(control) {
-        return Err(Nothing::Evicted);
     }
     // edge: close -> drained
     if control.head.state.load(ordering!("drained-acquire", Acquire)) != CLOSED {

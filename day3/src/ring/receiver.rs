@@ -203,7 +203,10 @@ impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
         Ok(self.read(run))
     }
 
-    /// Lends up to `most` messages (at least one is always asked for), as many as there are now.
+    /// Lends up to `most` messages (at least one is always asked for).
+    ///
+    /// It may be fewer than there are: the producer is asked what is new only when everything known is
+    /// read.
     ///
     /// # Errors
     ///

@@ -1,0 +1,511 @@
+//! What every ring does, in whatever memory and wherever its sequences start.
+#![cfg(not(loom))]
+
+mod home;
+
+use std::thread;
+use std::time::Duration;
+
+use day3::control::SLOTS;
+use day3::roster::ConsumerKind;
+use day3::sequencer::Cursor;
+use day3::{
+    Full, JoinError, Producer, Receiver, RecvError, RecvTimeoutError, ReserveError, Start,
+    TryRecvError,
+};
+use home::{Home, InSegment, OnHeap};
+
+/// Longer than anything here takes, shorter than anyone would wait for a test that hangs.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// Too short for anything that does not come.
+const MOMENT: Duration = Duration::from_millis(1);
+
+/// Runs each of these functions over both memories, from sequences that differ in where they wrap.
+macro_rules! conformance {
+    ($($test:ident),+ $(,)?) => {
+        mod heap { $(#[test] fn $test() { super::everywhere(super::$test::<super::OnHeap>); })+ }
+        mod segment { $(#[test] fn $test() { super::everywhere(super::$test::<super::InSegment>); })+ }
+    };
+}
+
+conformance!(
+    messages_arrive_in_order_over_many_laps,
+    a_full_ring_says_so_and_loses_nothing,
+    a_ring_with_nobody_attached_is_never_full,
+    a_batch_is_sent_as_far_as_it_fits,
+    a_batch_is_read_as_far_as_it_goes,
+    a_batch_gates_until_it_is_dropped,
+    a_reservation_is_published_whole_in_part_or_not_at_all,
+    a_reservation_larger_than_the_ring_is_refused,
+    an_oldest_consumer_starts_with_all_that_is_left,
+    a_latest_consumer_starts_with_the_next_message,
+    a_consumer_that_leaves_is_not_waited_for,
+    a_group_shares_and_its_backlog_gates,
+    a_group_whose_members_all_left_is_forgotten,
+    a_newcomer_takes_nothing_from_its_group,
+    groups_are_independent,
+    a_tap_accounts_for_every_message,
+    every_kind_at_once,
+    the_end_comes_after_everything,
+    dropping_the_producer_closes,
+    one_more_consumer_than_there_are_slots_is_refused,
+    an_evicted_consumer_gates_nobody_and_learns_of_it,
+    an_evicted_member_leaves_its_successor_alone,
+    waiting_ends_at_its_deadline,
+    threads_share_a_ring,
+);
+
+fn everywhere(test: fn(u64)) {
+    for first in [0, (1 << 32) - 6, u64::MAX - 5] {
+        test(first);
+    }
+}
+
+fn send_all(producer: &mut Producer<u64>, messages: impl IntoIterator<Item = u64>) {
+    for message in messages {
+        assert_eq!(producer.try_send(message), Ok(()), "message {message}");
+    }
+}
+
+/// Everything that is there, in batches.
+fn rest<K: Cursor>(receiver: &mut Receiver<u64, K>) -> Vec<u64> {
+    let mut messages = Vec::new();
+    while let Ok(batch) = receiver.try_recv_batch(1000) {
+        messages.extend(batch.iter());
+    }
+    messages
+}
+
+fn messages_arrive_in_order_over_many_laps<H: Home>(first: u64) {
+    for capacity in [1, 2, 8, 64] {
+        let (home, mut producer) = H::with_producer(capacity, first);
+        let mut consumer = home.consumer(Start::Latest);
+        assert_eq!(consumer.first_sequence().get(), first);
+        for message in 0..capacity * 5 + 3 {
+            producer.try_send(message).unwrap();
+            assert_eq!(consumer.try_recv(), Ok(message));
+            assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
+        }
+        assert_eq!(producer.next_sequence().since(consumer.first_sequence()), capacity * 5 + 3);
+    }
+}
+
+fn a_full_ring_says_so_and_loses_nothing<H: Home>(first: u64) {
+    let (home, mut producer) = H::with_producer(4, first);
+    let mut consumer = home.consumer(Start::Latest);
+    let mut slowest = home.consumer(Start::Latest);
+    send_all(&mut producer, 0..4);
+    assert_eq!(producer.try_send(9), Err(Full));
+    assert_eq!(consumer.try_recv(), Ok(0));
+    assert_eq!(producer.try_send(9), Err(Full), "the slowest one gates");
+    assert_eq!(slowest.try_recv(), Ok(0));
+    send_all(&mut producer, 4..5);
+    assert_eq!(producer.try_send(9), Err(Full));
+    for message in 1..5 {
+        assert_eq!(consumer.try_recv(), Ok(message));
+        assert_eq!(slowest.try_recv(), Ok(message));
+    }
+}
+
+fn a_ring_with_nobody_attached_is_never_full<H: Home>(first: u64) {
+    let (home, mut producer) = H::with_producer(2, first);
+    send_all(&mut producer, 0..9);
+    producer.drain(MOMENT).unwrap();
+    let mut consumer = home.consumer(Start::Oldest);
+    assert_eq!(consumer.try_recv(), Ok(7));
+    assert_eq!(consumer.try_recv(), Ok(8));
+}
+
+fn a_batch_is_sent_as_far_as_it_fits<H: Home>(first: u64) {
+    for capacity in [4, 64] {
+        let (home, mut producer) = H::with_producer(capacity, first);
+        let mut consumer = home.consumer(Start::Latest);
+        let messages: Vec<u64> = (0..capacity + 3).collect();
+        assert_eq!(producer.try_send_batch(&[]), 0);
+        assert_eq!(producer.try_send_batch(&messages[..1]), 1);
+        let room = capacity as usize - 1;
+        assert_eq!(producer.try_send_batch(&messages[1..]), room, "all the places that there are");
+        assert_eq!(producer.try_send_batch(&messages[..1]), 0);
+        for message in 0..3 {
+            assert_eq!(consumer.try_recv(), Ok(message));
+        }
+        assert_eq!(producer.try_send_batch(&messages[capacity as usize..]), 3);
+        assert!(rest(&mut consumer).into_iter().eq(3..capacity + 3));
+    }
+}
+
+fn a_batch_is_read_as_far_as_it_goes<H: Home>(first: u64) {
+    let (home, mut producer) = H::with_producer(8, first);
+    let mut consumer = home.consumer(Start::Latest);
+    assert!(matches!(consumer.try_recv_batch(3), Err(TryRecvError::Empty)));
+    send_all(&mut producer, 0..7);
+    let batch = consumer.try_recv_batch(3).unwrap();
+    assert_eq!(batch.len(), 3);
+    assert_eq!(batch.first().get(), first);
+    assert!(batch.iter().copied().eq(0..3));
+    drop(batch);
+    let batch = consumer.try_recv_batch(100).unwrap();
+    let (head, tail) = batch.slices();
+    assert_eq!([head, tail].concat(), [3, 4, 5, 6]);
+    assert_eq!(batch.first().get(), first.wrapping_add(3));
+    drop(batch);
+    send_all(&mut producer, 7..8);
+    assert_eq!(consumer.try_recv_batch(0).unwrap().len(), 1, "at least one is asked for");
+}
+
+fn a_batch_gates_until_it_is_dropped<H: Home>(first: u64) {
+    let (home, mut producer) = H::with_producer(2, first);
+    let mut consumer = home.consumer(Start::Latest);
+    let mut member = home.member("workers", Start::Latest);
+    send_all(&mut producer, 0..2);
+    let held = consumer.try_recv_batch(2).unwrap();
+    let in_hand = member.try_recv_batch(2).unwrap();
+    assert_eq!(producer.try_send(9), Err(Full));
+    drop(held);
+    assert_eq!(producer.try_send(9), Err(Full), "the member has them in hand");
+    assert!(producer.drain(MOMENT).is_err());
+    drop(in_hand);
+    producer.drain(MOMENT).unwrap();
+    send_all(&mut producer, 2..4);
+}
+
+fn a_reservation_is_published_whole_in_part_or_not_at_all<H: Home>(first: u64) {
+    let (home, mut producer) = H::with_producer(4, first);
+    let mut consumer = home.consumer(Start::Latest);
+    drop(producer.try_reserve(4).unwrap());
+    assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty), "dropped: nothing was sent");
+    let reservation = producer.try_reserve(3).unwrap();
+    assert_eq!((reservation.len(), reservation.is_empty()), (3, false));
+    assert_eq!(reservation.first().get(), first);
+    reservation.fill(&[0, 1, 99]).publish_first(2);
+    let mut reservation = producer.try_reserve(2).unwrap();
+    let (head, tail) = reservation.slices();
+    for (place, message) in head.iter_mut().chain(tail).zip(2..) {
+        *place = message;
+    }
+    reservation.publish();
+    assert!(matches!(producer.try_reserve(1), Err(ReserveError::Full(Full))));
+    for message in 0..4 {
+        assert_eq!(consumer.try_recv(), Ok(message));
+    }
+    producer.reserve(4).unwrap().fill(&[4, 5, 6, 7]).publish();
+    assert!(consumer.try_recv_batch(4).unwrap().iter().copied().eq(4..8));
+}
+
+fn a_reservation_larger_than_the_ring_is_refused<H: Home>(first: u64) {
+    let (_home, mut producer) = H::with_producer(4, first);
+    let error = ReserveError::TooMany { asked: 5, capacity: 4 };
+    assert_eq!(producer.try_reserve(5).unwrap_err(), error);
+    assert_eq!(producer.reserve(5).unwrap_err(), error);
+    assert_eq!(producer.next_sequence().get(), first);
+}
+
+fn an_oldest_consumer_starts_with_all_that_is_left<H: Home>(first: u64) {
+    let (home, mut producer) = H::with_producer(4, first);
+    send_all(&mut producer, 0..3);
+    let mut early = home.consumer(Start::Oldest);
+    assert_eq!(early.first_sequence().get(), first);
+    assert!(early.try_recv_batch(9).unwrap().iter().copied().eq(0..3));
+    drop(early);
+    send_all(&mut producer, 3..10);
+    let mut late = home.consumer(Start::Oldest);
+    assert_eq!(late.first_sequence().get(), first.wrapping_add(6));
+    for message in 6..10 {
+        assert_eq!(late.try_recv(), Ok(message));
+    }
+}
+
+fn a_latest_consumer_starts_with_the_next_message<H: Home>(first: u64) {
+    let (home, mut producer) = H::with_producer(4, first);
+    send_all(&mut producer, 0..3);
+    let mut consumer = home.consumer(Start::Latest);
+    assert_eq!(consumer.first_sequence(), producer.next_sequence());
+    assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
+    send_all(&mut producer, 3..7);
+    assert_eq!(producer.try_send(9), Err(Full), "promised from 3 on");
+    assert_eq!(consumer.try_recv(), Ok(3));
+}
+
+fn a_consumer_that_leaves_is_not_waited_for<H: Home>(first: u64) {
+    let (home, mut producer) = H::with_producer(2, first);
+    for round in 0..SLOTS as u64 + 2 {
+        let mut consumer = home.consumer(Start::Latest);
+        let slow = home.consumer(Start::Latest);
+        send_all(&mut producer, [round, round]);
+        assert_eq!(producer.try_send(9), Err(Full));
+        assert_eq!(consumer.try_recv(), Ok(round));
+        assert_eq!(producer.try_send(9), Err(Full));
+        assert_eq!(producer.consumers().len(), 2);
+        drop(slow);
+        send_all(&mut producer, [round]);
+        assert_eq!(producer.try_send(9), Err(Full));
+        drop(consumer);
+        assert!(producer.consumers().is_empty());
+        send_all(&mut producer, [round, round, round]);
+    }
+}
+
+fn a_group_shares_and_its_backlog_gates<H: Home>(first: u64) {
+    let (home, mut producer) = H::with_producer(4, first);
+    let mut one = home.member("workers", Start::Latest);
+    let mut other = home.member("workers", Start::Latest);
+    send_all(&mut producer, 0..4);
+    assert_eq!(producer.try_send(9), Err(Full), "nobody has taken any");
+    assert_eq!(one.try_recv(), Ok(0));
+    assert_eq!(other.try_recv(), Ok(1));
+    assert_eq!(one.try_recv(), Ok(2));
+    send_all(&mut producer, 4..7);
+    assert_eq!(producer.try_send(9), Err(Full));
+    assert!(rest(&mut other).into_iter().eq(3..7), "all that there are");
+    assert_eq!(one.try_recv(), Err(TryRecvError::Empty));
+    send_all(&mut producer, 7..11);
+}
+
+fn a_group_whose_members_all_left_is_forgotten<H: Home>(first: u64) {
+    let (home, mut producer) = H::with_producer(4, first);
+    let mut member = home.member("workers", Start::Latest);
+    send_all(&mut producer, 0..4);
+    assert_eq!(member.try_recv(), Ok(0));
+    drop(member);
+    send_all(&mut producer, 4..10);
+    let mut member = home.member("workers", Start::Oldest);
+    assert_eq!(member.try_recv(), Ok(6));
+    drop(member);
+    let mut member = home.member("workers", Start::Latest);
+    assert_eq!(member.try_recv(), Err(TryRecvError::Empty));
+}
+
+fn a_newcomer_takes_nothing_from_its_group<H: Home>(first: u64) {
+    let (home, mut producer) = H::with_producer(2, first);
+    send_all(&mut producer, 0..3);
+    let mut one = home.member("workers", Start::Oldest);
+    assert_eq!(one.first_sequence().get(), first.wrapping_add(1));
+    // Full: but the producer has reserved before it knew.
+    assert_eq!(producer.try_send(9), Err(Full));
+    let mut other = home.member("workers", Start::Latest);
+    assert_eq!(other.try_recv(), Ok(1), "what the group was promised");
+    assert_eq!(one.try_recv(), Ok(2));
+    assert_eq!(other.try_recv(), Err(TryRecvError::Empty));
+}
+
+fn groups_are_independent<H: Home>(first: u64) {
+    let (home, mut producer) = H::with_producer(4, first);
+    let mut left = home.member("left", Start::Latest);
+    let mut right = home.member("right", Start::Latest);
+    send_all(&mut producer, 0..4);
+    assert!(left.try_recv_batch(9).unwrap().iter().copied().eq(0..4));
+    assert_eq!(producer.try_send(9), Err(Full), "the other group has them all before it");
+    assert!(right.try_recv_batch(9).unwrap().iter().copied().eq(0..4));
+    send_all(&mut producer, 4..8);
+    let kinds: Vec<_> = producer.consumers().into_iter().map(|info| info.kind).collect();
+    let member = |group: &str| ConsumerKind::Member { group: group.to_owned() };
+    assert_eq!(kinds, [member("left"), member("right")]);
+    for name in ["", "a\0b", &"x".repeat(33)] {
+        assert!(matches!(home.try_member(name, Start::Latest), Err(JoinError::GroupName { .. })));
+    }
+}
+
+fn a_tap_accounts_for_every_message<H: Home>(first: u64) {
+    let (home, mut producer) = H::with_producer(8, first);
+    let mut tap = home.tap(Start::Latest);
+    assert_eq!(tap.try_recv(), Err(TryRecvError::Empty));
+    let mut sent = 0;
+    let mut last = None;
+    for burst in [1, 7, 8, 9, 3, 40, 0, 16, 8] {
+        send_all(&mut producer, sent..sent + burst);
+        sent += burst;
+        let mut messages = [0; 3];
+        while let Ok(received) = tap.try_recv_into(&mut messages) {
+            for &message in &messages[..received] {
+                assert!(last < Some(message) && message < sent, "{message} after {last:?}");
+                last = Some(message);
+            }
+        }
+        assert_eq!(tap.received() + tap.lost(), sent);
+        assert_eq!(tap.lag(), 0);
+        if burst > 0 {
+            assert_eq!(last, Some(sent - 1), "the newest is there to be copied");
+        }
+    }
+    assert!(tap.lost() > 0 && tap.received() > 0);
+    assert_eq!(tap.try_recv_into(&mut []), Err(TryRecvError::Empty));
+    producer.close();
+    assert_eq!(tap.try_recv(), Err(TryRecvError::End(RecvError::Closed)));
+    let mut late = home.tap(Start::Oldest);
+    assert_eq!(late.try_recv(), Ok(sent - 8), "all that the ring has room for");
+}
+
+fn every_kind_at_once<H: Home>(first: u64) {
+    let (home, mut producer) = H::with_producer(4, first);
+    let mut consumer = home.consumer(Start::Latest);
+    let mut one = home.member("workers", Start::Latest);
+    let mut other = home.member("workers", Start::Latest);
+    let mut tap = home.tap(Start::Latest);
+    for message in (0..40).step_by(2) {
+        send_all(&mut producer, [message, message + 1]);
+        assert_eq!(one.try_recv(), Ok(message));
+        assert_eq!(other.try_recv(), Ok(message + 1));
+        assert!(consumer.try_recv_batch(2).unwrap().iter().copied().eq([message, message + 1]));
+        assert_eq!(tap.try_recv(), Ok(message));
+        assert_eq!(tap.try_recv(), Ok(message + 1));
+    }
+    assert_eq!((tap.received(), tap.lost()), (40, 0));
+    assert_eq!(producer.consumers().len(), 3, "a tap is registered nowhere");
+    producer.drain(MOMENT).unwrap();
+}
+
+fn the_end_comes_after_everything<H: Home>(first: u64) {
+    let (home, mut producer) = H::with_producer(4, first);
+    let mut consumer = home.consumer(Start::Latest);
+    let mut member = home.member("workers", Start::Latest);
+    send_all(&mut producer, 0..2);
+    producer.close();
+    for message in 0..2 {
+        assert_eq!(consumer.recv(), Ok(message));
+        assert_eq!(member.recv(), Ok(message));
+    }
+    for _ in 0..2 {
+        assert_eq!(consumer.recv(), Err(RecvError::Closed));
+        assert_eq!(member.recv(), Err(RecvError::Closed));
+        assert!(matches!(consumer.try_recv(), Err(TryRecvError::End(RecvError::Closed))));
+    }
+    let mut late = home.consumer(Start::Oldest);
+    assert_eq!(late.recv(), Ok(0), "what is there can still be read");
+}
+
+fn dropping_the_producer_closes<H: Home>(first: u64) {
+    let (home, mut producer) = H::with_producer(4, first);
+    let mut consumer = home.consumer(Start::Latest);
+    let mut tap = home.tap(Start::Latest);
+    producer.send(7);
+    drop(producer);
+    assert_eq!(consumer.recv(), Ok(7));
+    assert_eq!(consumer.recv(), Err(RecvError::Closed));
+    assert_eq!(tap.recv(), Ok(7));
+    assert_eq!(tap.recv(), Err(RecvError::Closed));
+}
+
+fn one_more_consumer_than_there_are_slots_is_refused<H: Home>(first: u64) {
+    let (home, mut producer) = H::with_producer(2, first);
+    let mut consumers: Vec<_> = (0..SLOTS).map(|_| home.consumer(Start::Latest)).collect();
+    assert!(matches!(home.try_consumer(Start::Latest), Err(JoinError::TooManyConsumers)));
+    assert!(matches!(home.try_member("g", Start::Latest), Err(JoinError::TooManyConsumers)));
+    assert_eq!(producer.consumers().len(), SLOTS);
+    send_all(&mut producer, [5, 6]);
+    let mut tap = home.tap(Start::Oldest);
+    assert_eq!(tap.try_recv(), Ok(5), "a tap needs no slot");
+    for consumer in &mut consumers {
+        assert_eq!(producer.try_send(9), Err(Full), "all of them gate");
+        assert_eq!(consumer.try_recv(), Ok(5));
+    }
+    send_all(&mut producer, [7]);
+    consumers.swap_remove(20);
+    let late = home.consumer(Start::Latest);
+    assert_eq!(late.slot(), 20);
+    consumers.clear();
+    let members: Vec<_> = (1..SLOTS).map(|i| home.member(&i.to_string(), Start::Latest)).collect();
+    assert!(matches!(home.try_member("g", Start::Latest), Err(JoinError::TooManyConsumers)));
+    assert_eq!(members.len(), SLOTS - 1, "each in a group of its own");
+}
+
+fn an_evicted_consumer_gates_nobody_and_learns_of_it<H: Home>(first: u64) {
+    let (home, mut producer) = H::with_producer(4, first);
+    let mut consumer = home.consumer(Start::Latest);
+    let mut member = home.member("workers", Start::Latest);
+    send_all(&mut producer, 0..4);
+    assert_eq!(producer.try_send(9), Err(Full));
+    assert!(producer.evict(consumer.slot()));
+    assert!(!producer.evict(consumer.slot()), "there is nobody any more");
+    assert!(!producer.evict(SLOTS));
+    assert_eq!(producer.try_send(9), Err(Full), "the group has them all before it");
+    assert!(producer.evict(member.slot()));
+    send_all(&mut producer, 4..9);
+    let evicted = TryRecvError::End(RecvError::Evicted);
+    assert_eq!(consumer.try_recv(), Err(evicted), "not a message that was overwritten");
+    assert_eq!(member.try_recv(), Err(evicted), "not a message that was overwritten");
+    assert_eq!(consumer.recv(), Err(RecvError::Evicted));
+    let mut successor = home.consumer(Start::Latest);
+    drop(consumer);
+    drop(member);
+    assert_eq!(producer.consumers().len(), 1, "who was evicted does not take others along");
+    send_all(&mut producer, 9..10);
+    assert_eq!(successor.try_recv(), Ok(9));
+}
+
+fn an_evicted_member_leaves_its_successor_alone<H: Home>(first: u64) {
+    let (home, mut producer) = H::with_producer(2, first);
+    let mut member = home.member("workers", Start::Latest);
+    producer.evict(member.slot());
+    let mut successor = home.consumer(Start::Latest);
+    assert_eq!(successor.slot(), member.slot());
+    assert_eq!(member.try_recv(), Err(TryRecvError::End(RecvError::Evicted)));
+    send_all(&mut producer, 0..2);
+    assert_eq!(producer.try_send(9), Err(Full));
+    assert_eq!(successor.try_recv(), Ok(0));
+    send_all(&mut producer, 2..3);
+}
+
+fn waiting_ends_at_its_deadline<H: Home>(first: u64) {
+    let (home, mut producer) = H::with_producer(2, first);
+    let mut consumer = home.consumer(Start::Latest);
+    let mut tap = home.tap(Start::Latest);
+    assert_eq!(consumer.recv_timeout(MOMENT), Err(RecvTimeoutError::TimedOut(MOMENT)));
+    assert_eq!(tap.recv_timeout(MOMENT), Err(RecvTimeoutError::TimedOut(MOMENT)));
+    assert!(consumer.recv_batch_timeout(2, MOMENT).is_err());
+    send_all(&mut producer, 0..2);
+    assert!(producer.send_timeout(9, MOMENT).is_err());
+    assert!(producer.drain(MOMENT).is_err());
+    assert!(producer.wait_for_consumers(2, MOMENT).is_err());
+    producer.wait_for_consumers(1, MOMENT).unwrap();
+    assert_eq!(consumer.recv_timeout(DEADLINE), Ok(0));
+    assert_eq!(tap.recv_timeout(DEADLINE), Ok(0));
+    producer.send_timeout(2, DEADLINE).unwrap();
+    assert_eq!(consumer.recv_batch_timeout(9, DEADLINE).unwrap().iter().next(), Some(&1));
+    assert_eq!(rest(&mut consumer), [2]);
+}
+
+fn threads_share_a_ring<H: Home>(first: u64) {
+    const MANY: u64 = 20_000;
+    let (home, mut producer) = H::with_producer(16, first);
+    let consumers: Vec<_> = (0..2).map(|_| home.consumer(Start::Latest)).collect();
+    let members: Vec<_> = (0..2).map(|_| home.member("workers", Start::Latest)).collect();
+    let mut tap = home.tap(Start::Latest);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for message in (0..MANY).step_by(4) {
+                producer.send(message);
+                producer.send_batch(&[message + 1, message + 2, message + 3]);
+            }
+            producer.close();
+        });
+        for mut consumer in consumers {
+            scope.spawn(move || {
+                for message in 0..MANY {
+                    assert_eq!(consumer.recv(), Ok(message));
+                }
+                assert_eq!(consumer.recv(), Err(RecvError::Closed));
+            });
+        }
+        let shares = members.into_iter().map(|mut member| {
+            scope.spawn(move || {
+                let mut share = Vec::new();
+                while let Ok(batch) = member.recv_batch(3) {
+                    share.extend(batch.iter().copied());
+                }
+                assert!(share.is_sorted(), "each member sees its messages in order");
+                share
+            })
+        });
+        let shares: Vec<_> = shares.collect();
+        let mut last = None;
+        while let Ok(message) = tap.recv() {
+            assert!(last < Some(message), "{message} after {last:?}");
+            last = Some(message);
+        }
+        assert_eq!(tap.received() + tap.lost(), MANY);
+        let mut all: Vec<u64> =
+            shares.into_iter().flat_map(|share| share.join().unwrap()).collect();
+        all.sort_unstable();
+        assert!(all.into_iter().eq(0..MANY), "each message went to one member");
+    });
+}

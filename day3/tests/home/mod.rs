@@ -1,0 +1,87 @@
+//! The memories that a ring can live in, seen the same way.
+
+use std::sync::Arc;
+
+use common::QueueName;
+use common::sync::{AtomicU32, Ordering};
+use day3::{
+    Consumer, Group, Heap, JoinError, JoinOptions, Memory, Producer, QueueOptions, Start, Tap,
+};
+
+/// Where a ring of `u64`s lives.
+pub(crate) trait Home: Sized {
+    /// A ring, and its producer.
+    fn with_producer(capacity: u64, first: u64) -> (Self, Producer<u64>);
+    fn try_consumer(&self, start: Start) -> Result<Consumer<u64>, JoinError>;
+    fn try_member(&self, group: &str, start: Start) -> Result<Group<u64>, JoinError>;
+    fn tap(&self, start: Start) -> Tap<u64>;
+
+    fn consumer(&self, start: Start) -> Consumer<u64> {
+        self.try_consumer(start).unwrap()
+    }
+
+    fn member(&self, group: &str, start: Start) -> Group<u64> {
+        self.try_member(group, start).unwrap()
+    }
+}
+
+/// On the heap.
+pub(crate) struct OnHeap(Arc<dyn Memory>);
+
+impl Home for OnHeap {
+    fn with_producer(capacity: u64, first: u64) -> (Self, Producer<u64>) {
+        let memory: Arc<dyn Memory> = Heap::<u64>::new(capacity, first).unwrap();
+        // SAFETY: made for `u64`s just now, and this is its only producer.
+        let producer = unsafe { Producer::over(memory.clone()) };
+        (Self(memory), producer)
+    }
+
+    fn try_consumer(&self, start: Start) -> Result<Consumer<u64>, JoinError> {
+        // SAFETY: made for `u64`s.
+        unsafe { Consumer::over(self.0.clone(), start, &JoinOptions::new()) }
+    }
+
+    fn try_member(&self, group: &str, start: Start) -> Result<Group<u64>, JoinError> {
+        // SAFETY: made for `u64`s.
+        unsafe { Group::over(self.0.clone(), group, start, &JoinOptions::new()) }
+    }
+
+    fn tap(&self, start: Start) -> Tap<u64> {
+        // SAFETY: made for `u64`s.
+        unsafe { Tap::over(self.0.clone(), start) }
+    }
+}
+
+/// In a named segment, which every handle maps for itself. The name goes with the test.
+pub(crate) struct InSegment(QueueName);
+
+impl Home for InSegment {
+    fn with_producer(capacity: u64, first: u64) -> (Self, Producer<u64>) {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let (pid, n) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name: QueueName = format!("/day3-conform-{pid}-{n}").parse().unwrap();
+        let home = Self(name.clone());
+        let options = QueueOptions::new(capacity).first(first);
+        let producer = Producer::create_with(name, &options).unwrap();
+        (home, producer)
+    }
+
+    fn try_consumer(&self, start: Start) -> Result<Consumer<u64>, JoinError> {
+        Consumer::join(self.0.clone(), start)
+    }
+
+    fn try_member(&self, group: &str, start: Start) -> Result<Group<u64>, JoinError> {
+        Group::join(self.0.clone(), group, start)
+    }
+
+    fn tap(&self, start: Start) -> Tap<u64> {
+        Tap::open(self.0.clone(), start).unwrap()
+    }
+}
+
+impl Drop for InSegment {
+    fn drop(&mut self) {
+        // The producer has removed it already, unless the test failed before.
+        let _ = std::fs::remove_file(format!("/dev/shm/{}", self.0.bare()));
+    }
+}
