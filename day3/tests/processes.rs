@@ -11,11 +11,12 @@ use std::thread;
 
 use ::common::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 use ::common::{QueueName, Sequence};
+use day2::Segment;
 use day3::sequencer::Cursor;
-use day3::{Consumer, Group, JoinError, Producer, QueueOptions, Receiver, Start};
+use day3::{Consumer, Group, JoinError, Producer, QueueOptions, Receiver, Start, TryRecvError};
 
 use crate::numbered::{Message, message};
-use crate::process::{Chance, DEADLINE, Process, Unique};
+use crate::process::{Chance, DEADLINE, Process, Unique, eventually};
 
 /// Enough for ten thousand laps.
 const MANY: u64 = 10_000_000;
@@ -500,4 +501,54 @@ fn a_ring_can_go_on_where_another_ended() {
     producer.send(message(1 << 32));
     drop(producer);
     assert_eq!(Figures::of(reader).received, 1);
+}
+
+#[test]
+fn a_killed_consumer_is_in_the_way_until_it_is_evicted() {
+    let name = Unique::new("killed-consumer");
+    let mut producer = Producer::<Message>::create(&*name, 16).unwrap();
+    let dead = joined(&name, &[]);
+    let reader = joined(&name, &[]);
+    let owner = dead.id();
+    dead.kill();
+    let found = producer.consumers().into_iter().find(|consumer| consumer.owner == owner);
+    let slot = found.expect("the dead leave their slot as it was").slot;
+
+    let sixteen: Vec<Message> = (0..16).map(message).collect();
+    producer.send_batch(&sixteen);
+    eventually("the other one has read it", || {
+        producer.consumers().iter().all(|consumer| consumer.slot == slot || consumer.lag == 0)
+    });
+    assert!(producer.try_send(message(16)).is_err(), "nobody but the dead is in the way");
+    assert!(producer.evict(slot));
+    producer.send(message(16));
+    drop(producer);
+    let all = Figures { received: 17, lost: 0, checksum: checksum(0, 17) };
+    assert_eq!(Figures::of(reader), all);
+}
+
+#[test]
+fn a_killed_producer_leaves_its_ring_behind() {
+    let name = Unique::new("killed-producer");
+    let sender = waiting_producer(&name, &["--messages", &u64::MAX.to_string()]);
+    let mut reader = Consumer::<Message>::join(&*name, Start::Oldest).unwrap();
+    assert_eq!(reader.recv().unwrap(), message(0));
+    sender.kill();
+
+    // What it has published can be read; of its end it could tell nobody.
+    let mut next = 1;
+    let end = loop {
+        match reader.try_recv() {
+            Ok(found) => assert_eq!(found, message(next)),
+            Err(end) => break end,
+        }
+        next += 1;
+    };
+    assert_eq!(end, TryRecvError::Empty);
+    let error = producer(&name, &[]).finish().badly();
+    assert!(error.starts_with(&format!("error: {} is taken:", *name)), "{error}");
+    Segment::remove(&name).unwrap();
+    let sender = producer(&name, &["--wait-for", "0", "--messages", "1"]);
+    sender.finish().well();
+    assert!(!name.exists());
 }
