@@ -263,14 +263,13 @@ pub(crate) fn follows(first: Sequence, sequences: &[Sequence]) -> bool {
     sequences.iter().zip(0..).all(|(&found, i)| found == first.plus(i))
 }
 
-/// Runs a model under all schedules (bounded if the model or `FANOUT_PREEMPTIONS` says so), and
+/// Runs a model under all schedules, bounded if the model or `FANOUT_PREEMPTIONS` says so, and
 /// prints how many there were.
 pub(crate) fn explore(name: &str, bound: Option<usize>, f: impl Fn() + Sync + Send + 'static) {
-    let chosen = std::env::var("FANOUT_PREEMPTIONS").ok();
-    let bound = match (bound, chosen.as_deref()) {
-        (Some(_), Some("none")) => None,
-        (Some(bound), Some(chosen)) => Some(chosen.parse().unwrap_or(bound)),
-        (bound, _) => bound,
+    let bound = match std::env::var("FANOUT_PREEMPTIONS").as_deref() {
+        Err(_) => bound,
+        Ok("none") => None,
+        Ok(number) => Some(number.parse().expect("FANOUT_PREEMPTIONS is a number, or none")),
     };
     let started = std::time::Instant::now();
     let executions = common::sync::explore(bound, f);
