@@ -124,7 +124,7 @@ fn any_object_that_is_large_enough_is_believed() {
         (100, String::new(), String::new()),
         (100, "x".repeat(100), "x".repeat(100)),
         (10_000, "y".repeat(101), "y".repeat(100)),
-        (10_000, "a\x1bb\0c".to_owned(), r"a\u{1b}b".to_owned()),
+        (10_000, "a\x1bb\0\0c".to_owned(), r"a\u{1b}b".to_owned()),
     ] {
         name.set_len(0);
         name.set_len(bytes);
