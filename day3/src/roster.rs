@@ -257,7 +257,7 @@ pub(crate) fn start_of(control: &Control, ring: Ring, start: Start) -> Sequence 
 fn find_group(control: &Control, name: &str, begin: Sequence) -> usize {
     let mut used = [false; SLOTS];
     for line in &control.slots {
-        // edge: leave -> gate. A line that its last member has left is ours to write.
+        // edge: leave -> join. A line that its last member has left is ours to write.
         let state = SlotState::from_bits(line.state.load(Ordering::Acquire));
         if state.usage() == SlotUse::Member {
             let group = line.group.load(Ordering::Relaxed) as usize % SLOTS;
