@@ -83,10 +83,10 @@ struct Part {
     alone: Arc<AtomicBool>,
 }
 
-/// Plays the role that the environment names.
+/// Plays the role that the environment names; none, if somebody runs all ignored tests.
 pub(crate) fn play() {
-    let given = |name| env::var(name).unwrap_or_else(|_| panic!("{name}: the stress test sets it"));
-    let role = given("FANOUT_PART");
+    let Ok(role) = env::var("FANOUT_PART") else { return };
+    let given = |name| env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
     let role = Role::ALL.into_iter().find(|known| format!("{known:?}") == role).unwrap();
     let alone = Arc::new(AtomicBool::new(false));
     let told = alone.clone();
