@@ -136,16 +136,13 @@ fn progress(arguments: &Arguments) -> ProgressBar {
 
 fn lags(producer: &Producer<Packet>, children: &[Peer]) -> String {
     let registered = producer.consumers();
-    let next = producer.next_sequence().get();
     let lag = |child: &Peer| match child.kind {
         Kind::Broadcast => registered
             .iter()
             .find(|consumer| consumer.owner == child.process.id())
             .map_or(0, |consumer| consumer.lag),
-        Kind::Tap => {
-            let state = child.state();
-            next.saturating_sub(state.received + state.lost)
-        }
+        // Nobody but the tap itself knows; it has said so up to a tick ago.
+        Kind::Tap => child.state().lag,
     };
     let label = |child: &Peer| match child.kind {
         Kind::Broadcast => "broadcast",
@@ -207,6 +204,7 @@ struct State {
     lost: u64,
     sum: u64,
     faults: u64,
+    lag: u64,
 }
 
 impl Peer {
@@ -248,8 +246,8 @@ impl Drop for Peer {
 
 impl State {
     fn print(&self) -> anyhow::Result<()> {
-        let Self { ended, received, lost, sum, faults, .. } = self;
-        Ok(writeln!(std::io::stdout(), "{ended} {received} {lost} {sum} {faults}")?)
+        let Self { ended, received, lost, sum, faults, lag, .. } = self;
+        Ok(writeln!(std::io::stdout(), "{ended} {received} {lost} {sum} {faults} {lag}")?)
     }
 
     fn parse(line: &str) -> Option<Self> {
@@ -257,7 +255,7 @@ impl State {
         let ended = words.next()?.parse().ok()?;
         let mut number = || words.next()?.parse().ok();
         let (received, lost, sum, faults) = (number()?, number()?, number()?, number()?);
-        Some(Self { ready: true, ended, received, lost, sum, faults })
+        Some(Self { ready: true, ended, received, lost, sum, faults, lag: number()? })
     }
 
     fn add(&mut self, messages: &[Packet]) {
@@ -335,7 +333,7 @@ fn tap(mut tap: Tap<Packet>) -> anyhow::Result<()> {
             Err(TryRecvError::Empty) => thread::sleep(Duration::from_micros(100)),
             Err(TryRecvError::End(_)) => break,
         }
-        state.lost = tap.lost();
+        (state.lost, state.lag) = (tap.lost(), tap.lag());
         if tick.elapsed() >= TICK {
             state.print()?;
             tick = Instant::now();
