@@ -49,10 +49,24 @@ impl Gate {
                 let held = Some(cursor_lag(control, slot, next)).filter(|&lag| lag <= lap.get());
                 lag = lag.max(held);
             }
+            if lag >= Some(lap.get()) && self.has_a_free_slot(control) {
+                // Whoever sat there was killed between freeing the slot and telling of it.
+                self.read_slots(control);
+                continue;
+            }
             // More than a lap behind: somebody is joining and still being moved; it has been
             // promised nothing yet, and we wait the moment that it takes.
             return lag.unwrap_or(0).min(lap.get());
         }
+    }
+
+    /// Whether a slot that we take for taken is free. Asked only while the ring is full.
+    fn has_a_free_slot(&self, control: &Control) -> bool {
+        let mut listed = self.broadcast.iter().chain(self.members.iter());
+        listed.any(|slot| {
+            let state = control.slots[slot].state.load(Ordering::Relaxed);
+            SlotState::from_bits(state).usage() == SlotUse::Free
+        })
     }
 
     fn read_slots(&mut self, control: &Control) {
@@ -60,9 +74,10 @@ impl Gate {
         let order = ordering!("join-gate-acquire", Acquire);
         *self = Self { generation: control.roster.generation.load(order), ..Self::default() };
         for (index, slot) in control.slots.iter().enumerate() {
-            // edge: leave -> gate. What a consumer has read, it has read before it left. Relaxed,
-            // because the fence in `ProducerCursor::extend` comes before any write.
-            let state = slot.state.load(Ordering::Relaxed);
+            // edge: leave -> gate. What a consumer has read, it has read before it left. The fence in
+            // `ProducerCursor::extend`, which comes before any write, would do; but it is unknown to
+            // ThreadSanitizer, which could then not watch.
+            let state = slot.state.load(Ordering::Acquire);
             match SlotState::from_bits(state).usage() {
                 SlotUse::Free => {}
                 SlotUse::Broadcast => self.broadcast.insert(index),
@@ -78,8 +93,8 @@ impl Gate {
 #[inline]
 fn cursor_lag(control: &Control, slot: usize, next: Sequence) -> u64 {
     // edge: release -> overwrite. What the consumer has read, it has read before we overwrite it.
-    // Relaxed, because the fence in `ProducerCursor::extend` comes before any write.
-    next.since(Sequence::new(control.slots[slot].cursor.load(Ordering::Relaxed)))
+    // Here, too, the fence would do, and ThreadSanitizer could not watch.
+    next.since(Sequence::new(control.slots[slot].cursor.load(Ordering::Acquire)))
 }
 
 #[inline]
@@ -108,5 +123,33 @@ impl SlotSet {
             rest &= rest.checked_sub(1)?;
             Some(index)
         })
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use crate::{Consumer, Full, Heap, JoinOptions, Memory, Producer, Start};
+    use common::sync::Ordering;
+
+    use crate::control::SlotState;
+
+    #[test]
+    fn a_consumer_killed_while_it_leaves_gates_nobody() {
+        let heap = Heap::<u64>::new(4, 0).unwrap();
+        // SAFETY: the memory was made for this type, and has no other producer.
+        let mut producer = unsafe { Producer::<u64>::over(heap.clone()) };
+        // SAFETY: the memory was made for this type.
+        let consumer =
+            unsafe { Consumer::<u64>::over(heap.clone(), Start::Oldest, &JoinOptions::new()) };
+        let slot = consumer.as_ref().unwrap().slot();
+        assert_eq!(producer.try_send_batch(&[1, 2, 3, 4]), 4);
+        assert_eq!(producer.try_send(5), Err(Full));
+
+        // Its last step but one is done: the slot is free, and the roster's generation is what it was.
+        let word = &heap.control().slots[slot].state;
+        let state = SlotState::from_bits(word.load(Ordering::Relaxed));
+        word.store(state.freed().bits(), Ordering::Relaxed);
+        core::mem::forget(consumer);
+        assert_eq!(producer.try_send(5), Ok(()));
     }
 }
