@@ -157,10 +157,10 @@ impl Seat {
 /// Messages that it had not read are given up. A consumer that lives after all learns of it with its
 /// next look at the ring, and until then may read messages that are being overwritten: evict only who
 /// is dead.
-pub fn evict(control: &Control, slot: usize) -> bool {
-    let Some(line) = control.slots.get(slot) else { return false };
-    let state = SlotState::from_bits(line.state.load(Ordering::Relaxed));
-    state.usage() != SlotUse::Free && free(control, slot, state)
+///
+/// It is evicted as it was listed: if it has left since, and its slot is another's, nothing happens.
+pub fn evict(control: &Control, consumer: &ConsumerInfo) -> bool {
+    free(control, consumer.slot, consumer.state)
 }
 
 fn free(control: &Control, slot: usize, state: SlotState) -> bool {
@@ -202,6 +202,7 @@ pub struct ConsumerInfo {
     /// Messages published that it has not released: for a member, what its group has not claimed or
     /// what the member has in hand, whichever is older.
     pub lag: u64,
+    pub(crate) state: SlotState,
 }
 
 /// The registered consumers, in the order of their slots.
@@ -229,7 +230,7 @@ pub fn list(control: &Control) -> Vec<ConsumerInfo> {
                 }
             };
             let owner = line.owner.load(Ordering::Relaxed) as u32;
-            Some(ConsumerInfo { slot, kind, owner, label: line.label.load(), lag })
+            Some(ConsumerInfo { slot, kind, owner, label: line.label.load(), lag, state })
         })
         .collect()
 }

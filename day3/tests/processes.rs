@@ -512,7 +512,8 @@ fn a_killed_consumer_is_in_the_way_until_it_is_evicted() {
     let owner = dead.id();
     dead.kill();
     let found = producer.consumers().into_iter().find(|consumer| consumer.owner == owner);
-    let slot = found.expect("the dead leave their slot as it was").slot;
+    let found = found.expect("the dead leave their slot as it was");
+    let slot = found.slot;
 
     let sixteen: Vec<Message> = (0..16).map(message).collect();
     producer.send_batch(&sixteen);
@@ -520,7 +521,7 @@ fn a_killed_consumer_is_in_the_way_until_it_is_evicted() {
         producer.consumers().iter().all(|consumer| consumer.slot == slot || consumer.lag == 0)
     });
     assert!(producer.try_send(message(16)).is_err(), "nobody but the dead is in the way");
-    assert!(producer.evict(slot));
+    assert!(producer.evict(&found));
     producer.send(message(16));
     drop(producer);
     let all = Figures { received: 17, lost: 0, checksum: checksum(0, 17) };

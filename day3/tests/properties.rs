@@ -223,7 +223,9 @@ impl<H: Home> World<H> {
                 Member::Broadcast { handle, .. } => handle.slot(),
                 Member::Worker { handle, .. } => handle.slot(),
             };
-            prop_assert!(self.producer.evict(slot));
+            let listed = self.producer.consumers();
+            let listed = listed.iter().find(|consumer| consumer.slot == slot);
+            prop_assert!(listed.is_some_and(|listed| self.producer.evict(listed)));
         }
         if let Member::Worker { group, .. } = left {
             let same =

@@ -227,8 +227,8 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     /// Frees the slot of a consumer that is dead, so that it gates nobody; says whether there was one.
     ///
     /// See [`roster::evict`] for what it means to a consumer that is not dead.
-    pub fn evict(&mut self, slot: usize) -> bool {
-        roster::evict(&self.shared, slot)
+    pub fn evict(&mut self, consumer: &ConsumerInfo) -> bool {
+        roster::evict(&self.shared, consumer)
     }
 
     /// Tells consumers that nothing more will come. They read what is there, then see the end.
