@@ -148,6 +148,21 @@ fn leave_while_full() {
     });
 }
 
+/// The backlog of one who leaves goes with it: nothing is left to drain.
+#[test]
+fn the_backlog_of_one_who_leaves_is_forgotten() {
+    explore("the_backlog_of_one_who_leaves_is_forgotten", None, || {
+        let rig = Rig::new(2);
+        let consumer = rig.consumer(Start::Latest);
+        let mut producer = rig.producer().send_now(1);
+        let leaver = spawn(move || drop(consumer));
+        let meanwhile = producer.cursor.lag();
+        assert!(meanwhile <= 1, "{meanwhile} of 1");
+        leaver.join().unwrap();
+        assert_eq!(producer.cursor.lag(), 0, "nobody is attached");
+    });
+}
+
 /// The producer looks at the slots for the first time while a consumer is leaving its slot.
 #[test]
 fn leave_at_first_sight() {
