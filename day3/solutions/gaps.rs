@@ -1,0 +1,23 @@
+//! Exercise 2: which messages a tap has missed.
+
+use std::ops::Range;
+
+use day3::Tap;
+
+/// Drains a closed ring whose messages are their own sequences, the first of them 0; the ranges of
+/// messages that the tap has missed, in order.
+pub(crate) fn gaps(tap: &mut Tap<u64>) -> Vec<Range<u64>> {
+    let (mut gaps, mut next) = (Vec::new(), 0);
+    while let Ok(message) = tap.recv() {
+        if message > next {
+            gaps.push(next..message);
+        }
+        next = message + 1;
+    }
+    // Messages may be missing at the end, too; the tap has counted them.
+    let end = tap.received() + tap.lost();
+    if end > next {
+        gaps.push(next..end);
+    }
+    gaps
+}

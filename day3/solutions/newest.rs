@@ -1,0 +1,21 @@
+//! Exercise 1: the newest message, and none of those before it.
+
+use day3::{Consumer, RecvError, TryRecvError};
+
+/// The last message that is there now, with all before it released; `None` if there is none.
+///
+/// # Errors
+///
+/// [`RecvError`] once the ring is closed and read, or the consumer evicted.
+pub(crate) fn newest(consumer: &mut Consumer<u64>) -> Result<Option<u64>, RecvError> {
+    let mut newest = None;
+    loop {
+        // A batch without a limit is everything that one look at the ring has found.
+        match consumer.try_recv_batch(usize::MAX) {
+            Ok(batch) => newest = batch.iter().last().copied(),
+            Err(TryRecvError::Empty) => return Ok(newest),
+            // What was read before the end is told first; the next call will see the end.
+            Err(TryRecvError::End(end)) => return newest.map_or(Err(end), |last| Ok(Some(last))),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The exercises of Day 3: each asks the same of your function and of the solution.
+//!
+//! Write yours in `day3/exercises/`; `cargo test -p day3 --test exercises -- --ignored` asks it of them.
+#![cfg(not(loom))]
+
+#[path = "../exercises/gaps.rs"]
+mod gaps_exercise;
+#[path = "../solutions/gaps.rs"]
+mod gaps_solution;
+#[path = "../exercises/newest.rs"]
+mod newest_exercise;
+#[path = "../solutions/newest.rs"]
+mod newest_solution;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use day3::{Consumer, Full, Heap, JoinOptions, Producer, RecvError, Start, Tap};
+
+type Newest = fn(&mut Consumer<u64>) -> Result<Option<u64>, RecvError>;
+type Gaps = fn(&mut Tap<u64>) -> Vec<Range<u64>>;
+
+#[test]
+#[ignore = "exercise 1, yours to solve"]
+fn exercise_1_the_newest_one() {
+    every_promise_of_newest(newest_exercise::newest);
+}
+
+#[test]
+#[ignore = "exercise 2, yours to solve"]
+fn exercise_2_what_was_missed() {
+    every_promise_of_gaps(gaps_exercise::gaps);
+}
+
+#[test]
+fn solution_1_the_newest_one() {
+    every_promise_of_newest(newest_solution::newest);
+}
+
+#[test]
+fn solution_2_what_was_missed() {
+    every_promise_of_gaps(gaps_solution::gaps);
+}
+
+fn ring(capacity: u64) -> (Arc<Heap<u64>>, Producer<u64>) {
+    let heap = Heap::<u64>::new(capacity, 0).unwrap();
+    // SAFETY: the memory was made for this type, and has no other producer.
+    let producer = unsafe { Producer::over(heap.clone()) };
+    (heap, producer)
+}
+
+fn every_promise_of_newest(newest: Newest) {
+    let (heap, mut producer) = ring(8);
+    // SAFETY: the memory was made for this type.
+    let consumer = unsafe { Consumer::over(heap, Start::Oldest, &JoinOptions::new()) };
+    let mut consumer = consumer.unwrap();
+    assert_eq!(newest(&mut consumer), Ok(None), "nothing was sent");
+    // Across the end of the ring, and from a full one.
+    for first in [0, 5, 13] {
+        let messages: Vec<u64> = (first..first + 8).collect();
+        assert_eq!(producer.try_send_batch(&messages), 8);
+        assert_eq!(producer.try_send(99), Err(Full));
+        assert_eq!(newest(&mut consumer), Ok(Some(first + 7)));
+        assert_eq!(newest(&mut consumer), Ok(None), "it was there, but not any more");
+    }
+    producer.send(1);
+    producer.send(2);
+    producer.close();
+    assert_eq!(newest(&mut consumer), Ok(Some(2)), "the end comes after the last message");
+    assert_eq!(newest(&mut consumer), Err(RecvError::Closed));
+}
+
+fn every_promise_of_gaps(gaps: Gaps) {
+    for sent in [0, 1, 8, 9, 100, 1000] {
+        let (heap, mut producer) = ring(8);
+        // SAFETY: the memory was made for this type.
+        let mut tap = unsafe { Tap::over(heap, Start::Oldest) };
+        // With a pause in which the tap may read, there is more than one gap.
+        let half = sent / 2;
+        (0..half).for_each(|message| producer.send(message));
+        let seen = tap.try_recv().ok();
+        (half..sent).for_each(|message| producer.send(message));
+        producer.close();
+
+        let mut missed = gaps(&mut tap);
+        // What was read before the call is no gap of the caller's.
+        if let Some(seen) = seen {
+            missed = without(missed, seen);
+        }
+        let total: u64 = missed.iter().map(|gap| gap.end - gap.start).sum();
+        assert_eq!(total, tap.lost(), "{sent} sent: {missed:?}");
+        assert_eq!(tap.received() + tap.lost(), sent);
+        assert!(missed.is_sorted_by(|a, b| a.end < b.start), "{missed:?}: apart, and in order");
+        assert!(missed.iter().all(|gap| gap.start < gap.end && gap.end <= sent), "{missed:?}");
+        // One that has just been sent cannot be missed.
+        assert!(sent == 0 || tap.received() > 0);
+    }
+}
+
+/// The same gaps, with a hole where `seen` is.
+fn without(gaps: Vec<Range<u64>>, seen: u64) -> Vec<Range<u64>> {
+    let split = |gap: Range<u64>| {
+        if gap.contains(&seen) { vec![gap.start..seen, seen + 1..gap.end] } else { vec![gap] }
+    };
+    gaps.into_iter().flat_map(split).filter(|gap| !gap.is_empty()).collect()
+}
