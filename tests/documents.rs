@@ -1,0 +1,145 @@
+//! Executes `README.md` and `TUTORIAL.md`: what they show is what happens, and the code that they quote
+//! is the code. The rules are in `CONTRIBUTING.md`; `FANOUT_BLESS=1` writes new outputs into them.
+
+mod documents {
+    pub(crate) mod block;
+    pub(crate) mod console;
+    pub(crate) mod programs;
+    pub(crate) mod shape;
+    pub(crate) mod snippet;
+}
+
+use std::path::Path;
+
+use documents::block::{self, Label};
+use documents::console::{self, Scene};
+use documents::programs::Programs;
+use documents::snippet;
+
+/// How many blocks of each kind a document has shown to be true.
+#[derive(Debug, Default, PartialEq)]
+struct Checked {
+    commands: usize,
+    snippets: usize,
+    listed: usize,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Checks one document; returns what was checked, and its text with the outputs that were found.
+fn check(text: &str, programs: &Programs) -> Result<(Checked, String), String> {
+    let blocks = block::parse(text)?;
+    let mut checked = Checked::default();
+    let mut found = text.to_owned();
+    for block in &blocks {
+        match &block.label {
+            Label::Snippet { file } => {
+                snippet::check(root(), file, block)?;
+                checked.snippets += 1;
+            }
+            Label::NoRun => {
+                programs.check_mentioned(root(), block)?;
+                checked.listed += 1;
+            }
+            Label::DocTest | Label::Text | Label::Console { .. } => {}
+        }
+    }
+    for scene in console::scenes(&blocks) {
+        checked.commands += scene.commands();
+        found = play(&scene, programs, &found)?;
+    }
+    Ok((checked, found))
+}
+
+fn play(scene: &Scene<'_>, programs: &Programs, text: &str) -> Result<String, String> {
+    let outputs = scene.run(programs)?;
+    let mut text = text.to_owned();
+    for (block, found) in outputs {
+        if std::env::var_os("FANOUT_BLESS").is_some() {
+            text = text.replacen(&block.text(), &found.join("\n"), 1);
+        } else {
+            console::compare(block, &found)?;
+        }
+    }
+    Ok(text)
+}
+
+fn check_file(name: &str, programs: &Programs) -> Checked {
+    let path = root().join(name);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (checked, found) = check(&text, programs).unwrap_or_else(|why| panic!("{name}:{why}"));
+    if found != text {
+        std::fs::write(&path, found).unwrap();
+    }
+    println!("{name}: {checked:?}");
+    checked
+}
+
+#[test]
+fn documents_tell_the_truth() {
+    let programs = Programs::build();
+    for name in ["README.md", "TUTORIAL.md"] {
+        let checked = check_file(name, &programs);
+        assert!(checked.commands > 0, "{name}: no command was executed");
+        assert!(name == "README.md" || checked.snippets > 0, "{name}: no code was compared");
+    }
+    for name in ["CONTRIBUTING.md", "benches/README.md"] {
+        check_file(name, &programs);
+    }
+}
+
+/// Each kind of lie, in a small document: all are found.
+#[test]
+fn a_document_that_lies_is_caught() {
+    let programs = Programs::system();
+    let truth = "```console\n$ printf 'a\\nb 12\\n'\na\nb 12\n```\n";
+    let checked = check(truth, &programs).unwrap().0;
+    assert_eq!(checked, Checked { commands: 1, ..Checked::default() });
+    let figures = truth.replace("console", "console figures").replace("\nb 12\n", "\nb 7\n");
+    check(&figures, &programs).unwrap();
+    check("```console fails\n$ grep -q x /dev/null\n```\n", &programs).unwrap();
+    let snippet = "```rust file=src/main.rs\nfn main() -> ExitCode {\n    cli::main()\n}\n```\n";
+    assert_eq!(check(snippet, &programs).unwrap().0.snippets, 1);
+
+    let lies: Vec<(&str, String)> = vec![
+        ("another word", truth.replace("\na\n", "\nA\n")),
+        ("another figure", truth.replace("\nb 12\n", "\nb 13\n")),
+        ("a line too few", truth.replace("\na\n", "\n")),
+        ("a line too many", truth.replace("\nb 12\n", "\nb 12\nc\n")),
+        ("a figure where there is a word", figures.replace("\nb 7\n", "\n7 b\n")),
+        ("no label", truth.replace("console", "")),
+        ("an unknown label", truth.replace("console", "console quietly")),
+        ("an unknown language", truth.replace("console", "python")),
+        ("an unknown program", "```console\n$ day9-producer\n```\n".to_owned()),
+        ("one behind a pipe", "```console\n$ printf x | day9-consumer\n```\n".to_owned()),
+        ("a failure", "```console\n$ grep x /dev/null\n```\n".to_owned()),
+        ("no failure", "```console fails\n$ printf ''\n```\n".to_owned()),
+        ("output before a command", "```console\nhello\n```\n".to_owned()),
+        ("no command", "```console\n```\n".to_owned()),
+        ("a block without an end", "```text\n".to_owned()),
+        ("a line that is not in its file", snippet.replace("cli::main", "cli::run")),
+        ("a gap in the lines", snippet.replace("    cli::main()\n", "")),
+        ("a file that is not there", snippet.replace("src/main.rs", "src/nothing.rs")),
+        ("a package that is not there", "```sh norun\ncargo test -p day9\n```\n".to_owned()),
+        ("a script that is not there", "```sh norun\n.ci/nothing\n```\n".to_owned()),
+    ];
+    for (what, lie) in lies {
+        assert!(check(&lie, &programs).is_err(), "{what} passed:\n{lie}");
+    }
+}
+
+/// A scene whose first terminal waits for the second.
+#[test]
+fn terminals_run_at_the_same_time() {
+    let pipe = std::env::temp_dir().join(format!("fanout-scene-{}", std::process::id()));
+    let path = pipe.to_str().unwrap();
+    let scene = format!(
+        "```console terminal=A\n$ cat {path}\nhello\n```\nand\n```console terminal=B\n$ printf 'hello\\n' > {path}\n```\n"
+    );
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let outcome = check(&scene, &Programs::system());
+    std::fs::remove_file(&pipe).unwrap();
+    assert_eq!(outcome.unwrap().0.commands, 2);
+}

@@ -1,0 +1,197 @@
+//! Commands, and what they print.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use super::block::{Block, Label};
+use super::programs::Programs;
+use super::shape;
+
+/// How long a scene may take.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// A terminal that has printed nothing for so long waits for the next one.
+const QUIET: Duration = Duration::from_millis(300);
+
+/// Terminals that run at the same time; a block without a terminal is a scene of its own.
+pub(crate) struct Scene<'a> {
+    blocks: Vec<&'a Block>,
+}
+
+/// The scenes of a document: `terminal=A` begins one, the terminals that follow belong to it.
+pub(crate) fn scenes(blocks: &[Block]) -> Vec<Scene<'_>> {
+    let mut scenes: Vec<Scene<'_>> = Vec::new();
+    for block in blocks {
+        let Label::Console { terminal, .. } = block.label else { continue };
+        match (terminal, scenes.last_mut()) {
+            (Some(name), Some(scene)) if name != 'A' => scene.blocks.push(block),
+            _ => scenes.push(Scene { blocks: vec![block] }),
+        }
+    }
+    scenes
+}
+
+impl<'a> Scene<'a> {
+    pub(crate) fn commands(&self) -> usize {
+        let commands =
+            |block: &&Block| block.lines.iter().filter(|line| command(line).is_some()).count();
+        self.blocks.iter().map(commands).sum()
+    }
+
+    /// Runs all terminals, each beginning when the one before it waits; returns their lines.
+    pub(crate) fn run(&self, programs: &Programs) -> Result<Vec<(&'a Block, Vec<String>)>, String> {
+        let mut terminals = Vec::new();
+        for block in &self.blocks {
+            let fail = |why| format!("{}: {why}", block.line);
+            let mut terminal = Terminal::open(block, programs).map_err(fail)?;
+            if self.blocks.len() > 1 {
+                terminal.wait_until_quiet();
+            }
+            terminals.push((*block, terminal));
+        }
+        let mut outputs = Vec::new();
+        for (block, terminal) in terminals {
+            let lines = terminal.finish().map_err(|why| format!("{}: {why}", block.line))?;
+            outputs.push((block, lines));
+        }
+        Ok(outputs)
+    }
+}
+
+fn command(line: &str) -> Option<&str> {
+    line.strip_prefix("$ ")
+}
+
+/// A shell that runs the commands of a block, one after another, and stops at an unexpected failure.
+struct Terminal {
+    shell: Child,
+    screen: PathBuf,
+}
+
+/// Stands before a command in the shell's output.
+const PROMPT: &str = "@@command ";
+
+impl Terminal {
+    fn open(block: &Block, programs: &Programs) -> Result<Self, String> {
+        let Label::Console { fails, .. } = block.label else { return Err("no console".to_owned()) };
+        let commands: Vec<&str> = block.lines.iter().filter_map(|line| command(line)).collect();
+        if block.lines.first().and_then(|line| command(line)).is_none() {
+            return Err("a console block begins with `$ ` and a command".to_owned());
+        }
+        let mut script = String::new();
+        for (i, command) in commands.iter().enumerate() {
+            programs.check(command)?;
+            let last = i + 1 == commands.len();
+            let verdict = if fails && last { "&& exit 97" } else { "|| exit 98" };
+            script += &format!("printf '{PROMPT}{i}\\n'\n{{ {command}\n}} {verdict}\n");
+        }
+        script += "exit 0\n";
+        let screen = programs.work().join(format!("screen-{}", block.line));
+        let output = File::create(&screen).map_err(|error| error.to_string())?;
+        let errors = output.try_clone().map_err(|error| error.to_string())?;
+        let shell = Command::new("bash")
+            .args(["-c", &script])
+            .current_dir(programs.work())
+            .env("PATH", programs.path())
+            .env("LC_ALL", "C.UTF-8")
+            .env_remove("RUST_BACKTRACE")
+            .stdin(Stdio::null())
+            .stdout(appending(output))
+            .stderr(appending(errors))
+            .process_group(0)
+            .spawn()
+            .map_err(|error| error.to_string())?;
+        Ok(Self { shell, screen })
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        let read = File::open(&self.screen).and_then(|mut file| file.read_to_string(&mut text));
+        read.map_or_else(|error| error.to_string(), |_| text)
+    }
+
+    fn has_ended(&mut self) -> bool {
+        !matches!(self.shell.try_wait(), Ok(None))
+    }
+
+    fn wait_until_quiet(&mut self) {
+        let (mut before, mut since) = (self.text().len(), Instant::now());
+        while since.elapsed() < QUIET && !self.has_ended() {
+            thread::sleep(Duration::from_millis(10));
+            let now = self.text().len();
+            if now != before {
+                (before, since) = (now, Instant::now());
+            }
+        }
+    }
+
+    /// The block's lines as they should be: each command, and what it printed.
+    fn finish(mut self) -> Result<Vec<String>, String> {
+        let started = Instant::now();
+        while !self.has_ended() {
+            if started.elapsed() > DEADLINE {
+                return Err(format!(
+                    "did not end within {DEADLINE:?}; it printed:\n{}",
+                    self.text()
+                ));
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        let status = self.shell.wait().map_err(|error| error.to_string())?;
+        let text = self.text();
+        match status.code() {
+            Some(0) => Ok(text.lines().map(str::to_owned).collect()),
+            Some(97) => Err(format!("the last command should have failed; it printed:\n{text}")),
+            _ => Err(format!("a command failed ({status}); it printed:\n{text}")),
+        }
+    }
+}
+
+/// Both streams go to the end of one file, as they do on a screen.
+fn appending(file: File) -> Stdio {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    let _ = fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND));
+    Stdio::from(file)
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // The shell and whatever it has started.
+        let _ = killpg(Pid::from_raw(self.shell.id() as i32), Signal::SIGKILL);
+        let _ = self.shell.wait();
+    }
+}
+
+/// An error unless the block shows what was found.
+pub(crate) fn compare(block: &Block, found: &[String]) -> Result<(), String> {
+    let Label::Console { figures, .. } = block.label else { return Ok(()) };
+    let look = |line: &str| if figures { shape::of(line) } else { line.trim_end().to_owned() };
+    let mut commands = block.lines.iter().filter(|line| command(line).is_some());
+    let mut expected = block.lines.iter();
+    for line in found {
+        let shown = expected.next();
+        let same = if line.starts_with(PROMPT) {
+            shown == commands.next()
+        } else {
+            shown.is_some_and(|shown| look(shown) == look(line))
+        };
+        if !same {
+            let shown = shown.map_or("nothing more", String::as_str);
+            return Err(format!(
+                "{}: shows  {shown}\n  found  {line}\n  in all {found:#?}",
+                block.line
+            ));
+        }
+    }
+    match expected.next() {
+        Some(shown) => Err(format!("{}: shows  {shown}\n  found nothing more", block.line)),
+        None => Ok(()),
+    }
+}

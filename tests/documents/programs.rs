@@ -1,0 +1,109 @@
+//! The programs that a document may run: ours as just built, and a few of the system's.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::sync::{AtomicU64, Ordering};
+
+use super::block::Block;
+
+/// Programs of the system that every Debian has.
+const SYSTEM: [&str; 19] = [
+    "bash", "cat", "cmp", "cut", "echo", "grep", "head", "ls", "printf", "rm", "seq", "sh",
+    "sleep", "sort", "stat", "timeout", "true", "truncate", "wc",
+];
+
+/// What can be run, and a folder for what is run.
+pub(crate) struct Programs {
+    ours: BTreeMap<String, PathBuf>,
+    folder: PathBuf,
+}
+
+impl Programs {
+    /// Builds the default members' programs; those that cargo names, and no older ones, are ours.
+    pub(crate) fn build() -> Self {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+        cargo.args(["build", "--bins", "--message-format=json"]);
+        if !cfg!(debug_assertions) {
+            cargo.arg("--release");
+        }
+        let output = cargo.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let mut this = Self::system();
+        for line in output.stdout.split(|&byte| byte == b'\n') {
+            let Ok(message) = serde_json::from_slice::<serde_json::Value>(line) else { continue };
+            let Some(path) = message["executable"].as_str().map(PathBuf::from) else { continue };
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+            std::os::unix::fs::symlink(&path, this.folder.join("bin").join(name)).unwrap();
+            this.ours.insert(name.to_owned(), path);
+        }
+        assert!(this.ours.contains_key("fanout"), "cargo built no programs");
+        this
+    }
+
+    /// The system's programs only.
+    pub(crate) fn system() -> Self {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let n = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("fanout-docs-{}-{n}", std::process::id()));
+        let this = Self { ours: BTreeMap::new(), folder };
+        std::fs::create_dir_all(this.folder.join("bin")).unwrap();
+        std::fs::create_dir_all(this.work()).unwrap();
+        this
+    }
+
+    /// The folder in which commands run.
+    pub(crate) fn work(&self) -> PathBuf {
+        self.folder.join("work")
+    }
+
+    /// Our programs before all others.
+    pub(crate) fn path(&self) -> String {
+        format!("{}:/usr/local/bin:/usr/bin:/bin", self.folder.join("bin").display())
+    }
+
+    /// An error if a command line begins, or goes on behind a pipe, with a program that is unknown.
+    pub(crate) fn check(&self, command: &str) -> Result<(), String> {
+        for part in command.split(['|', ';', '&']).map(str::trim).filter(|part| !part.is_empty()) {
+            let word = part.trim_start_matches('(').split_whitespace().next().unwrap_or_default();
+            // What a quoted script does inside is its shell's affair.
+            if command.starts_with("sh -c")
+                || self.ours.contains_key(word)
+                || SYSTEM.contains(&word)
+            {
+                continue;
+            }
+            return Err(format!("{word:?} is no program of ours, nor one that documents may use"));
+        }
+        Ok(())
+    }
+
+    /// An error if a block for the reader to type names a package, program or script that is not there.
+    pub(crate) fn check_mentioned(&self, root: &Path, block: &Block) -> Result<(), String> {
+        for line in &block.lines {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            for pair in words.windows(2) {
+                if pair[0] == "-p"
+                    && !root.join(pair[1]).join("Cargo.toml").exists()
+                    && pair[1] != "fanout"
+                {
+                    return Err(format!("{}: there is no package {:?}", block.line, pair[1]));
+                }
+            }
+            for script in words.iter().filter(|word| word.starts_with(".ci/")) {
+                if !root.join(script).exists() {
+                    return Err(format!("{}: there is no script {script:?}", block.line));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Programs {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
