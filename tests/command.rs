@@ -2,7 +2,8 @@
 
 mod support;
 
-use std::os::unix::fs::FileExt;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::process::Stdio;
 
 use nix::sys::signal::Signal;
@@ -31,6 +32,11 @@ fn what_is_no_queue_is_refused_by_all_and_left_as_it_was() {
     std::fs::create_dir(name.path()).unwrap();
     refused_by_all(&name, "folder");
     assert!(name.path().is_dir());
+
+    let name = Name::new("fifo");
+    nix::unistd::mkfifo(&name.path(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    refused_by_all(&name, "fifo");
+    assert!(name.path().metadata().unwrap().file_type().is_fifo());
 }
 
 fn refused((what, bytes, size): (&'static str, Vec<u8>, Option<u64>)) {
@@ -140,8 +146,9 @@ fn a_publisher_that_waits_for_room_can_be_interrupted() {
     publisher.signal(Signal::SIGINT);
     assert_eq!(publisher.wait().code(), Some(130));
     assert!(!name.exists());
-    sub.signal(Signal::SIGKILL);
-    sub.wait();
+    // Nobody reads what the subscriber says; it listens to us all the same.
+    sub.signal(Signal::SIGTERM);
+    assert_eq!(sub.wait().code(), Some(143));
 }
 
 #[test]
@@ -175,6 +182,8 @@ fn a_queue_that_is_not_there_is_named_in_one_line() {
         assert!(said.contains(&name.0) && said.lines().count() == 1, "{said}");
     }
     assert_eq!(run(&mut fanout(&["sub", "a/b"])).status.code(), Some(2));
+    let more_than_slots = ["pub", &name.0, "--wait-for", "65"];
+    assert_eq!(run(&mut fanout(&more_than_slots)).status.code(), Some(2));
     assert_eq!(run(&mut fanout(&["pub", &name.0, "--capacity", "1000"])).status.code(), Some(1));
     assert_eq!(run(&mut fanout(&["pub", &name.0, "--max-size", "70000"])).status.code(), Some(1));
     assert!(!name.exists());
@@ -202,12 +211,75 @@ fn the_demo_proves_what_arrived() {
 
 #[test]
 fn an_interrupted_demo_leaves_no_process_and_no_queue() {
-    let mut demo = Process::start(fanout(&["demo", "--seconds", "60"]).stdout(Stdio::null()));
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let mut demo = Process::start(fanout(&["demo", "--seconds", "60"]).stdout(Stdio::null()));
+        let name = Name(format!("fanout-demo-{}", demo.0.id()));
+        until("two registered consumers", || consumers(&name) == 2);
+        let peers = pids(&name);
+        demo.signal(signal);
+        assert_eq!(demo.wait().code(), Some(code));
+        assert!(!name.exists());
+        until("its consumers to be gone", || {
+            peers.iter().all(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists())
+        });
+    }
+}
+
+#[test]
+fn a_demo_whose_consumer_dies_says_so_and_cleans_up() {
+    let mut demo = Process::start(
+        fanout(&["demo", "--seconds", "60"]).stdout(Stdio::null()).stderr(Stdio::piped()),
+    );
     let name = Name(format!("fanout-demo-{}", demo.0.id()));
-    until("three consumers", || consumers(&name) == 2);
-    demo.signal(Signal::SIGINT);
-    assert_eq!(demo.wait().code(), Some(130));
+    until("two registered consumers", || consumers(&name) == 2);
+    let victim = nix::unistd::Pid::from_raw(pids(&name)[0] as i32);
+    nix::sys::signal::kill(victim, Signal::SIGKILL).unwrap();
+    assert_eq!(demo.wait().code(), Some(1));
+    let said = std::io::read_to_string(demo.0.stderr.take().unwrap()).unwrap();
+    assert!(said.starts_with("error: ") && said.lines().count() == 1, "{said}");
     assert!(!name.exists());
+}
+
+fn pids(name: &Name) -> Vec<u64> {
+    let output = run(&mut fanout(&["stat", &name.0, "--json"]));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let consumers = report["consumers"].as_array().unwrap();
+    consumers.iter().map(|consumer| consumer["pid"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn stat_watches_until_the_producer_closes() {
+    let name = Name::new("watched");
+    let mut publisher = Process::start(fanout(&["pub", &name.0]).stdin(Stdio::piped()));
+    let mut watch = Process::start_when(&name, &["stat", &name.0, "--watch", "--json"]);
+    let mut reports = BufReader::new(watch.0.stdout.take().unwrap()).lines();
+    let mut next = || -> Option<serde_json::Value> {
+        Some(serde_json::from_str(&reports.next()?.unwrap()).unwrap())
+    };
+    assert_eq!(next().unwrap()["closed"], false);
+    publisher.signal(Signal::SIGTERM);
+    publisher.wait();
+    let last = std::iter::from_fn(&mut next).last().unwrap();
+    assert_eq!(last["closed"], true);
+    assert!(watch.wait().success());
+}
+
+#[test]
+fn ls_shows_logs_and_skips_what_is_no_queue() {
+    let (log, text) = (Name::new("log"), Name::new("text"));
+    let path = fanout::QueueName::new(&log.0).unwrap();
+    let _log = fanout::segment::LogWriter::<u64>::create(&path, 10).unwrap();
+    std::fs::write(text.path(), "no queue").unwrap();
+    let listed = String::from_utf8(run(&mut fanout(&["ls"])).stdout).unwrap();
+    let line = listed.lines().find(|line| line.contains(&log.0)).unwrap();
+    assert_eq!(line.split_whitespace().nth(1), Some("log"), "{line}");
+    assert!(!listed.contains(&text.0), "{listed}");
+    // A log is no ring: there is nothing to subscribe to.
+    for command in [&["sub", &log.0][..], &["stat", &log.0]] {
+        let output = run(&mut fanout(command));
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(String::from_utf8(output.stderr).unwrap().lines().count(), 1);
+    }
 }
 
 #[test]

@@ -170,6 +170,50 @@ fn a_reader_that_goes_away_ends_the_subscriber_quietly_and_frees_its_slot() {
 }
 
 #[test]
+fn a_reader_that_goes_away_is_noticed_on_a_quiet_queue() {
+    let name = Name::new("quiet");
+    let mut publisher = Process::start(fanout(&["pub", &name.0]).stdin(Stdio::piped()));
+    for more in [&[][..], &["--group", "g"], &["--tap"]] {
+        let mut command = fanout(&["sub", &name.0]);
+        let mut sub = Process::start(command.args(more).stdout(Stdio::piped()));
+        drop(sub.0.stdout.take());
+        assert!(sub.wait().success(), "{more:?}");
+        assert_eq!(consumers(&name), 0, "{more:?}");
+    }
+    publisher.signal(nix::sys::signal::Signal::SIGTERM);
+    publisher.wait();
+}
+
+#[test]
+fn latest_begins_with_the_next_line_and_oldest_with_what_is_there() {
+    let name = Name::new("from");
+    let mut publisher =
+        Process::start(fanout(&["pub", &name.0, "--wait-for", "0"]).stdin(Stdio::piped()));
+    let mut keyboard = publisher.0.stdin.take().unwrap();
+    keyboard.write_all(b"before\n").unwrap();
+    until("a line", || {
+        let output = run(&mut fanout(&["stat", &name.0, "--json"]));
+        let report = serde_json::from_slice::<serde_json::Value>(&output.stdout);
+        report.is_ok_and(|report| report["published"] == 1)
+    });
+    let folder = Folder::new();
+    let sub = |from: &str| {
+        let mut command = fanout(&["sub", &name.0, "--from", from, "--no-wait"]);
+        Process::into_file(&mut command, &folder.file(from))
+    };
+    let mut subs = [sub("oldest"), sub("latest")];
+    until("two subscribers", || consumers(&name) == 2);
+    keyboard.write_all(b"after\n").unwrap();
+    drop(keyboard);
+    assert!(publisher.wait().success());
+    for sub in &mut subs {
+        assert!(sub.wait().success());
+    }
+    assert_eq!(std::fs::read(folder.file("oldest")).unwrap(), b"before\nafter\n");
+    assert_eq!(std::fs::read(folder.file("latest")).unwrap(), b"after\n");
+}
+
+#[test]
 fn a_line_that_is_too_long_is_refused_and_the_queue_goes_away() {
     let (name, folder) = (Name::new("long"), Folder::new());
     let (input, output) = (folder.file("in"), folder.file("out"));

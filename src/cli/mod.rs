@@ -3,6 +3,7 @@
 mod demo;
 mod line;
 mod nap;
+mod output;
 mod publish;
 mod signals;
 mod stat;
@@ -64,7 +65,7 @@ enum Command {
 pub(crate) fn main() -> ExitCode {
     let outcome = run(Arguments::parse().command);
     if let Err(error) = &outcome {
-        if let Some(interrupted) = error.downcast_ref::<Interrupted>() {
+        if let Some(interrupted) = interruption(error) {
             return ExitCode::from(interrupted.exit_code());
         }
         if is_broken_pipe(error) {
@@ -98,6 +99,11 @@ fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     Ok(stdout.flush()?)
+}
+
+fn interruption(error: &anyhow::Error) -> Option<&Interrupted> {
+    let inside = || error.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref();
+    error.downcast_ref().or_else(inside)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

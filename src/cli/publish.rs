@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use fanout::{Producer, QueueName, QueueOptions};
+use fanout::{Producer, QueueName, QueueOptions, SLOTS};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::line::{Line, for_size, size_for};
@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
     /// The queue's name
     name: QueueName,
     /// Hold the first message until this many consumers are attached; 0 starts at once
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = consumers)]
     wait_for: usize,
     /// Send the lines of this file, instead of stdin's
     #[arg(long)]
@@ -34,6 +34,13 @@ pub(crate) struct Arguments {
     /// How many messages the queue holds: a power of two
     #[arg(long, default_value_t = 1024, value_name = "MESSAGES")]
     capacity: u64,
+}
+
+fn consumers(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(count) if count <= SLOTS => Ok(count),
+        _ => Err(format!("expected 0 to {SLOTS} consumers: a queue has no more slots")),
+    }
 }
 
 /// How long a step may take before signals are looked at.
@@ -153,7 +160,7 @@ impl<const N: usize> Publisher<'_, N> {
             if consumer.lag > 0 && is_dead(consumer.owner) && self.warned.insert(consumer.slot) {
                 eprintln!(
                     "warning: consumer {} (pid {}) died without leaving and holds {} messages back; \
-                     stop this with Ctrl-C if nobody else needs them",
+                     if nobody else needs them, stop this with Ctrl-C, which removes the queue",
                     consumer.slot, consumer.owner, consumer.lag
                 );
             }

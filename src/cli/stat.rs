@@ -1,6 +1,7 @@
 //! `fanout ls` and `fanout stat`: what is there, and how it goes.
 
 use std::fmt::Write;
+use std::io::IsTerminal;
 use std::thread;
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ const EVERY: Duration = Duration::from_millis(500);
 
 pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()> {
     let queue = Observer::open(&arguments.name, READY_DEADLINE)?;
+    let screen = std::io::stdout().is_terminal();
     loop {
         let snapshot = queue.snapshot();
         let text = if arguments.json {
@@ -43,7 +45,7 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()
             json + "\n"
         } else {
             // With --watch, each picture takes the place of the one before.
-            let home = if arguments.watch { "\x1b[H\x1b[2J" } else { "" };
+            let home = if arguments.watch && screen { "\x1b[H\x1b[2J" } else { "" };
             format!("{home}{}", describe(&arguments.name, &snapshot)?)
         };
         print(&text)?;
@@ -140,7 +142,10 @@ fn describe(name: &QueueName, snapshot: &Snapshot) -> Result<String, std::fmt::E
         writeln!(out, "consumers none (taps are registered nowhere)")?;
         return Ok(out);
     }
-    writeln!(out, "{:>4}  {:<10}{:<16}{:>8}{:>12}  label", "slot", "kind", "group", "pid", "lag")?;
+    // Others may have written anything there: no control characters on our terminal.
+    let group = |row: &Row<'_>| row.group.unwrap_or("-").escape_debug().to_string();
+    let wide = width(report.consumers.iter().map(|row| group(row).len()), "group");
+    writeln!(out, "slot  {:<11}{:<wide$}  {:>8}{:>12}  label", "kind", "group", "pid", "lag")?;
     for row in &report.consumers {
         let gates = match (row.gates, report.full) {
             (true, true) => "  <- blocks the producer",
@@ -149,16 +154,21 @@ fn describe(name: &QueueName, snapshot: &Snapshot) -> Result<String, std::fmt::E
         };
         writeln!(
             out,
-            "{:>4}  {:<10}{:<16}{:>8}{:>12}  {}{gates}",
+            "{:>4}  {:<11}{:<wide$}  {:>8}{:>12}  {}{gates}",
             row.slot,
             row.kind,
-            row.group.unwrap_or("-"),
+            group(row),
             row.pid,
             grouped(row.lag),
-            row.label
+            row.label.escape_debug()
         )?;
     }
     Ok(out)
+}
+
+/// How wide a column has to be.
+fn width(lengths: impl Iterator<Item = usize>, title: &str) -> usize {
+    lengths.chain([title.len()]).max().unwrap_or(0)
 }
 
 pub(crate) fn list() -> anyhow::Result<()> {
@@ -166,15 +176,16 @@ pub(crate) fn list() -> anyhow::Result<()> {
         .filter_map(|entry| QueueName::new(entry.ok()?.file_name().to_str()?).ok())
         .collect();
     names.sort();
+    let wide = width(names.iter().map(|name| name.as_str().len()), "name");
     let mut out = format!(
-        "{:<24}{:<8}{:>12}{:>12}{:>16}{:>12}  type\n",
+        "{:<wide$}  {:<6}{:>12}{:>12}{:>16}{:>12}  type\n",
         "name", "kind", "size", "capacity", "sent", "consumers"
     );
     for name in names {
         let segment = match Segment::open(&name, Mode::Observer, Duration::ZERO) {
             Ok(segment) => segment,
             Err(error @ (OpenError::Permission { .. } | OpenError::Version { .. })) => {
-                writeln!(out, "{:<24}{error}", name.as_str())?;
+                writeln!(out, "{:<wide$}  {error}", name.as_str())?;
                 continue;
             }
             // Whatever else this is, it is no queue that could be used.
@@ -190,12 +201,12 @@ pub(crate) fn list() -> anyhow::Result<()> {
         }
         writeln!(
             out,
-            "{:<24}{:<8}{:>12}{:>12}{sent:>16}{consumers:>12}  {}",
+            "{:<wide$}  {:<6}{:>12}{:>12}{sent:>16}{consumers:>12}  {}",
             name.as_str(),
             geometry.kind().to_string(),
             grouped(geometry.element_size()),
             grouped(geometry.capacity()),
-            geometry.message_type()
+            geometry.message_type().escape_debug()
         )?;
     }
     print(&out)

@@ -1,20 +1,21 @@
 //! `fanout sub`: messages in, lines out.
 
-use std::io::{BufWriter, StdoutLock, Write};
+use std::io::{BufWriter, Write};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use bytemuck::Zeroable;
 use clap::{Args, ValueEnum};
 use day3::sequencer::Cursor;
-use fanout::error::{OpenError, RecvError, RecvTimeoutError, TryRecvError};
+use fanout::error::{JoinError, OpenError, RecvError, RecvTimeoutError, TryRecvError};
 use fanout::inspect::Observer;
 use fanout::segment::READY_DEADLINE;
 use fanout::{Consumer, Group, JoinOptions, QueueName, Receiver, Start, Tap};
 
 use super::line::{Line, for_size, size_of_type};
 use super::nap::Nap;
+use super::output::Output;
 use super::signals::Signals;
 
 #[derive(Args)]
@@ -59,8 +60,19 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()
     if arguments.count == Some(0) {
         return Ok(());
     }
-    let size = wait_for_queue(arguments, signals)?;
-    for_size!(size, subscribe, arguments, signals)
+    loop {
+        let size = wait_for_queue(arguments, signals)?;
+        match for_size!(size, subscribe, arguments, signals) {
+            // Gone between two looks: as if it had never been there.
+            Err(error) if !arguments.no_wait && is_gone(&error) => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+fn is_gone(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<JoinError>();
+    matches!(error, Some(JoinError::Open(OpenError::NotFound { .. })))
 }
 
 /// Waits until the queue exists; returns the size of its lines.
@@ -92,29 +104,29 @@ fn subscribe<const N: usize>(arguments: &Arguments, signals: &Signals) -> anyhow
         From::Oldest => Start::Oldest,
         From::Latest => Start::Latest,
     };
-    let mut output = Output {
-        stdout: BufWriter::with_capacity(1 << 16, std::io::stdout().lock()),
+    let mut printer = Printer {
+        stdout: BufWriter::with_capacity(1 << 16, Output::new(signals)?),
         left: arguments.count.unwrap_or(u64::MAX),
     };
     if arguments.tap {
         let tap = Tap::<Line<N>>::open_with(name, start, &options)?;
-        return tap_lines(tap.waiting(Nap), &mut output, signals);
+        return tap_lines(tap.waiting(Nap), &mut printer, signals);
     }
     if let Some(group) = &arguments.group {
         let member = Group::<Line<N>>::join_with(name, group, start, &options)?;
-        return receive(member.waiting(Nap), GROUP_BATCH, &mut output, signals);
+        return receive(member.waiting(Nap), GROUP_BATCH, &mut printer, signals);
     }
     let consumer = Consumer::<Line<N>>::join_with(name, start, &options)?;
-    receive(consumer.waiting(Nap), BATCH, &mut output, signals)
+    receive(consumer.waiting(Nap), BATCH, &mut printer, signals)
 }
 
 /// Where lines go, and how many more.
-struct Output<'a> {
-    stdout: BufWriter<StdoutLock<'a>>,
+struct Printer<'a> {
+    stdout: BufWriter<Output<'a>>,
     left: u64,
 }
 
-impl Output<'_> {
+impl Printer<'_> {
     fn write<const N: usize>(&mut self, line: &Line<N>) -> std::io::Result<()> {
         let (text, newline) = line.parts();
         self.stdout.write_all(text)?;
@@ -130,20 +142,20 @@ impl Output<'_> {
 fn receive<const N: usize, K: Cursor>(
     mut receiver: Receiver<Line<N>, K, Nap>,
     most: u64,
-    output: &mut Output<'_>,
+    printer: &mut Printer<'_>,
     signals: &Signals,
 ) -> anyhow::Result<()> {
-    while output.left > 0 {
+    while printer.left > 0 {
         signals.check()?;
-        let most = most.min(output.left) as usize;
+        let most = most.min(printer.left) as usize;
         match receiver.recv_batch_timeout(most, SLICE) {
             Ok(batch) => {
                 for line in batch.iter() {
-                    output.write(line)?;
+                    printer.write(line)?;
                 }
-                output.written(batch.len())?;
+                printer.written(batch.len())?;
             }
-            Err(RecvTimeoutError::TimedOut(_)) => {}
+            Err(RecvTimeoutError::TimedOut(_)) => printer.stdout.get_ref().check_reader()?,
             Err(RecvTimeoutError::End(RecvError::Closed)) => break,
             Err(error) => return Err(error.into()),
         }
@@ -153,25 +165,44 @@ fn receive<const N: usize, K: Cursor>(
 
 fn tap_lines<const N: usize>(
     mut tap: Tap<Line<N>, Nap>,
-    output: &mut Output<'_>,
+    printer: &mut Printer<'_>,
+    signals: &Signals,
+) -> anyhow::Result<()> {
+    let outcome = print_until_end(&mut tap, printer, signals);
+    // Ctrl-C is how most taps end; only one whose reader has gone has nobody to tell.
+    if !outcome.as_ref().is_err_and(super::is_broken_pipe) {
+        eprintln!("{} messages received, {} missed", tap.received(), tap.lost());
+    }
+    outcome
+}
+
+fn print_until_end<const N: usize>(
+    tap: &mut Tap<Line<N>, Nap>,
+    printer: &mut Printer<'_>,
     signals: &Signals,
 ) -> anyhow::Result<()> {
     // At most a mebibyte of them, whatever their size.
     let mut lines = vec![Line::<N>::zeroed(); ((1 << 20) / N).clamp(1, BATCH as usize)];
-    while output.left > 0 {
+    let mut checked = Instant::now();
+    while printer.left > 0 {
         signals.check()?;
-        let most = lines.len().min(usize::try_from(output.left).unwrap_or(usize::MAX));
+        let most = lines.len().min(usize::try_from(printer.left).unwrap_or(usize::MAX));
         match tap.try_recv_into(&mut lines[..most]) {
             Ok(received) => {
                 for line in &lines[..received] {
-                    output.write(line)?;
+                    printer.write(line)?;
                 }
-                output.written(received)?;
+                printer.written(received)?;
             }
-            Err(TryRecvError::Empty) => thread::sleep(Duration::from_micros(500)),
+            Err(TryRecvError::Empty) => {
+                if checked.elapsed() >= SLICE {
+                    printer.stdout.get_ref().check_reader()?;
+                    checked = Instant::now();
+                }
+                thread::sleep(Duration::from_micros(500));
+            }
             Err(TryRecvError::End(_)) => break,
         }
     }
-    eprintln!("{} messages received, {} missed", tap.received(), tap.lost());
     Ok(())
 }

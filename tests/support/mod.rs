@@ -77,6 +77,12 @@ impl Process {
         Self(command.spawn().unwrap())
     }
 
+    /// Starts the command, its stdout to be read, once the queue answers.
+    pub(crate) fn start_when(name: &Name, arguments: &[&str]) -> Self {
+        until("a queue", || run(&mut fanout(&["stat", &name.0])).status.success());
+        Self::start(fanout(arguments).stdout(Stdio::piped()))
+    }
+
     /// Starts it with stdout going to a file.
     pub(crate) fn into_file(command: &mut Command, file: &Path) -> Self {
         Self::start(command.stdout(std::fs::File::create(file).unwrap()))

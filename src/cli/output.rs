@@ -1,0 +1,66 @@
+//! Stdout, written so that neither a reader that stands still nor one that has gone holds us up.
+
+use std::fs::File;
+use std::io::{Error, ErrorKind, Result, Write};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::signals::Signals;
+
+/// Stdout without a buffer; a write ends with [`Interrupted`](super::signals::Interrupted) inside an
+/// I/O error when it is time to stop.
+pub(crate) struct Output<'a> {
+    file: File,
+    most: usize,
+    signals: &'a Signals,
+}
+
+/// How long a step may take before signals are looked at.
+const SLICE: Duration = Duration::from_millis(50);
+/// What a pipe that is ready is sure to take without blocking: `PIPE_BUF`.
+const PIPE_BUF: usize = 4096;
+
+impl<'a> Output<'a> {
+    pub(crate) fn new(signals: &'a Signals) -> Result<Self> {
+        let file = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
+        let most = if file.metadata()?.is_file() { usize::MAX } else { PIPE_BUF };
+        Ok(Self { file, most, signals })
+    }
+
+    /// An error if whoever read our output has gone.
+    pub(crate) fn check_reader(&self) -> Result<()> {
+        self.poll(PollFlags::empty(), Duration::ZERO).map(drop)
+    }
+
+    /// Whether one of these events has come within `timeout`.
+    fn poll(&self, events: PollFlags, timeout: Duration) -> Result<bool> {
+        let mut polled = [PollFd::new(self.file.as_fd(), events)];
+        match poll(&mut polled, PollTimeout::try_from(timeout).unwrap_or(PollTimeout::ZERO)) {
+            Ok(0) | Err(Errno::EINTR) => Ok(false),
+            // A pipe whose other end is closed; anything else is the write's to find out.
+            Ok(_) if polled[0].revents() == Some(PollFlags::POLLERR) => {
+                Err(ErrorKind::BrokenPipe.into())
+            }
+            Ok(_) => Ok(true),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}
+
+impl Write for Output<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize> {
+        loop {
+            self.signals.check().map_err(Error::other)?;
+            if self.poll(PollFlags::POLLOUT, SLICE)? {
+                return self.file.write(&bytes[..bytes.len().min(self.most)]);
+            }
+        }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.file.flush()
+    }
+}
