@@ -182,6 +182,12 @@ fn a_queue_that_is_not_there_is_named_in_one_line() {
         assert!(said.contains(&name.0) && said.lines().count() == 1, "{said}");
     }
     assert_eq!(run(&mut fanout(&["sub", "a/b"])).status.code(), Some(2));
+    for input in ["/", "/nowhere"] {
+        let output = run(&mut fanout(&["pub", &name.0, "--file", input]));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(said.contains(input) && said.lines().count() == 1, "{said}");
+    }
     let more_than_slots = ["pub", &name.0, "--wait-for", "65"];
     assert_eq!(run(&mut fanout(&more_than_slots)).status.code(), Some(2));
     assert_eq!(run(&mut fanout(&["pub", &name.0, "--capacity", "1000"])).status.code(), Some(1));

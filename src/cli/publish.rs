@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -51,12 +51,17 @@ const BATCH: usize = 64;
 pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()> {
     // Opened first: a file that is not there should not make a queue.
     let input = match &arguments.file {
-        Some(path) => Input::File(
-            File::open(path).with_context(|| format!("cannot read {}", path.display()))?,
-        ),
+        Some(path) => {
+            Input::File(open(path).with_context(|| format!("cannot read {}", path.display()))?)
+        }
         None => Input::Stdin(std::io::stdin()),
     };
     for_size!(size_for(arguments.max_size)?, publish, arguments, input, signals)
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    let file = File::open(path)?;
+    if file.metadata()?.is_dir() { Err(ErrorKind::IsADirectory.into()) } else { Ok(file) }
 }
 
 fn publish<const N: usize>(
