@@ -49,7 +49,7 @@ pub mod inspect {
     pub use day3::roster::{ConsumerInfo, ConsumerKind};
 }
 
-/// How to wait: a strategy of one's own implements [`Wait`](crate::Wait).
+/// How to wait: a strategy of one's own implements [`Wait`].
 pub mod wait {
     pub use day3::control::Doorbell;
     pub use day3::wait::{Side, Spin, Wait, Yield};
@@ -64,3 +64,8 @@ pub mod error {
         TimedOut, TryRecvError,
     };
 }
+
+/// README's example is a doc-test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
