@@ -1,5 +1,6 @@
 //! Fanout and its rivals on this machine: the same work, interleaved, checked.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use benches::contenders::{self, Contender};
@@ -69,7 +70,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let messages = if arguments.quick { arguments.messages / 4 } else { arguments.messages };
     anyhow::ensure!(messages > 0, "a comparison needs messages: --messages 1 or more");
 
-    let samples = measure(&rows, messages, arguments);
+    let samples = measure(&rows, messages, arguments.repeats);
     let table = table(&rows, samples);
     if arguments.json {
         #[derive(Serialize)]
@@ -100,9 +101,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
 type Samples = Result<Vec<f64>, String>;
 
 /// Each repeat runs every row once, so that whatever disturbs the machine disturbs all.
-fn measure(rows: &[Contender], messages: u64, arguments: &Arguments) -> Vec<Samples> {
+fn measure(rows: &[Contender], messages: u64, repeats: usize) -> Vec<Samples> {
     let mut samples: Vec<Samples> = rows.iter().map(|_| Ok(Vec::new())).collect();
-    for repeat in 0..arguments.repeats {
+    for repeat in 0..repeats {
         for (row, samples) in rows.iter().zip(&mut samples) {
             let Ok(rates) = samples else { continue };
             match (row.run)(messages) {
@@ -110,8 +111,8 @@ fn measure(rows: &[Contender], messages: u64, arguments: &Arguments) -> Vec<Samp
                 Err(error) => *samples = Err(format!("{error:#}")),
             }
         }
-        if !arguments.json {
-            eprintln!("repeat {} of {} done", repeat + 1, arguments.repeats);
+        if std::io::stderr().is_terminal() {
+            eprintln!("repeat {} of {} done", repeat + 1, repeats);
         }
     }
     samples

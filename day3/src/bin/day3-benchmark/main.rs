@@ -1,6 +1,7 @@
 //! How many MB/s the ring moves, on this machine, from one producer to any number of consumers; and,
 //! with `--compare`, what share of this machine's limits that is.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::ensure;
@@ -124,7 +125,7 @@ fn comparison<P: Payload + Pod>(arguments: &Arguments) -> anyhow::Result<()> {
     let Arguments { messages, capacity, repeats, .. } = *arguments;
     let plan = compare::Plan { messages, capacity, repeats };
     let rows = compare::compare::<P>(&arguments.name, plan, |done| {
-        if !arguments.json {
+        if std::io::stderr().is_terminal() {
             eprintln!("repeat {done} of {repeats} done");
         }
     })?;
