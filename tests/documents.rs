@@ -31,6 +31,9 @@ fn root() -> &'static Path {
 /// Checks one document; returns what was checked, and its text with the outputs that were found.
 fn check(text: &str, programs: &Programs) -> Result<(Checked, String), String> {
     let blocks = block::parse(text)?;
+    if blocks.is_empty() {
+        return Err("1: a document without a block".to_owned());
+    }
     let mut checked = Checked::default();
     let mut found = text.to_owned();
     for block in &blocks {
@@ -48,14 +51,19 @@ fn check(text: &str, programs: &Programs) -> Result<(Checked, String), String> {
     }
     for scene in console::scenes(&blocks) {
         checked.commands += scene.commands();
-        found = play(&scene, programs, &found)?;
+        found = play(&scene, programs, &found, text)?;
     }
     Ok((checked, found))
 }
 
-fn play(scene: &Scene<'_>, programs: &Programs, text: &str) -> Result<String, String> {
-    let outputs = scene.run(programs)?;
-    let mut text = text.to_owned();
+fn play(
+    scene: &Scene<'_>,
+    programs: &Programs,
+    found: &str,
+    original: &str,
+) -> Result<String, String> {
+    let outputs = scene.run(programs, original)?;
+    let mut text = found.to_owned();
     for (block, found) in outputs {
         if std::env::var_os("FANOUT_BLESS").is_some() {
             text = text.replacen(&block.text(), &found.join("\n"), 1);
@@ -73,6 +81,12 @@ fn check_file(name: &str, programs: &Programs) -> Checked {
     if found != text {
         std::fs::write(&path, found).unwrap();
     }
+    let doc_tests = block::parse(&text).unwrap();
+    let doc_tests = doc_tests.iter().filter(|block| block.label == Label::DocTest);
+    assert!(
+        name == "README.md" || doc_tests.count() == 0,
+        "{name}: rustdoc runs README's code only"
+    );
     println!("{name}: {checked:?}");
     checked
 }
@@ -117,6 +131,7 @@ fn a_document_that_lies_is_caught() {
         ("a failure", "```console\n$ grep x /dev/null\n```\n".to_owned()),
         ("no failure", "```console fails\n$ printf ''\n```\n".to_owned()),
         ("output before a command", "```console\nhello\n```\n".to_owned()),
+        ("nothing", "Only words.\n".to_owned()),
         ("no command", "```console\n```\n".to_owned()),
         ("a block without an end", "```text\n".to_owned()),
         ("a line that is not in its file", snippet.replace("cli::main", "cli::run")),

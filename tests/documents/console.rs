@@ -46,11 +46,20 @@ impl<'a> Scene<'a> {
     }
 
     /// Runs all terminals, each beginning when the one before it waits; returns their lines.
-    pub(crate) fn run(&self, programs: &Programs) -> Result<Vec<(&'a Block, Vec<String>)>, String> {
+    ///
+    /// Queues get names that nobody else has, where the document allows it; see [`fresh`].
+    pub(crate) fn run(
+        &self,
+        programs: &Programs,
+        document: &str,
+    ) -> Result<Vec<(&'a Block, Vec<String>)>, String> {
+        let suffix = format!("-{}", std::process::id());
         let mut terminals = Vec::new();
         for block in &self.blocks {
             let fail = |why| format!("{}: {why}", block.line);
-            let mut terminal = Terminal::open(block, programs).map_err(fail)?;
+            let mut terminal =
+                Terminal::open(block, programs, |command| fresh(command, document, &suffix))
+                    .map_err(fail)?;
             if self.blocks.len() > 1 {
                 terminal.wait_until_quiet();
             }
@@ -59,10 +68,24 @@ impl<'a> Scene<'a> {
         let mut outputs = Vec::new();
         for (block, terminal) in terminals {
             let lines = terminal.finish().map_err(|why| format!("{}: {why}", block.line))?;
-            outputs.push((block, lines));
+            outputs.push((block, lines.iter().map(|line| line.replace(&suffix, "")).collect()));
         }
         Ok(outputs)
     }
+}
+
+/// The command with `/name` made `/name-PID`, unless the document shows what lies in `/dev/shm` under
+/// that name.
+fn fresh(command: &str, document: &str, suffix: &str) -> String {
+    let is_name = |word: &str| {
+        word.strip_prefix('/').is_some_and(|name| {
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        }) && !document.contains(&format!("/dev/shm{word}"))
+    };
+    let word = |word: &str| {
+        if is_name(word) { format!("{word}{suffix}") } else { word.to_owned() }
+    };
+    command.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
 fn command(line: &str) -> Option<&str> {
@@ -79,7 +102,11 @@ struct Terminal {
 const PROMPT: &str = "@@command ";
 
 impl Terminal {
-    fn open(block: &Block, programs: &Programs) -> Result<Self, String> {
+    fn open(
+        block: &Block,
+        programs: &Programs,
+        fresh: impl Fn(&str) -> String,
+    ) -> Result<Self, String> {
         let Label::Console { fails, .. } = block.label else { return Err("no console".to_owned()) };
         let commands: Vec<&str> = block.lines.iter().filter_map(|line| command(line)).collect();
         if block.lines.first().and_then(|line| command(line)).is_none() {
@@ -88,6 +115,7 @@ impl Terminal {
         let mut script = String::new();
         for (i, command) in commands.iter().enumerate() {
             programs.check(command)?;
+            let command = fresh(command);
             let last = i + 1 == commands.len();
             let verdict = if fails && last { "&& exit 97" } else { "|| exit 98" };
             script += &format!("printf '{PROMPT}{i}\\n'\n{{ {command}\n}} {verdict}\n");
