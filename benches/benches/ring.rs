@@ -56,7 +56,7 @@ fn transfer<P: Payload + Pod>(messages: u64, consumers: usize, batch: usize) -> 
 fn by_size<P: Payload + Pod>(criterion: &mut Criterion) {
     let size = size_of::<P>();
     let mut group = criterion.benchmark_group(format!("{size} bytes"));
-    group.throughput(Throughput::Bytes(size as u64));
+    group.throughput(Throughput::BytesDecimal(size as u64));
     group.sample_size(10).warm_up_time(Duration::from_millis(200));
     group.measurement_time(Duration::from_millis(1500));
     for consumers in 1..=3 {
