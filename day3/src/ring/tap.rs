@@ -18,6 +18,10 @@ use crate::wait::{Side, Wait, Yield};
 /// A reader that is registered nowhere, maps everything read-only, and never slows the producer. Once
 /// it has caught up, [`received`](Tap::received) + [`lost`](Tap::lost) is the number of messages sent
 /// since it began.
+///
+/// It may copy a message at the moment in which the producer overwrites it: it reads relaxed atomic
+/// words, and throws away what it cannot trust. The producer's own writes are ordinary ones, as in
+/// every sequence lock over plain data.
 #[derive(Debug)]
 pub struct Tap<T, W = Yield> {
     cursor: TapCursor<Shared>,
