@@ -19,6 +19,8 @@ use super::shape;
 const DEADLINE: Duration = Duration::from_secs(60);
 /// A terminal that has printed nothing for so long waits for the next one.
 const QUIET: Duration = Duration::from_millis(300);
+/// How long one may take to say its first words, before the next one begins all the same.
+const FIRST_WORDS: Duration = Duration::from_secs(3);
 
 /// Terminals that run at the same time; a block without a terminal is a scene of its own.
 pub(crate) struct Scene<'a> {
@@ -61,7 +63,8 @@ impl<'a> Scene<'a> {
                 Terminal::open(block, programs, |command| fresh(command, document, &suffix))
                     .map_err(fail)?;
             if self.blocks.len() > 1 {
-                terminal.wait_until_quiet();
+                let speaks = block.lines.iter().any(|line| command(line).is_none());
+                terminal.wait_until_quiet(speaks);
             }
             terminals.push((*block, terminal));
         }
@@ -149,11 +152,18 @@ impl Terminal {
         !matches!(self.shell.try_wait(), Ok(None))
     }
 
-    fn wait_until_quiet(&mut self) {
-        let (mut before, mut since) = (self.text().len(), Instant::now());
-        while since.elapsed() < QUIET && !self.has_ended() {
+    /// Waits until it has nothing to say for a while; one that `speaks` has to begin first.
+    fn wait_until_quiet(&mut self, speaks: bool) {
+        let started = Instant::now();
+        let (mut before, mut since) = (self.text(), Instant::now());
+        while !self.has_ended() {
+            let late = started.elapsed() >= FIRST_WORDS;
+            let spoken = late || before.lines().any(|line| !line.starts_with(PROMPT));
+            if since.elapsed() >= QUIET && (spoken || !speaks) {
+                return;
+            }
             thread::sleep(Duration::from_millis(10));
-            let now = self.text().len();
+            let now = self.text();
             if now != before {
                 (before, since) = (now, Instant::now());
             }
