@@ -5,15 +5,14 @@ use std::time::Duration;
 use common::payload::{Payload, Tally};
 use common::sync::{AtomicBool, Ordering};
 use crossbeam_queue::ArrayQueue;
-use crossbeam_utils::Backoff;
 
 use super::{CAPACITY, Contender, SHARED_2, SHARED_4, SINGLES};
-use crate::Packet;
-use crate::race::{Delivery, Side, race};
+use crate::race::{Delivery, Idle, Side, race};
+use crate::{Packet, wide};
 
 pub(super) fn rows() -> Vec<Contender> {
     let row = |task, sides, run| {
-        let (name, mode) = ("crossbeam-queue 0.3", "ArrayQueue push/pop");
+        let (name, mode) = ("crossbeam-queue 0.3.14", "ArrayQueue push/pop, threads");
         Contender { task, name, mode, sides, run }
     };
     vec![
@@ -26,35 +25,45 @@ pub(super) fn rows() -> Vec<Contender> {
 fn shared(messages: u64, consumers: usize) -> anyhow::Result<Duration> {
     let queue = &ArrayQueue::<Packet>::new(CAPACITY);
     let ended = &AtomicBool::new(false);
+    let idle = move || Idle::new(consumers + 1);
     let send = move || {
-        let mut tally = Tally::default();
-        for sequence in 0..messages {
-            let mut message = Packet::ZERO;
-            let sum = message.fill(sequence);
-            let backoff = Backoff::new();
-            while queue.push(message).is_err() {
-                backoff.snooze();
-            }
-            tally.add(1, sum);
-        }
+        let tally = wide(push, (queue, messages, idle()));
         ended.store(true, Ordering::Release);
         Ok(tally)
     };
-    let receive = move || {
-        let mut tally = Tally::default();
-        let backoff = Backoff::new();
-        loop {
-            let last = ended.load(Ordering::Acquire);
-            match queue.pop() {
-                Some(message) => {
-                    tally.add(1, message.sum());
-                    backoff.reset();
-                }
-                None if last => return Ok(tally),
-                None => backoff.snooze(),
-            }
-        }
-    };
+    let receive = move || Ok(wide(pop, (queue, ended, idle())));
     let sides = (0..consumers).map(|_| Box::new(receive) as Side<'_>).collect();
     race(messages, Delivery::Together, Box::new(send), sides)
+}
+
+#[inline(always)]
+fn push((queue, messages, idle): (&ArrayQueue<Packet>, u64, Idle)) -> Tally {
+    let mut tally = Tally::default();
+    for sequence in 0..messages {
+        let mut message = Packet::ZERO;
+        let sum = message.fill(sequence);
+        while queue.push(message).is_err() {
+            idle.wait();
+        }
+        idle.reset();
+        tally.add(1, sum);
+    }
+    tally
+}
+
+#[inline(always)]
+fn pop((queue, ended, idle): (&ArrayQueue<Packet>, &AtomicBool, Idle)) -> Tally {
+    let mut tally = Tally::default();
+    loop {
+        if let Some(message) = queue.pop() {
+            tally.add(1, message.sum());
+            idle.reset();
+            continue;
+        }
+        // Once it has ended, what is empty stays empty.
+        if ended.load(Ordering::Acquire) && queue.is_empty() {
+            return tally;
+        }
+        idle.wait();
+    }
 }

@@ -1,96 +1,189 @@
 //! disruptor: broadcast to several consumers, threads of one process.
 //!
-//! Its event pollers let the consumer's thread be ours, and so let it yield when there is nothing, which
-//! its own wait strategies do not: they spin or sleep. They are its best use with more threads than
-//! cores. A producer that finds the ring full yields likewise.
+//! It has two kinds of consumer: handlers, in threads of its own, and pollers, in ours. It waits by
+//! spinning or sleeping; with more threads than cores neither gets far, so handlers get a strategy
+//! of ours that yields, and a producer that finds the ring full yields likewise.
 
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use common::affinity;
 use common::payload::{Payload, Tally};
-use crossbeam_utils::Backoff;
+use disruptor::wait_strategies::WaitStrategy;
 use disruptor::{
-    BusySpin, EventPoller, Polling, Producer, SingleProducerBarrier, build_single_producer,
+    BusySpin, BusySpinWithSpinLoopHint, EventPoller, Polling, ProcessorSettings, Producer,
+    SingleProducerBarrier, build_single_producer,
 };
 
 use super::{BATCH, BATCHES, BROADCAST, CAPACITY, Contender, SINGLES};
-use crate::Packet;
-use crate::race::{Delivery, Side, race};
+use crate::race::{Delivery, Idle, Side, fits, race};
+use crate::{Packet, wide};
 
 pub(super) fn rows() -> Vec<Contender> {
-    let row = |task, mode, sides, run| Contender { task, name: "disruptor 4.4", mode, sides, run };
+    let row =
+        |task, mode, sides, run| Contender { task, name: "disruptor 4.4.0", mode, sides, run };
     vec![
-        row(BATCHES, "batch_publish, poller, threads", 2, |n| one(n, BATCH)),
-        row(SINGLES, "publish, poller, threads", 2, |n| one(n, 1)),
-        row(BROADCAST, "batch_publish, pollers", 4, |n| three(n, BATCH)),
-        row(BROADCAST, "publish, pollers", 4, |n| three(n, 1)),
+        row(BATCHES, "batch_publish, BusySpin handler", 2, |n| one_handler(n, BATCH, BusySpin)),
+        row(BATCHES, "batch_publish, hint handler", 2, |n| {
+            one_handler(n, BATCH, BusySpinWithSpinLoopHint)
+        }),
+        row(BATCHES, "batch_publish, poller", 2, |n| one_poller(n, BATCH)),
+        row(SINGLES, "publish, BusySpin handler", 2, |n| one_handler(n, 1, BusySpin)),
+        row(SINGLES, "publish, hint handler", 2, |n| one_handler(n, 1, BusySpinWithSpinLoopHint)),
+        row(SINGLES, "publish, poller", 2, |n| one_poller(n, 1)),
+        row(BROADCAST, "batch_publish, yield handlers", 4, |n| three_handlers(n, BATCH, Yielding)),
+        row(BROADCAST, "publish, yield handlers", 4, |n| three_handlers(n, 1, Yielding)),
+        row(BROADCAST, "batch_publish, pollers", 4, |n| three_pollers(n, BATCH)),
+        row(BROADCAST, "publish, pollers", 4, |n| three_pollers(n, 1)),
     ]
 }
 
-fn one(messages: u64, batch: usize) -> anyhow::Result<Duration> {
+/// Gives the core away at once: the strategy has no memory in which to count spins.
+#[derive(Clone, Copy)]
+struct Yielding;
+
+impl WaitStrategy for Yielding {
+    fn wait_for(&self, _: disruptor::Sequence) {
+        std::thread::yield_now();
+    }
+}
+
+fn one_handler<W>(messages: u64, batch: usize, wait: W) -> anyhow::Result<Duration>
+where
+    W: WaitStrategy + 'static,
+{
+    let (first, arrived) = Handled::new();
+    let mut builder = build_single_producer(CAPACITY, || Packet::ZERO, wait);
+    let cores = affinity::cores();
+    if let (true, Some(&core)) = (fits(2), cores.get(1)) {
+        builder = builder.pin_at_core(core);
+    }
+    let producer = builder.handle_events_and_state_with(handle, || first).build();
+    race(messages, Delivery::Each, sending(producer, messages, batch, 2), vec![waiting(arrived)])
+}
+
+fn three_handlers<W>(messages: u64, batch: usize, wait: W) -> anyhow::Result<Duration>
+where
+    W: WaitStrategy + 'static,
+{
+    let (first, first_arrived) = Handled::new();
+    let (second, second_arrived) = Handled::new();
+    let (third, third_arrived) = Handled::new();
+    let producer = build_single_producer(CAPACITY, || Packet::ZERO, wait)
+        .handle_events_and_state_with(handle, || first)
+        .handle_events_and_state_with(handle, || second)
+        .handle_events_and_state_with(handle, || third)
+        .build();
+    let consumers = [first_arrived, second_arrived, third_arrived].map(waiting).into();
+    race(messages, Delivery::Each, sending(producer, messages, batch, 4), consumers)
+}
+
+/// What a handler has seen; it tells when the disruptor drops it, at the end.
+struct Handled {
+    tally: Tally,
+    tell: Sender<Tally>,
+}
+
+impl Handled {
+    fn new() -> (Self, Receiver<Tally>) {
+        let (tell, arrived) = channel();
+        (Self { tally: Tally::default(), tell }, arrived)
+    }
+}
+
+impl Drop for Handled {
+    fn drop(&mut self) {
+        let _ = self.tell.send(self.tally);
+    }
+}
+
+#[inline(always)]
+fn handle(handled: &mut Handled, event: &Packet, _: disruptor::Sequence, _: bool) {
+    handled.tally.add(1, event.sum());
+}
+
+fn waiting(arrived: Receiver<Tally>) -> Side<'static> {
+    Box::new(move || Ok(arrived.recv()?))
+}
+
+fn one_poller(messages: u64, batch: usize) -> anyhow::Result<Duration> {
     let builder = build_single_producer(CAPACITY, || Packet::ZERO, BusySpin);
     let (poller, builder) = builder.new_event_poller();
     let producer = builder.build();
-    race(messages, Delivery::Each, sending(producer, messages, batch), vec![receiving(poller)])
+    let consumers = vec![receiving(poller, 2)];
+    race(messages, Delivery::Each, sending(producer, messages, batch, 2), consumers)
 }
 
-fn three(messages: u64, batch: usize) -> anyhow::Result<Duration> {
+fn three_pollers(messages: u64, batch: usize) -> anyhow::Result<Duration> {
     let builder = build_single_producer(CAPACITY, || Packet::ZERO, BusySpin);
     let (first, builder) = builder.new_event_poller();
     let (second, builder) = builder.new_event_poller();
     let (third, builder) = builder.new_event_poller();
     let producer = builder.build();
-    let consumers = vec![receiving(first), receiving(second), receiving(third)];
-    race(messages, Delivery::Each, sending(producer, messages, batch), consumers)
+    let consumers = [first, second, third].map(|poller| receiving(poller, 4)).into();
+    race(messages, Delivery::Each, sending(producer, messages, batch, 4), consumers)
 }
 
-fn sending<'a, P>(mut producer: P, messages: u64, batch: usize) -> Side<'a>
+/// Ends when all handlers have ended: dropping the producer waits for them.
+fn sending<'a, P>(producer: P, messages: u64, batch: usize, sides: usize) -> Side<'a>
 where
     P: Producer<Packet> + Send + 'a,
 {
-    Box::new(move || {
-        let mut tally = Tally::default();
-        while tally.count < messages {
-            let first = tally.count;
-            let n = (messages - first).min(batch as u64);
-            let backoff = Backoff::new();
-            let mut sum = 0u64;
-            loop {
-                let published = if batch == 1 {
-                    producer.try_publish(|event| sum = event.fill(first)).is_ok()
-                } else {
-                    let batch = producer.try_batch_publish(n as usize, |events| {
-                        for (event, sequence) in events.zip(first..) {
-                            sum = sum.wrapping_add(event.fill(sequence));
-                        }
-                    });
-                    batch.is_ok()
-                };
-                if published {
-                    break;
-                }
-                backoff.snooze();
-            }
-            tally.add(n, sum);
-        }
-        Ok(tally)
-    })
+    Box::new(move || Ok(wide(publish, (producer, messages, batch, Idle::new(sides)))))
 }
 
-fn receiving(mut poller: EventPoller<Packet, SingleProducerBarrier>) -> Side<'static> {
-    Box::new(move || {
-        let mut tally = Tally::default();
-        let backoff = Backoff::new();
-        loop {
-            match poller.poll() {
-                Ok(mut events) => {
-                    for event in &mut events {
-                        tally.add(1, event.sum());
-                    }
-                    backoff.reset();
-                }
-                Err(Polling::NoEvents) => backoff.snooze(),
-                Err(Polling::Shutdown) => return Ok(tally),
+#[inline(always)]
+fn publish<P: Producer<Packet>>(
+    (mut producer, messages, batch, idle): (P, u64, usize, Idle),
+) -> Tally {
+    let mut tally = Tally::default();
+    if batch == 1 {
+        for sequence in 0..messages {
+            let mut sum = 0;
+            while producer.try_publish(|event| sum = event.fill(sequence)).is_err() {
+                idle.wait();
             }
+            idle.reset();
+            tally.add(1, sum);
         }
-    })
+    }
+    while tally.count < messages {
+        let first = tally.count;
+        let n = (messages - first).min(batch as u64);
+        let mut sum = 0u64;
+        while producer
+            .try_batch_publish(n as usize, |events| {
+                for (event, sequence) in events.zip(first..) {
+                    sum = sum.wrapping_add(event.fill(sequence));
+                }
+            })
+            .is_err()
+        {
+            idle.wait();
+        }
+        idle.reset();
+        tally.add(n, sum);
+    }
+    tally
+}
+
+fn receiving(poller: EventPoller<Packet, SingleProducerBarrier>, sides: usize) -> Side<'static> {
+    Box::new(move || Ok(wide(poll, (poller, Idle::new(sides)))))
+}
+
+#[inline(always)]
+fn poll((mut poller, idle): (EventPoller<Packet, SingleProducerBarrier>, Idle)) -> Tally {
+    let mut tally = Tally::default();
+    loop {
+        match poller.poll() {
+            Ok(mut events) => {
+                for event in &mut events {
+                    tally.add(1, event.sum());
+                }
+                idle.reset();
+            }
+            Err(Polling::NoEvents) => idle.wait(),
+            Err(Polling::Shutdown) => return tally,
+        }
+    }
 }

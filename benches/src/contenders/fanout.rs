@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -10,11 +11,11 @@ use common::affinity;
 use common::payload::{Payload, Tally, fill, sum};
 use common::sync::{AtomicU64, Ordering};
 use day3::sequencer::Cursor;
-use fanout::{Consumer, Group, Producer, Receiver, Start};
+use fanout::{Consumer, Group, Heap, JoinOptions, Memory, Producer, Receiver, Start, Wait};
 
 use super::{BATCH, BATCHES, BROADCAST, CAPACITY, Contender, SHARED_2, SHARED_4, SINGLES};
-use crate::Packet;
 use crate::race::{Delivery, Side, race};
+use crate::{Packet, wide};
 
 const NAME: &str = "fanout";
 
@@ -23,8 +24,10 @@ pub(super) fn rows() -> Vec<Contender> {
     vec![
         row(BATCHES, "threads", 2, |n| broadcast(n, 1, BATCH)),
         row(BATCHES, "processes", 2, |n| processes(n, BATCH)),
+        row(BATCHES, "heap, threads", 2, |n| heap(n, BATCH)),
         row(SINGLES, "threads", 2, |n| broadcast(n, 1, 1)),
         row(SINGLES, "processes", 2, |n| processes(n, 1)),
+        row(SINGLES, "heap, threads", 2, |n| heap(n, 1)),
         row(BROADCAST, "batches of 64", 4, |n| broadcast(n, 3, BATCH)),
         row(BROADCAST, "one at a time", 4, |n| broadcast(n, 3, 1)),
         row(SHARED_2, "group, batches of 64", 3, |n| group(n, 2, BATCH)),
@@ -49,6 +52,17 @@ fn broadcast(messages: u64, consumers: usize, batch: usize) -> anyhow::Result<Du
     race(messages, Delivery::Each, sending(producer, messages, batch), sides)
 }
 
+fn heap(messages: u64, batch: usize) -> anyhow::Result<Duration> {
+    let memory: Arc<dyn Memory> = Heap::<Packet>::new(CAPACITY as u64, 0)?;
+    // SAFETY: the memory was just made for packets, and this is its only producer.
+    let producer = unsafe { Producer::<Packet>::over(Arc::clone(&memory)) };
+    let options = JoinOptions::new();
+    // SAFETY: the memory was made for packets.
+    let consumer = unsafe { Consumer::<Packet>::over(memory, Start::Oldest, &options) }?;
+    let sides = vec![receiving(consumer, batch)];
+    race(messages, Delivery::Each, sending(producer, messages, batch), sides)
+}
+
 fn group(messages: u64, members: usize, batch: usize) -> anyhow::Result<Duration> {
     let name = unique_name();
     let producer = Producer::<Packet>::create(&name, CAPACITY as u64)?;
@@ -58,38 +72,50 @@ fn group(messages: u64, members: usize, batch: usize) -> anyhow::Result<Duration
     race(messages, Delivery::Together, sending(producer, messages, batch), sides)
 }
 
-fn sending(mut producer: Producer<Packet>, messages: u64, batch: usize) -> Side<'static> {
-    Box::new(move || {
-        let mut tally = Tally::default();
-        if batch == 1 {
-            for sequence in 0..messages {
-                let mut message = Packet::ZERO;
-                let sum = message.fill(sequence);
-                producer.send(message);
-                tally.add(1, sum);
-            }
-        }
-        while tally.count < messages {
-            let n = (messages - tally.count).min(batch as u64);
-            let mut places = producer.reserve(n as usize)?;
-            let (head, tail) = places.slices();
-            let behind = tally.count + head.len() as u64;
-            let sum = fill(head, tally.count).wrapping_add(fill(tail, behind));
-            places.publish();
-            tally.add(n, sum);
-        }
-        Ok(tally)
-    })
-}
-
-fn receiving<K: Cursor + Send + 'static>(
-    mut receiver: Receiver<Packet, K>,
+fn sending<W: Wait + Send + 'static>(
+    mut producer: Producer<Packet, W>,
+    messages: u64,
     batch: usize,
 ) -> Side<'static> {
-    Box::new(move || Ok(receive(&mut receiver, batch)))
+    Box::new(move || wide(send, (&mut producer, messages, batch)))
 }
 
-fn receive<K: Cursor>(receiver: &mut Receiver<Packet, K>, batch: usize) -> Tally {
+#[inline(always)]
+fn send<W: Wait>(
+    (producer, messages, batch): (&mut Producer<Packet, W>, u64, usize),
+) -> anyhow::Result<Tally> {
+    let mut tally = Tally::default();
+    if batch == 1 {
+        for sequence in 0..messages {
+            let mut message = Packet::ZERO;
+            let sum = message.fill(sequence);
+            producer.send(message);
+            tally.add(1, sum);
+        }
+    }
+    while tally.count < messages {
+        let n = (messages - tally.count).min(batch as u64);
+        let mut places = producer.reserve(n as usize)?;
+        let (head, tail) = places.slices();
+        let behind = tally.count + head.len() as u64;
+        let sum = fill(head, tally.count).wrapping_add(fill(tail, behind));
+        places.publish();
+        tally.add(n, sum);
+    }
+    // Consumers end when they see this.
+    producer.close();
+    Ok(tally)
+}
+
+fn receiving<K: Cursor + Send + 'static, W: Wait + Send + 'static>(
+    mut receiver: Receiver<Packet, K, W>,
+    batch: usize,
+) -> Side<'static> {
+    Box::new(move || Ok(wide(receive, (&mut receiver, batch))))
+}
+
+#[inline(always)]
+fn receive<K: Cursor, W: Wait>((receiver, batch): (&mut Receiver<Packet, K, W>, usize)) -> Tally {
     let mut tally = Tally::default();
     if batch == 1 {
         while let Ok(message) = receiver.recv() {
@@ -163,7 +189,7 @@ pub fn child(name: &str, batch: usize) -> anyhow::Result<()> {
     let mut output = std::io::stdout();
     writeln!(output, "ready")?;
     output.flush()?;
-    let tally = receive(&mut consumer, batch);
+    let tally = wide(receive, (&mut consumer, batch));
     writeln!(output, "{} {}", tally.count, tally.sum)?;
     Ok(output.flush()?)
 }

@@ -1,82 +1,110 @@
 //! rtrb: a ring for one producer and one consumer, threads of one process.
 
+use std::mem::MaybeUninit;
 use std::time::Duration;
 
 use common::payload::{Payload, Tally, fill, sum};
-use rtrb::RingBuffer;
+use rtrb::{Consumer, Producer, RingBuffer};
 
 use super::{BATCH, BATCHES, CAPACITY, Contender, SINGLES};
-use crate::Packet;
-use crate::race::{Delivery, race};
+use crate::race::{Delivery, Idle, race};
+use crate::{Packet, wide};
 
 pub(super) fn rows() -> Vec<Contender> {
-    let name = "rtrb 0.4";
+    let row = |task, mode, run| Contender { task, name: "rtrb 0.4.1", mode, sides: 2, run };
     vec![
-        Contender { task: BATCHES, name, mode: "chunks, threads", sides: 2, run: chunks },
-        Contender { task: SINGLES, name, mode: "push/pop, threads", sides: 2, run: singles },
+        row(BATCHES, "uninit chunks of 64, threads", chunks),
+        row(SINGLES, "push/pop, threads", singles),
     ]
 }
 
 fn chunks(messages: u64) -> anyhow::Result<Duration> {
-    let (mut producer, mut consumer) = RingBuffer::<Packet>::new(CAPACITY);
-    let send = move || {
-        let mut tally = Tally::default();
-        while tally.count < messages {
-            let n = (messages - tally.count).min(BATCH as u64);
-            let Ok(mut chunk) = producer.write_chunk(n as usize) else {
-                std::hint::spin_loop();
-                continue;
-            };
-            let (head, tail) = chunk.as_mut_slices();
-            let behind = tally.count + head.len() as u64;
-            let sum = fill(head, tally.count).wrapping_add(fill(tail, behind));
-            chunk.commit_all();
-            tally.add(n, sum);
-        }
-        Ok(tally)
-    };
-    let receive = move || {
-        let mut tally = Tally::default();
-        while tally.count < messages {
-            let n = consumer.slots().min(BATCH);
-            if n == 0 {
-                std::hint::spin_loop();
-                continue;
-            }
-            let chunk = consumer.read_chunk(n)?;
-            let (head, tail) = chunk.as_slices();
-            let sum = sum(head).wrapping_add(sum(tail));
-            chunk.commit_all();
-            tally.add(n as u64, sum);
-        }
-        Ok(tally)
-    };
+    let (producer, consumer) = RingBuffer::<Packet>::new(CAPACITY);
+    let send = move || Ok(wide(send_chunks, (producer, messages)));
+    let receive = move || Ok(wide(receive_chunks, consumer));
     race(messages, Delivery::Each, Box::new(send), vec![Box::new(receive)])
 }
 
+#[inline(always)]
+fn send_chunks((mut producer, messages): (Producer<Packet>, u64)) -> Tally {
+    let (mut tally, idle) = (Tally::default(), Idle::new(2));
+    while tally.count < messages {
+        let n = (messages - tally.count).min(BATCH as u64);
+        let Ok(mut chunk) = producer.write_chunk_uninit(n as usize) else {
+            idle.wait();
+            continue;
+        };
+        let (head, tail) = chunk.as_mut_slices();
+        let behind = tally.count + head.len() as u64;
+        let sum = fill(places(head), tally.count).wrapping_add(fill(places(tail), behind));
+        // SAFETY: `fill` has written every word of both parts.
+        unsafe { chunk.commit_all() };
+        tally.add(n, sum);
+    }
+    tally
+}
+
+/// The ring's places as messages, which `fill` writes and never reads.
+fn places(uninitialised: &mut [MaybeUninit<Packet>]) -> &mut [Packet] {
+    let places = std::ptr::from_mut(uninitialised) as *mut [Packet];
+    // SAFETY: same places, same layout; nobody reads them before they are written.
+    unsafe { &mut *places }
+}
+
+/// Takes what it knows to be there before it looks for more, up to a batch at a time.
+#[inline(always)]
+fn receive_chunks(mut consumer: Consumer<Packet>) -> Tally {
+    let (mut tally, idle) = (Tally::default(), Idle::new(2));
+    loop {
+        let known = match consumer.cached_slots() {
+            0 => consumer.slots(),
+            known => known,
+        };
+        if known == 0 {
+            if consumer.is_abandoned() && consumer.is_empty() {
+                return tally;
+            }
+            idle.wait();
+            continue;
+        }
+        let n = known.min(BATCH);
+        let Ok(chunk) = consumer.read_chunk(n) else { continue };
+        let (head, tail) = chunk.as_slices();
+        let sum = sum(head).wrapping_add(sum(tail));
+        chunk.commit_all();
+        tally.add(n as u64, sum);
+    }
+}
+
 fn singles(messages: u64) -> anyhow::Result<Duration> {
-    let (mut producer, mut consumer) = RingBuffer::<Packet>::new(CAPACITY);
-    let send = move || {
-        let mut tally = Tally::default();
-        for sequence in 0..messages {
-            let mut message = Packet::ZERO;
-            let sum = message.fill(sequence);
-            while producer.push(message).is_err() {
-                std::hint::spin_loop();
-            }
-            tally.add(1, sum);
-        }
-        Ok(tally)
-    };
-    let receive = move || {
-        let mut tally = Tally::default();
-        while tally.count < messages {
-            match consumer.pop() {
-                Ok(message) => tally.add(1, message.sum()),
-                Err(_) => std::hint::spin_loop(),
-            }
-        }
-        Ok(tally)
-    };
+    let (producer, consumer) = RingBuffer::<Packet>::new(CAPACITY);
+    let send = move || Ok(wide(push, (producer, messages)));
+    let receive = move || Ok(wide(pop, consumer));
     race(messages, Delivery::Each, Box::new(send), vec![Box::new(receive)])
+}
+
+#[inline(always)]
+fn push((mut producer, messages): (Producer<Packet>, u64)) -> Tally {
+    let (mut tally, idle) = (Tally::default(), Idle::new(2));
+    for sequence in 0..messages {
+        let mut message = Packet::ZERO;
+        let sum = message.fill(sequence);
+        while producer.push(message).is_err() {
+            idle.wait();
+        }
+        tally.add(1, sum);
+    }
+    tally
+}
+
+#[inline(always)]
+fn pop(mut consumer: Consumer<Packet>) -> Tally {
+    let (mut tally, idle) = (Tally::default(), Idle::new(2));
+    loop {
+        match consumer.pop() {
+            Ok(message) => tally.add(1, message.sum()),
+            Err(_) if consumer.is_abandoned() && consumer.is_empty() => return tally,
+            Err(_) => idle.wait(),
+        }
+    }
 }
