@@ -16,7 +16,7 @@ pub enum CreateError {
     /// An object of this name is already there.
     #[error(
         "{name} is taken: a queue or another object of that name exists; \
-         choose another name, or remove it if its producer is gone (rm /dev/shm{name})"
+         choose another name, or remove it if its producer is gone (fanout rm {name})"
     )]
     NameTaken {
         /// The name asked for.
@@ -212,6 +212,15 @@ pub enum OpenError {
         /// Bytes found.
         found: u64,
     },
+    /// Whoever made it could cut it off while it is mapped here, which would be a SIGBUS.
+    #[error(
+        "{name} is not sealed against being cut off: expected a memfd made by \
+         a Fanout producer; ask the other side for that descriptor"
+    )]
+    NotSealed {
+        /// What the descriptor is called here.
+        name: QueueName,
+    },
     /// The header contradicts itself.
     #[error(
         "the header of {name} contradicts itself ({what}): \
@@ -280,6 +289,16 @@ pub enum RemoveError {
         /// What the kernel said.
         errno: Errno,
     },
+}
+
+/// Why there is no descriptor to hand over.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("opening {name} once more through /proc/self/fd failed: {errno}; is /proc mounted?")]
+pub struct DescriptorError {
+    /// The segment's name.
+    pub name: QueueName,
+    /// What the kernel said.
+    pub errno: Errno,
 }
 
 pub(crate) fn create_error(name: &QueueName, call: &'static str, errno: Errno) -> CreateError {

@@ -32,7 +32,7 @@ const READY: u32 = u32::from_le_bytes(*b"REDY");
 /// | 0 | 8 | magic: `FANOUT` and two zeros |
 /// | 8 | 4 | layout version: 1 |
 /// | 12 | 4 | state: 0 while being created, then `REDY` |
-/// | 16 | 4 | kind: 1 a log, 2 a ring |
+/// | 16 | 4 | kind: 1 a log, 2 a ring, 3 a ring of records |
 /// | 20 | 4 | alignment of a message |
 /// | 24 | 8 | size of a message in bytes |
 /// | 32 | 8 | capacity in messages |
@@ -91,6 +91,8 @@ pub enum Kind {
     Log,
     /// Day 3's ring of messages of one size.
     Ring,
+    /// Day 4's ring of records of any size, which counts bytes.
+    Records,
     /// A kind of a later version, by its number.
     Other(u32),
 }
@@ -100,6 +102,7 @@ impl Kind {
         match self {
             Self::Log => 1,
             Self::Ring => 2,
+            Self::Records => 3,
             Self::Other(number) => number,
         }
     }
@@ -108,6 +111,7 @@ impl Kind {
         match number {
             1 => Self::Log,
             2 => Self::Ring,
+            3 => Self::Records,
             number => Self::Other(number),
         }
     }
@@ -118,6 +122,7 @@ impl fmt::Display for Kind {
         match self {
             Self::Log => f.write_str("log"),
             Self::Ring => f.write_str("ring"),
+            Self::Records => f.write_str("ring of records"),
             Self::Other(number) => write!(f, "queue of unknown kind {number}"),
         }
     }

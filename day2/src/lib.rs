@@ -11,7 +11,7 @@ pub mod header;
 pub mod log;
 pub mod segment;
 
-pub use error::{CreateError, LockError, OpenError, RemoveError};
+pub use error::{CreateError, DescriptorError, LockError, OpenError, RemoveError};
 pub use header::{Geometry, Kind};
 pub use log::{LogFull, LogReader, LogWriter};
 pub use segment::{Mode, Segment};

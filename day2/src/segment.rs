@@ -2,24 +2,32 @@
 
 use core::fmt;
 use core::ptr::NonNull;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use common::QueueName;
 use common::sync::{AtomicBool, Ordering};
 use memmap2::{MmapOptions, MmapRaw};
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl, posix_fallocate};
+use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open, posix_fallocate};
 use nix::libc;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{shm_open, shm_unlink};
 use nix::sys::stat::{FileStat, Mode as Permissions, SFlag, fchmod, fstat};
 use nix::unistd::{SysconfVar, sysconf};
 
-use crate::error::{CreateError, LockError, OpenError, RemoveError, create_error, open_error};
+use crate::error::{
+    CreateError, DescriptorError, LockError, OpenError, RemoveError, create_error, open_error,
+};
 use crate::header::{Geometry, Header};
 
 /// How long an opener waits for a creator to finish, unless it says otherwise.
 pub const READY_DEADLINE: Duration = Duration::from_secs(2);
+
+/// What nobody may do to a segment without a name: cut it off, which would be a SIGBUS for whoever
+/// has it mapped, let it grow, or take these seals off.
+const SEALS: SealFlag =
+    SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW).union(SealFlag::F_SEAL_SEAL);
 
 /// How often a waiting opener looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
@@ -105,17 +113,54 @@ impl Segment {
         // The umask took bits away that were asked for.
         fchmod(&file, mode).map_err(failed("fchmod"))?;
         reserve(name, &file, geometry.total_len())?;
-        let map = |offset, len| map(&file, Access::ReadWrite, offset, len);
-        let header = map(0, page_size()).map_err(failed("mmap"))?;
+        Self::found(name, file, Some(claim), geometry, fill)
+    }
+
+    /// Creates a segment without a name (`memfd_create(2)`), which others get by descriptor; otherwise
+    /// as [`Segment::create`].
+    ///
+    /// It is sealed: nobody, not even this process, can cut it off under those who have it mapped.
+    /// `label` is what errors call it, and what `/proc` shows.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`].
+    pub fn anonymous(
+        label: &QueueName,
+        geometry: Geometry,
+        permissions: u32,
+        fill: impl FnOnce(NonNull<u8>),
+    ) -> Result<Self, CreateError> {
+        let failed = |call| move |errno| create_error(label, call, errno);
+        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+        let file = memfd_create(label.bare(), flags).map_err(failed("memfd_create"))?;
+        let mode = Permissions::from_bits_truncate(permissions);
+        fchmod(&file, mode).map_err(failed("fchmod"))?;
+        reserve(label, &file, geometry.total_len())?;
+        fcntl(&file, FcntlArg::F_ADD_SEALS(SEALS)).map_err(failed("fcntl(F_ADD_SEALS)"))?;
+        Self::found(label, file, None, geometry, fill)
+    }
+
+    /// Maps an object that is new and long enough, fills it, and lets others in.
+    fn found(
+        name: &QueueName,
+        file: OwnedFd,
+        claim: Option<Claim>,
+        geometry: Geometry,
+        fill: impl FnOnce(NonNull<u8>),
+    ) -> Result<Self, CreateError> {
+        let failed = |errno| create_error(name, "mmap", errno);
+        let map = |offset, len| map(&file, Access::ReadWrite, offset, len).map_err(failed);
+        let header = map(0, page_size())?;
         let (control, data) = (geometry.control(), geometry.data());
-        let control = map(control.offset, control.len).map_err(failed("mmap"))?;
-        let data = map(data.offset, data.len).map_err(failed("mmap"))?;
+        let control = map(control.offset, control.len)?;
+        let data = map(data.offset, data.len)?;
 
         view(&header).fill(&geometry);
         fill(start(&control));
         view(&header).set_ready();
         let (name, mode, locked) = (name.clone(), Mode::Writer, AtomicBool::new(false));
-        Ok(Self { name, mode, geometry, control, data, locked, claim: Some(claim), file })
+        Ok(Self { name, mode, geometry, control, data, locked, claim, file })
     }
 
     /// Opens a segment, waiting up to `deadline` for its creator to finish.
@@ -133,6 +178,41 @@ impl Segment {
         let flags = access | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
         let file =
             shm_open(name.as_str(), flags, Permissions::empty()).map_err(failed("shm_open"))?;
+        Self::enter(name, file, mode, deadline)
+    }
+
+    /// Opens a segment whose descriptor somebody has handed over; otherwise as [`Segment::open`].
+    ///
+    /// The object is opened anew, through `/proc/self/fd`: a lock belongs to an open file, and two that
+    /// share one do not exclude one another. What is not sealed against being cut off is refused.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]; [`OpenError::NotSealed`] also for what is no memfd.
+    pub fn from_fd(
+        label: &QueueName,
+        descriptor: BorrowedFd<'_>,
+        mode: Mode,
+        deadline: Duration,
+    ) -> Result<Self, OpenError> {
+        size(label, &descriptor)?;
+        let seals = fcntl(descriptor, FcntlArg::F_GET_SEALS).map(SealFlag::from_bits_truncate);
+        if !seals.is_ok_and(|seals| seals.contains(SealFlag::F_SEAL_SHRINK)) {
+            return Err(OpenError::NotSealed { name: label.clone() });
+        }
+        let file = reopen(descriptor, mode)
+            .map_err(|errno| open_error(label, "open(/proc/self/fd)", errno))?;
+        Self::enter(label, file, mode, deadline)
+    }
+
+    /// Checks and maps what is open.
+    fn enter(
+        name: &QueueName,
+        file: OwnedFd,
+        mode: Mode,
+        deadline: Duration,
+    ) -> Result<Self, OpenError> {
+        let failed = |call| move |errno| open_error(name, call, errno);
         let header = wait_until_ready(name, &file, deadline)?;
         at_least(name, &file, page_size())?;
         let geometry = view(&header).read(name, page_size())?;
@@ -175,6 +255,22 @@ impl Segment {
     /// What this mapping may be used for.
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// A descriptor of the object for another process: opened anew, for reading only if `mode` is
+    /// [`Mode::Observer`], and closed on exec.
+    ///
+    /// # Errors
+    ///
+    /// [`DescriptorError`], for one where `/proc` is not mounted.
+    pub fn descriptor(&self, mode: Mode) -> Result<OwnedFd, DescriptorError> {
+        reopen(self.file.as_fd(), mode)
+            .map_err(|errno| DescriptorError { name: self.name.clone(), errno })
+    }
+
+    /// Where data begins in the object, in bytes.
+    pub fn data_offset(&self) -> u64 {
+        self.geometry.data().offset
     }
 
     /// The checked, private copy of the header.
@@ -246,6 +342,12 @@ impl Segment {
             Err(Errno::EAGAIN | Errno::EACCES | Errno::EINTR) => Ok(None),
             Err(errno) => Err(errno),
         }
+    }
+}
+
+impl AsFd for Segment {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 
@@ -324,6 +426,13 @@ fn map(file: &OwnedFd, access: Access, offset: u64, len: u64) -> Result<MmapRaw,
     mapped.map_err(|error| error.raw_os_error().map_or(Errno::EINVAL, Errno::from_raw))
 }
 
+/// Opens what a descriptor is open on once more, for this use.
+fn reopen(descriptor: BorrowedFd<'_>, mode: Mode) -> Result<OwnedFd, Errno> {
+    let access = if mode == Mode::Observer { OFlag::O_RDONLY } else { OFlag::O_RDWR };
+    let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
+    open(path.as_str(), access | OFlag::O_CLOEXEC, Permissions::empty())
+}
+
 fn start(map: &MmapRaw) -> NonNull<u8> {
     NonNull::new(map.as_mut_ptr()).expect("a mapping does not start at address zero")
 }
@@ -335,7 +444,7 @@ fn view(map: &MmapRaw) -> &Header {
     unsafe { &*map.as_ptr().cast::<Header>() }
 }
 
-fn size(name: &QueueName, file: &OwnedFd) -> Result<u64, OpenError> {
+fn size(name: &QueueName, file: &impl AsFd) -> Result<u64, OpenError> {
     let stat = fstat(file).map_err(|errno| open_error(name, "fstat", errno))?;
     let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
     if kind != SFlag::S_IFREG {

@@ -38,7 +38,7 @@ impl<C: Deref<Target = Control>> MemberCursor<C> {
 
 impl<C: Deref<Target = Control>> Cursor for MemberCursor<C> {
     #[inline]
-    fn take(&mut self, most: u64) -> Result<Run, Nothing> {
+    fn take_by(&mut self, mut measure: impl FnMut(Run) -> u64) -> Result<Run, Nothing> {
         let line = &self.control.groups[self.group];
         let mut claimed = Sequence::new(line.claimed.load(Ordering::Relaxed));
         loop {
@@ -53,7 +53,18 @@ impl<C: Deref<Target = Control>> Cursor for MemberCursor<C> {
                     }
                 }
             }
-            let len = most.min(self.known.since(claimed));
+            let run = Run { first: claimed, len: self.known.since(claimed) };
+            let len = measure(run);
+            debug_assert!(len <= run.len);
+            if len == 0 {
+                let now = Sequence::new(line.claimed.load(Ordering::Relaxed));
+                if now == claimed {
+                    self.release();
+                    return Ok(Run { len: 0, ..run });
+                }
+                claimed = now;
+                continue;
+            }
             // edge: release -> overwrite. A producer that sees this cursor no longer sees that the
             // last run was released, so this store has to say that too.
             if !mutant("skip-member-cursor") {

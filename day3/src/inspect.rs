@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use common::QueueName;
 use common::sync::Ordering;
-use day2::{Mode, OpenError};
+use day2::{Kind, Mode, OpenError};
 
 use crate::memory::{Memory, Named};
 use crate::roster::{self, ConsumerInfo};
 
-/// Watches a ring of whatever messages, read-only and unnoticed.
+/// Watches a ring of whatever messages, or of records, read-only and unnoticed.
 #[derive(Debug)]
 pub struct Observer {
     memory: Named,
@@ -18,6 +18,8 @@ pub struct Observer {
 /// A ring at one moment, as far as one can tell while it moves on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
+    /// What the segment holds. In a ring of records, capacity, sequences and lags count bytes.
+    pub kind: Kind,
     /// Name of the message type.
     pub message_type: String,
     /// Size of a message in bytes.
@@ -38,6 +40,9 @@ pub struct Snapshot {
     pub consumers: Vec<ConsumerInfo>,
 }
 
+/// What can be watched; the first is what one expects.
+const KINDS: [Kind; 2] = [Kind::Ring, Kind::Records];
+
 impl Observer {
     /// Opens the ring `name`, waiting up to `deadline` for a producer that is just creating it.
     ///
@@ -45,7 +50,7 @@ impl Observer {
     ///
     /// [`OpenError`].
     pub fn open(name: &QueueName, deadline: Duration) -> Result<Self, OpenError> {
-        Ok(Self { memory: Named::open_any(name, Mode::Observer, deadline)? })
+        Ok(Self { memory: Named::open_any(name, Mode::Observer, &KINDS, deadline)? })
     }
 
     /// The ring as it is now.
@@ -53,6 +58,7 @@ impl Observer {
         let geometry = self.memory.segment().geometry();
         let control = self.memory.control();
         Snapshot {
+            kind: geometry.kind(),
             message_type: geometry.message_type().to_owned(),
             message_size: geometry.element_size(),
             capacity: geometry.capacity(),

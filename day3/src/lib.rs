@@ -16,6 +16,7 @@
 pub mod control;
 pub mod gate;
 pub mod group;
+pub mod landing;
 pub mod roster;
 pub mod sequencer;
 pub mod tap;
@@ -39,7 +40,7 @@ pub use {
         CreateError, Full, JoinError, RecvError, RecvTimeoutError, ReserveError, SendTimeoutError,
         TimedOut, TryRecvError,
     },
-    memory::{Heap, Memory, Named},
+    memory::{Heap, Memory, Named, Shared},
     options::{JoinOptions, QueueOptions},
     ring::{Batch, Consumer, Group, Producer, Receiver, Reservation, Tap},
     wait::{Spin, Wait, Yield},

@@ -15,8 +15,9 @@ use day2::{LockError, Mode, OpenError, Segment};
 
 use crate::control::Control;
 use crate::error::{CreateError, JoinError};
+use crate::landing::{Everywhere, Landing};
 use crate::options::{JoinOptions, QueueOptions};
-use crate::roster::Ring;
+use crate::roster::{self, Applicant, Ring, Role, Seat, Start};
 use common::QueueName;
 
 /// Where a ring's control and data are.
@@ -33,6 +34,10 @@ pub unsafe trait Memory: Debug + Send + Sync {
     fn data(&self) -> NonNull<u8>;
     /// Capacity and first sequence.
     fn ring(&self) -> Ring;
+    /// Where messages begin.
+    fn landing(&self) -> &dyn Landing {
+        &Everywhere
+    }
     /// Runs `f` while nobody else joins.
     ///
     /// # Errors
@@ -54,11 +59,13 @@ unsafe impl Send for Shared {}
 unsafe impl Sync for Shared {}
 
 impl Shared {
-    pub(crate) fn new(memory: Arc<dyn Memory>) -> Self {
+    /// A handle on this memory.
+    pub fn new(memory: Arc<dyn Memory>) -> Self {
         Self { control: NonNull::from(memory.control()), memory }
     }
 
-    pub(crate) fn memory(&self) -> &dyn Memory {
+    /// The memory.
+    pub fn memory(&self) -> &dyn Memory {
         &*self.memory
     }
 }
@@ -71,6 +78,32 @@ impl Deref for Shared {
         // SAFETY: the memory keeps its control in place for as long as it lives, and we hold it.
         unsafe { self.control.as_ref() }
     }
+}
+
+/// Takes a slot of the ring in this memory, while nobody else joins.
+///
+/// # Errors
+///
+/// [`JoinError::GroupName`], [`JoinError::TooManyConsumers`], [`JoinError::Lock`].
+pub fn admit(
+    memory: &dyn Memory,
+    role: Role<'_>,
+    start: Start,
+    options: &JoinOptions,
+) -> Result<Seat, JoinError> {
+    if let Role::Member { group } = role
+        && !roster::is_group_name(group)
+    {
+        return Err(JoinError::GroupName { found: group.to_owned() });
+    }
+    let (owner, label) = (std::process::id(), options.label.as_str());
+    let applicant = Applicant { role, start, owner, label };
+    let mut seat = None;
+    memory.locked(options.deadline, &mut || {
+        let (control, ring) = (memory.control(), memory.ring());
+        seat = Some(roster::join(control, ring, memory.landing(), &applicant));
+    })?;
+    seat.and_then(Result::ok).ok_or(JoinError::TooManyConsumers)
 }
 
 /// A ring in a named segment, between processes.
@@ -104,23 +137,24 @@ impl Named {
         mode: Mode,
         options: &JoinOptions,
     ) -> Result<Self, JoinError> {
-        let this = Self::open_any(name, mode, options.deadline)?;
+        let this = Self::open_any(name, mode, &[Kind::Ring], options.deadline)?;
         let expected = Expected::messages::<T>(Kind::Ring, options.type_name::<T>());
         this.segment.geometry().check(name, &expected)?;
         Ok(this)
     }
 
-    /// Opens a ring of whatever messages.
+    /// Opens a ring of whatever messages, of one of these kinds.
     pub(crate) fn open_any(
         name: &QueueName,
         mode: Mode,
+        kinds: &[Kind],
         deadline: Duration,
     ) -> Result<Self, OpenError> {
         let segment = Segment::open(name, mode, deadline)?;
         let geometry = segment.geometry();
-        let (expected, found) = (Kind::Ring, geometry.kind());
-        if found != expected {
-            return Err(OpenError::Kind { name: name.clone(), expected, found });
+        let found = geometry.kind();
+        if !kinds.contains(&found) {
+            return Err(OpenError::Kind { name: name.clone(), expected: kinds[0], found });
         }
         let damaged = |what| OpenError::Damaged { name: name.clone(), what };
         let capacity = Capacity::new(geometry.capacity())

@@ -4,6 +4,7 @@ use common::sync::{Ordering, mutant};
 use common::{Capacity, Sequence, fence, ordering};
 
 use crate::control::{Control, NAME_BYTES, SLOTS, SlotState, SlotUse};
+use crate::landing::Landing;
 
 /// Where a consumer begins to read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,7 +70,12 @@ pub struct Ring {
 /// # Errors
 ///
 /// [`NoSlot`] if all [`SLOTS`] are taken.
-pub fn join(control: &Control, ring: Ring, applicant: &Applicant<'_>) -> Result<Seat, NoSlot> {
+pub fn join(
+    control: &Control,
+    ring: Ring,
+    landing: &dyn Landing,
+    applicant: &Applicant<'_>,
+) -> Result<Seat, NoSlot> {
     // edge: leave -> join. Whoever had the slot before has read, and moved its cursor, before we write
     // the slot; the producer, which may see only us in it, learns so through us.
     let order = ordering!("leave-join-acquire", Acquire);
@@ -78,7 +84,7 @@ pub fn join(control: &Control, ring: Ring, applicant: &Applicant<'_>) -> Result<
     let line = &control.slots[slot];
     line.owner.store(u64::from(applicant.owner), Ordering::Relaxed);
     line.label.store(applicant.label);
-    let begin = start_of(control, ring, applicant.start);
+    let begin = start_of(control, ring, landing, applicant.start);
     // edge: release -> overwrite. A producer that does not know yet that the slot has changed hands
     // takes this cursor for the one before; so it has to say that what that one read, it has read.
     let order = ordering!("join-cursor-release", Release);
@@ -112,7 +118,7 @@ pub fn join(control: &Control, ring: Ring, applicant: &Applicant<'_>) -> Result<
             return Ok(Seat { slot, state, first });
         }
         // Another member may be claiming from the same word; then the next round looks again.
-        let moved = start_of(control, ring, applicant.start).get();
+        let moved = start_of(control, ring, landing, applicant.start).get();
         let _ = word.compare_exchange(first.get(), moved, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
@@ -238,8 +244,10 @@ pub fn list(control: &Control) -> Vec<ConsumerInfo> {
 /// The oldest sequence that the producer is sure not to be overwriting.
 ///
 /// Also what a tap may still copy.
-pub(crate) fn oldest(control: &Control, ring: Ring) -> Sequence {
-    let reserved = Sequence::new(control.head.reserved.load(Ordering::Relaxed));
+pub fn oldest(control: &Control, ring: Ring) -> Sequence {
+    // edge: mark -> land
+    let order = ordering!("mark-land-acquire", Acquire);
+    let reserved = Sequence::new(control.head.reserved.load(order));
     if reserved.since(ring.first) <= ring.capacity.get() {
         ring.first
     } else {
@@ -247,11 +255,12 @@ pub(crate) fn oldest(control: &Control, ring: Ring) -> Sequence {
     }
 }
 
-pub(crate) fn start_of(control: &Control, ring: Ring, start: Start) -> Sequence {
-    match start {
-        Start::Latest => control.published(),
-        Start::Oldest => oldest(control, ring),
-    }
+fn start_of(control: &Control, ring: Ring, landing: &dyn Landing, start: Start) -> Sequence {
+    let mark = match start {
+        Start::Latest => None,
+        Start::Oldest => landing.at_or_after(oldest(control, ring)),
+    };
+    mark.map_or_else(|| control.published(), |mark| mark.sequence)
 }
 
 /// The line of the group of this name, which is new, and begins at `begin`, if it has no member.

@@ -5,11 +5,12 @@
 
 use core::ops::Deref;
 
-use common::sync::{Ordering, mutant, spin_loop};
+use common::sync::{mutant, spin_loop};
 use common::{Capacity, Sequence, fence, ordering};
 
 use crate::control::{CLOSED, Control};
 use crate::gate::Gate;
+use crate::landing::Trail;
 use crate::roster::Seat;
 
 /// A consumer that has nothing to read: why.
@@ -34,12 +35,28 @@ pub struct Run {
 
 /// What the kinds of registered consumers have in common: take a run, read it, release it.
 pub trait Cursor {
+    /// Takes the first part of what there is, as long as `measure` says: the sequences are this
+    /// consumer's to read until it releases them.
+    ///
+    /// `measure` sees all that there is, and may read it; but where consumers compete, somebody else
+    /// may take it meanwhile, and the producer may overwrite it. So it reads atomic words, and what it
+    /// says counts only if nobody else was first; otherwise it is asked again. If it says 0, the run
+    /// is empty, and nothing is taken.
+    ///
+    /// # Errors
+    ///
+    /// Why there is [`Nothing`].
+    fn take_by(&mut self, measure: impl FnMut(Run) -> u64) -> Result<Run, Nothing>;
+
     /// Up to `most` messages that are this consumer's to read until it releases them.
     ///
     /// # Errors
     ///
     /// Why there is [`Nothing`].
-    fn take(&mut self, most: u64) -> Result<Run, Nothing>;
+    #[inline]
+    fn take(&mut self, most: u64) -> Result<Run, Nothing> {
+        self.take_by(|run| most.min(run.len))
+    }
 
     /// Gives back the run taken last: its places may be written again.
     fn release(&mut self);
@@ -50,8 +67,9 @@ pub trait Cursor {
 
 /// The producer's end: claims sequences to write, and publishes them.
 #[derive(Debug)]
-pub struct ProducerCursor<C: Deref<Target = Control>> {
+pub struct ProducerCursor<C: Deref<Target = Control>, T: Trail = ()> {
     control: C,
+    trail: T,
     capacity: Capacity,
     /// How many sequences beyond the ones asked for are reserved at a time.
     stride: u64,
@@ -69,11 +87,18 @@ pub struct ProducerCursor<C: Deref<Target = Control>> {
 impl<C: Deref<Target = Control>> ProducerCursor<C> {
     /// The producer of a ring that nobody has produced into; `first` as in [`Control::new`].
     pub fn new(control: C, capacity: Capacity, first: Sequence) -> Self {
+        Self::leaving(control, capacity, first, ())
+    }
+}
+
+impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
+    /// The same, leaving a trail of marks.
+    pub fn leaving(control: C, capacity: Capacity, first: Sequence, trail: T) -> Self {
         let (next, allowance, reserved, limit) = (first, first, first, first);
         // An eighth of the ring: rare enough to cost nothing, and a tap keeps the other seven.
         let stride = capacity.get() / 8;
         let gate = Gate::default();
-        Self { control, capacity, stride, next, allowance, reserved, limit, gate }
+        Self { control, trail, capacity, stride, next, allowance, reserved, limit, gate }
     }
 
     /// The sequence of the next message to be published.
@@ -91,6 +116,12 @@ impl<C: Deref<Target = Control>> ProducerCursor<C> {
     /// The shared lines.
     pub fn control(&self) -> &Control {
         &self.control
+    }
+
+    /// The trail that it leaves.
+    #[inline]
+    pub fn trail(&mut self) -> &mut T {
+        &mut self.trail
     }
 
     /// The first of `n` sequences that may be written now; `None` if a consumer is in the way.
@@ -145,8 +176,11 @@ impl<C: Deref<Target = Control>> ProducerCursor<C> {
             let room = self.limit.since(self.next);
             let target = self.next.plus(room.min(n + self.stride));
             if self.reserved.is_before(target) {
+                self.trail.mark(self.next);
                 self.reserved = target;
-                self.control.head.reserved.store(target.get(), Ordering::Relaxed);
+                // edge: mark -> land. Whoever sees what is reserved sees a mark to land on.
+                let order = ordering!("mark-land-release", Release);
+                self.control.head.reserved.store(target.get(), order);
             }
             // Two edges in one fence.
             // edge: reserve -> overwrite. A tap that copies a word written after this fence sees,
@@ -173,7 +207,7 @@ impl<C: Deref<Target = Control>> ProducerCursor<C> {
     }
 }
 
-impl<C: Deref<Target = Control>> Drop for ProducerCursor<C> {
+impl<C: Deref<Target = Control>, T: Trail> Drop for ProducerCursor<C, T> {
     fn drop(&mut self) {
         self.close();
     }
@@ -251,12 +285,14 @@ impl<C: Deref<Target = Control>> ConsumerCursor<C> {
 
 impl<C: Deref<Target = Control>> Cursor for ConsumerCursor<C> {
     #[inline]
-    fn take(&mut self, most: u64) -> Result<Run, Nothing> {
+    fn take_by(&mut self, mut measure: impl FnMut(Run) -> u64) -> Result<Run, Nothing> {
         if self.known == self.next {
             self.look()?;
         }
-        self.taken = most.min(self.known.since(self.next));
-        Ok(Run { first: self.next, len: self.taken })
+        let run = Run { first: self.next, len: self.known.since(self.next) };
+        self.taken = measure(run);
+        debug_assert!(self.taken <= run.len);
+        Ok(Run { len: self.taken, ..run })
     }
 
     #[inline]

@@ -6,17 +6,21 @@ use common::sync::mutant;
 use common::{Sequence, fence, ordering};
 
 use crate::control::{CLOSED, Control};
-use crate::roster::{Ring, Start, oldest, start_of};
+use crate::landing::{Everywhere, Landing, Mark};
+use crate::roster::{Ring, Start, oldest};
 use crate::sequencer::{Nothing, Run};
 
 /// A tap's place in the ring. It writes nothing that others see.
 ///
 /// `received + lost` is the number of messages published since it began, once it has caught up.
 #[derive(Debug)]
-pub struct TapCursor<C: Deref<Target = Control>> {
+pub struct TapCursor<C: Deref<Target = Control>, L: Landing = Everywhere> {
     control: C,
     ring: Ring,
+    landing: L,
     next: Sequence,
+    /// How many messages came before the next one, as marks count them.
+    number: u64,
     known: Sequence,
     received: u64,
     lost: u64,
@@ -25,8 +29,41 @@ pub struct TapCursor<C: Deref<Target = Control>> {
 impl<C: Deref<Target = Control>> TapCursor<C> {
     /// A tap that begins at `start`.
     pub fn new(control: C, ring: Ring, start: Start) -> Self {
-        let next = start_of(&control, ring, start);
-        Self { control, ring, next, known: next, received: 0, lost: 0 }
+        let sequence = match start {
+            Start::Latest => control.published(),
+            Start::Oldest => oldest(&control, ring),
+        };
+        let mark = Mark { sequence, number: sequence.get() };
+        Self::landing(control, ring, Everywhere, mark)
+    }
+
+    /// Says, after the messages of `run` have been copied, how many of the first of them cannot be
+    /// trusted, because the producer may have been writing there; and moves on.
+    #[inline]
+    pub fn confirm(&mut self, run: Run) -> u64 {
+        let torn = self.torn(run);
+        self.next = run.first.plus(run.len);
+        self.number = self.number.wrapping_add(run.len);
+        self.received += run.len - torn;
+        self.lost += torn;
+        if torn > 0 {
+            // There is always a place to go on.
+            let _ = self.skip();
+        }
+        torn
+    }
+
+    /// How many messages are published that it has neither received nor lost.
+    pub fn lag(&self) -> u64 {
+        self.control.published().since(self.next)
+    }
+}
+
+impl<C: Deref<Target = Control>, L: Landing> TapCursor<C, L> {
+    /// A tap that begins at this mark, and finds others where it is lapped.
+    pub fn landing(control: C, ring: Ring, landing: L, begin: Mark) -> Self {
+        let Mark { sequence: next, number } = begin;
+        Self { control, ring, landing, next, number, known: next, received: 0, lost: 0 }
     }
 
     /// Up to `most` messages to copy; what may already have been overwritten is counted as lost.
@@ -42,25 +79,34 @@ impl<C: Deref<Target = Control>> TapCursor<C> {
         Ok(Run { first: self.next, len: most.min(self.known.since(self.next)) })
     }
 
-    /// Says, after the messages of `run` have been copied, how many of the first of them cannot be
-    /// trusted, because the producer may have been writing there; and moves on.
+    /// Says, after the one message that `run` is has been copied, whether the copy can be trusted; and
+    /// moves on, past it or to where messages can be had.
     #[inline]
-    pub fn confirm(&mut self, run: Run) -> u64 {
+    pub fn confirm_one(&mut self, run: Run) -> bool {
+        if self.torn(run) > 0 {
+            // Where a torn message ends, nobody knows: the next mark will tell.
+            // If it has to be waited for, the next look says so.
+            let _ = self.skip();
+            return false;
+        }
+        self.next = run.first.plus(run.len);
+        self.number = self.number.wrapping_add(1);
+        self.received += 1;
+        true
+    }
+
+    /// How many of the first sequences of `run`, which has just been read, may have been overwritten
+    /// meanwhile.
+    #[inline]
+    pub fn torn(&self, run: Run) -> u64 {
         // edge: reserve -> overwrite. If a word that we copied was written in a later lap, this
         // fence makes visible that the place had been reserved before.
         fence!("tap-fence", Acquire);
         let oldest = oldest(&self.control, self.ring);
-        let mut torn = 0;
         if run.first.is_before(oldest) && !mutant("skip-tap-confirm") {
-            torn = oldest.since(run.first).min(run.len);
+            return oldest.since(run.first).min(run.len);
         }
-        self.next = run.first.plus(run.len);
-        self.received += run.len - torn;
-        self.lost += torn;
-        if torn > 0 {
-            self.skip();
-        }
-        torn
+        0
     }
 
     /// Messages copied and found good.
@@ -76,11 +122,6 @@ impl<C: Deref<Target = Control>> TapCursor<C> {
     /// The next sequence to copy.
     pub fn next(&self) -> Sequence {
         self.next
-    }
-
-    /// How many messages are published that it has neither received nor lost.
-    pub fn lag(&self) -> u64 {
-        self.control.published().since(self.next)
     }
 
     #[cold]
@@ -104,15 +145,17 @@ impl<C: Deref<Target = Control>> TapCursor<C> {
         }
         self.known = known;
         if self.next.is_before(oldest(&self.control, self.ring)) {
-            self.skip();
+            return self.skip();
         }
         Ok(())
     }
 
     /// Jumps over what is overwritten, and further: to the middle of what is left, because the
     /// oldest message would be gone before it was copied.
+    ///
+    /// [`Nothing::Empty`] if there is no mark to land on yet: the producer is about to leave one.
     #[cold]
-    fn skip(&mut self) {
+    fn skip(&mut self) -> Result<(), Nothing> {
         // edge: publish -> observe
         let order = ordering!("tap-skip-acquire", Acquire);
         self.known = Sequence::new(self.control.head.published.load(order));
@@ -122,9 +165,16 @@ impl<C: Deref<Target = Control>> TapCursor<C> {
         } else {
             self.known
         };
-        if self.next.is_before(target) {
-            self.lost += target.since(self.next);
-            self.next = target;
+        let landing = &self.landing;
+        let Some(mark) = landing.at_or_after(target).or_else(|| landing.at_or_after(oldest)) else {
+            self.known = self.next;
+            return Err(Nothing::Empty);
+        };
+        if self.next.is_before(mark.sequence) {
+            self.lost += mark.number.wrapping_sub(self.number);
+            (self.next, self.number) = (mark.sequence, mark.number);
         }
+        self.known = self.known.later(self.next);
+        Ok(())
     }
 }

@@ -10,9 +10,9 @@ use day2::Mode;
 use super::{Places, open};
 use crate::error::{JoinError, RecvError, RecvTimeoutError, TryRecvError};
 use crate::group::MemberCursor;
-use crate::memory::{Memory, Shared};
+use crate::memory::{Memory, Shared, admit};
 use crate::options::JoinOptions;
-use crate::roster::{self, Applicant, Role, Seat, Start};
+use crate::roster::{Role, Start};
 use crate::sequencer::{ConsumerCursor, Cursor, Nothing, Run};
 use crate::wait::{Side, Wait, Yield};
 
@@ -135,9 +135,6 @@ impl<T: Pod> Group<T> {
         start: Start,
         options: &JoinOptions,
     ) -> Result<Self, JoinError> {
-        if !roster::is_group_name(group) {
-            return Err(JoinError::GroupName { found: group.to_owned() });
-        }
         let seat = admit(&*memory, Role::Member { group }, start, options)?;
         let shared = Shared::new(memory);
         Ok(Self::with_cursor(MemberCursor::new(shared.clone(), seat), shared))
@@ -335,19 +332,4 @@ impl<T: Pod, K: Cursor, W: Wait> Drop for Batch<'_, T, K, W> {
     fn drop(&mut self) {
         self.receiver.release();
     }
-}
-
-fn admit(
-    memory: &dyn Memory,
-    role: Role<'_>,
-    start: Start,
-    options: &JoinOptions,
-) -> Result<Seat, JoinError> {
-    let (owner, label) = (std::process::id(), options.label.as_str());
-    let applicant = Applicant { role, start, owner, label };
-    let mut seat = None;
-    memory.locked(options.deadline, &mut || {
-        seat = Some(roster::join(memory.control(), memory.ring(), &applicant));
-    })?;
-    seat.and_then(Result::ok).ok_or(JoinError::TooManyConsumers)
 }

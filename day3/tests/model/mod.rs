@@ -5,6 +5,7 @@ use common::{Capacity, Sequence};
 use day3::Start;
 use day3::control::Control;
 use day3::group::MemberCursor;
+use day3::landing::Everywhere;
 use day3::roster::{self, Applicant, NoSlot, Ring, Role};
 use day3::sequencer::{ConsumerCursor, Cursor, Nothing, ProducerCursor};
 use day3::tap::TapCursor;
@@ -110,7 +111,7 @@ impl Rig {
     pub(crate) fn join(&self, role: Role<'_>, start: Start) -> Result<roster::Seat, NoSlot> {
         let applicant = Applicant { role, start, owner: 1, label: "" };
         let _admitted = self.admission.lock().unwrap();
-        roster::join(&self.control, self.ring, &applicant)
+        roster::join(&self.control, self.ring, &Everywhere, &applicant)
     }
 
     pub(crate) fn published(&self) -> Sequence {
