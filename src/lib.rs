@@ -37,6 +37,35 @@ pub use day3::{
     Reservation, Spin, Start, Tap, Wait, Yield,
 };
 
+/// Messages of any size: a ring that counts bytes.
+///
+/// ```
+/// use fanout::Start;
+/// use fanout::records::{Reader, Writer};
+///
+/// let name = format!("/doc-any-size-{}", std::process::id());
+/// let mut writer = Writer::create(&name, 1 << 20)?; // bytes
+/// let mut reader = Reader::join(&name, Start::Oldest)?; // in another process
+/// writer.send(b"as long as it is")?;
+/// assert_eq!(&*reader.recv()?, b"as long as it is");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub mod records {
+    pub use day4::io::{ReadRecords, WriteRecords};
+    pub use day4::{
+        ByteMemory, Grant, Group, Local, Offer, Reader, Receiver, Record, Records, Segmented, Tap,
+        WriteBatch, Writer, record_len,
+    };
+
+    /// What can go wrong with records: one enum per operation.
+    pub mod error {
+        pub use day4::{
+            BatchFull, Corrupt, CreateError, ReadError, RecvError, RecvTimeoutError,
+            SendTimeoutError, TooLarge, TryRecvError, TrySendError,
+        };
+    }
+}
+
 /// Day 2's floor: one shared-memory object, mapped, with a header that says what it is.
 pub mod segment {
     pub use day2::segment::{READY_DEADLINE, SegmentLock, page_size};
@@ -58,7 +87,10 @@ pub mod wait {
 /// What can go wrong: one enum per operation.
 pub mod error {
     pub use common::{CapacityError, NameError};
-    pub use day2::{CreateError as SegmentCreateError, LockError, LogFull, OpenError, RemoveError};
+    pub use day2::{
+        CreateError as SegmentCreateError, DescriptorError, LockError, LogFull, OpenError,
+        RemoveError,
+    };
     pub use day3::{
         CreateError, Full, JoinError, RecvError, RecvTimeoutError, ReserveError, SendTimeoutError,
         TimedOut, TryRecvError,

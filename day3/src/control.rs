@@ -210,7 +210,7 @@ impl Control {
     }
 
     /// Sets the first sequence of a ring whose control is all zeros.
-    pub(crate) fn start_at(&self, first: Sequence) {
+    pub fn start_at(&self, first: Sequence) {
         self.head.reserved.store(first.get(), Ordering::Relaxed);
         self.head.published.store(first.get(), Ordering::Relaxed);
     }

@@ -20,7 +20,7 @@ pub struct QueueOptions {
 }
 
 impl QueueOptions {
-    /// A ring of `capacity` messages, a power of two; for its owner only.
+    /// A ring of `capacity` messages, a power of two (Day 4: of bytes, rounded up); for its owner only.
     pub fn new(capacity: u64) -> Self {
         Self { capacity, permissions: 0o600, first: 0, message_type: None }
     }
@@ -46,8 +46,28 @@ impl QueueOptions {
         self
     }
 
+    /// Messages, or bytes, that the ring was asked to hold.
+    pub fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// Who may open it.
+    pub fn mode(&self) -> u32 {
+        self.permissions
+    }
+
+    /// The sequence of the first message.
+    pub fn first_sequence(&self) -> u64 {
+        self.first
+    }
+
+    /// What the message type is called, `default` unless somebody said.
+    pub fn message_type_or<'a>(&'a self, default: &'a str) -> &'a str {
+        self.message_type.as_deref().unwrap_or(default)
+    }
+
     pub(crate) fn type_name<T>(&self) -> &str {
-        self.message_type.as_deref().unwrap_or(type_name::<T>())
+        self.message_type_or(type_name::<T>())
     }
 }
 
@@ -92,7 +112,17 @@ impl JoinOptions {
         self
     }
 
+    /// How long to wait.
+    pub fn patience(&self) -> Duration {
+        self.deadline
+    }
+
+    /// What the message type is called, `default` unless somebody said.
+    pub fn message_type_or<'a>(&'a self, default: &'a str) -> &'a str {
+        self.message_type.as_deref().unwrap_or(default)
+    }
+
     pub(crate) fn type_name<T>(&self) -> &str {
-        self.message_type.as_deref().unwrap_or(type_name::<T>())
+        self.message_type_or(type_name::<T>())
     }
 }

@@ -95,18 +95,10 @@ impl<C: Deref<Target = Control>, L: Landing> TapCursor<C, L> {
         true
     }
 
-    /// How many of the first sequences of `run`, which has just been read, may have been overwritten
-    /// meanwhile.
+    /// [`torn`], for this tap's ring.
     #[inline]
     pub fn torn(&self, run: Run) -> u64 {
-        // edge: reserve -> overwrite. If a word that we copied was written in a later lap, this
-        // fence makes visible that the place had been reserved before.
-        fence!("tap-fence", Acquire);
-        let oldest = oldest(&self.control, self.ring);
-        if run.first.is_before(oldest) && !mutant("skip-tap-confirm") {
-            return oldest.since(run.first).min(run.len);
-        }
-        0
+        torn(&self.control, self.ring, run)
     }
 
     /// Messages copied and found good.
@@ -177,4 +169,18 @@ impl<C: Deref<Target = Control>, L: Landing> TapCursor<C, L> {
         self.known = self.known.later(self.next);
         Ok(())
     }
+}
+
+/// How many of the first sequences of `run`, which has just been read, may have been overwritten
+/// meanwhile.
+#[inline]
+pub fn torn(control: &Control, ring: Ring, run: Run) -> u64 {
+    // edge: reserve -> overwrite. If a word that we copied was written in a later lap, this fence
+    // makes visible that the place had been reserved before.
+    fence!("tap-fence", Acquire);
+    let oldest = oldest(control, ring);
+    if run.first.is_before(oldest) && !mutant("skip-tap-confirm") {
+        return oldest.since(run.first).min(run.len);
+    }
+    0
 }

@@ -1,0 +1,78 @@
+//! The bytes of a ring, as this process has them mapped.
+
+use core::ptr::NonNull;
+
+use common::sync::{AtomicU64, Ordering};
+use common::{Capacity, Sequence};
+use day3::Memory;
+use day3::sequencer::Run;
+
+use crate::frame::{Frame, HEADER};
+
+/// The bytes of a ring: as many as its capacity from any sequence on are one slice.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Data {
+    start: NonNull<u8>,
+    capacity: Capacity,
+}
+
+// SAFETY: an address and a length; what is done with the bytes is for the handles to know, which
+// keep the memory.
+unsafe impl Send for Data {}
+
+impl Data {
+    /// The bytes of a ring whose memory is mapped twice in a row.
+    pub(crate) fn of(memory: &dyn Memory) -> Self {
+        Self { start: memory.data(), capacity: memory.ring().capacity }
+    }
+
+    /// The byte of this sequence. Up to a capacity of bytes from there on are mapped.
+    #[inline(always)]
+    pub(crate) fn at(&self, sequence: Sequence) -> NonNull<u8> {
+        // SAFETY: an index is below the capacity, and data is mapped for twice that.
+        unsafe { self.start.add(self.capacity.index(sequence)) }
+    }
+
+    /// The message of the frame that begins at this sequence.
+    #[inline(always)]
+    pub(crate) fn message_at(&self, frame: Sequence) -> NonNull<u8> {
+        // SAFETY: as in `at`, and a header is shorter than any capacity.
+        unsafe { self.at(frame).add(HEADER) }
+    }
+
+    /// The word of this sequence, a multiple of 8.
+    #[inline(always)]
+    pub(crate) fn word(&self, sequence: Sequence) -> &AtomicU64 {
+        let place = self.at(sequence).cast::<AtomicU64>();
+        debug_assert!(place.is_aligned());
+        // SAFETY: mapped for as long as the handle that holds us keeps the memory; aligned, as data
+        // is page-aligned and sequences of frames are multiples of 8.
+        unsafe { place.as_ref() }
+    }
+
+    /// The first frame of a run: `None` if there is none, or one that would not end within it.
+    #[inline(always)]
+    pub(crate) fn frame(&self, run: Run) -> Option<Frame> {
+        if run.len < HEADER as u64 {
+            return None;
+        }
+        Frame::parse(self.word(run.first).load(Ordering::Relaxed), run.len)
+    }
+
+    /// How long the whole frames at the begin of a run are that together take up to `most` bytes, but
+    /// at least one; and how many they are. (0, 0) where the first is none.
+    #[inline]
+    pub(crate) fn frames(&self, run: Run, most: u64) -> (u64, u64) {
+        let (mut len, mut count) = (0, 0);
+        while len < run.len {
+            let rest = Run { first: run.first.plus(len), len: run.len - len };
+            let Some(frame) = self.frame(rest) else { break };
+            if count > 0 && len + frame.size() > most {
+                break;
+            }
+            len += frame.size();
+            count += 1;
+        }
+        (len, count)
+    }
+}

@@ -1,0 +1,97 @@
+//! How a message lies in the ring.
+//!
+//! | offset | bytes | field |
+//! |---:|---:|---|
+//! | 0 | 4 | length of the message in bytes, without this header |
+//! | 4 | 2 | kind: for those above; 0 unless the sender says otherwise |
+//! | 6 | 2 | tag: always the same, so that a reader that has lost its way notices |
+//! | 8 | length | the message |
+//! | … | 0–7 | padding to the next multiple of 8; whatever was there before |
+//!
+//! Numbers are little-endian. The header is written and read as one atomic word.
+
+/// Bytes of a frame's header; also what frames are aligned to.
+pub const HEADER: usize = 8;
+
+/// The last two bytes of every header.
+const TAG: u16 = u16::from_le_bytes(*b"fr");
+
+/// The longest message that a header can tell of, whatever the ring: 4 GiB less 8 bytes.
+pub const MOST: usize = u32::MAX as usize - 7;
+
+/// What a header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Length of the message in bytes.
+    pub len: u32,
+    /// For those above.
+    pub kind: u16,
+}
+
+impl Frame {
+    /// The header as one word.
+    #[inline]
+    pub const fn word(self) -> u64 {
+        let word = self.len as u64 | (self.kind as u64) << 32 | (TAG as u64) << 48;
+        word.to_le()
+    }
+
+    /// What this word says; `None` if it is no header, or the frame would not end within `room` bytes.
+    #[inline]
+    pub const fn parse(word: u64, room: u64) -> Option<Self> {
+        let word = u64::from_le(word);
+        let frame = Self { len: word as u32, kind: (word >> 32) as u16 };
+        if (word >> 48) as u16 == TAG && frame.size() <= room { Some(frame) } else { None }
+    }
+
+    /// Bytes of ring that it takes.
+    #[inline]
+    pub const fn size(self) -> u64 {
+        (self.len as u64 + (HEADER as u64 + 7)) & !7
+    }
+}
+
+/// Bytes of ring that a message of `message` bytes takes: its header, itself, and padding to a
+/// multiple of 8. More than can be counted is `usize::MAX`.
+#[inline]
+pub const fn record_len(message: usize) -> usize {
+    match message.checked_add(HEADER + 7) {
+        Some(sum) => sum & !7,
+        None => usize::MAX,
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn lengths_beyond_counting_are_the_largest() {
+        assert_eq!(record_len(0), 8);
+        assert_eq!(record_len(1), 16);
+        assert_eq!(record_len(usize::MAX), usize::MAX);
+        assert_eq!(record_len(usize::MAX - 14), usize::MAX);
+        assert_eq!(record_len(usize::MAX - 15), usize::MAX - 7);
+        assert!(Frame { len: u32::MAX, kind: 0 }.size() > u64::from(u32::MAX));
+    }
+
+    proptest! {
+        #[test]
+        fn a_header_says_what_was_written(len: u32, kind: u16) {
+            let frame = Frame { len, kind };
+            prop_assert_eq!(Frame::parse(frame.word(), frame.size()), Some(frame));
+            prop_assert_eq!(Frame::parse(frame.word(), frame.size() - 1), None);
+            prop_assert_eq!(frame.size(), record_len(len as usize) as u64);
+            prop_assert!(frame.size().is_multiple_of(8));
+        }
+
+        #[test]
+        fn what_is_parsed_ends_within_the_room(word: u64, room: u64) {
+            if let Some(frame) = Frame::parse(word, room) {
+                prop_assert!(frame.size() <= room);
+                prop_assert_eq!(frame.word(), word);
+            }
+        }
+    }
+}

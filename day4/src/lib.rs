@@ -1,0 +1,49 @@
+//! Day 4: messages of any size.
+//!
+//! The sequencer of Day 3 knows sequences, not messages. Here it counts bytes. A message becomes a
+//! [`frame`]: eight bytes that say how long it is, then the message itself. The data pages are mapped
+//! [twice in a row](mirror), so that every frame, wherever in the ring it begins, is one slice; there are
+//! no padding records, and a message may be as large as the ring.
+//!
+//! - [`Writer`] lends a slice to write in, and publishes what was written;
+//! - [`Reader`] (broadcast), [`Group`] and [`Tap`] lend or copy it out again;
+//! - [`marks`] tell those who come in the middle where a message begins;
+//! - [`rendezvous`] hands a ring without a name to another process;
+//! - [`io`] makes streams of it.
+//!
+//! Mapping a ring's memory twice is an old idea; it is known as the magic ring buffer or, after its
+//! use in VMs and audio, the mirrored buffer (P. Howard, *VirtualRingBuffer*, 2003). Grant and commit as
+//! two steps are the bip-buffer's (S. Cooke, 2003).
+
+pub mod frame;
+pub mod marks;
+
+#[cfg(not(loom))]
+pub mod data;
+#[cfg(not(loom))]
+pub mod error;
+#[cfg(not(loom))]
+pub mod io;
+#[cfg(not(loom))]
+pub mod memory;
+#[cfg(not(loom))]
+pub mod mirror;
+#[cfg(not(loom))]
+pub mod reader;
+#[cfg(not(loom))]
+pub mod tap;
+#[cfg(not(loom))]
+pub mod writer;
+
+pub use frame::record_len;
+#[cfg(not(loom))]
+pub use {
+    error::{
+        BatchFull, Corrupt, CreateError, ReadError, RecvError, RecvTimeoutError, SendTimeoutError,
+        TooLarge, TryRecvError, TrySendError,
+    },
+    memory::{ByteMemory, Local, Offer, Segmented},
+    reader::{Group, Reader, Receiver, Record, Records},
+    tap::Tap,
+    writer::{Grant, WriteBatch, Writer},
+};

@@ -1,0 +1,148 @@
+//! Where messages begin: a short trail that the producer leaves in control.
+//!
+//! One who joins at the oldest message, or a tap that was lapped, knows how far the producer may be
+//! writing, to the byte, but not where a message begins there. The producer therefore leaves a mark
+//! each time before it reserves further, which is rare (an eighth of the ring at a time, if consumers
+//! keep up). A mark also says how many messages came before it, and that is how a tap knows what it
+//! missed.
+//!
+//! A mark is three words, written as the producer's own line is: `begun` before, `ended` after. Who
+//! reads the same in both has read a whole mark.
+
+use common::sync::{AtomicU64, Ordering};
+use common::{Capacity, Sequence, fence, ordering};
+use day3::landing::{Landing, Mark};
+
+/// How many marks a ring keeps.
+#[cfg(not(loom))]
+pub const MARKS: usize = 32;
+/// A model needs no more.
+#[cfg(loom)]
+pub const MARKS: usize = 1;
+
+/// How many parts a ring is cut into, each of which keeps its last mark. There are marks for two laps,
+/// so that a part's mark of this lap does not take the place of one that is still good.
+const PARTS: u64 = MARKS as u64 / 2;
+
+/// The trail, in shared memory. Only the producer writes it.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Marks {
+    marks: [MarkLine; MARKS],
+}
+
+#[derive(Debug)]
+#[repr(C)]
+struct MarkLine {
+    /// The mark's sequence, stored first.
+    begun: AtomicU64,
+    number: AtomicU64,
+    /// The mark's sequence, stored last.
+    ended: AtomicU64,
+    unused: AtomicU64,
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Marks>() == 1024);
+
+impl Marks {
+    /// A trail with one mark, at the first message, on the heap.
+    pub fn new(first: Sequence) -> Self {
+        let word = || AtomicU64::new(0);
+        let line = |_| MarkLine { begun: word(), number: word(), ended: word(), unused: word() };
+        let marks = Self { marks: core::array::from_fn(line) };
+        marks.start_at(first);
+        marks
+    }
+
+    /// Sets all marks to the first message. Nobody else has the memory yet.
+    pub(crate) fn start_at(&self, first: Sequence) {
+        for line in &self.marks {
+            line.begun.store(first.get(), Ordering::Relaxed);
+            line.ended.store(first.get(), Ordering::Relaxed);
+        }
+    }
+
+    /// Leaves a mark. Only the producer may.
+    pub fn leave(&self, capacity: Capacity, mark: Mark) {
+        let line = &self.marks[slot(capacity, mark.sequence)];
+        line.begun.store(mark.sequence.get(), Ordering::Relaxed);
+        // edge: mark -> torn. Whoever reads the new number sees, after its own fence, that a new mark
+        // was begun.
+        fence!("mark-fence", Release);
+        line.number.store(mark.number, Ordering::Relaxed);
+        // edge: mark -> read
+        line.ended.store(mark.sequence.get(), ordering!("mark-release", Release));
+    }
+
+    /// The first whole mark at or after `from`.
+    pub fn at_or_after(&self, from: Sequence) -> Option<Mark> {
+        let marks = self.marks.iter().filter_map(MarkLine::read);
+        marks
+            .filter(|mark| !mark.sequence.is_before(from))
+            .min_by_key(|mark| mark.sequence.since(from))
+    }
+
+    /// The last whole mark at or before `to`.
+    pub fn at_or_before(&self, to: Sequence) -> Option<Mark> {
+        let marks = self.marks.iter().filter_map(MarkLine::read);
+        marks.filter(|mark| !to.is_before(mark.sequence)).min_by_key(|mark| to.since(mark.sequence))
+    }
+}
+
+impl MarkLine {
+    fn read(&self) -> Option<Mark> {
+        // edge: mark -> read
+        let ended = self.ended.load(ordering!("mark-acquire", Acquire));
+        let number = self.number.load(Ordering::Relaxed);
+        // edge: mark -> torn
+        fence!("mark-read-fence", Acquire);
+        let begun = self.begun.load(Ordering::Relaxed);
+        (begun == ended).then_some(Mark { sequence: Sequence::new(ended), number })
+    }
+}
+
+impl Landing for Marks {
+    fn at_or_after(&self, from: Sequence) -> Option<Mark> {
+        Marks::at_or_after(self, from)
+    }
+}
+
+fn slot(capacity: Capacity, sequence: Sequence) -> usize {
+    if PARTS == 0 {
+        return 0;
+    }
+    let part = sequence.get() / (capacity.get() / PARTS).max(1);
+    (part % MARKS as u64) as usize
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// However far apart they are left: the last one is there, and what is found is what was left.
+        #[test]
+        fn the_last_mark_is_always_there(first: u64, steps in prop::collection::vec(1u64..5000, 1..200)) {
+            let capacity = Capacity::new(4096).unwrap();
+            let first = Sequence::new(first & !7);
+            let marks = Marks::new(first);
+            let mut left = vec![Mark { sequence: first, number: 0 }];
+            for (step, number) in steps.iter().zip(1..) {
+                let last = left[left.len() - 1].sequence;
+                let mark = Mark { sequence: last.plus((step & !7).min(4096)), number };
+                if mark.sequence == last {
+                    continue;
+                }
+                marks.leave(capacity, mark);
+                left.push(mark);
+                prop_assert_eq!(marks.at_or_before(mark.sequence), Some(mark));
+                prop_assert_eq!(marks.at_or_after(mark.sequence), Some(mark));
+                let oldest = mark.sequence.minus(4096);
+                let found = marks.at_or_after(oldest).unwrap();
+                prop_assert!(left.contains(&found), "{:?} was never left", found);
+            }
+        }
+    }
+}

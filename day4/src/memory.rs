@@ -1,0 +1,305 @@
+//! The memory that a ring of records lives in: a named segment, one without a name, or this process.
+
+use core::fmt::Debug;
+use core::ptr::NonNull;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use common::{Capacity, QueueName, Sequence};
+use day2::header::{Expected, Geometry, Kind};
+use day2::segment::page_size;
+use day2::{DescriptorError, LockError, Mode, OpenError, Segment};
+use day3::control::Control;
+use day3::landing::Landing;
+use day3::roster::Ring;
+use day3::{JoinError, JoinOptions, Memory, QueueOptions};
+use nix::errno::Errno;
+
+use crate::error::CreateError;
+use crate::frame::HEADER;
+use crate::marks::Marks;
+use crate::mirror::{Access, Mirror};
+
+/// What the shared lines of a ring of records are: Day 3's, and the marks behind them.
+#[derive(Debug)]
+#[repr(C)]
+pub struct ByteControl {
+    control: Control,
+    marks: Marks,
+}
+
+const _: () = assert!(core::mem::offset_of!(ByteControl, marks) == size_of::<Control>());
+
+/// Where a ring of records is.
+///
+/// # Safety
+///
+/// As for [`Memory`], with bytes for messages; and data is mapped twice in a row, 8-byte aligned.
+pub unsafe trait ByteMemory: Memory {
+    /// The trail of marks.
+    fn marks(&self) -> &Marks;
+
+    /// A new descriptor of it for another process.
+    ///
+    /// # Errors
+    ///
+    /// [`DescriptorError`]; for memory of one process always.
+    fn descriptor(&self, mode: Mode) -> Result<OwnedFd, DescriptorError>;
+}
+
+/// A ring of records in a segment, between processes.
+#[derive(Debug)]
+pub struct Segmented {
+    segment: Segment,
+    mirror: Mirror,
+    ring: Ring,
+}
+
+/// What messages are called in the header, unless somebody says otherwise.
+const MESSAGE_TYPE: &str = "bytes";
+
+impl Segmented {
+    /// Creates a ring under this name; without one, in a memfd.
+    pub(crate) fn create(
+        name: Option<&QueueName>,
+        options: &QueueOptions,
+    ) -> Result<Self, CreateError> {
+        let ring = plan(options)?;
+        let message_type = options.message_type_or(MESSAGE_TYPE);
+        let geometry = Geometry::plan(
+            &expected(message_type),
+            ring.capacity.get(),
+            ring.first.get(),
+            size_of::<ByteControl>() as u64,
+            page_size(),
+        )?;
+        let fill = |start: NonNull<u8>| {
+            // SAFETY: control is page-aligned, as long as was planned, zero, and nobody else's yet.
+            let control = unsafe { start.cast::<ByteControl>().as_ref() };
+            control.start_at(ring.first);
+        };
+        let segment = match name {
+            Some(name) => Segment::create(name, geometry, options.mode(), fill),
+            None => Segment::anonymous(&nameless(), geometry, options.mode(), fill),
+        }?;
+        let access = Access::ReadWrite;
+        let mirror = mirror(&segment, access).map_err(CreateError::Mirror)?;
+        Ok(Self { segment, mirror, ring })
+    }
+
+    /// Opens the ring of this name.
+    pub(crate) fn open(
+        name: &QueueName,
+        mode: Mode,
+        options: &JoinOptions,
+    ) -> Result<Self, JoinError> {
+        Self::enter(Segment::open(name, mode, options.patience())?, options)
+    }
+
+    /// Opens the ring behind this descriptor.
+    pub(crate) fn from_fd(
+        descriptor: BorrowedFd<'_>,
+        mode: Mode,
+        options: &JoinOptions,
+    ) -> Result<Self, JoinError> {
+        let label = nameless();
+        Self::enter(Segment::from_fd(&label, descriptor, mode, options.patience())?, options)
+    }
+
+    fn enter(segment: Segment, options: &JoinOptions) -> Result<Self, JoinError> {
+        let geometry = segment.geometry();
+        let name = segment.name().clone();
+        geometry.check(&name, &expected(options.message_type_or(MESSAGE_TYPE)))?;
+        let damaged = |what| OpenError::Damaged { name: name.clone(), what };
+        let capacity = Capacity::new(geometry.capacity())
+            .map_err(|_| damaged("its capacity is no power of two"))?;
+        if capacity.get() % page_size() != 0 || segment.data_len() as u64 != capacity.get() {
+            return Err(damaged("its data is not its capacity, in whole pages").into());
+        }
+        if segment.control_len() < size_of::<ByteControl>() {
+            return Err(damaged("its control is too short").into());
+        }
+        let first = Sequence::new(geometry.first());
+        if first.get() % HEADER as u64 != 0 {
+            return Err(damaged("its first sequence is no multiple of 8").into());
+        }
+        // Readers have their mapping of data read-only, so that they cannot spoil it for others.
+        let access =
+            if segment.mode() == Mode::Writer { Access::ReadWrite } else { Access::ReadOnly };
+        let mirror = mirror(&segment, access).map_err(|errno| OpenError::System {
+            name: name.clone(),
+            call: "mmap (twice)",
+            errno,
+        })?;
+        let ring = Ring { capacity, first };
+        Ok(Self { segment, mirror, ring })
+    }
+
+    /// The segment.
+    pub fn segment(&self) -> &Segment {
+        &self.segment
+    }
+
+    fn lines(&self) -> &ByteControl {
+        // SAFETY: page-aligned, long enough (planned at create, checked at open), and all atomics.
+        unsafe { self.segment.control().cast::<ByteControl>().as_ref() }
+    }
+}
+
+fn mirror(segment: &Segment, access: Access) -> Result<Mirror, Errno> {
+    Mirror::map(segment.as_fd(), segment.data_offset(), segment.data_len() as u64, access)
+}
+
+/// What a segment without a name is called in errors, and in `/proc`.
+fn nameless() -> QueueName {
+    "/fanout-memfd".parse().expect("a valid name")
+}
+
+fn expected(message_type: &str) -> Expected<'_> {
+    let (element_size, element_align, capacity) = (1, HEADER as u64, None);
+    Expected { kind: Kind::Records, element_size, element_align, capacity, message_type }
+}
+
+/// Rounds the capacity up to one that can be mapped twice and indexed with a mask.
+fn plan(options: &QueueOptions) -> Result<Ring, CreateError> {
+    let found = options.capacity();
+    let rounded = found.max(page_size()).checked_next_power_of_two();
+    let capacity = match rounded {
+        Some(rounded) if found > 0 => Capacity::new(rounded)?,
+        // Zero, and what cannot be rounded, are refused for what they are.
+        _ => Capacity::new(found)?,
+    };
+    let first = options.first_sequence();
+    if !first.is_multiple_of(HEADER as u64) {
+        return Err(CreateError::First { found: first });
+    }
+    Ok(Ring { capacity, first: Sequence::new(first) })
+}
+
+impl ByteControl {
+    fn start_at(&self, first: Sequence) {
+        self.control.start_at(first);
+        self.marks.start_at(first);
+    }
+}
+
+// SAFETY: the segment's and the mirror's mappings stay in place for as long as they live; they are
+// page-aligned; the geometry, planned or checked, says that data is the capacity; a creator's are
+// writable.
+unsafe impl Memory for Segmented {
+    fn control(&self) -> &Control {
+        &self.lines().control
+    }
+
+    fn data(&self) -> NonNull<u8> {
+        self.mirror.start()
+    }
+
+    fn ring(&self) -> Ring {
+        self.ring
+    }
+
+    fn landing(&self) -> &dyn Landing {
+        &self.lines().marks
+    }
+
+    fn locked(&self, deadline: Duration, f: &mut dyn FnMut()) -> Result<(), LockError> {
+        let _lock = self.segment.lock(deadline)?;
+        f();
+        Ok(())
+    }
+}
+
+// SAFETY: the mirror is the data, twice.
+unsafe impl ByteMemory for Segmented {
+    fn marks(&self) -> &Marks {
+        &self.lines().marks
+    }
+
+    fn descriptor(&self, mode: Mode) -> Result<OwnedFd, DescriptorError> {
+        self.segment.descriptor(mode)
+    }
+}
+
+/// A ring of records within one process, between threads: the same protocol, where tools can watch it.
+#[derive(Debug)]
+pub struct Local {
+    lines: Box<ByteControl>,
+    mirror: Mirror,
+    ring: Ring,
+    admission: Mutex<()>,
+}
+
+impl Local {
+    /// Room for `capacity` bytes, rounded up to a power of two of at least a page.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError::Capacity`], [`CreateError::First`], [`CreateError::Mirror`].
+    pub fn new(options: &QueueOptions) -> Result<Arc<Self>, CreateError> {
+        let ring = plan(options)?;
+        let mirror = Mirror::anonymous(ring.capacity.get()).map_err(CreateError::Mirror)?;
+        let (control, marks) = (Control::new(ring.first), Marks::new(ring.first));
+        let lines = Box::new(ByteControl { control, marks });
+        Ok(Arc::new(Self { lines, mirror, ring, admission: Mutex::new(()) }))
+    }
+}
+
+// SAFETY: box and mirror stay where they are until this is dropped, page-aligned, writable, with room
+// for the capacity.
+unsafe impl Memory for Local {
+    fn control(&self) -> &Control {
+        &self.lines.control
+    }
+
+    fn data(&self) -> NonNull<u8> {
+        self.mirror.start()
+    }
+
+    fn ring(&self) -> Ring {
+        self.ring
+    }
+
+    fn landing(&self) -> &dyn Landing {
+        &self.lines.marks
+    }
+
+    fn locked(&self, _: Duration, f: &mut dyn FnMut()) -> Result<(), LockError> {
+        let _admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner);
+        f();
+        Ok(())
+    }
+}
+
+// SAFETY: the mirror is the data, twice.
+unsafe impl ByteMemory for Local {
+    fn marks(&self) -> &Marks {
+        &self.lines.marks
+    }
+
+    fn descriptor(&self, _: Mode) -> Result<OwnedFd, DescriptorError> {
+        Err(DescriptorError { name: nameless(), errno: Errno::ENOTSUP })
+    }
+}
+
+/// What can make descriptors of a ring for other processes, wherever the writer is.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    memory: Arc<dyn ByteMemory>,
+}
+
+impl Offer {
+    pub(crate) fn new(memory: Arc<dyn ByteMemory>) -> Self {
+        Self { memory }
+    }
+
+    /// A new descriptor: opened anew, for reading only if `mode` is [`Mode::Observer`].
+    ///
+    /// # Errors
+    ///
+    /// [`DescriptorError`].
+    pub fn descriptor(&self, mode: Mode) -> Result<OwnedFd, DescriptorError> {
+        self.memory.descriptor(mode)
+    }
+}

@@ -1,0 +1,550 @@
+//! The ends that read and are waited for: broadcast readers and members of groups.
+
+use core::ops::Deref;
+use core::ptr::NonNull;
+use std::io::IoSliceMut;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::sync::Ordering;
+use common::{NameError, QueueName, Sequence};
+use day2::Mode;
+use day3::group::MemberCursor;
+use day3::memory::admit;
+use day3::roster::Role;
+use day3::sequencer::{ConsumerCursor, Cursor, Run};
+use day3::wait::Side;
+use day3::{JoinError, JoinOptions, Shared, Start, Wait, Yield};
+
+use crate::data::Data;
+use crate::error::{Corrupt, ReadError, RecvError, RecvTimeoutError, TryRecvError};
+use crate::frame::Frame;
+use crate::memory::{ByteMemory, Segmented};
+
+/// A registered consumer; how it comes by its records is `K`'s to say.
+///
+/// Use it as [`Reader`] or [`Group`]. Dropping it frees its slot.
+#[derive(Debug)]
+pub struct Receiver<K, W = Yield> {
+    cursor: K,
+    data: Data,
+    shared: Shared,
+    wait: W,
+}
+
+/// A broadcast consumer: sees every message from the first that it is promised, and gates the
+/// producer, so that none is lost.
+pub type Reader<W = Yield> = Receiver<ConsumerCursor<Shared>, W>;
+
+/// A member of a group: each message goes to exactly one of the members. While a group has a member,
+/// what it has not read gates the producer.
+///
+/// # Examples
+///
+/// ```
+/// use day4::{Group, Writer};
+/// use day3::Start;
+///
+/// let name = format!("/doc-share-{}", std::process::id());
+/// let mut writer = Writer::create(&name, 4096)?;
+/// let mut first = Group::join(&name, "workers", Start::Oldest)?;
+/// let mut second = Group::join(&name, "workers", Start::Oldest)?;
+/// writer.send(b"one")?;
+/// writer.send(b"another")?;
+/// assert_eq!(&*first.recv()?, b"one");
+/// assert_eq!(&*second.recv()?, b"another");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub type Group<W = Yield> = Receiver<MemberCursor<Shared>, W>;
+
+impl Reader {
+    /// Joins the ring `name`.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`].
+    pub fn join<N>(name: N, start: Start) -> Result<Self, JoinError>
+    where
+        N: TryInto<QueueName, Error: Into<NameError>>,
+    {
+        Self::join_with(name, start, &JoinOptions::new())
+    }
+
+    /// Joins the ring `name`.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`].
+    pub fn join_with<N>(name: N, start: Start, options: &JoinOptions) -> Result<Self, JoinError>
+    where
+        N: TryInto<QueueName, Error: Into<NameError>>,
+    {
+        let name = name.try_into().map_err(Into::into)?;
+        let memory = Arc::new(Segmented::open(&name, Mode::Reader, options)?);
+        // SAFETY: checked to be a ring of records.
+        unsafe { Self::over(memory, start, options) }
+    }
+
+    /// Joins the ring behind this descriptor, which another process has handed over.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`].
+    pub fn from_fd(
+        descriptor: OwnedFd,
+        start: Start,
+        options: &JoinOptions,
+    ) -> Result<Self, JoinError> {
+        let memory = Arc::new(Segmented::from_fd(descriptor.as_fd(), Mode::Reader, options)?);
+        // SAFETY: checked to be a ring of records.
+        unsafe { Self::over(memory, start, options) }
+    }
+
+    /// A broadcast consumer of the ring in this memory.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError::TooManyConsumers`], [`JoinError::Lock`].
+    ///
+    /// # Safety
+    ///
+    /// The memory holds a ring of records.
+    pub unsafe fn over(
+        memory: Arc<dyn ByteMemory>,
+        start: Start,
+        options: &JoinOptions,
+    ) -> Result<Self, JoinError> {
+        let seat = admit(&*memory, Role::Broadcast, start, options)?;
+        let shared = Shared::new(memory);
+        Ok(Self::with_cursor(ConsumerCursor::new(shared.clone(), seat), shared))
+    }
+}
+
+impl Group {
+    /// Joins the group `group` of the ring `name`; the first member begins at `start`.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`].
+    pub fn join<N>(name: N, group: &str, start: Start) -> Result<Self, JoinError>
+    where
+        N: TryInto<QueueName, Error: Into<NameError>>,
+    {
+        Self::join_with(name, group, start, &JoinOptions::new())
+    }
+
+    /// Joins the group `group` of the ring `name`; the first member begins at `start`.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`].
+    pub fn join_with<N>(
+        name: N,
+        group: &str,
+        start: Start,
+        options: &JoinOptions,
+    ) -> Result<Self, JoinError>
+    where
+        N: TryInto<QueueName, Error: Into<NameError>>,
+    {
+        let name = name.try_into().map_err(Into::into)?;
+        let memory = Arc::new(Segmented::open(&name, Mode::Reader, options)?);
+        // SAFETY: checked to be a ring of records.
+        unsafe { Self::over(memory, group, start, options) }
+    }
+
+    /// Joins the group `group` of the ring behind this descriptor.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`].
+    pub fn from_fd(
+        descriptor: OwnedFd,
+        group: &str,
+        start: Start,
+        options: &JoinOptions,
+    ) -> Result<Self, JoinError> {
+        let memory = Arc::new(Segmented::from_fd(descriptor.as_fd(), Mode::Reader, options)?);
+        // SAFETY: checked to be a ring of records.
+        unsafe { Self::over(memory, group, start, options) }
+    }
+
+    /// A member of a group of the ring in this memory.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError::GroupName`], [`JoinError::TooManyConsumers`], [`JoinError::Lock`].
+    ///
+    /// # Safety
+    ///
+    /// The memory holds a ring of records.
+    pub unsafe fn over(
+        memory: Arc<dyn ByteMemory>,
+        group: &str,
+        start: Start,
+        options: &JoinOptions,
+    ) -> Result<Self, JoinError> {
+        let seat = admit(&*memory, Role::Member { group }, start, options)?;
+        let shared = Shared::new(memory);
+        Ok(Self::with_cursor(MemberCursor::new(shared.clone(), seat), shared))
+    }
+}
+
+impl<K: Cursor> Receiver<K> {
+    fn with_cursor(cursor: K, shared: Shared) -> Self {
+        let data = Data::of(shared.memory());
+        Self { cursor, data, shared, wait: Yield }
+    }
+}
+
+/// One record that was taken: where it is in this process, and what its header says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taken {
+    start: NonNull<u8>,
+    frame: Frame,
+    sequence: Sequence,
+}
+
+// SAFETY: an address and numbers; the receiver that it was taken from keeps the memory.
+unsafe impl Send for Taken {}
+
+impl Taken {
+    /// The message, from byte `from` on.
+    ///
+    /// # Safety
+    ///
+    /// It has not been released, nor will it be while the slice lives.
+    #[inline]
+    pub(crate) unsafe fn bytes<'a>(self) -> &'a [u8] {
+        let message = NonNull::slice_from_raw_parts(self.start, self.frame.len as usize);
+        // SAFETY: the header was checked: it ends within what is published, which is mapped in one
+        // piece; the caller says that it is not released.
+        unsafe { message.as_ref() }
+    }
+}
+
+impl<K: Cursor, W: Wait> Receiver<K, W> {
+    /// The same consumer, waiting another way.
+    pub fn waiting<V: Wait>(self, wait: V) -> Receiver<K, V> {
+        let Self { cursor, data, shared, .. } = self;
+        Receiver { cursor, data, shared, wait }
+    }
+
+    /// The first sequence that this consumer, or for a member its group, was promised on joining.
+    pub fn first_sequence(&self) -> Sequence {
+        self.cursor.seat().first()
+    }
+
+    /// The number of its slot.
+    pub fn slot(&self) -> usize {
+        self.cursor.seat().slot()
+    }
+
+    /// How many bytes the ring holds, headers and padding included.
+    pub fn capacity(&self) -> u64 {
+        self.shared.memory().ring().capacity.get()
+    }
+
+    /// Where data begins in this process. Another has it elsewhere.
+    pub fn data_address(&self) -> NonNull<u8> {
+        self.shared.memory().data()
+    }
+
+    /// Lends the next message, if there is one now.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError`].
+    #[inline]
+    pub fn try_recv(&mut self) -> Result<Record<'_, K, W>, TryRecvError> {
+        let taken = take_one(&mut self.cursor, self.data)?;
+        Ok(Record { receiver: self, taken })
+    }
+
+    /// Lends the next message, waiting for it.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError`].
+    #[inline]
+    pub fn recv(&mut self) -> Result<Record<'_, K, W>, RecvError> {
+        let taken = self.take_record()?;
+        Ok(Record { receiver: self, taken })
+    }
+
+    /// Lends the next message, waiting for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvTimeoutError`].
+    pub fn recv_timeout(
+        &mut self,
+        timeout: Duration,
+    ) -> Result<Record<'_, K, W>, RecvTimeoutError> {
+        let deadline = Instant::now().checked_add(timeout);
+        match self.wait_for(deadline, take_one) {
+            Some(taken) => Ok(Record { taken: taken?, receiver: self }),
+            None => Err(RecvTimeoutError::TimedOut(timeout)),
+        }
+    }
+
+    /// Lends the next messages that together take at most `bytes` of ring, but at least one, and gives
+    /// them back at once.
+    ///
+    /// It may be fewer than there are: the producer is asked what is new only when everything known is
+    /// read.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError`].
+    #[inline]
+    pub fn try_recv_batch(&mut self, bytes: usize) -> Result<Records<'_, K, W>, TryRecvError> {
+        let (run, count) = take_some(&mut self.cursor, self.data, bytes)?;
+        Ok(Records { receiver: self, run, count })
+    }
+
+    /// Lends the next messages that together take at most `bytes` of ring, but at least one, waiting
+    /// for the first of them.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError`].
+    #[inline]
+    pub fn recv_batch(&mut self, bytes: usize) -> Result<Records<'_, K, W>, RecvError> {
+        let (run, count) = match take_some(&mut self.cursor, self.data, bytes) {
+            Ok(taken) => taken,
+            Err(_) => self
+                .wait_for(None, |cursor, data| take_some(cursor, data, bytes))
+                .unwrap_or(Err(RecvError::Closed))?,
+        };
+        Ok(Records { receiver: self, run, count })
+    }
+
+    /// Lends the next messages that together take at most `bytes` of ring, but at least one, waiting
+    /// for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvTimeoutError`].
+    pub fn recv_batch_timeout(
+        &mut self,
+        bytes: usize,
+        timeout: Duration,
+    ) -> Result<Records<'_, K, W>, RecvTimeoutError> {
+        let deadline = Instant::now().checked_add(timeout);
+        match self.wait_for(deadline, |cursor, data| take_some(cursor, data, bytes)) {
+            Some(taken) => {
+                let (run, count) = taken?;
+                Ok(Records { receiver: self, run, count })
+            }
+            None => Err(RecvTimeoutError::TimedOut(timeout)),
+        }
+    }
+
+    /// Copies the next message into `into`, which it replaces, waiting for it; says how long it is.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError`].
+    pub fn recv_into(&mut self, into: &mut Vec<u8>) -> Result<usize, RecvError> {
+        let record = self.recv()?;
+        into.clear();
+        into.extend_from_slice(&record);
+        Ok(into.len())
+    }
+
+    /// Copies the next message into these buffers, one after the other, waiting for it; says how long
+    /// it is.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`]; a message that does not fit stays.
+    pub fn read_vectored(&mut self, into: &mut [IoSliceMut<'_>]) -> Result<usize, ReadError> {
+        let room = into.iter().fold(0usize, |sum, buffer| sum.saturating_add(buffer.len()));
+        let fitting = |cursor: &mut K, data: Data| {
+            let mut too_long = None;
+            let taken = take_one_if(cursor, data, |frame| {
+                let fits = frame.len as usize <= room;
+                too_long = (!fits).then_some(frame.len as usize);
+                fits
+            });
+            match too_long {
+                Some(len) => Ok(Err(ReadError::NoRoom { len, room })),
+                None => taken.map(Ok),
+            }
+        };
+        let taken = self.wait_for(None, fitting).unwrap_or(Err(RecvError::Closed))??;
+        let record = Record { receiver: self, taken };
+        let mut rest = &record[..];
+        for buffer in into {
+            let (part, behind) = rest.split_at(rest.len().min(buffer.len()));
+            buffer[..part.len()].copy_from_slice(part);
+            rest = behind;
+        }
+        Ok(record.len())
+    }
+
+    /// Takes the next message, waiting for it. [`Receiver::release`] gives it back.
+    #[inline]
+    pub(crate) fn take_record(&mut self) -> Result<Taken, RecvError> {
+        match take_one(&mut self.cursor, self.data) {
+            Ok(taken) => Ok(taken),
+            // Without a deadline the wait ends with an answer only.
+            Err(_) => self.wait_for(None, take_one).unwrap_or(Err(RecvError::Closed)),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn release(&mut self) {
+        self.cursor.release();
+        self.wait.wake(Side::Producer, &self.shared.doorbell);
+    }
+
+    #[cold]
+    fn wait_for<R>(
+        &mut self,
+        deadline: Option<Instant>,
+        mut take: impl FnMut(&mut K, Data) -> Result<R, TryRecvError>,
+    ) -> Option<Result<R, RecvError>> {
+        let Self { cursor, data, shared, wait } = self;
+        wait.until(Side::Consumer, &shared.doorbell, deadline, || match take(cursor, *data) {
+            Ok(taken) => Some(Ok(taken)),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::End(end)) => Some(Err(end)),
+        })
+    }
+}
+
+#[inline]
+fn take_one<K: Cursor>(cursor: &mut K, data: Data) -> Result<Taken, TryRecvError> {
+    take_one_if(cursor, data, |_| true)
+}
+
+/// Takes the next record if it is one that is wanted; that it is not shows as corruption, which the
+/// caller knows better.
+#[inline]
+fn take_one_if<K: Cursor>(
+    cursor: &mut K,
+    data: Data,
+    mut wanted: impl FnMut(Frame) -> bool,
+) -> Result<Taken, TryRecvError> {
+    let (mut seen, mut room) = (None, 0);
+    let run = cursor.take_by(|run| {
+        room = run.len;
+        seen = data.frame(run).filter(|frame| wanted(*frame));
+        seen.map_or(0, Frame::size)
+    })?;
+    match seen {
+        Some(frame) if run.len > 0 => {
+            Ok(Taken { start: data.message_at(run.first), frame, sequence: run.first })
+        }
+        _ => Err(corrupt(data, run.first, room).into()),
+    }
+}
+
+#[inline]
+fn take_some<K: Cursor>(
+    cursor: &mut K,
+    data: Data,
+    bytes: usize,
+) -> Result<(Run, u64), TryRecvError> {
+    let (mut count, mut room) = (0, 0);
+    let run = cursor.take_by(|run| {
+        room = run.len;
+        let (len, frames) = data.frames(run, bytes as u64);
+        count = frames;
+        len
+    })?;
+    if run.len == 0 { Err(corrupt(data, run.first, room).into()) } else { Ok((run, count)) }
+}
+
+#[cold]
+pub(crate) fn corrupt(data: Data, first: Sequence, room: u64) -> Corrupt {
+    let found = data.word(first).load(Ordering::Relaxed);
+    Corrupt { sequence: first.get(), room, found }
+}
+
+/// A message lent to be read; dropping it gives its place back.
+#[derive(Debug)]
+pub struct Record<'a, K: Cursor, W: Wait> {
+    receiver: &'a mut Receiver<K, W>,
+    taken: Taken,
+}
+
+impl<K: Cursor, W: Wait> Record<'_, K, W> {
+    /// What kind of message its sender said it is.
+    pub fn kind(&self) -> u16 {
+        self.taken.frame.kind
+    }
+
+    /// The sequence at which its frame begins.
+    pub fn sequence(&self) -> Sequence {
+        self.taken.sequence
+    }
+}
+
+impl<K: Cursor, W: Wait> Deref for Record<'_, K, W> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: released when this is dropped, and no slice of it outlives it.
+        unsafe { self.taken.bytes() }
+    }
+}
+
+impl<K: Cursor, W: Wait> Drop for Record<'_, K, W> {
+    #[inline]
+    fn drop(&mut self) {
+        self.receiver.release();
+    }
+}
+
+/// Messages lent to be read; dropping it gives all their places back at once.
+#[derive(Debug)]
+pub struct Records<'a, K: Cursor, W: Wait> {
+    receiver: &'a mut Receiver<K, W>,
+    run: Run,
+    count: u64,
+}
+
+impl<K: Cursor, W: Wait> Records<'_, K, W> {
+    /// The messages in order.
+    #[inline]
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.iter_with_kinds().map(|(_, message)| message)
+    }
+
+    /// The messages in order, each with its kind.
+    #[inline]
+    pub fn iter_with_kinds(&self) -> impl Iterator<Item = (u16, &[u8])> {
+        let (data, mut rest) = (self.receiver.data, self.run);
+        core::iter::from_fn(move || {
+            // Checked again, because it is read again: a producer that means harm may have written.
+            let frame = data.frame(rest)?;
+            let taken = Taken { start: data.message_at(rest.first), frame, sequence: rest.first };
+            rest = Run { first: rest.first.plus(frame.size()), len: rest.len - frame.size() };
+            // SAFETY: released when this is dropped, and no slice of it outlives it.
+            Some((frame.kind, unsafe { taken.bytes() }))
+        })
+    }
+
+    /// How many messages: at least one.
+    #[expect(clippy::len_without_is_empty, reason = "a batch is never empty")]
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// The sequence at which the first frame begins.
+    pub fn first(&self) -> Sequence {
+        self.run.first
+    }
+}
+
+impl<K: Cursor, W: Wait> Drop for Records<'_, K, W> {
+    #[inline]
+    fn drop(&mut self) {
+        self.receiver.release();
+    }
+}

@@ -1,0 +1,268 @@
+//! The end that only looks.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::sync::{Ordering, yield_now};
+use common::{NameError, QueueName, Sequence};
+use day2::{Mode, OpenError};
+use day3::landing::{Landing, Mark};
+use day3::roster::oldest;
+use day3::sequencer::Run;
+use day3::tap::{TapCursor, torn};
+use day3::wait::Side;
+use day3::{JoinError, JoinOptions, Shared, Start, Wait, Yield};
+
+use crate::data::Data;
+use crate::error::{RecvError, RecvTimeoutError, TryRecvError};
+use crate::memory::{ByteMemory, Segmented};
+use crate::reader::corrupt;
+
+/// A reader that is registered nowhere, maps everything read-only, and never slows the producer. Once
+/// it has caught up, [`received`](Tap::received) + [`lost`](Tap::lost) is the number of messages sent
+/// since it began.
+///
+/// It may copy a message at the moment in which the producer overwrites it: it reads relaxed atomic
+/// words, and throws away what it cannot trust. The producer's own writes are ordinary ones, as in
+/// every sequence lock over plain data.
+#[derive(Debug)]
+pub struct Tap<W = Yield> {
+    cursor: TapCursor<Shared, Trailing>,
+    data: Data,
+    shared: Shared,
+    wait: W,
+}
+
+/// Lands on the producer's marks.
+#[derive(Debug)]
+struct Trailing(Arc<dyn ByteMemory>);
+
+impl Landing for Trailing {
+    fn at_or_after(&self, from: Sequence) -> Option<Mark> {
+        self.0.marks().at_or_after(from)
+    }
+}
+
+impl Tap {
+    /// Opens the ring `name` to look at what goes by.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`].
+    pub fn open<N>(name: N, start: Start) -> Result<Self, JoinError>
+    where
+        N: TryInto<QueueName, Error: Into<NameError>>,
+    {
+        Self::open_with(name, start, &JoinOptions::new())
+    }
+
+    /// Opens the ring `name` to look at what goes by. A tap has no label: nobody sees it.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`].
+    pub fn open_with<N>(name: N, start: Start, options: &JoinOptions) -> Result<Self, JoinError>
+    where
+        N: TryInto<QueueName, Error: Into<NameError>>,
+    {
+        let name = name.try_into().map_err(Into::into)?;
+        let memory = Segmented::open(&name, Mode::Observer, options)?;
+        // SAFETY: checked to be a ring of records.
+        unsafe { Self::over(Arc::new(memory), start, options) }.map_err(|slow| slow.error(name))
+    }
+
+    /// Looks at the ring behind this descriptor, which may be open for reading only.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`].
+    pub fn from_fd(
+        descriptor: OwnedFd,
+        start: Start,
+        options: &JoinOptions,
+    ) -> Result<Self, JoinError> {
+        let memory = Segmented::from_fd(descriptor.as_fd(), Mode::Observer, options)?;
+        let name = memory.segment().name().clone();
+        // SAFETY: checked to be a ring of records.
+        unsafe { Self::over(Arc::new(memory), start, options) }.map_err(|slow| slow.error(name))
+    }
+
+    /// A tap on the ring in this memory.
+    ///
+    /// # Errors
+    ///
+    /// [`NoFooting`].
+    ///
+    /// # Safety
+    ///
+    /// The memory holds a ring of records.
+    pub unsafe fn over(
+        memory: Arc<dyn ByteMemory>,
+        start: Start,
+        options: &JoinOptions,
+    ) -> Result<Self, NoFooting> {
+        let data = Data::of(&*memory);
+        let waited = options.patience();
+        let started = Instant::now();
+        let begin = loop {
+            if let Some(mark) = footing(&*memory, data, start) {
+                break mark;
+            }
+            if started.elapsed() >= waited {
+                return Err(NoFooting { waited });
+            }
+            yield_now();
+        };
+        let (shared, ring) = (Shared::new(memory.clone()), memory.ring());
+        let cursor = TapCursor::landing(shared.clone(), ring, Trailing(memory), begin);
+        Ok(Self { cursor, data, shared, wait: Yield })
+    }
+}
+
+/// The producer outran one who looked for a place to begin, or was stopped while it left a mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "found no place to begin within {waited:?}: the producer is too fast, or was stopped; try again"
+)]
+pub struct NoFooting {
+    /// How long this call looked.
+    pub waited: Duration,
+}
+
+impl NoFooting {
+    fn error(self, name: QueueName) -> JoinError {
+        OpenError::NotReady { name, waited: self.waited }.into()
+    }
+}
+
+/// Where a tap begins, and the number of the message there; `None` if the producer was faster.
+fn footing(memory: &dyn ByteMemory, data: Data, start: Start) -> Option<Mark> {
+    let (control, ring) = (memory.control(), memory.ring());
+    if start == Start::Oldest {
+        return memory.marks().at_or_after(oldest(control, ring));
+    }
+    // From the last mark on, message by message, to know the number of the next one.
+    let published = control.published();
+    let mut mark = memory.marks().at_or_before(published)?;
+    while mark.sequence != published {
+        let run = Run { first: mark.sequence, len: published.since(mark.sequence) };
+        let frame = data.frame(run);
+        if torn(control, ring, run) > 0 {
+            return None;
+        }
+        let size = frame?.size();
+        mark = Mark { sequence: mark.sequence.plus(size), number: mark.number.wrapping_add(1) };
+    }
+    Some(mark)
+}
+
+impl<W: Wait> Tap<W> {
+    /// The same tap, waiting another way.
+    pub fn waiting<V: Wait>(self, wait: V) -> Tap<V> {
+        let Self { cursor, data, shared, .. } = self;
+        Tap { cursor, data, shared, wait }
+    }
+
+    /// Copies the next message that can be had, if there is one now, into `into`, which it replaces;
+    /// says how long it is.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError`]; what `into` holds then means nothing.
+    pub fn try_recv(&mut self, into: &mut Vec<u8>) -> Result<usize, TryRecvError> {
+        self.try_recv_kind(into).map(|_| into.len())
+    }
+
+    /// As [`Tap::try_recv`]; says of what kind the message is.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError`]; what `into` holds then means nothing.
+    pub fn try_recv_kind(&mut self, into: &mut Vec<u8>) -> Result<u16, TryRecvError> {
+        loop {
+            let all = self.cursor.take(u64::MAX)?;
+            let Some(frame) = self.data.frame(all) else {
+                if self.cursor.torn(all) == 0 {
+                    return Err(corrupt(self.data, all.first, all.len).into());
+                }
+                self.cursor.confirm_one(all);
+                continue;
+            };
+            let run = Run { first: all.first, len: frame.size() };
+            self.copy(run, frame.len as usize, into);
+            if self.cursor.confirm_one(run) {
+                return Ok(frame.kind);
+            }
+        }
+    }
+
+    /// Copies the next message that can be had, waiting for it; says how long it is.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError`].
+    pub fn recv(&mut self, into: &mut Vec<u8>) -> Result<usize, RecvError> {
+        self.wait_for(into, None).unwrap_or(Err(RecvError::Closed))
+    }
+
+    /// Copies the next message that can be had, waiting for at most `timeout`; says how long it is.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvTimeoutError`].
+    pub fn recv_timeout(
+        &mut self,
+        into: &mut Vec<u8>,
+        timeout: Duration,
+    ) -> Result<usize, RecvTimeoutError> {
+        let deadline = Instant::now().checked_add(timeout);
+        match self.wait_for(into, deadline) {
+            Some(received) => Ok(received?),
+            None => Err(RecvTimeoutError::TimedOut(timeout)),
+        }
+    }
+
+    /// Messages received.
+    pub fn received(&self) -> u64 {
+        self.cursor.received()
+    }
+
+    /// Messages overwritten before this tap had copied them.
+    pub fn lost(&self) -> u64 {
+        self.cursor.lost()
+    }
+
+    /// The sequence of the next byte that it will look at.
+    pub fn next_sequence(&self) -> Sequence {
+        self.cursor.next()
+    }
+
+    /// Copies the message of a frame, word by word.
+    fn copy(&self, frame: Run, len: usize, into: &mut Vec<u8>) {
+        into.clear();
+        into.reserve(frame.len as usize);
+        let words = (8..frame.len).step_by(8);
+        into.extend(words.flat_map(|offset| {
+            self.data.word(frame.first.plus(offset)).load(Ordering::Relaxed).to_ne_bytes()
+        }));
+        into.truncate(len);
+    }
+
+    fn wait_for(
+        &mut self,
+        into: &mut Vec<u8>,
+        deadline: Option<Instant>,
+    ) -> Option<Result<usize, RecvError>> {
+        let shared = self.shared.clone();
+        let mut wait = core::mem::take(&mut self.wait);
+        let answer =
+            wait.until(Side::Consumer, &shared.doorbell, deadline, || match self.try_recv(into) {
+                Ok(received) => Some(Ok(received)),
+                Err(TryRecvError::Empty) => None,
+                Err(TryRecvError::End(end)) => Some(Err(end)),
+            });
+        self.wait = wait;
+        answer
+    }
+}

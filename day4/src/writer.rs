@@ -1,0 +1,632 @@
+//! The end that writes.
+
+use core::ops::{Deref, DerefMut};
+use core::ptr::NonNull;
+use std::io::IoSlice;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::sync::Ordering;
+use common::{Capacity, NameError, QueueName, Sequence};
+use day2::{DescriptorError, Mode};
+use day3::landing::{Mark, Trail};
+use day3::roster::{self, ConsumerInfo};
+use day3::sequencer::ProducerCursor;
+use day3::wait::Side;
+use day3::{Full, QueueOptions, Shared, TimedOut, Wait, Yield};
+
+use crate::data::Data;
+use crate::error::{BatchFull, CreateError, SendTimeoutError, TooLarge, TrySendError};
+use crate::frame::{Frame, HEADER, MOST, record_len};
+use crate::memory::{ByteMemory, Offer, Segmented};
+
+/// The one who writes a ring of records.
+///
+/// Dropping it closes the ring, so that consumers drain and then see the end, and removes the name.
+///
+/// # Examples
+///
+/// ```
+/// use day4::{Reader, Writer};
+/// use day3::Start;
+///
+/// let name = format!("/doc-records-{}", std::process::id());
+/// let mut writer = Writer::create(&name, 1 << 20)?;
+/// let mut reader = Reader::join(&name, Start::Oldest)?;
+/// writer.send(b"a message of any length")?;
+/// assert_eq!(&*reader.recv()?, b"a message of any length");
+///
+/// // Written in place: nothing is copied.
+/// let mut grant = writer.grant(100)?;
+/// grant[..3].copy_from_slice(b"abc");
+/// grant.commit(3);
+/// assert_eq!(&*reader.recv()?, b"abc");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Writer<W = Yield> {
+    cursor: ProducerCursor<Shared, Counting>,
+    data: Data,
+    largest: usize,
+    shared: Shared,
+    memory: Arc<dyn ByteMemory>,
+    wait: W,
+}
+
+/// Counts messages, and leaves marks that tell the count.
+#[derive(Debug)]
+struct Counting {
+    memory: Arc<dyn ByteMemory>,
+    capacity: Capacity,
+    sent: u64,
+}
+
+impl Trail for Counting {
+    #[cold]
+    fn mark(&mut self, next: Sequence) {
+        self.memory.marks().leave(self.capacity, Mark { sequence: next, number: self.sent });
+    }
+}
+
+/// How long a claim may take.
+#[derive(Clone, Copy)]
+enum Patience {
+    None,
+    Until(Option<Instant>),
+}
+
+impl Patience {
+    /// A timeout so long that no clock can tell its end has none.
+    fn of(timeout: Duration) -> Self {
+        Self::Until(Instant::now().checked_add(timeout))
+    }
+}
+
+impl Writer {
+    /// Creates the ring `name` with room for `capacity` bytes, rounded up to a power of two of at least
+    /// a page; [`Writer::capacity`] says to what. A message takes [`record_len`] of them.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`]; in particular the name may be taken: a ring has one producer.
+    pub fn create<N>(name: N, capacity: u64) -> Result<Self, CreateError>
+    where
+        N: TryInto<QueueName, Error: Into<NameError>>,
+    {
+        Self::create_with(name, &QueueOptions::new(capacity))
+    }
+
+    /// Creates the ring `name`. The capacity counts bytes, and is rounded up; the first sequence is a
+    /// multiple of 8.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`]; in particular the name may be taken: a ring has one producer.
+    pub fn create_with<N>(name: N, options: &QueueOptions) -> Result<Self, CreateError>
+    where
+        N: TryInto<QueueName, Error: Into<NameError>>,
+    {
+        let name = name.try_into().map_err(Into::into)?;
+        // SAFETY: the segment was just created for records, by us, writable.
+        Ok(unsafe { Self::over(Arc::new(Segmented::create(Some(&name), options)?)) })
+    }
+
+    /// Creates a ring without a name, for whoever gets a [descriptor](Writer::descriptor) of it.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`].
+    pub fn anonymous(capacity: u64) -> Result<Self, CreateError> {
+        Self::anonymous_with(&QueueOptions::new(capacity))
+    }
+
+    /// Creates a ring without a name, for whoever gets a [descriptor](Writer::descriptor) of it.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`].
+    pub fn anonymous_with(options: &QueueOptions) -> Result<Self, CreateError> {
+        // SAFETY: the segment was just created for records, by us, writable.
+        Ok(unsafe { Self::over(Arc::new(Segmented::create(None, options)?)) })
+    }
+
+    /// The writer of the ring in this memory.
+    ///
+    /// # Safety
+    ///
+    /// The memory is writable, and has no other writer.
+    pub unsafe fn over(memory: Arc<dyn ByteMemory>) -> Self {
+        let shared = Shared::new(memory.clone());
+        let (ring, data) = (memory.ring(), Data::of(&*memory));
+        let counting = Counting { memory: memory.clone(), capacity: ring.capacity, sent: 0 };
+        let cursor = ProducerCursor::leaving(shared.clone(), ring.capacity, ring.first, counting);
+        let largest = (ring.capacity.get() as usize - HEADER).min(MOST);
+        Self { cursor, data, largest, shared, memory, wait: Yield }
+    }
+}
+
+impl<W: Wait> Writer<W> {
+    /// The same writer, waiting another way.
+    pub fn waiting<V: Wait>(self, wait: V) -> Writer<V> {
+        let Self { cursor, data, largest, shared, memory, .. } = self;
+        Writer { cursor, data, largest, shared, memory, wait }
+    }
+
+    /// Sends a message if there is room for it now.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError`]; nothing was sent.
+    #[inline]
+    pub fn try_send(&mut self, message: &[u8]) -> Result<(), TrySendError> {
+        let mut grant = self.try_grant(message.len())?;
+        grant.copy_from_slice(message);
+        grant.commit(message.len());
+        Ok(())
+    }
+
+    /// Sends a message, waiting for as long as there is no room.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLarge`]; nothing was sent.
+    #[inline]
+    pub fn send(&mut self, message: &[u8]) -> Result<(), TooLarge> {
+        let mut grant = self.grant(message.len())?;
+        grant.copy_from_slice(message);
+        grant.commit(message.len());
+        Ok(())
+    }
+
+    /// Sends a message, waiting for at most `timeout` while there is no room.
+    ///
+    /// # Errors
+    ///
+    /// [`SendTimeoutError`]; nothing was sent.
+    pub fn send_timeout(
+        &mut self,
+        message: &[u8],
+        timeout: Duration,
+    ) -> Result<(), SendTimeoutError> {
+        let mut grant = self.grant_timeout(message.len(), timeout)?;
+        grant.copy_from_slice(message);
+        grant.commit(message.len());
+        Ok(())
+    }
+
+    /// Sends one message that lies in several parts, if there is room for it now.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError`]; nothing was sent.
+    pub fn try_send_vectored(&mut self, parts: &[IoSlice<'_>]) -> Result<(), TrySendError> {
+        self.try_grant(total(parts))?.gather(parts);
+        Ok(())
+    }
+
+    /// Sends one message that lies in several parts, waiting for as long as there is no room.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLarge`]; nothing was sent.
+    pub fn send_vectored(&mut self, parts: &[IoSlice<'_>]) -> Result<(), TooLarge> {
+        self.grant(total(parts))?.gather(parts);
+        Ok(())
+    }
+
+    /// Sends one message that lies in several parts, waiting for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`SendTimeoutError`]; nothing was sent.
+    pub fn send_vectored_timeout(
+        &mut self,
+        parts: &[IoSlice<'_>],
+        timeout: Duration,
+    ) -> Result<(), SendTimeoutError> {
+        self.grant_timeout(total(parts), timeout)?.gather(parts);
+        Ok(())
+    }
+
+    /// Lends room for a message of up to `most` bytes, if there is that much now. Nothing is visible
+    /// until [`Grant::commit`].
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError`]; nothing was lent.
+    #[inline]
+    pub fn try_grant(&mut self, most: usize) -> Result<Grant<'_, W>, TrySendError> {
+        let size = self.size_of(most)?;
+        if self.claim(size, Patience::None) {
+            Ok(Grant { writer: self, most })
+        } else {
+            Err(Full.into())
+        }
+    }
+
+    /// Lends room for a message of up to `most` bytes, waiting until there is that much.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLarge`] if the ring never has that much.
+    #[inline]
+    pub fn grant(&mut self, most: usize) -> Result<Grant<'_, W>, TooLarge> {
+        let size = self.size_of(most)?;
+        self.claim(size, Patience::Until(None));
+        Ok(Grant { writer: self, most })
+    }
+
+    /// Lends room for a message of up to `most` bytes, waiting for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`SendTimeoutError`]; nothing was lent.
+    pub fn grant_timeout(
+        &mut self,
+        most: usize,
+        timeout: Duration,
+    ) -> Result<Grant<'_, W>, SendTimeoutError> {
+        let size = self.size_of(most)?;
+        if !self.claim(size, Patience::of(timeout)) {
+            return Err(SendTimeoutError::TimedOut(timeout));
+        }
+        Ok(Grant { writer: self, most })
+    }
+
+    /// Lends `bytes` of ring for several messages that become visible together, if there is that much
+    /// now. A message takes [`record_len`] of it.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError`]; nothing was lent.
+    pub fn try_batch(&mut self, bytes: usize) -> Result<WriteBatch<'_, W>, TrySendError> {
+        let room = self.room_for(bytes)?;
+        if !self.claim(room, Patience::None) {
+            return Err(Full.into());
+        }
+        Ok(WriteBatch { writer: self, room, used: 0, count: 0 })
+    }
+
+    /// Lends `bytes` of ring for several messages that become visible together, waiting until there is
+    /// that much.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLarge`] if the ring never has that much.
+    pub fn batch(&mut self, bytes: usize) -> Result<WriteBatch<'_, W>, TooLarge> {
+        let room = self.room_for(bytes)?;
+        self.claim(room, Patience::Until(None));
+        Ok(WriteBatch { writer: self, room, used: 0, count: 0 })
+    }
+
+    /// Lends as many bytes of ring as there are now, at most `bytes`, for several messages that become
+    /// visible together.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] if there is no room for a message, not even for an empty one.
+    pub fn try_batch_up_to(&mut self, bytes: usize) -> Result<WriteBatch<'_, W>, Full> {
+        let most = record_len(bytes.saturating_sub(HEADER)) as u64;
+        let room = self.cursor.claim_up_to(most);
+        if room < HEADER as u64 {
+            return Err(Full);
+        }
+        Ok(WriteBatch { writer: self, room, used: 0, count: 0 })
+    }
+
+    /// How many bytes the ring holds, headers and padding included.
+    pub fn capacity(&self) -> u64 {
+        self.cursor.capacity().get()
+    }
+
+    /// The longest message that this ring has room for, in bytes: 8 less than its capacity, and at
+    /// most [`MOST`].
+    pub fn largest(&self) -> usize {
+        self.largest
+    }
+
+    /// How many messages were sent.
+    pub fn sent(&mut self) -> u64 {
+        self.cursor.trail().sent
+    }
+
+    /// The sequence of the next message's first byte.
+    pub fn next_sequence(&self) -> Sequence {
+        self.cursor.next()
+    }
+
+    /// The registered consumers. Their lag counts bytes.
+    pub fn consumers(&self) -> Vec<ConsumerInfo> {
+        roster::list(&self.shared)
+    }
+
+    /// Waits until at least `n` consumers are registered.
+    ///
+    /// # Errors
+    ///
+    /// [`TimedOut`] after `timeout`.
+    pub fn wait_for_consumers(&mut self, n: usize, timeout: Duration) -> Result<(), TimedOut> {
+        self.poll(timeout, |writer| writer.consumers().len() >= n)
+    }
+
+    /// Waits until every registered consumer has read and released everything that was sent.
+    ///
+    /// # Errors
+    ///
+    /// [`TimedOut`] after `timeout`.
+    pub fn drain(&mut self, timeout: Duration) -> Result<(), TimedOut> {
+        self.poll(timeout, |writer| writer.cursor.lag() == 0)
+    }
+
+    /// Frees the slot of a consumer that is dead; see [`roster::evict`].
+    pub fn evict(&mut self, consumer: &ConsumerInfo) -> bool {
+        roster::evict(&self.shared, consumer)
+    }
+
+    /// Tells consumers that nothing more will come. They read what is there, then see the end.
+    ///
+    /// The ring stays, and keeps its name, until the writer is dropped.
+    pub fn close(&mut self) {
+        self.cursor.close();
+        self.wait.wake(Side::Consumer, &self.shared.doorbell);
+    }
+
+    /// A descriptor of the ring for another process, opened anew; for reading only if `mode` is
+    /// [`Mode::Observer`].
+    ///
+    /// # Errors
+    ///
+    /// [`DescriptorError`].
+    pub fn descriptor(&self, mode: Mode) -> Result<OwnedFd, DescriptorError> {
+        self.memory.descriptor(mode)
+    }
+
+    /// Something that makes descriptors of the ring, apart from the writer.
+    pub fn offer(&self) -> Offer {
+        Offer::new(self.memory.clone())
+    }
+
+    /// Where the ring is.
+    pub fn memory(&self) -> &Arc<dyn ByteMemory> {
+        &self.memory
+    }
+
+    #[inline]
+    fn size_of(&self, len: usize) -> Result<u64, TooLarge> {
+        if len > self.largest {
+            return Err(TooLarge { len, most: self.largest });
+        }
+        Ok(record_len(len) as u64)
+    }
+
+    fn room_for(&self, bytes: usize) -> Result<u64, TooLarge> {
+        let len = bytes.saturating_sub(HEADER);
+        let room = record_len(len) as u64;
+        if room > self.capacity() {
+            return Err(TooLarge { len, most: self.largest });
+        }
+        Ok(room)
+    }
+
+    #[inline]
+    fn claim(&mut self, size: u64, patience: Patience) -> bool {
+        self.cursor.claim(size).is_some() || self.wait_for(size, patience)
+    }
+
+    #[cold]
+    fn wait_for(&mut self, size: u64, patience: Patience) -> bool {
+        let Patience::Until(deadline) = patience else { return false };
+        let Self { cursor, shared, wait, .. } = self;
+        wait.until(Side::Producer, &shared.doorbell, deadline, || cursor.claim(size)).is_some()
+    }
+
+    /// Writes the header of a frame whose message is in place.
+    #[inline]
+    fn seal(&mut self, frame: Sequence, len: usize, kind: u16) -> u64 {
+        let header = Frame { len: len as u32, kind };
+        // Relaxed: it is published with the message.
+        self.data.word(frame).store(header.word(), Ordering::Relaxed);
+        header.size()
+    }
+
+    #[inline]
+    fn publish(&mut self, bytes: u64, messages: u64) {
+        let sent = &mut self.cursor.trail().sent;
+        *sent = sent.wrapping_add(messages);
+        self.cursor.publish(bytes);
+        self.wait.wake(Side::Consumer, &self.shared.doorbell);
+    }
+
+    fn poll(
+        &mut self,
+        timeout: Duration,
+        mut done: impl FnMut(&mut Self) -> bool,
+    ) -> Result<(), TimedOut> {
+        let started = Instant::now();
+        while !done(self) {
+            if started.elapsed() >= timeout {
+                return Err(TimedOut(timeout));
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        Ok(())
+    }
+}
+
+fn total(parts: &[IoSlice<'_>]) -> usize {
+    parts.iter().fold(0, |sum, part| sum.saturating_add(part.len()))
+}
+
+/// Room for one message, lent to be written in. It holds whatever was there before.
+///
+/// Dropping it without [`commit`](Grant::commit) sends nothing.
+#[derive(Debug)]
+pub struct Grant<'a, W: Wait> {
+    writer: &'a mut Writer<W>,
+    most: usize,
+}
+
+impl<W: Wait> Grant<'_, W> {
+    /// Sends the first `len` bytes.
+    ///
+    /// # Panics
+    ///
+    /// If `len` is more than was lent.
+    #[inline]
+    pub fn commit(self, len: usize) {
+        self.commit_as(len, 0);
+    }
+
+    /// Sends the first `len` bytes, as a message of this kind.
+    ///
+    /// # Panics
+    ///
+    /// If `len` is more than was lent.
+    #[inline]
+    pub fn commit_as(self, len: usize, kind: u16) {
+        assert!(len <= self.most, "{len} bytes of {} were to be sent", self.most);
+        let next = self.writer.cursor.next();
+        let size = self.writer.seal(next, len, kind);
+        self.writer.publish(size, 1);
+    }
+
+    fn gather(mut self, parts: &[IoSlice<'_>]) {
+        let mut rest = &mut *self;
+        for part in parts {
+            let (place, behind) = rest.split_at_mut(part.len());
+            place.copy_from_slice(part);
+            rest = behind;
+        }
+        let len = self.most;
+        self.commit(len);
+    }
+
+    #[inline]
+    fn place(&self) -> NonNull<[u8]> {
+        let start = self.writer.data.message_at(self.writer.cursor.next());
+        NonNull::slice_from_raw_parts(start, self.most)
+    }
+}
+
+impl<W: Wait> Deref for Grant<'_, W> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: claimed, so nobody else's until it is published, and mapped in one piece; the
+        // borrow of the writer keeps it so.
+        unsafe { self.place().as_ref() }
+    }
+}
+
+impl<W: Wait> DerefMut for Grant<'_, W> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above.
+        unsafe { self.place().as_mut() }
+    }
+}
+
+/// Room for several messages that become visible together.
+///
+/// Dropping it without [`commit`](WriteBatch::commit) sends none of them.
+#[derive(Debug)]
+pub struct WriteBatch<'a, W: Wait> {
+    writer: &'a mut Writer<W>,
+    room: u64,
+    used: u64,
+    count: u64,
+}
+
+impl<W: Wait> WriteBatch<'_, W> {
+    /// Adds a message.
+    ///
+    /// # Errors
+    ///
+    /// [`BatchFull`]; the message was not added, the others are still there.
+    #[inline]
+    pub fn push(&mut self, message: &[u8]) -> Result<(), BatchFull> {
+        self.push_as(message, 0)
+    }
+
+    /// Adds a message of this kind.
+    ///
+    /// # Errors
+    ///
+    /// [`BatchFull`]; the message was not added, the others are still there.
+    #[inline]
+    pub fn push_as(&mut self, message: &[u8], kind: u16) -> Result<(), BatchFull> {
+        self.place(message.len())?.copy_from_slice(message);
+        self.add(message.len(), kind);
+        Ok(())
+    }
+
+    /// Adds a message of up to `most` bytes that `write` writes in place; it says how many it wrote.
+    ///
+    /// # Errors
+    ///
+    /// [`BatchFull`] if there are not that many; `write` was not called.
+    ///
+    /// # Panics
+    ///
+    /// If `write` says that it wrote more than it was lent.
+    #[inline]
+    pub fn push_with(
+        &mut self,
+        most: usize,
+        write: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Result<(), BatchFull> {
+        let len = write(self.place(most)?);
+        assert!(len <= most, "{len} bytes of {most} were written");
+        self.add(len, 0);
+        Ok(())
+    }
+
+    /// The longest message that still fits, in bytes; `None` if not even an empty one does.
+    pub fn room(&self) -> Option<usize> {
+        let room = (self.room - self.used).checked_sub(HEADER as u64)?;
+        Some((room as usize).min(self.writer.largest))
+    }
+
+    /// How many messages it holds.
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Makes all messages visible at once.
+    #[inline]
+    pub fn commit(self) {
+        self.writer.publish(self.used, self.count);
+    }
+
+    #[inline]
+    fn frame(&self) -> Sequence {
+        self.writer.cursor.next().plus(self.used)
+    }
+
+    #[inline]
+    fn place(&mut self, len: usize) -> Result<&mut [u8], BatchFull> {
+        let room = (self.room - self.used) as usize;
+        if len > self.writer.largest || record_len(len) > room {
+            return Err(BatchFull { len, room });
+        }
+        let start = self.writer.data.message_at(self.frame());
+        let mut place = NonNull::slice_from_raw_parts(start, len);
+        // SAFETY: claimed, so nobody else's until it is published, and mapped in one piece; the
+        // borrow keeps it so.
+        Ok(unsafe { place.as_mut() })
+    }
+
+    #[inline]
+    fn add(&mut self, len: usize, kind: u16) {
+        let frame = self.frame();
+        self.used += self.writer.seal(frame, len, kind);
+        self.count += 1;
+    }
+}
