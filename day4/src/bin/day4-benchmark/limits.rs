@@ -1,0 +1,148 @@
+//! What this machine allows at most: a copy by one thread, and bare memory handed to and fro.
+
+use core::hint::black_box;
+use core::num::NonZeroUsize;
+use core::ptr::NonNull;
+use std::os::fd::OwnedFd;
+
+use anyhow::{Context, ensure};
+use common::payload::{Message, fill, sum};
+use common::sync::{AtomicU64, Ordering, spin_loop};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap};
+use nix::unistd::ftruncate;
+
+use crate::messages::Tally;
+use crate::wheel::Load;
+
+/// Copies messages of the same lengths from one buffer of the ring's size to the same place in
+/// another, by one thread. Nothing else happens in the loop; the copy is compared afterwards.
+pub(crate) fn copy(load: &Load) -> anyhow::Result<Tally> {
+    let words = (load.capacity / 8) as usize;
+    let mut from = vec![Message::<1>::default(); words];
+    fill(&mut from, 1);
+    let mut to = vec![Message::<1>::default(); words];
+    let (source, target) =
+        (bytemuck::cast_slice::<_, u8>(&from), bytemuck::cast_slice_mut(&mut to));
+    let mut tally = Tally::default();
+    let mut lengths = load.lengths.clone();
+    let (mut start, mut end) = (0, 0);
+    for _ in 0..load.messages {
+        let len = lengths.next();
+        if start + len > source.len() {
+            start = 0;
+        }
+        let place = start..start + len;
+        let target: &mut [u8] = black_box(&mut target[place.clone()]);
+        target.copy_from_slice(black_box(&source[place]));
+        tally.add(len, 0);
+        end = end.max(start + len);
+        // Messages begin at multiples of 8, as in the ring.
+        start = (start + len).next_multiple_of(8);
+    }
+    let untouched = end.next_multiple_of(8) / 8;
+    let same =
+        bytemuck::cast_slice::<_, u8>(&from)[..end] == bytemuck::cast_slice::<_, u8>(&to)[..end];
+    ensure!(same && sum(&to[untouched..]) == 0, "the copy differs from what was copied");
+    Ok(tally)
+}
+
+const QUARTERS: usize = 4;
+
+/// Says whose a quarter is. Nobody else writes on its line, nor on the one beside it.
+#[repr(C, align(128))]
+struct Flag(AtomicU64);
+
+const WRITERS: u64 = 0;
+const READERS: u64 = 1;
+
+/// A buffer of the ring's size that two processes share in quarters: one side writes a quarter while
+/// the other reads another, and nothing else happens.
+pub(crate) struct HandOver {
+    flags: &'static [Flag; QUARTERS],
+    /// Page-aligned.
+    data: NonNull<Message<1>>,
+    /// Words in a quarter.
+    quarter: usize,
+}
+
+/// The flags have a page to themselves.
+const FLAGS: usize = 4096;
+
+impl HandOver {
+    /// Memory for [`HandOver::map`], zeroed: all quarters are the writer's.
+    pub(crate) fn create(capacity: u64) -> anyhow::Result<OwnedFd> {
+        let memory = memfd_create("fanout-hand-over", MFdFlags::MFD_CLOEXEC)
+            .context("memfd_create for the hand-over")?;
+        let len = i64::try_from(FLAGS as u64 + capacity).context("the capacity is too large")?;
+        ftruncate(&memory, len).context("making room for the hand-over")?;
+        Ok(memory)
+    }
+
+    /// Maps it for the rest of this process's life.
+    pub(crate) fn map(memory: &OwnedFd, capacity: u64) -> anyhow::Result<Self> {
+        let len = NonZeroUsize::MIN.saturating_add(FLAGS - 1 + capacity as usize);
+        let (rights, flags) = (ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED);
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let start = unsafe { mmap(None, len, rights, flags, memory, 0) };
+        let start = start.context("mapping the hand-over")?;
+        // SAFETY: the first page holds the flags, is never unmapped, and any bits are a flag.
+        let flags = unsafe { start.cast().as_ref() };
+        // SAFETY: the mapping is longer than that.
+        let data = unsafe { start.byte_add(FLAGS) }.cast();
+        Ok(Self { flags, data, quarter: capacity as usize / 8 / QUARTERS })
+    }
+
+    /// The first `words` of a quarter.
+    ///
+    /// # Safety
+    ///
+    /// The quarter is the caller's until it hands it on.
+    #[expect(clippy::mut_from_ref, reason = "the caller owns the quarter for now")]
+    unsafe fn words(&self, quarter: usize, words: usize) -> &mut [Message<1>] {
+        assert!(quarter < QUARTERS && words <= self.quarter);
+        let first = self.data.as_ptr().wrapping_add(quarter * self.quarter);
+        // SAFETY: inside the mapping (asserted), and the caller's alone.
+        unsafe { core::slice::from_raw_parts_mut(first, words) }
+    }
+
+    /// Passes `bytes` bytes through, rounded up to words: takes each quarter when it is `mine`, lets
+    /// `work` do something with what is needed of it, and makes it `theirs`.
+    #[inline(always)]
+    fn turn(
+        &self,
+        bytes: u64,
+        (mine, theirs): (u64, u64),
+        mut work: impl FnMut(&mut [Message<1>], u64) -> u64,
+    ) -> Tally {
+        let mut tally = Tally::default();
+        let (mut left, mut done) = (bytes.div_ceil(8) as usize, 0);
+        while left > 0 {
+            let quarter = tally.count as usize % QUARTERS;
+            let flag = &self.flags[quarter].0;
+            // edge: hand over -> take
+            while flag.load(Ordering::Acquire) != mine {
+                spin_loop();
+            }
+            let words = left.min(self.quarter);
+            // SAFETY: the flag says that it is ours.
+            let sum = work(unsafe { self.words(quarter, words) }, done);
+            // edge: hand over -> take
+            flag.store(theirs, Ordering::Release);
+            tally.add(words * 8, sum);
+            left -= words;
+            done += words as u64;
+        }
+        tally
+    }
+
+    /// The side that writes.
+    pub(crate) fn send(&self, bytes: u64) -> Tally {
+        self.turn(bytes, (WRITERS, READERS), |words, done| fill(words, done))
+    }
+
+    /// The side that reads.
+    pub(crate) fn receive(&self, bytes: u64) -> Tally {
+        self.turn(bytes, (READERS, WRITERS), |words, _| sum(words))
+    }
+}

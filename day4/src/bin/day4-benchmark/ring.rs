@@ -1,0 +1,66 @@
+//! The ring of records, driven as a user would, waiting one way or the other.
+
+use std::fs::OpenOptions;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use anyhow::{Context, bail};
+use day2::Mode;
+use day3::{JoinOptions, Start, Wait};
+use day4::{Reader, RecvError, Writer};
+
+use crate::crew::Work;
+use crate::messages::Tally;
+use crate::wheel::Load;
+
+/// The side that writes: makes the ring, and says where the other process finds its descriptor.
+pub(crate) fn sender<W: Wait + 'static>(load: &Load, wait: W) -> anyhow::Result<Work<'_>> {
+    let mut writer = Writer::anonymous(load.capacity)?.waiting(wait);
+    let descriptor = writer.descriptor(Mode::Reader)?;
+    let offer = format!("/proc/{}/fd/{}", std::process::id(), descriptor.as_raw_fd());
+    let run = Box::new(move || {
+        let tally = send(&mut writer, load)?;
+        writer.close();
+        drop(descriptor);
+        Ok(tally)
+    });
+    Ok(Work { offer, run })
+}
+
+#[inline(never)]
+fn send<W: Wait>(writer: &mut Writer<W>, load: &Load) -> anyhow::Result<Tally> {
+    let mut tally = Tally::default();
+    let mut lengths = load.lengths.clone();
+    for _ in 0..load.messages {
+        let len = lengths.next();
+        let mut place = writer.grant(len).context("choose a larger --capacity")?;
+        tally.write(&mut place, load.touch);
+        place.commit(len);
+    }
+    Ok(tally)
+}
+
+/// The side that reads the ring found at `offer`.
+pub(crate) fn receiver<'a, W: Wait + 'static>(
+    load: &'a Load,
+    offer: &str,
+    wait: W,
+) -> anyhow::Result<Work<'a>> {
+    let found = OpenOptions::new().read(true).write(true).open(offer);
+    let descriptor: OwnedFd = found.with_context(|| format!("opening {offer}"))?.into();
+    let reader = Reader::from_fd(descriptor, Start::Oldest, &JoinOptions::default())?;
+    let mut reader = reader.waiting(wait);
+    let run = Box::new(move || receive(&mut reader, load));
+    Ok(Work { offer: String::new(), run })
+}
+
+#[inline(never)]
+fn receive<W: Wait>(reader: &mut Reader<W>, load: &Load) -> anyhow::Result<Tally> {
+    let mut tally = Tally::default();
+    loop {
+        match reader.recv_batch(load.batch) {
+            Ok(records) => records.iter().for_each(|message| tally.read(message, load.touch)),
+            Err(RecvError::Closed) => return Ok(tally),
+            Err(error) => bail!(error),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The rival: a plain `SOCK_SEQPACKET` socket. Each message is written into a buffer, copied into the
+//! kernel, copied out of it into another buffer, and read there.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use anyhow::{Context, ensure};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, getsockopt, recv, send, setsockopt, socketpair,
+    sockopt,
+};
+
+use crate::messages::{Tally, buffer};
+use crate::wheel::Load;
+
+/// Both ends, with room in the kernel for about `room` bytes if it allows.
+pub(crate) fn pair(room: usize) -> anyhow::Result<(OwnedFd, OwnedFd)> {
+    let (family, flags) = (AddressFamily::Unix, SockFlag::SOCK_CLOEXEC);
+    let ends = socketpair(family, SockType::SeqPacket, None, flags).context("socketpair")?;
+    for end in [&ends.0, &ends.1] {
+        // Beyond the system's limit only with CAP_NET_ADMIN, else up to it.
+        if setsockopt(end, sockopt::SndBufForce, &room).is_err() {
+            setsockopt(end, sockopt::SndBuf, &room).context("setting SO_SNDBUF")?;
+        }
+    }
+    Ok(ends)
+}
+
+/// The bytes that the kernel keeps for messages on their way, its own records of them included.
+pub(crate) fn room(end: &impl AsFd) -> anyhow::Result<usize> {
+    getsockopt(end, sockopt::SndBuf).context("asking for SO_SNDBUF")
+}
+
+/// The side that writes.
+pub(crate) fn sender(end: &OwnedFd, load: &Load) -> anyhow::Result<Tally> {
+    let mut tally = Tally::default();
+    let mut lengths = load.lengths.clone();
+    let mut words = buffer(lengths.most());
+    let message: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
+    for _ in 0..load.messages {
+        let len = lengths.next();
+        tally.write(&mut message[..len], load.touch);
+        let sent = send(end.as_raw_fd(), &message[..len], MsgFlags::MSG_NOSIGNAL)
+            .with_context(|| format!("sending a message of {len} bytes"))?;
+        ensure!(sent == len, "{sent} of {len} bytes of a message were sent");
+    }
+    Ok(tally)
+}
+
+/// The side that reads. An empty message looks like the end of the stream, so it counts.
+pub(crate) fn receiver(end: &OwnedFd, load: &Load) -> anyhow::Result<Tally> {
+    let mut tally = Tally::default();
+    let mut words = buffer(load.lengths.most());
+    let message: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
+    for _ in 0..load.messages {
+        // With this flag the answer is the length that was sent, even if it does not fit.
+        let len = recv(end.as_raw_fd(), message, MsgFlags::MSG_TRUNC).context("receiving")?;
+        ensure!(len <= message.len(), "a message of {len} bytes came, longer than any was sent");
+        tally.read(&message[..len], load.touch);
+    }
+    Ok(tally)
+}
