@@ -128,21 +128,24 @@ fn a_publisher_that_waits_for_room_can_be_interrupted() {
     let mut sub = Process::start(fanout(&["sub", &name.0]).stdout(Stdio::piped()));
     let folder = support::Folder::new();
     let input = folder.file("in");
-    std::fs::write(&input, "some words on a line\n".repeat(200_000)).unwrap();
-    let arguments = ["pub", &name.0, "--capacity", "64", "--file", input.to_str().unwrap()];
+    let line = "some words on a line\n";
+    std::fs::write(&input, line.repeat(200_000)).unwrap();
+    let arguments = ["pub", &name.0, "--capacity", "4096", "--file", input.to_str().unwrap()];
     let mut publisher = Process::start(&mut fanout(&arguments));
     let report = || {
         let output = run(&mut fanout(&["stat", &name.0, "--json"]));
         serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap_or_default()
     };
-    // Full in passing is not blocked: it has to stay as it is.
-    until("a ring that stays full", || {
+    // No room in passing is not blocked: it has to stay as it is.
+    let needed = fanout::records::record_len(line.len() - 1) as u64;
+    until("a ring that stays without room for a line", || {
         let before = report();
+        let lag = before["consumers"][0]["lag"].as_u64().unwrap_or(0);
         std::thread::sleep(std::time::Duration::from_millis(100));
-        before["full"] == true && before["gating_slot"] == 0 && before == report()
+        lag + needed > 4096 && before["gating_slot"] == 0 && before == report()
     });
     let shown = String::from_utf8(run(&mut fanout(&["stat", &name.0])).stdout).unwrap();
-    assert!(shown.contains("blocks the producer"), "{shown}");
+    assert!(shown.contains("<- gates: room for") || shown.contains("<- blocks"), "{shown}");
     publisher.signal(Signal::SIGINT);
     assert_eq!(publisher.wait().code(), Some(130));
     assert!(!name.exists());
@@ -163,7 +166,7 @@ fn a_second_publisher_is_refused_and_the_first_goes_on() {
 
     let listed = String::from_utf8(run(&mut fanout(&["ls"])).stdout).unwrap();
     let line = listed.lines().find(|line| line.contains(&name.0)).unwrap();
-    assert!(line.contains("ring") && line.contains("line/1024"), "{line}");
+    assert!(line.contains("records") && line.contains("1,048,576 B"), "{line}");
 
     first.signal(Signal::SIGKILL);
     first.wait();
@@ -190,8 +193,18 @@ fn a_queue_that_is_not_there_is_named_in_one_line() {
     }
     let more_than_slots = ["pub", &name.0, "--wait-for", "65"];
     assert_eq!(run(&mut fanout(&more_than_slots)).status.code(), Some(2));
-    assert_eq!(run(&mut fanout(&["pub", &name.0, "--capacity", "1000"])).status.code(), Some(1));
-    assert_eq!(run(&mut fanout(&["pub", &name.0, "--max-size", "70000"])).status.code(), Some(1));
+    for size in ["0", "-1", "1X", "99999999999999999999"] {
+        for option in ["--capacity", "--chunk"] {
+            let output = run(&mut fanout(&["pub", &name.0, option, size]));
+            assert_eq!(output.status.code(), Some(2), "{option} {size}: {output:?}");
+        }
+    }
+    for size in ["9000000000G", "17179869183G"] {
+        let output = run(&mut fanout(&["pub", &name.0, "--capacity", size]));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{size}: {said}");
+        assert!(said.contains("capacity") && said.lines().count() == 1, "{size}: {said}");
+    }
     assert!(!name.exists());
 }
 
@@ -286,6 +299,53 @@ fn ls_shows_logs_and_skips_what_is_no_queue() {
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(String::from_utf8(output.stderr).unwrap().lines().count(), 1);
     }
+}
+
+#[test]
+fn a_ring_of_other_messages_is_shown_but_not_printed() {
+    let name = Name::new("numbers");
+    let mut producer = fanout::Producer::<u64>::create(&name.0, 16).unwrap();
+    producer.send(1);
+    let output = run(&mut fanout(&["stat", &name.0, "--json"]));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["kind"], &report["sent"]), (&"ring".into(), &1.into()), "{report}");
+    assert_eq!(report["capacity"], 16);
+    for more in [&[][..], &["--tap"], &["--group", "g"]] {
+        let output = run(fanout(&["sub", &name.0]).args(more));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("ring") && said.lines().count() == 1, "{said}");
+    }
+}
+
+#[test]
+fn records_are_counted_in_bytes() {
+    let name = Name::new("bytes");
+    let mut writer = fanout::records::Writer::create(&name.0, 4096).unwrap();
+    let _reader = fanout::records::Reader::join(&name.0, fanout::Start::Oldest).unwrap();
+    writer.send(b"ten bytes.").unwrap();
+    let taken = fanout::records::record_len(10);
+    let output = run(&mut fanout(&["stat", &name.0, "--json"]));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["kind"], "records");
+    for key in ["sent", "published"] {
+        assert_eq!(report[key], taken, "{report}");
+    }
+    assert_eq!((&report["consumers"][0]["lag"], &report["full"]), (&taken.into(), &false.into()));
+    let shown = String::from_utf8(run(&mut fanout(&["stat", &name.0])).stdout).unwrap();
+    let room = format!("<- gates: room for {} B", common::report::grouped(4096 - taken as u64));
+    assert!(shown.contains("any number of bytes") && shown.contains(&room), "{shown}");
+    let listed = String::from_utf8(run(&mut fanout(&["ls"])).stdout).unwrap();
+    let line = listed.lines().find(|line| line.contains(&name.0)).unwrap();
+    let words: Vec<&str> = line.split_whitespace().skip(1).take(6).collect();
+    assert_eq!(words, ["records", "any", "4,096", "B", &taken.to_string(), "B"], "{line}");
+
+    // The last eight bytes take an empty message; then there is room for none.
+    let rest = writer.largest().min(4096 - taken - 8);
+    writer.send(&vec![0; rest]).unwrap();
+    while writer.try_send(b"").is_ok() {}
+    let shown = String::from_utf8(run(&mut fanout(&["stat", &name.0])).stdout).unwrap();
+    assert!(shown.contains("full") && shown.contains("<- blocks the producer"), "{shown}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::Stdio;
 
-use support::{Folder, Name, Process, consumers, fanout, run, until};
+use support::{DEADLINE, Folder, Name, Process, consumers, fanout, run, until};
 
 /// Over ten megabytes of lines of 0 to 1,024 bytes of every value but the newline; the last has none.
 fn big_file(path: &Path) {
@@ -78,26 +78,194 @@ fn a_big_file_comes_out_of_three_subscribers_and_is_shared_by_a_group() {
     assert!(!name.exists(), "the queue is still there");
 }
 
+/// Bytes of every value, the same for each run.
+fn noise(len: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut byte = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    };
+    (0..len).map(|_| byte()).collect()
+}
+
+/// Sends a file with these options, from stdin, to three subscribers; they must have the same file.
+fn three_copies(what: &str, bytes: &[u8], options: &[&str]) {
+    let (name, folder) = (Name::new("copies"), Folder::new());
+    let input = folder.file("in");
+    std::fs::write(&input, bytes).unwrap();
+    let outputs = ["a", "b", "c"].map(|file| folder.file(file));
+    let mut subs =
+        outputs.each_ref().map(|file| Process::into_file(&mut fanout(&["sub", &name.0]), file));
+    let mut command = fanout(&["pub", &name.0, "--wait-for", "3"]);
+    command.args(options).stdin(std::fs::File::open(&input).unwrap());
+    let published = run(&mut command);
+    assert!(published.status.success(), "{what} {options:?}: {published:?}");
+    for (sub, file) in subs.iter_mut().zip(&outputs) {
+        assert!(sub.wait().success(), "{what} {options:?}");
+        assert!(std::fs::read(file).unwrap() == bytes, "{what} {options:?}: the copy differs");
+    }
+    assert!(!name.exists(), "{what} {options:?}: the queue is still there");
+}
+
 #[test]
 fn odd_files_come_out_as_they_went_in() {
-    let folder = Folder::new();
-    let files: [(&str, &[u8]); 5] = [
+    let files: [(&str, &[u8]); 6] = [
         ("empty", b""),
         ("newlines", b"\n\n\n"),
         ("windows", b"a\r\nb\r\n"),
         ("binary", b"\0\xff\xfe\n\0"),
-        ("no-newline", b"one line"),
+        ("no newline", b"one line"),
+        ("no newline behind an empty line", b"\n\nend"),
     ];
     for (what, bytes) in files {
-        let name = Name::new(what);
-        let (input, output) = (folder.file("in"), folder.file("out"));
-        std::fs::write(&input, bytes).unwrap();
-        let mut sub = Process::into_file(&mut fanout(&["sub", &name.0]), &output);
-        let published = run(&mut fanout(&["pub", &name.0, "--file", input.to_str().unwrap()]));
-        assert!(published.status.success(), "{what}: {published:?}");
-        assert!(sub.wait().success());
-        assert_eq!(std::fs::read(&output).unwrap(), bytes, "{what}");
+        for options in [&[][..], &["--chunk", "1"], &["--chunk", "3"]] {
+            three_copies(what, bytes, options);
+        }
     }
+}
+
+#[test]
+fn bytes_come_out_as_they_went_in_however_they_are_cut() {
+    for len in [65_535, 65_536, 65_537] {
+        three_copies("about a chunk", &noise(len), &["--chunk", "64K"]);
+    }
+    // Several times as much as the queue holds.
+    let large = noise(5 << 20);
+    three_copies("large", &large, &["--chunk", "65536"]);
+    three_copies("large", &large, &["--chunk", "1000", "--capacity", "16K"]);
+    // Lines of noise, cut where a newline happens to be.
+    three_copies("large", &large, &[]);
+    three_copies("large", &large, &["--capacity", "8K"]);
+    three_copies("small chunks", &noise(100_000), &["--chunk", "7", "--capacity", "4096"]);
+}
+
+#[test]
+fn lines_may_be_as_long_as_the_queue_allows() {
+    let mut lines = Vec::new();
+    for len in [0, 1, 70_000, 3, 300_000, 999_999, 0, 1_000_000] {
+        lines.extend(noise(len).iter().map(|&byte| if byte == b'\n' { 0 } else { byte }));
+        lines.push(b'\n');
+    }
+    three_copies("long lines", &lines, &[]);
+    lines.pop();
+    lines.extend(vec![b'x'; 4 << 20]);
+    three_copies("a long end", &lines, &["--capacity", "16M"]);
+}
+
+#[test]
+fn a_chunk_may_be_as_long_as_the_queue_allows_and_no_longer() {
+    let name = Name::new("chunk");
+    let refused = run(&mut fanout(&["pub", &name.0, "--capacity", "4096", "--chunk", "1M"]));
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("1048576 bytes") && said.contains("--capacity"), "{said}");
+    assert!(said.lines().count() == 1 && !name.exists(), "{said}");
+
+    let most = fanout::records::Writer::create(&name.0, 4096).unwrap().largest();
+    assert!(said.contains(&most.to_string()), "{said}");
+    let bytes = noise(3 * most + 1);
+    three_copies("longest", &bytes, &["--capacity", "4096", "--chunk", &most.to_string()]);
+    let longer = (most + 1).to_string();
+    let arguments = ["pub", &name.0, "--capacity", "4096", "--chunk", &longer];
+    assert_eq!(run(&mut fanout(&arguments)).status.code(), Some(1));
+}
+
+#[test]
+fn a_capacity_that_is_rounded_up_is_said() {
+    let name = Name::new("rounded");
+    for (capacity, says) in [("5000", "8,192"), ("1", "4,096"), ("8K", ""), ("3M", "4,194,304")] {
+        let arguments = ["pub", &name.0, "--wait-for", "0", "--capacity", capacity];
+        let output = run(&mut fanout(&arguments));
+        assert!(output.status.success(), "{capacity}: {output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(says) && said.is_empty() == says.is_empty(), "{capacity}: {said}");
+    }
+}
+
+#[test]
+fn a_group_shares_chunks_of_which_none_is_lost_or_doubled() {
+    let (name, folder) = (Name::new("share"), Folder::new());
+    let input = folder.file("in");
+    let bytes: Vec<u8> = (0..40_000u64).flat_map(u64::to_le_bytes).collect();
+    std::fs::write(&input, &bytes).unwrap();
+    let shares = ["a", "b", "c"].map(|file| folder.file(file));
+    let mut subs = shares
+        .each_ref()
+        .map(|file| Process::into_file(&mut fanout(&["sub", &name.0, "--group", "g"]), file));
+    let arguments = ["pub", &name.0, "--wait-for", "3", "--chunk", "8", "--capacity", "4K"];
+    let file = std::fs::File::open(&input).unwrap();
+    assert!(run(fanout(&arguments).stdin(file)).status.success());
+    let mut numbers = Vec::new();
+    for (sub, share) in subs.iter_mut().zip(&shares) {
+        assert!(sub.wait().success());
+        let bytes = std::fs::read(share).unwrap();
+        let share: Vec<u64> =
+            bytes.as_chunks().0.iter().map(|&number| u64::from_le_bytes(number)).collect();
+        assert!(share.is_sorted(), "a member got its messages out of order");
+        numbers.extend(share);
+    }
+    numbers.sort_unstable();
+    assert!(numbers.iter().copied().eq(0..40_000), "the group did not share the chunks exactly");
+}
+
+#[test]
+fn a_tap_accounts_for_every_message() {
+    let (name, folder) = (Name::new("tap"), Folder::new());
+    let lines = 200_000u64;
+    let arguments = ["pub", &name.0, "--wait-for", "0", "--capacity", "4K"];
+    let mut publisher = Process::start(fanout(&arguments).stdin(Stdio::piped()));
+    let mut keyboard = publisher.0.stdin.take().unwrap();
+    let (screen, told) = (folder.file("screen"), folder.file("told"));
+    let mut command = fanout(&["sub", &name.0, "--tap"]);
+    let told_file = std::fs::File::create(&told).unwrap();
+    let mut tap = Process::into_file(command.stderr(told_file), &screen);
+    // Once it has printed something it is there, and misses nothing without saying so.
+    keyboard.write_all(b"0\n").unwrap();
+    until("the first line", || std::fs::read(&screen).unwrap() == b"0\n");
+    let rest: String = (1..lines).map(|number| format!("{number}\n")).collect();
+    keyboard.write_all(rest.as_bytes()).unwrap();
+    drop(keyboard);
+    assert!(publisher.wait().success());
+    assert!(tap.wait().success());
+
+    let told = std::fs::read_to_string(&told).unwrap();
+    let counts: Vec<u64> = told.split(' ').filter_map(|word| word.parse().ok()).collect();
+    let [received, missed] = counts[..] else { panic!("{told}") };
+    assert_eq!(received + missed, lines, "{told}");
+    let printed = std::fs::read_to_string(&screen).unwrap();
+    let printed: Vec<u64> = printed.lines().map(|line| line.parse().unwrap()).collect();
+    assert_eq!(printed.len() as u64, received);
+    assert!(printed.is_sorted_by(|a, b| a < b) && printed.iter().all(|&number| number < lines));
+}
+
+#[test]
+fn programs_and_the_command_understand_one_another() {
+    let (name, folder) = (Name::new("program"), Folder::new());
+    let output = folder.file("out");
+    let mut writer = fanout::records::Writer::create(&name.0, 4096).unwrap();
+    let mut sub = Process::into_file(&mut fanout(&["sub", &name.0]), &output);
+    until("a subscriber", || consumers(&name) == 1);
+    for message in [&b"as it "[..], b"", b"is\n", b"\0\xff"] {
+        writer.send(message).unwrap();
+    }
+    drop(writer);
+    assert!(sub.wait().success());
+    assert_eq!(std::fs::read(&output).unwrap(), b"as it is\n\0\xff");
+
+    let mut publisher = Process::start(fanout(&["pub", &name.0]).stdin(Stdio::piped()));
+    until("a queue", || run(&mut fanout(&["stat", &name.0])).status.success());
+    let mut reader = fanout::records::Reader::join(&name.0, fanout::Start::Oldest).unwrap();
+    let mut keyboard = publisher.0.stdin.take().unwrap();
+    keyboard.write_all(b"a line\n\nthe end").unwrap();
+    drop(keyboard);
+    let mut messages = Vec::new();
+    while let Ok(record) = reader.recv_timeout(DEADLINE) {
+        messages.push((record.to_vec(), record.kind()));
+    }
+    let expected = [(&b"a line"[..], 1), (b"", 1), (b"the end", 0)];
+    assert_eq!(messages, expected.map(|(text, kind)| (text.to_vec(), kind)));
+    drop(reader);
+    assert!(publisher.wait().success());
 }
 
 #[test]
@@ -194,7 +362,7 @@ fn latest_begins_with_the_next_line_and_oldest_with_what_is_there() {
     until("a line", || {
         let output = run(&mut fanout(&["stat", &name.0, "--json"]));
         let report = serde_json::from_slice::<serde_json::Value>(&output.stdout);
-        report.is_ok_and(|report| report["published"] == 1)
+        report.is_ok_and(|report| report["sent"].as_u64() > Some(0))
     });
     let folder = Folder::new();
     let sub = |from: &str| {
@@ -217,19 +385,33 @@ fn latest_begins_with_the_next_line_and_oldest_with_what_is_there() {
 fn a_line_that_is_too_long_is_refused_and_the_queue_goes_away() {
     let (name, folder) = (Name::new("long"), Folder::new());
     let (input, output) = (folder.file("in"), folder.file("out"));
-    std::fs::write(
-        &input,
-        format!("{}\n{}\n{}\n", "a".repeat(99), "b".repeat(100), "c".repeat(101)),
-    )
-    .unwrap();
+    let most = fanout::records::Writer::create(&name.0, 4096).unwrap().largest();
+    let longest = format!("{}\n{}\n", "a".repeat(99), "b".repeat(most));
+    std::fs::write(&input, format!("{longest}{}\n", "c".repeat(most + 1))).unwrap();
     let mut sub = Process::into_file(&mut fanout(&["sub", &name.0]), &output);
-    let arguments = ["pub", &name.0, "--max-size", "100", "--file", input.to_str().unwrap()];
+    let arguments = ["pub", &name.0, "--capacity", "4096", "--file", input.to_str().unwrap()];
     let refused = run(&mut fanout(&arguments));
     assert_eq!(refused.status.code(), Some(1));
     let said = String::from_utf8(refused.stderr).unwrap();
-    assert!(said.contains("line 3 has 101 bytes") && said.contains("--max-size"), "{said}");
-    assert_eq!(said.lines().count(), 1, "{said}");
+    let what = format!("line 3 has {} bytes", most + 1);
+    assert!(said.contains(&what) && said.contains(&format!("has {most}:")), "{said}");
+    assert!(said.contains("raise --capacity") && said.lines().count() == 1, "{said}");
     assert!(sub.wait().success());
-    assert_eq!(std::fs::read(&output).unwrap().len(), 201);
+    assert_eq!(std::fs::read_to_string(&output).unwrap(), longest);
+    assert!(!name.exists());
+}
+
+#[test]
+fn a_line_without_end_is_refused_before_its_end() {
+    let name = Name::new("endless");
+    let arguments = ["pub", &name.0, "--wait-for", "0", "--capacity", "64K"];
+    let mut publisher =
+        Process::start(fanout(&arguments).stdin(Stdio::piped()).stderr(Stdio::piped()));
+    let mut keyboard = publisher.0.stdin.take().unwrap();
+    // It stops reading at some time; the pipe is still open then.
+    while keyboard.write_all(&[b'x'; 4096]).is_ok() {}
+    assert_eq!(publisher.wait().code(), Some(1));
+    let said = std::io::read_to_string(publisher.0.stderr.take().unwrap()).unwrap();
+    assert!(said.contains("or more") && said.contains("raise --capacity"), "{said}");
     assert!(!name.exists());
 }

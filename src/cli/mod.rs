@@ -1,11 +1,12 @@
 //! What the command `fanout` does: one module per subcommand.
 
 mod demo;
-mod line;
+mod input;
 mod nap;
 mod output;
 mod publish;
 mod signals;
+mod size;
 mod stat;
 mod subscribe;
 
@@ -35,13 +36,18 @@ Exit codes:
     2  the command line is wrong
   130  interrupted (Ctrl-C); 143 terminated; nothing is left behind";
 
+/// The kind of a message that is written out as it is.
+const BYTES: u16 = 0;
+/// The kind of a message that is a line, its newline left away.
+const LINE: u16 = 1;
+
 #[derive(Subcommand)]
 enum Command {
     /// Run a producer and three consumer processes, one of them a tap, and prove what arrived
     Demo(demo::Arguments),
-    /// Create a queue and send lines of stdin, or of a file, as messages
+    /// Create a queue and send what comes from stdin, or is in a file: lines, or chunks of bytes
     Pub(publish::Arguments),
-    /// Receive messages and print them
+    /// Receive messages and write them to stdout: lines as lines, chunks as they are
     Sub(subscribe::Arguments),
     /// List the queues of this host
     Ls,

@@ -1,11 +1,13 @@
 //! Stdout, written so that neither a reader that stands still nor one that has gone holds us up.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{Error, ErrorKind, Result, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::signals::Signals;
@@ -14,6 +16,7 @@ use super::signals::Signals;
 /// I/O error when it is time to stop.
 pub(crate) struct Output<'a> {
     file: File,
+    /// What may be written at once.
     most: usize,
     signals: &'a Signals,
 }
@@ -26,8 +29,16 @@ const PIPE_BUF: usize = 4096;
 impl<'a> Output<'a> {
     pub(crate) fn new(signals: &'a Signals) -> Result<Self> {
         let file = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
-        let most = if file.metadata()?.is_file() { usize::MAX } else { PIPE_BUF };
-        Ok(Self { file, most, signals })
+        let kind = file.metadata()?.file_type();
+        if kind.is_file() {
+            return Ok(Self { file, most: usize::MAX, signals });
+        }
+        if kind.is_fifo()
+            && let Ok(pipe) = reopen(&file)
+        {
+            return Ok(Self { file: pipe, most: usize::MAX, signals });
+        }
+        Ok(Self { file, most: PIPE_BUF, signals })
     }
 
     /// An error if whoever read our output has gone.
@@ -50,12 +61,25 @@ impl<'a> Output<'a> {
     }
 }
 
+/// Opens a pipe once more, so as not to block, without a word to those who share our stdout.
+fn reopen(file: &File) -> Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
 impl Write for Output<'_> {
     fn write(&mut self, bytes: &[u8]) -> Result<usize> {
         loop {
             self.signals.check().map_err(Error::other)?;
-            if self.poll(PollFlags::POLLOUT, SLICE)? {
-                return self.file.write(&bytes[..bytes.len().min(self.most)]);
+            if !self.poll(PollFlags::POLLOUT, SLICE)? {
+                continue;
+            }
+            match self.file.write(&bytes[..bytes.len().min(self.most)]) {
+                // Room for less than a page, or somebody else was faster.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                outcome => return outcome,
             }
         }
     }

@@ -1,22 +1,20 @@
-//! `fanout pub`: lines in, messages out.
+//! `fanout pub`: lines or chunks in, messages out.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{ErrorKind, Read};
-use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::ensure;
 use clap::Args;
-use fanout::{Producer, QueueName, QueueOptions, SLOTS};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use common::report::grouped;
+use fanout::records::{Writer, record_len};
+use fanout::{QueueName, SLOTS};
 
-use super::line::{Line, for_size, size_for};
+use super::input::{Cut, Input};
 use super::nap::Nap;
 use super::signals::Signals;
+use super::size::size;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -25,14 +23,14 @@ pub(crate) struct Arguments {
     /// Hold the first message until this many consumers are attached; 0 starts at once
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = consumers)]
     wait_for: usize,
-    /// Send the lines of this file, instead of stdin's
+    /// Send what is in this file, instead of stdin
     #[arg(long)]
     file: Option<PathBuf>,
-    /// The longest line in bytes, without its newline: at most 65536
-    #[arg(long, default_value_t = 1024, value_name = "BYTES")]
-    max_size: usize,
-    /// How many messages the queue holds: a power of two
-    #[arg(long, default_value_t = 1024, value_name = "MESSAGES")]
+    /// Send chunks of this size instead of lines; only the last may be shorter
+    #[arg(long, value_name = "BYTES", value_parser = size)]
+    chunk: Option<u64>,
+    /// How much the queue holds, rounded up to a power of two; K, M and G are understood
+    #[arg(long, default_value = "1M", value_name = "BYTES", value_parser = size)]
     capacity: u64,
 }
 
@@ -45,92 +43,92 @@ fn consumers(text: &str) -> Result<usize, String> {
 
 /// How long a step may take before signals are looked at.
 const SLICE: Duration = Duration::from_millis(50);
-/// How many lines are written before they are published together.
-const BATCH: usize = 64;
+/// How many bytes of the ring are written before they are published together.
+const BATCH: usize = 1 << 16;
 
 pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()> {
-    // Opened first: a file that is not there should not make a queue.
-    let input = match &arguments.file {
-        Some(path) => {
-            Input::File(open(path).with_context(|| format!("cannot read {}", path.display()))?)
-        }
-        None => Input::Stdin(std::io::stdin()),
+    let cut = match arguments.chunk {
+        // One that cannot be addressed is too large for the queue, too.
+        Some(chunk) => Cut::Chunks(usize::try_from(chunk).unwrap_or(usize::MAX)),
+        None => Cut::Lines,
     };
-    for_size!(size_for(arguments.max_size)?, publish, arguments, input, signals)
-}
-
-fn open(path: &Path) -> std::io::Result<File> {
-    let file = File::open(path)?;
-    if file.metadata()?.is_dir() { Err(ErrorKind::IsADirectory.into()) } else { Ok(file) }
-}
-
-fn publish<const N: usize>(
-    arguments: &Arguments,
-    input: Input,
-    signals: &Signals,
-) -> anyhow::Result<()> {
-    let options = QueueOptions::new(arguments.capacity).message_type(&Line::<N>::type_name());
-    let producer = Producer::<Line<N>>::create_with(&arguments.name, &options)?.waiting(Nap);
-    let mut publisher =
-        Publisher { producer, signals, max_size: arguments.max_size, warned: BTreeSet::new() };
-    while publisher.producer.wait_for_consumers(arguments.wait_for, SLICE).is_err() {
+    // Opened first: a file that is not there should not make a queue.
+    let mut input = Input::open(arguments.file.as_deref(), cut)?;
+    let writer = Writer::create(&arguments.name, arguments.capacity)?.waiting(Nap);
+    let mut publisher = Publisher { writer, signals, warned: BTreeSet::new() };
+    if let Cut::Chunks(chunk) = cut {
+        publisher.check_chunk(chunk)?;
+    }
+    let capacity = publisher.writer.capacity();
+    if capacity != arguments.capacity {
+        eprintln!("capacity rounded up to {} bytes", grouped(capacity));
+    }
+    while publisher.writer.wait_for_consumers(arguments.wait_for, SLICE).is_err() {
         signals.check()?;
     }
-    let mut lines = Lines::new(input, arguments.max_size);
-    while lines.read_more(signals)? {
-        publisher.send_all(&mut lines)?;
+    while input.read_more(signals)? {
+        publisher.send_all(&mut input)?;
     }
-    publisher.send_all(&mut lines)?;
+    publisher.send_all(&mut input)?;
     publisher.finish()
 }
 
-struct Publisher<'a, const N: usize> {
-    producer: Producer<Line<N>, Nap>,
+struct Publisher<'a> {
+    writer: Writer<Nap>,
     signals: &'a Signals,
-    max_size: usize,
     /// Slots of dead consumers that we have spoken of.
     warned: BTreeSet<usize>,
 }
 
-impl<const N: usize> Publisher<'_, N> {
-    /// Sends the whole lines that have been read.
-    fn send_all(&mut self, lines: &mut Lines) -> anyhow::Result<()> {
-        loop {
-            let batch = lines.next_lines(BATCH);
-            if batch.is_empty() {
-                return lines.check_unfinished();
-            }
-            let mut rest = &batch[..];
-            while !rest.is_empty() {
-                rest = &rest[self.send_some(lines, rest)?..];
-            }
+impl Publisher<'_> {
+    /// Sends the whole messages that have been read.
+    fn send_all(&mut self, input: &mut Input) -> anyhow::Result<()> {
+        while let Some(len) = input.peek().map(|piece| piece.bytes.len()) {
+            self.check_line(len, "")?;
+            self.wait_for_room(record_len(len))?;
+            self.send_some(input, record_len(len))?;
         }
+        // A line that has no end yet is refused as soon as it is too long.
+        self.check_line(input.unfinished(), " or more")
     }
 
-    /// Sends as many of these lines as there is room for, at least one; says how many.
-    fn send_some(&mut self, lines: &mut Lines, batch: &[Range<usize>]) -> anyhow::Result<usize> {
-        self.wait_for_room()?;
-        let mut places = self.producer.try_reserve_up_to(batch.len())?;
-        let (head, tail) = places.slices();
-        let (mut written, mut too_long) = (0, None);
-        for (place, line) in head.iter_mut().chain(tail).zip(batch) {
-            let bytes = &lines.buffer[line.clone()];
-            let len = bytes.strip_suffix(b"\n").unwrap_or(bytes).len();
-            if len > self.max_size {
-                too_long = Some(len);
+    /// Sends as many messages as there is room for, and time to collect; the first takes `first` bytes.
+    fn send_some(&mut self, input: &mut Input, first: usize) -> anyhow::Result<()> {
+        let mut batch = self.writer.try_batch_up_to(first.max(BATCH))?;
+        while let Some(piece) = input.peek() {
+            if batch.push_as(piece.bytes, piece.kind).is_err() {
                 break;
             }
-            place.set(bytes);
-            written += 1;
+            input.take();
         }
-        places.publish_first(written);
-        lines.number += written as u64;
-        too_long.map_or(Ok(written), |len| Err(lines.too_long(len)))
+        batch.commit();
+        Ok(())
     }
 
-    fn wait_for_room(&mut self) -> anyhow::Result<()> {
+    fn check_line(&mut self, len: usize, or_more: &str) -> anyhow::Result<()> {
+        let (most, sent) = (self.writer.largest(), self.writer.sent());
+        ensure!(
+            len <= most,
+            "line {} has {len} bytes{or_more}, the longest that this queue can hold has {most}: \
+             raise --capacity; {sent} lines were sent",
+            sent + 1
+        );
+        Ok(())
+    }
+
+    fn check_chunk(&self, chunk: usize) -> anyhow::Result<()> {
+        let most = self.writer.largest();
+        ensure!(
+            chunk <= most,
+            "a chunk has {chunk} bytes, the longest that this queue can hold has {most}: \
+             lower --chunk, or raise --capacity"
+        );
+        Ok(())
+    }
+
+    fn wait_for_room(&mut self, bytes: usize) -> anyhow::Result<()> {
         let mut looks = 0u32;
-        while self.producer.try_reserve(1).is_err() {
+        while self.writer.try_batch(bytes).is_err() {
             looks += 1;
             if looks < 64 {
                 thread::yield_now();
@@ -147,9 +145,9 @@ impl<const N: usize> Publisher<'_, N> {
 
     /// Closes, and waits until everyone has read everything.
     fn finish(mut self) -> anyhow::Result<()> {
-        self.producer.close();
+        self.writer.close();
         let mut slices = 0u32;
-        while self.producer.drain(SLICE).is_err() {
+        while self.writer.drain(SLICE).is_err() {
             self.signals.check()?;
             slices += 1;
             if slices.is_multiple_of(20) {
@@ -161,12 +159,14 @@ impl<const N: usize> Publisher<'_, N> {
 
     /// A consumer that was killed holds its place, and us.
     fn warn_of_the_dead(&mut self) {
-        for consumer in self.producer.consumers() {
+        for consumer in self.writer.consumers() {
             if consumer.lag > 0 && is_dead(consumer.owner) && self.warned.insert(consumer.slot) {
                 eprintln!(
-                    "warning: consumer {} (pid {}) died without leaving and holds {} messages back; \
+                    "warning: consumer {} (pid {}) died without leaving and holds {} bytes back; \
                      if nobody else needs them, stop this with Ctrl-C, which removes the queue",
-                    consumer.slot, consumer.owner, consumer.lag
+                    consumer.slot,
+                    consumer.owner,
+                    grouped(consumer.lag)
                 );
             }
         }
@@ -179,120 +179,4 @@ fn is_dead(pid: u32) -> bool {
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
     // The state follows the name, which is in brackets and may hold anything.
     stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X']))
-}
-
-/// Where lines come from.
-enum Input {
-    File(File),
-    Stdin(std::io::Stdin),
-}
-
-impl Input {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::File(file) => file.as_fd(),
-            Self::Stdin(stdin) => stdin.as_fd(),
-        }
-    }
-}
-
-/// Input, cut into lines as it comes.
-struct Lines {
-    input: Input,
-    buffer: Vec<u8>,
-    /// Everything before this has been handed out.
-    start: usize,
-    /// No newline lies between `start` and this.
-    searched: usize,
-    /// How many lines have been sent.
-    number: u64,
-    max_size: usize,
-    ended: bool,
-}
-
-/// How much is read at a time.
-const CHUNK: usize = 1 << 16;
-
-impl Lines {
-    fn new(input: Input, max_size: usize) -> Self {
-        let buffer = Vec::with_capacity(2 * CHUNK);
-        Self { input, buffer, start: 0, searched: 0, number: 0, max_size, ended: false }
-    }
-
-    /// Waits for input, and reads it; `false` at its end.
-    fn read_more(&mut self, signals: &Signals) -> anyhow::Result<bool> {
-        self.buffer.drain(..self.start);
-        self.searched -= self.start;
-        self.start = 0;
-        loop {
-            signals.check()?;
-            let mut polled = [PollFd::new(self.input.as_fd(), PollFlags::POLLIN)];
-            let slice = PollTimeout::try_from(SLICE).unwrap_or(PollTimeout::ZERO);
-            match poll(&mut polled, slice) {
-                Ok(0) | Err(nix::errno::Errno::EINTR) => continue,
-                Ok(_) => {}
-                Err(errno) => bail!("waiting for input failed: {errno}"),
-            }
-            let filled = self.buffer.len();
-            self.buffer.resize(filled + CHUNK, 0);
-            // Past std's own buffer, which could hold lines that poll does not know of.
-            let read = match &mut self.input {
-                Input::File(file) => file.read(&mut self.buffer[filled..]),
-                Input::Stdin(stdin) => nix::unistd::read(stdin.as_fd(), &mut self.buffer[filled..])
-                    .map_err(std::io::Error::from),
-            };
-            self.buffer.truncate(filled + *read.as_ref().unwrap_or(&0));
-            match read {
-                Ok(0) => {
-                    self.ended = true;
-                    return Ok(false);
-                }
-                Ok(_) => return Ok(true),
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
-                Err(error) => {
-                    let fd = self.input.as_fd().as_raw_fd();
-                    return Err(error).with_context(|| format!("reading input (fd {fd}) failed"));
-                }
-            }
-        }
-    }
-
-    /// Where up to `most` whole lines lie in the buffer; at the end of input also the rest.
-    fn next_lines(&mut self, most: usize) -> Vec<Range<usize>> {
-        let mut lines = Vec::new();
-        while lines.len() < most {
-            let rest = &self.buffer[self.searched..];
-            let end = match rest.iter().position(|&byte| byte == b'\n') {
-                Some(newline) => self.searched + newline + 1,
-                None => {
-                    self.searched = self.buffer.len();
-                    if !self.ended || self.start == self.buffer.len() {
-                        break;
-                    }
-                    self.buffer.len()
-                }
-            };
-            lines.push(self.start..end);
-            self.start = end;
-            self.searched = end;
-        }
-        lines
-    }
-
-    /// A line that has no end yet is refused as soon as it is too long.
-    fn check_unfinished(&self) -> anyhow::Result<()> {
-        let len = self.buffer.len() - self.start;
-        if len > self.max_size { Err(self.too_long(len)) } else { Ok(()) }
-    }
-
-    fn too_long(&self, len: usize) -> anyhow::Error {
-        anyhow::anyhow!(
-            "line {} has {len} bytes or more, the limit is {}: raise --max-size; \
-             {} lines were sent",
-            self.number + 1,
-            self.max_size,
-            self.number
-        )
-    }
 }

@@ -10,6 +10,7 @@ use common::report::grouped;
 use fanout::QueueName;
 use fanout::error::OpenError;
 use fanout::inspect::{ConsumerKind, Observer, Snapshot};
+use fanout::records::record_len;
 use fanout::segment::{Kind, Mode, READY_DEADLINE, Segment};
 use serde::Serialize;
 
@@ -60,6 +61,8 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()
 #[derive(Serialize)]
 struct Report<'a> {
     name: &'a str,
+    /// "ring" or "records"; with the latter, all that follows counts bytes, not messages.
+    kind: String,
     message_type: &'a str,
     message_size: u64,
     capacity: u64,
@@ -88,6 +91,8 @@ struct Row<'a> {
 impl<'a> Report<'a> {
     fn new(name: &'a QueueName, snapshot: &'a Snapshot) -> Self {
         let gating = snapshot.gating();
+        // What the shortest message takes.
+        let least = if snapshot.kind == Kind::Records { record_len(0) as u64 } else { 1 };
         let rows = snapshot.consumers.iter().map(|consumer| {
             let (kind, group) = match &consumer.kind {
                 ConsumerKind::Broadcast => ("broadcast", None),
@@ -100,6 +105,7 @@ impl<'a> Report<'a> {
         });
         Self {
             name: name.as_str(),
+            kind: kind(snapshot.kind),
             message_type: &snapshot.message_type,
             message_size: snapshot.message_size,
             capacity: snapshot.capacity,
@@ -109,7 +115,7 @@ impl<'a> Report<'a> {
             reserved: snapshot.reserved,
             sent: snapshot.sent(),
             closed: snapshot.closed,
-            full: gating.is_some_and(|gating| gating.lag >= snapshot.capacity),
+            full: gating.is_some_and(|gating| snapshot.capacity.saturating_sub(gating.lag) < least),
             gating_slot: gating.map(|gating| gating.slot),
             consumers: rows.collect(),
         }
@@ -118,6 +124,7 @@ impl<'a> Report<'a> {
 
 fn describe(name: &QueueName, snapshot: &Snapshot) -> Result<String, std::fmt::Error> {
     let report = Report::new(name, snapshot);
+    let unit = unit(snapshot.kind);
     let mut out = String::new();
     let state = match (report.closed, report.full) {
         (true, _) => "closed",
@@ -125,10 +132,13 @@ fn describe(name: &QueueName, snapshot: &Snapshot) -> Result<String, std::fmt::E
         (false, false) => "open",
     };
     writeln!(out, "queue     {name}, {state}")?;
+    let size = match snapshot.kind {
+        Kind::Records => "any number of".to_owned(),
+        _ => report.message_size.to_string(),
+    };
     writeln!(
         out,
-        "messages  {} bytes of type {}, capacity {}, {} bytes in all",
-        report.message_size,
+        "messages  {size} bytes of type {}, capacity {}{unit}, {} bytes in all",
         report.message_type,
         grouped(report.capacity),
         grouped(report.bytes)
@@ -148,9 +158,13 @@ fn describe(name: &QueueName, snapshot: &Snapshot) -> Result<String, std::fmt::E
     writeln!(out, "slot  {:<11}{:<wide$}  {:>8}{:>12}  label", "kind", "group", "pid", "lag")?;
     for row in &report.consumers {
         let gates = match (row.gates, report.full) {
-            (true, true) => "  <- blocks the producer",
-            (true, false) => "  <- gates",
-            _ => "",
+            (true, true) => "  <- blocks the producer".to_owned(),
+            (true, false) if snapshot.kind == Kind::Records => {
+                let room = snapshot.capacity.saturating_sub(row.lag);
+                format!("  <- gates: room for {}{unit}", grouped(room))
+            }
+            (true, false) => "  <- gates".to_owned(),
+            _ => String::new(),
         };
         writeln!(
             out,
@@ -159,11 +173,21 @@ fn describe(name: &QueueName, snapshot: &Snapshot) -> Result<String, std::fmt::E
             row.kind,
             group(row),
             row.pid,
-            grouped(row.lag),
+            grouped(row.lag) + unit,
             row.label.escape_debug()
         )?;
     }
     Ok(out)
+}
+
+/// One word for it.
+fn kind(kind: Kind) -> String {
+    if kind == Kind::Records { "records".to_owned() } else { kind.to_string() }
+}
+
+/// What stands behind a number of messages, or of bytes of a ring of records.
+fn unit(kind: Kind) -> &'static str {
+    if kind == Kind::Records { " B" } else { "" }
 }
 
 /// How wide a column has to be.
@@ -178,7 +202,7 @@ pub(crate) fn list() -> anyhow::Result<()> {
     names.sort();
     let wide = width(names.iter().map(|name| name.as_str().len()), "name");
     let mut out = format!(
-        "{:<wide$}  {:<6}{:>12}{:>12}{:>16}{:>12}  type\n",
+        "{:<wide$}  {:<8}{:>12}{:>16}{:>20}{:>12}  type\n",
         "name", "kind", "size", "capacity", "sent", "consumers"
     );
     for name in names {
@@ -193,19 +217,23 @@ pub(crate) fn list() -> anyhow::Result<()> {
         };
         let geometry = segment.geometry();
         let (mut sent, mut consumers) = ("-".to_owned(), "-".to_owned());
-        if geometry.kind() == Kind::Ring {
+        let unit = unit(geometry.kind());
+        if matches!(geometry.kind(), Kind::Ring | Kind::Records) {
             let Ok(queue) = Observer::open(&name, Duration::ZERO) else { continue };
             let snapshot = queue.snapshot();
-            sent = grouped(snapshot.sent());
+            sent = grouped(snapshot.sent()) + unit;
             consumers = snapshot.consumers.len().to_string();
         }
+        let size = match geometry.kind() {
+            Kind::Records => "any".to_owned(),
+            _ => grouped(geometry.element_size()),
+        };
         writeln!(
             out,
-            "{:<wide$}  {:<6}{:>12}{:>12}{sent:>16}{consumers:>12}  {}",
+            "{:<wide$}  {:<8}{size:>12}{:>16}{sent:>20}{consumers:>12}  {}",
             name.as_str(),
-            geometry.kind().to_string(),
-            grouped(geometry.element_size()),
-            grouped(geometry.capacity()),
+            kind(geometry.kind()),
+            grouped(geometry.capacity()) + unit,
             geometry.message_type().escape_debug()
         )?;
     }

@@ -1,19 +1,17 @@
-//! `fanout sub`: messages in, lines out.
+//! `fanout sub`: messages in, lines and bytes out.
 
 use std::io::{BufWriter, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
-use bytemuck::Zeroable;
 use clap::{Args, ValueEnum};
 use day3::sequencer::Cursor;
-use fanout::error::{JoinError, OpenError, RecvError, RecvTimeoutError, TryRecvError};
-use fanout::inspect::Observer;
-use fanout::segment::READY_DEADLINE;
-use fanout::{Consumer, Group, JoinOptions, QueueName, Receiver, Start, Tap};
+use fanout::error::{JoinError, OpenError};
+use fanout::records::error::{RecvError, RecvTimeoutError, TryRecvError};
+use fanout::records::{Group, Reader, Receiver, Tap};
+use fanout::{JoinOptions, QueueName, Start};
 
-use super::line::{Line, for_size, size_of_type};
+use super::LINE;
 use super::nap::Nap;
 use super::output::Output;
 use super::signals::Signals;
@@ -51,109 +49,92 @@ enum From {
 const SLICE: Duration = Duration::from_millis(50);
 /// How often a queue that is not there yet is looked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// How many messages are written out together.
-const BATCH: u64 = 256;
-/// A group's member takes fewer at a time: what it has taken nobody else can do.
-const GROUP_BATCH: u64 = 16;
+/// How many bytes of the ring are written out together.
+const BATCH: usize = 1 << 16;
+/// A group's member takes less at a time: what it has taken nobody else can do.
+const GROUP_BATCH: usize = 1 << 12;
+/// No batch is so small that it would not be of one message.
+const ONE: usize = 1;
 
 pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()> {
     if arguments.count == Some(0) {
         return Ok(());
     }
+    let mut printer = Printer {
+        stdout: BufWriter::with_capacity(BATCH, Output::new(signals)?),
+        left: arguments.count.unwrap_or(u64::MAX),
+    };
     loop {
-        let size = wait_for_queue(arguments, signals)?;
-        match for_size!(size, subscribe, arguments, signals) {
-            // Gone between two looks: as if it had never been there.
-            Err(error) if !arguments.no_wait && is_gone(&error) => {}
+        signals.check()?;
+        match subscribe(arguments, &mut printer, signals) {
+            Err(error) if !arguments.no_wait && is_not_there(&error) => thread::sleep(LOOK_AGAIN),
             outcome => return outcome,
         }
     }
 }
 
-fn is_gone(error: &anyhow::Error) -> bool {
+fn is_not_there(error: &anyhow::Error) -> bool {
     let error = error.downcast_ref::<JoinError>();
     matches!(error, Some(JoinError::Open(OpenError::NotFound { .. })))
 }
 
-/// Waits until the queue exists; returns the size of its lines.
-fn wait_for_queue(arguments: &Arguments, signals: &Signals) -> anyhow::Result<usize> {
+fn subscribe(
+    arguments: &Arguments,
+    printer: &mut Printer<'_>,
+    signals: &Signals,
+) -> anyhow::Result<()> {
     let name = &arguments.name;
-    loop {
-        signals.check()?;
-        match Observer::open(name, READY_DEADLINE) {
-            Ok(queue) => {
-                let message_type = queue.snapshot().message_type;
-                return match size_of_type(&message_type) {
-                    Some(size) => Ok(size),
-                    None => bail!(
-                        "{name} holds messages of type {message_type:?}, not lines of fanout pub: \
-                         read it with the program that knows that type"
-                    ),
-                };
-            }
-            Err(OpenError::NotFound { .. }) if !arguments.no_wait => thread::sleep(LOOK_AGAIN),
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-fn subscribe<const N: usize>(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()> {
-    let name = &arguments.name;
-    let options = JoinOptions::new().label("fanout sub").message_type(&Line::<N>::type_name());
+    let options = JoinOptions::new().label("fanout sub");
     let start = match arguments.from {
         From::Oldest => Start::Oldest,
         From::Latest => Start::Latest,
     };
-    let mut printer = Printer {
-        stdout: BufWriter::with_capacity(1 << 16, Output::new(signals)?),
-        left: arguments.count.unwrap_or(u64::MAX),
-    };
     if arguments.tap {
-        let tap = Tap::<Line<N>>::open_with(name, start, &options)?;
-        return tap_lines(tap.waiting(Nap), &mut printer, signals);
+        let tap = Tap::open_with(name, start, &options)?;
+        return tap_messages(tap.waiting(Nap), printer, signals);
     }
     if let Some(group) = &arguments.group {
-        let member = Group::<Line<N>>::join_with(name, group, start, &options)?;
-        return receive(member.waiting(Nap), GROUP_BATCH, &mut printer, signals);
+        let member = Group::join_with(name, group, start, &options)?.waiting(Nap);
+        // What it has taken beyond its count would be lost to the others.
+        let most = if arguments.count.is_some() { ONE } else { GROUP_BATCH };
+        return receive(member, most, printer, signals);
     }
-    let consumer = Consumer::<Line<N>>::join_with(name, start, &options)?;
-    receive(consumer.waiting(Nap), BATCH, &mut printer, signals)
+    let reader = Reader::join_with(name, start, &options)?.waiting(Nap);
+    receive(reader, BATCH, printer, signals)
 }
 
-/// Where lines go, and how many more.
+/// Where messages go, and how many more.
 struct Printer<'a> {
     stdout: BufWriter<Output<'a>>,
     left: u64,
 }
 
 impl Printer<'_> {
-    fn write<const N: usize>(&mut self, line: &Line<N>) -> std::io::Result<()> {
-        let (text, newline) = line.parts();
-        self.stdout.write_all(text)?;
-        self.stdout.write_all(newline)
-    }
-
-    fn written(&mut self, lines: usize) -> std::io::Result<()> {
-        self.left -= lines as u64;
-        self.stdout.flush()
+    fn print(&mut self, kind: u16, message: &[u8]) -> std::io::Result<()> {
+        if self.left == 0 {
+            return Ok(());
+        }
+        self.left -= 1;
+        self.stdout.write_all(message)?;
+        if kind == LINE { self.stdout.write_all(b"\n") } else { Ok(()) }
     }
 }
 
-fn receive<const N: usize, K: Cursor>(
-    mut receiver: Receiver<Line<N>, K, Nap>,
-    most: u64,
+fn receive<K: Cursor>(
+    mut receiver: Receiver<K, Nap>,
+    most: usize,
     printer: &mut Printer<'_>,
     signals: &Signals,
 ) -> anyhow::Result<()> {
     while printer.left > 0 {
         signals.check()?;
-        let most = most.min(printer.left) as usize;
         match receiver.recv_batch_timeout(most, SLICE) {
-            Ok(batch) => {
-                for line in batch.iter() {
-                    printer.write(line)?;
+            Ok(records) => {
+                for (kind, message) in records.iter_with_kinds() {
+                    printer.print(kind, message)?;
                 }
-                printer.written(batch.len())?;
+                // They are held until they have left us.
+                printer.stdout.flush()?;
             }
             Err(RecvTimeoutError::TimedOut(_)) => printer.stdout.get_ref().check_reader()?,
             Err(RecvTimeoutError::End(RecvError::Closed)) => break,
@@ -163,8 +144,8 @@ fn receive<const N: usize, K: Cursor>(
     Ok(())
 }
 
-fn tap_lines<const N: usize>(
-    mut tap: Tap<Line<N>, Nap>,
+fn tap_messages(
+    mut tap: Tap<Nap>,
     printer: &mut Printer<'_>,
     signals: &Signals,
 ) -> anyhow::Result<()> {
@@ -176,33 +157,30 @@ fn tap_lines<const N: usize>(
     outcome
 }
 
-fn print_until_end<const N: usize>(
-    tap: &mut Tap<Line<N>, Nap>,
+fn print_until_end(
+    tap: &mut Tap<Nap>,
     printer: &mut Printer<'_>,
     signals: &Signals,
 ) -> anyhow::Result<()> {
-    // At most a mebibyte of them, whatever their size.
-    let mut lines = vec![Line::<N>::zeroed(); ((1 << 20) / N).clamp(1, BATCH as usize)];
+    let mut message = Vec::new();
     let mut checked = Instant::now();
     while printer.left > 0 {
         signals.check()?;
-        let most = lines.len().min(usize::try_from(printer.left).unwrap_or(usize::MAX));
-        match tap.try_recv_into(&mut lines[..most]) {
-            Ok(received) => {
-                for line in &lines[..received] {
-                    printer.write(line)?;
-                }
-                printer.written(received)?;
+        match tap.try_recv_kind(&mut message) {
+            Ok(kind) => {
+                printer.print(kind, &message)?;
+                continue;
             }
-            Err(TryRecvError::Empty) => {
-                if checked.elapsed() >= SLICE {
-                    printer.stdout.get_ref().check_reader()?;
-                    checked = Instant::now();
-                }
-                thread::sleep(Duration::from_micros(500));
-            }
-            Err(TryRecvError::End(_)) => break,
+            Err(TryRecvError::Empty) => {}
+            Err(TryRecvError::End(RecvError::Closed)) => break,
+            Err(error) => return Err(error.into()),
         }
+        printer.stdout.flush()?;
+        if checked.elapsed() >= SLICE {
+            printer.stdout.get_ref().check_reader()?;
+            checked = Instant::now();
+        }
+        thread::sleep(Duration::from_micros(500));
     }
-    Ok(())
+    Ok(printer.stdout.flush()?)
 }
