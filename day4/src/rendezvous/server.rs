@@ -1,0 +1,525 @@
+//! The side that hands out a ring.
+
+use std::collections::VecDeque;
+use std::io::{self, PipeReader, PipeWriter};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use common::sync::{Arc, AtomicU64, Ordering};
+use day2::{DescriptorError, Mode};
+use nix::errno::Errno;
+use nix::fcntl::AT_FDCWD;
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixCredentials, bind, connect, getsockopt, listen,
+    socket,
+};
+use nix::sys::stat::{FchmodatFlags, Mode as Permissions, fchmod, fchmodat};
+use nix::unistd::geteuid;
+
+use super::error::{RendezvousError, failed};
+use super::wire::{self, Answer, Hello};
+use super::{Role, address};
+use crate::{Offer, Writer};
+
+/// How long a client may take to say what it wants.
+pub const HELLO_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Most clients that have connected and said nothing yet; one more costs the oldest its place.
+const MOST_VISITORS: usize = 64;
+
+/// How long a server in a thread of its own rests after the kernel refused it something.
+const REST: Duration = Duration::from_millis(20);
+
+/// Who got a ring's descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    /// The client's process, as the kernel knows it; 0 if this pid namespace has no number for it.
+    pub pid: i32,
+    /// Its effective user.
+    pub uid: u32,
+    /// What it wants to be.
+    pub role: Role,
+}
+
+/// A Unix socket at which strangers ask for a ring.
+///
+/// Its file has mode 0600 from the first moment, and is removed when the server is dropped, if it is
+/// still the server's own. A client has [`HELLO_DEADLINE`] to say hello; one that is silent, or talks
+/// nonsense, is turned away and holds up nobody else.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use day4::rendezvous::{Role, Server, connect};
+/// use day4::{Reader, Writer};
+///
+/// let path = std::env::temp_dir().join(format!("doc-server-{}", std::process::id()));
+/// let mut writer = Writer::anonymous(4096)?;
+/// let mut server = Server::bind(&path)?;
+///
+/// let stranger = std::thread::spawn(move || Reader::connect(path, day3::Start::Oldest));
+/// let admitted = server.accept(&writer, Duration::from_secs(10))?;
+/// assert_eq!(admitted.role, Role::Consumer);
+///
+/// let mut reader = stranger.join().unwrap()?;
+/// writer.send(b"hello, stranger")?;
+/// assert_eq!(&*reader.recv()?, b"hello, stranger");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Server {
+    any_user: bool,
+    visitors: VecDeque<Visitor>,
+    tally: Arc<Tally>,
+    // Before the listener: while that is open, no other file can have its inode.
+    place: Place,
+    listener: UnixListener,
+}
+
+/// What a server counts.
+#[derive(Debug, Default)]
+struct Tally {
+    admitted: AtomicU64,
+    turned_away: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// Somebody who has connected and not said hello.
+#[derive(Debug)]
+struct Visitor {
+    socket: OwnedFd,
+    peer: UnixCredentials,
+    since: Instant,
+}
+
+/// What makes descriptors.
+type Give<'a> = &'a dyn Fn(Mode) -> Result<OwnedFd, DescriptorError>;
+
+impl Server {
+    /// Listens at `path`, for processes of this user (and root's).
+    ///
+    /// # Errors
+    ///
+    /// [`RendezvousError`]; what was at `path` before is left there, also a dead server's socket.
+    pub fn bind(path: impl AsRef<Path>) -> Result<Self, RendezvousError> {
+        let path = path.as_ref();
+        let address = address(path)?;
+        let failed = |call| move |errno| failed(path, call, errno);
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)
+            .map_err(failed("socket"))?;
+        // Linux gives the file the mode that the socket has when it is bound.
+        fchmod(&socket, Permissions::S_IRUSR | Permissions::S_IWUSR).map_err(failed("fchmod"))?;
+        bind(socket.as_raw_fd(), &address).map_err(|errno| not_bound(path, errno))?;
+        let place = Place::new(path).map_err(failed("lstat"))?;
+        listen(&socket, Backlog::MAXCONN).map_err(failed("listen"))?;
+        let listener = UnixListener::from(socket);
+        let (visitors, tally) = (VecDeque::new(), Arc::default());
+        Ok(Self { any_user: false, visitors, tally, place, listener })
+    }
+
+    /// Serves every user of this host from now on, and opens the socket's file to them (mode 0666).
+    ///
+    /// The ring's own permissions apply all the same: others can join one that has mode 0666, and tap
+    /// one that has 0644 ([`Writer::anonymous_with`]).
+    ///
+    /// # Errors
+    ///
+    /// [`RendezvousError`] if the file's mode cannot be changed, or the file is no longer there.
+    pub fn allow_any_user(mut self) -> Result<Self, RendezvousError> {
+        let path = &self.place.path;
+        if !self.place.is_ours() {
+            let (path, expected) = (path.clone(), "this server's socket");
+            return Err(RendezvousError::NotFound { path, expected });
+        }
+        let mode = Permissions::from_bits_truncate(0o666);
+        fchmodat(AT_FDCWD, path, mode, FchmodatFlags::NoFollowSymlink)
+            .map_err(|errno| failed(path, "fchmodat", errno))?;
+        self.any_user = true;
+        Ok(self)
+    }
+
+    /// Where it listens, as an absolute path.
+    pub fn path(&self) -> &Path {
+        &self.place.path
+    }
+
+    /// How many clients were turned away so far: silent ones, those that talk nonsense or another
+    /// version, and those of users or for roles that are not served.
+    pub fn turned_away(&self) -> u64 {
+        self.tally.turned_away.load(Ordering::Relaxed)
+    }
+
+    /// Serves one client with a descriptor of `writer`'s ring, waiting for it up to `timeout`.
+    ///
+    /// Those that have to be turned away meanwhile are, and do not count.
+    ///
+    /// # Errors
+    ///
+    /// [`RendezvousError::TimedOut`] if none came, [`RendezvousError::Descriptor`] if one came for
+    /// which there was no descriptor (it is told), or what the kernel refused. The server can go on.
+    pub fn accept<W: day3::Wait>(
+        &mut self,
+        writer: &Writer<W>,
+        timeout: Duration,
+    ) -> Result<Admitted, RendezvousError> {
+        let deadline = Instant::now() + timeout;
+        let admitted = self.admit(&|mode| writer.descriptor(mode), Some(deadline), None)?;
+        admitted.ok_or_else(|| RendezvousError::TimedOut {
+            path: self.place.path.clone(),
+            expected: "a client",
+            waited: timeout,
+        })
+    }
+
+    /// Serves everybody who comes, in a thread of its own, until the result is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`RendezvousError::System`] if there can be no thread.
+    pub fn serve(mut self, offer: Offer) -> Result<Serving, RendezvousError> {
+        let (path, tally) = (self.place.path.clone(), Arc::clone(&self.tally));
+        let started = || -> io::Result<_> {
+            let (stopped, stop) = io::pipe()?;
+            let work = move || self.serve_until(&stopped, &|mode| offer.descriptor(mode));
+            Ok((stop, thread::Builder::new().name("fanout-serve".into()).spawn(work)?))
+        };
+        match started() {
+            Ok((stop, thread)) => {
+                Ok(Serving { path, tally, stop: Some(stop), thread: Some(thread) })
+            }
+            Err(error) => Err(failed(&path, "starting a thread", errno(&error))),
+        }
+    }
+
+    fn serve_until(&mut self, stop: &PipeReader, give: Give<'_>) {
+        loop {
+            match self.admit(give, None, Some(stop.as_fd())) {
+                Ok(Some(_)) => {}
+                Ok(None) => return,
+                Err(_) => {
+                    self.tally.failed.fetch_add(1, Ordering::Relaxed);
+                    let mut stop = [PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
+                    if wire::wait(&mut stop, Some(Instant::now() + REST)) != Ok(0) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Serves one client; `None` if `deadline` has passed or `stop` was hung up.
+    fn admit(
+        &mut self,
+        give: Give<'_>,
+        deadline: Option<Instant>,
+        stop: Option<BorrowedFd<'_>>,
+    ) -> Result<Option<Admitted>, RendezvousError> {
+        // Who has connected and said hello before the deadline is served: one look to let them in,
+        // one to hear them.
+        let mut looks_left = 2;
+        while looks_left > 0 {
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                looks_left -= 1;
+            }
+            let ready = self.look(deadline, stop)?;
+            if ready.stop {
+                return Ok(None);
+            }
+            if let Some(admitted) = self.hear(&ready.visitors, give)? {
+                return Ok(Some(admitted));
+            }
+            self.turn_away_the_silent();
+            if ready.door {
+                self.let_in()?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits until somebody knocks or speaks, or a deadline has passed, be it a visitor's.
+    fn look(
+        &self,
+        deadline: Option<Instant>,
+        stop: Option<BorrowedFd<'_>>,
+    ) -> Result<Ready, RendezvousError> {
+        let patience = self.visitors.front().map(|oldest| oldest.since + HELLO_DEADLINE);
+        let deadline = deadline.into_iter().chain(patience).min();
+        let door = self.listener.as_fd();
+        let doors = [Some(door), stop].into_iter().flatten();
+        let sockets = self.visitors.iter().map(|visitor| visitor.socket.as_fd());
+        let mut polled: Vec<_> =
+            doors.chain(sockets).map(|socket| PollFd::new(socket, PollFlags::POLLIN)).collect();
+        wire::wait(&mut polled, deadline)
+            .map_err(|errno| failed(&self.place.path, "poll", errno))?;
+        let mut ready = polled.iter().map(|socket| socket.any().unwrap_or(true));
+        let door = ready.next().unwrap_or(false);
+        let stop = stop.is_some() && ready.next().unwrap_or(false);
+        Ok(Ready { door, stop, visitors: ready.collect() })
+    }
+
+    /// Opens the door to all who have connected.
+    fn let_in(&mut self) -> Result<(), RendezvousError> {
+        for _ in 0..MOST_VISITORS {
+            let socket = match self.listener.accept() {
+                Ok((socket, _)) => OwnedFd::from(socket),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                // It was gone before we came to the door.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                Err(error) => return Err(failed(&self.place.path, "accept4", errno(&error))),
+            };
+            let Ok(peer) = getsockopt(&socket, PeerCredentials) else {
+                self.turn_away();
+                continue;
+            };
+            if self.visitors.len() == MOST_VISITORS {
+                self.visitors.pop_front();
+                self.turn_away();
+            }
+            self.visitors.push_back(Visitor { socket, peer, since: Instant::now() });
+        }
+        Ok(())
+    }
+
+    /// Listens to the visitors that have something to say, until one of them is admitted.
+    fn hear(
+        &mut self,
+        speaks: &[bool],
+        give: Give<'_>,
+    ) -> Result<Option<Admitted>, RendezvousError> {
+        // The last first, so that the others keep their positions.
+        for at in (0..speaks.len()).rev().filter(|at| speaks[*at]) {
+            let Some(visitor) = self.visitors.remove(at) else { continue };
+            match self.answer(&visitor, give)? {
+                Some(role) => {
+                    let (pid, uid) = (visitor.peer.pid(), visitor.peer.uid());
+                    self.tally.admitted.fetch_add(1, Ordering::Relaxed);
+                    return Ok(Some(Admitted { pid, uid, role }));
+                }
+                None => self.turn_away(),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Hears a visitor and answers it; the role in which it was let in, if it was.
+    fn answer(&self, visitor: &Visitor, give: Give<'_>) -> Result<Option<Role>, RendezvousError> {
+        let version = wire::VERSION;
+        // Who is turned away need not be there to hear it.
+        let say = |status| {
+            let answer = Answer { version, status, descriptors: 0 };
+            let _ = wire::send(&visitor.socket, &answer.encode(), None);
+        };
+        let Ok(bytes) = wire::receive_bytes(&visitor.socket) else { return Ok(None) };
+        let Some(hello) = Hello::decode(&bytes) else { return Ok(None) };
+        let role = Role::from_code(hello.role)
+            .filter(|_| hello.version == version && is_welcome(visitor.peer.uid(), self.any_user));
+        let Some(role) = role else {
+            say(wire::REFUSED);
+            return Ok(None);
+        };
+        let ring = give(role.mode()).map_err(|source| {
+            say(wire::FAILED);
+            RendezvousError::Descriptor { path: self.place.path.clone(), source }
+        })?;
+        let answer = Answer { version, status: wire::LET_IN, descriptors: 1 };
+        match wire::send(&visitor.socket, &answer.encode(), Some(&ring)) {
+            Ok(()) => Ok(Some(role)),
+            Err(Errno::EPIPE | Errno::ECONNRESET | Errno::EAGAIN) => Ok(None),
+            Err(errno) => {
+                say(wire::FAILED);
+                Err(failed(&self.place.path, "sendmsg", errno))
+            }
+        }
+    }
+
+    fn turn_away_the_silent(&mut self) {
+        while self.visitors.front().is_some_and(|oldest| oldest.since.elapsed() >= HELLO_DEADLINE) {
+            self.visitors.pop_front();
+            self.turn_away();
+        }
+    }
+
+    fn turn_away(&self) {
+        self.tally.turned_away.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Who has something for the server.
+struct Ready {
+    door: bool,
+    stop: bool,
+    visitors: Vec<bool>,
+}
+
+/// Whether a process of this user is served.
+fn is_welcome(uid: u32, any_user: bool) -> bool {
+    any_user || uid == 0 || uid == geteuid().as_raw()
+}
+
+/// Binds a server to `path` and lets it serve everybody who comes, in a thread of its own.
+///
+/// The writer stays with its owner: `offer` is all that the thread needs. A ring whose writer has gone
+/// is handed out still, and reads as closed.
+///
+/// # Errors
+///
+/// [`RendezvousError`]; what was at `path` before is left there.
+///
+/// # Examples
+///
+/// ```
+/// use day3::Start;
+/// use day4::rendezvous::serve;
+/// use day4::{Reader, Tap, Writer};
+///
+/// let path = std::env::temp_dir().join(format!("doc-serving-{}", std::process::id()));
+/// let mut writer = Writer::anonymous(4096)?;
+/// let serving = serve(&path, writer.offer())?;
+///
+/// let mut reader = Reader::connect(&path, Start::Oldest)?; // usually in another process
+/// let mut tap = Tap::connect(&path, Start::Oldest)?;
+/// writer.send(b"to all")?;
+/// assert_eq!(&*reader.recv()?, b"to all");
+///
+/// drop(serving); // the path is gone, and the ring is not
+/// let mut bytes = Vec::new();
+/// tap.recv(&mut bytes)?;
+/// assert_eq!(bytes, b"to all");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn serve(path: impl AsRef<Path>, offer: Offer) -> Result<Serving, RendezvousError> {
+    Server::bind(path)?.serve(offer)
+}
+
+/// A server at work in a thread of its own; dropping this ends it and removes its path.
+#[derive(Debug)]
+pub struct Serving {
+    path: PathBuf,
+    tally: Arc<Tally>,
+    stop: Option<PipeWriter>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Serving {
+    /// Where it listens, as an absolute path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How many clients got a descriptor so far.
+    pub fn admitted(&self) -> u64 {
+        self.tally.admitted.load(Ordering::Relaxed)
+    }
+
+    /// How many clients were turned away so far; see [`Server::turned_away`].
+    pub fn turned_away(&self) -> u64 {
+        self.tally.turned_away.load(Ordering::Relaxed)
+    }
+
+    /// How often so far the kernel refused something that a client was to get, such as a descriptor.
+    pub fn failed(&self) -> u64 {
+        self.tally.failed.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            // It has no panics to tell of, and a drop has nobody to tell.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A path at which this process made a socket.
+#[derive(Debug)]
+struct Place {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl Place {
+    fn new(path: &Path) -> Result<Self, Errno> {
+        // Absolute: this process may change its folder before it removes the path.
+        let path = std::path::absolute(path).map_err(|error| errno(&error))?;
+        let identity = identity(&path).map_err(|error| errno(&error))?;
+        Ok(Self { path, identity })
+    }
+
+    fn is_ours(&self) -> bool {
+        identity(&self.path).is_ok_and(|found| found == self.identity)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Somebody may have removed our socket and put something else there.
+        if self.is_ours() {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let found = path.symlink_metadata()?;
+    Ok((found.dev(), found.ino()))
+}
+
+fn errno(error: &io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}
+
+fn not_bound(path: &Path, errno: Errno) -> RendezvousError {
+    let to_owned = || path.to_owned();
+    match errno {
+        Errno::EADDRINUSE => taken(path),
+        Errno::ENOENT | Errno::ENOTDIR => {
+            RendezvousError::NotFound { path: to_owned(), expected: "a folder for the socket" }
+        }
+        errno => failed(path, "bind", errno),
+    }
+}
+
+/// Says who has the path: something else, a server, or a dead one.
+fn taken(path: &Path) -> RendezvousError {
+    let to_owned = || path.to_owned();
+    if path.symlink_metadata().is_ok_and(|found| !found.file_type().is_socket()) {
+        return RendezvousError::NotASocket { path: to_owned() };
+    }
+    match knock(path) {
+        Err(Errno::ECONNREFUSED) => RendezvousError::Stale { path: to_owned() },
+        _ => RendezvousError::InUse { path: to_owned() },
+    }
+}
+
+/// Connects and hangs up.
+fn knock(path: &Path) -> Result<(), Errno> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
+    connect(socket.as_raw_fd(), &nix::sys::socket::UnixAddr::new(path)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_user_and_root_are_welcome_and_others_only_if_allowed() {
+        let own = geteuid().as_raw();
+        let other = if own == 65_534 { 65_533 } else { 65_534 };
+        assert!(is_welcome(own, false));
+        assert!(is_welcome(0, false));
+        assert!(!is_welcome(other, false));
+        assert!(is_welcome(other, true));
+    }
+}

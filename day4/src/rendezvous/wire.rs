@@ -1,0 +1,273 @@
+//! What goes over the socket, byte for byte.
+//!
+//! Two packets of a `SOCK_SEQPACKET` socket, whole or not at all; numbers are little-endian. The
+//! client says hello:
+//!
+//! | offset | bytes | field |
+//! |---:|---:|---|
+//! | 0 | 8 | magic: `FANOUT` and two zeros |
+//! | 8 | 4 | version of the protocol: 1 |
+//! | 12 | 4 | role: 1 a consumer, 2 a tap |
+//!
+//! The server answers, and hangs up:
+//!
+//! | offset | bytes | field |
+//! |---:|---:|---|
+//! | 0 | 8 | magic: `FANOUT` and two zeros |
+//! | 8 | 4 | version of the protocol: 1 |
+//! | 12 | 4 | status: 0 let in, 1 refused, 2 failed |
+//! | 16 | 4 | how many descriptors come with it (`SCM_RIGHTS`): the first is the ring's |
+//! | 20 | 4 | zero |
+//!
+//! A later minor change may attach more descriptors: a client closes those that it does not know.
+//! Magic and version keep their places in every version, so that either side can name the other's.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Instant;
+
+use day2::header::MAGIC;
+use nix::errno::Errno;
+use nix::libc;
+use nix::poll::{PollFd, PollTimeout, poll};
+use nix::sys::socket::{ControlMessage, MsgFlags, recv, recvmsg, sendmsg};
+
+/// The version of the protocol that this crate speaks.
+pub(super) const VERSION: u32 = 1;
+
+/// Length of a client's hello in bytes.
+const HELLO: usize = 16;
+
+/// Length of a server's answer in bytes.
+const ANSWER: usize = 24;
+
+/// More than either packet has, so that one that is too long is seen to be.
+const PACKET: usize = 64;
+
+/// Most descriptors that the kernel attaches to one packet (`SCM_MAX_FD`).
+const MOST_DESCRIPTORS: usize = 253;
+
+/// Before the descriptors in a control message: its length, level and type.
+const CONTROL_HEADER: usize = size_of::<libc::cmsghdr>();
+
+/// Words that hold the control message with the most descriptors.
+const CONTROL_WORDS: usize =
+    (CONTROL_HEADER + MOST_DESCRIPTORS * size_of::<RawFd>()).div_ceil(size_of::<u64>());
+
+/// What a client says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Hello {
+    pub(super) version: u32,
+    pub(super) role: u32,
+}
+
+impl Hello {
+    pub(super) fn encode(self) -> [u8; HELLO] {
+        let mut bytes = [0; HELLO];
+        bytes[..8].copy_from_slice(&MAGIC.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.version.to_le_bytes());
+        bytes[12..].copy_from_slice(&self.role.to_le_bytes());
+        bytes
+    }
+
+    /// `None` if this is no hello of any version.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let version = version(bytes)?;
+        match (version, word(bytes, 12)) {
+            (VERSION, Some(role)) if bytes.len() == HELLO => Some(Self { version, role }),
+            (VERSION, _) => None,
+            _ => Some(Self { version, role: 0 }),
+        }
+    }
+}
+
+/// What a server answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) version: u32,
+    pub(super) status: u32,
+    pub(super) descriptors: u32,
+}
+
+/// The client is let in, and gets descriptors.
+pub(super) const LET_IN: u32 = 0;
+/// The client may not have what it asked for.
+pub(super) const REFUSED: u32 = 1;
+/// The server could not give it.
+pub(super) const FAILED: u32 = 2;
+
+impl Answer {
+    pub(super) fn encode(self) -> [u8; ANSWER] {
+        let mut bytes = [0; ANSWER];
+        bytes[..8].copy_from_slice(&MAGIC.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.version.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.status.to_le_bytes());
+        bytes[16..20].copy_from_slice(&self.descriptors.to_le_bytes());
+        bytes
+    }
+
+    /// `None` if this is no answer of any version.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let version = version(bytes)?;
+        match (version, word(bytes, 12), word(bytes, 16)) {
+            (VERSION, Some(status), Some(descriptors)) if bytes.len() == ANSWER => {
+                Some(Self { version, status, descriptors })
+            }
+            (VERSION, ..) => None,
+            _ => Some(Self { version, status: REFUSED, descriptors: 0 }),
+        }
+    }
+}
+
+fn version(bytes: &[u8]) -> Option<u32> {
+    if !bytes.starts_with(&MAGIC.to_le_bytes()) {
+        return None;
+    }
+    word(bytes, 8)
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+/// A packet, and what came with it.
+#[derive(Debug)]
+pub(super) struct Packet {
+    pub(super) bytes: Vec<u8>,
+    pub(super) descriptors: Vec<OwnedFd>,
+    /// Whether the kernel could not give this process every descriptor.
+    pub(super) cut: bool,
+}
+
+/// Sends a packet, without waiting, with at most one descriptor.
+pub(super) fn send(
+    socket: &OwnedFd,
+    bytes: &[u8],
+    descriptor: Option<&OwnedFd>,
+) -> Result<(), Errno> {
+    let descriptor = descriptor.map(AsRawFd::as_raw_fd);
+    let rights = [ControlMessage::ScmRights(descriptor.as_slice())];
+    let control = if descriptor.is_some() { &rights[..] } else { &[] };
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+    let bytes = [IoSlice::new(bytes)];
+    uninterrupted(|| sendmsg::<()>(socket.as_raw_fd(), &bytes, control, flags, None)).map(drop)
+}
+
+/// Receives a packet, without waiting; the kernel closes descriptors that come with it.
+///
+/// An empty one is the end.
+pub(super) fn receive_bytes(socket: &OwnedFd) -> Result<Vec<u8>, Errno> {
+    let mut bytes = [0; PACKET];
+    let flags = MsgFlags::MSG_DONTWAIT;
+    let len = uninterrupted(|| recv(socket.as_raw_fd(), &mut bytes, flags))?;
+    Ok(bytes[..len].to_vec())
+}
+
+/// Receives a packet and its descriptors, without waiting; none of them survives an `exec`.
+///
+/// An empty one is the end.
+pub(super) fn receive(socket: &OwnedFd) -> Result<Packet, Errno> {
+    let mut bytes = [0; PACKET];
+    let mut control = [0u64; CONTROL_WORDS];
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+    let (len, cut) = uninterrupted(|| {
+        let mut parts = [IoSliceMut::new(&mut bytes)];
+        let control = Some(bytemuck::cast_slice_mut(&mut control));
+        let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, control, flags)?;
+        Ok((message.bytes, message.flags.contains(MsgFlags::MSG_CTRUNC)))
+    })?;
+    let descriptors = descriptors(bytemuck::cast_slice(&control));
+    Ok(Packet { bytes: bytes[..len].to_vec(), descriptors, cut })
+}
+
+/// Takes what the kernel put into the control buffer of a packet, which was zero before.
+///
+/// nix does not look into a buffer whose message was cut; what is in it would stay open for ever.
+fn descriptors(control: &[u8]) -> Vec<OwnedFd> {
+    let (header, numbers) = control.split_at(CONTROL_HEADER);
+    let number = |at: usize| i32::from_ne_bytes([0, 1, 2, 3].map(|i| header[at + i]));
+    let (level, kind) = (number(CONTROL_HEADER - 8), number(CONTROL_HEADER - 4));
+    if (level, kind) != (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+        return Vec::new();
+    }
+    // The length, header and all, stands first: 8 bytes or 4.
+    let mut len = [0; size_of::<usize>()];
+    len.copy_from_slice(&header[..size_of::<usize>()]);
+    let len = usize::from_ne_bytes(len).saturating_sub(CONTROL_HEADER).min(numbers.len());
+    let (numbers, _) = numbers[..len].as_chunks::<4>();
+    let own = |number: &[u8; 4]| {
+        // SAFETY: the kernel has just opened this descriptor for us, and nobody else knows of it.
+        unsafe { OwnedFd::from_raw_fd(RawFd::from_ne_bytes(*number)) }
+    };
+    numbers.iter().map(own).collect()
+}
+
+/// Waits until one of `sockets` has something, or `deadline` has passed; says how many have.
+pub(super) fn wait(sockets: &mut [PollFd<'_>], deadline: Option<Instant>) -> Result<i32, Errno> {
+    uninterrupted(|| poll(sockets, until(deadline)))
+}
+
+/// Waits until `socket` has something to read, or `deadline` has passed: `false` then.
+pub(super) fn readable(socket: &OwnedFd, deadline: Instant) -> Result<bool, Errno> {
+    let socket = PollFd::new(socket.as_fd(), nix::poll::PollFlags::POLLIN);
+    wait(&mut [socket], Some(deadline)).map(|ready| ready > 0)
+}
+
+/// The time until then in milliseconds, rounded up, so that nobody wakes too early and asks again.
+fn until(deadline: Option<Instant>) -> PollTimeout {
+    let Some(deadline) = deadline else { return PollTimeout::NONE };
+    let left = deadline.saturating_duration_since(Instant::now());
+    PollTimeout::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(PollTimeout::MAX)
+}
+
+fn uninterrupted<R>(mut call: impl FnMut() -> Result<R, Errno>) -> Result<R, Errno> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => continue,
+            result => return result,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hello_is_sixteen_bytes_of_the_documented_layout() {
+        let hello = Hello { version: 1, role: 2 };
+        assert_eq!(&hello.encode(), b"FANOUT\0\0\x01\0\0\0\x02\0\0\0");
+        assert_eq!(Hello::decode(&hello.encode()), Some(hello));
+    }
+
+    #[test]
+    fn an_answer_is_twenty_four_bytes_of_the_documented_layout() {
+        let answer = Answer { version: 1, status: 2, descriptors: 3 };
+        let bytes = *b"FANOUT\0\0\x01\0\0\0\x02\0\0\0\x03\0\0\0\0\0\0\0";
+        assert_eq!(answer.encode(), bytes);
+        assert_eq!(Answer::decode(&bytes), Some(answer));
+    }
+
+    #[test]
+    fn what_is_cut_or_too_long_or_unmarked_is_neither() {
+        let hello = Hello { version: VERSION, role: 1 }.encode();
+        let answer = Answer { version: VERSION, status: 0, descriptors: 1 }.encode();
+        for len in 0..HELLO {
+            assert_eq!(Hello::decode(&hello[..len]), None, "{len}");
+        }
+        for len in 0..ANSWER {
+            assert_eq!(Answer::decode(&answer[..len]), None, "{len}");
+        }
+        assert_eq!(Hello::decode(&answer), None);
+        assert_eq!(Answer::decode(&[0; ANSWER]), None);
+        assert_eq!(Hello::decode(b"GET / HTTP/1.1\r\n"), None);
+    }
+
+    #[test]
+    fn another_version_is_read_whatever_follows_it() {
+        let mut bytes = Hello { version: 7, role: 1 }.encode().to_vec();
+        bytes.extend([1, 2, 3]);
+        assert_eq!(Hello::decode(&bytes).map(|hello| hello.version), Some(7));
+        assert_eq!(Answer::decode(&bytes[..12]).map(|answer| answer.version), Some(7));
+    }
+}
