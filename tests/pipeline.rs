@@ -2,9 +2,12 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ChildStdout, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use support::{DEADLINE, Folder, Name, Process, consumers, fanout, run, until};
 
@@ -76,6 +79,24 @@ fn a_big_file_comes_out_of_three_subscribers_and_is_shared_by_a_group() {
     let shared = sorted_lines(&[&shares[0], &shares[1]]);
     assert!(shared == sorted_lines(&[&input]), "the group did not share the lines exactly");
     assert!(!name.exists(), "the queue is still there");
+}
+
+/// Does what may block, within the deadline. A process that it waits for is killed when the test fails.
+fn within<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || sender.send(work()));
+    receiver.recv_timeout(DEADLINE).unwrap_or_else(|error| panic!("{what}: {error}"))
+}
+
+type Screen = BufReader<ChildStdout>;
+
+/// The next line on the screen, and the screen.
+fn next_line(mut screen: Screen) -> (String, Screen) {
+    within("a line", move || {
+        let mut line = String::new();
+        screen.read_line(&mut line).unwrap();
+        (line, screen)
+    })
 }
 
 /// Bytes of every value, the same for each run.
@@ -223,8 +244,7 @@ fn a_tap_accounts_for_every_message() {
     keyboard.write_all(b"0\n").unwrap();
     until("the first line", || std::fs::read(&screen).unwrap() == b"0\n");
     let rest: String = (1..lines).map(|number| format!("{number}\n")).collect();
-    keyboard.write_all(rest.as_bytes()).unwrap();
-    drop(keyboard);
+    within("the other lines", move || keyboard.write_all(rest.as_bytes()).unwrap());
     assert!(publisher.wait().success());
     assert!(tap.wait().success());
 
@@ -252,20 +272,55 @@ fn programs_and_the_command_understand_one_another() {
     assert!(sub.wait().success());
     assert_eq!(std::fs::read(&output).unwrap(), b"as it is\n\0\xff");
 
-    let mut publisher = Process::start(fanout(&["pub", &name.0]).stdin(Stdio::piped()));
-    until("a queue", || run(&mut fanout(&["stat", &name.0])).status.success());
-    let mut reader = fanout::records::Reader::join(&name.0, fanout::Start::Oldest).unwrap();
-    let mut keyboard = publisher.0.stdin.take().unwrap();
-    keyboard.write_all(b"a line\n\nthe end").unwrap();
-    drop(keyboard);
-    let mut messages = Vec::new();
-    while let Ok(record) = reader.recv_timeout(DEADLINE) {
-        messages.push((record.to_vec(), record.kind()));
+    let text = b"a line\n\nthe end";
+    let cut_in_lines = [(&b"a line"[..], 1), (b"", 1), (b"the end", 0)];
+    let cut_in_fives = [(&b"a lin"[..], 0), (b"e\n\nth", 0), (b"e end", 0)];
+    let cut_in_sixes = [(&b"a line"[..], 0), (b"\n\nthe ", 0), (b"end", 0)];
+    for (options, expected) in [
+        (&[][..], cut_in_lines),
+        (&["--chunk", "5"], cut_in_fives),
+        (&["--chunk", "6"], cut_in_sixes),
+    ] {
+        let mut publisher =
+            Process::start(fanout(&["pub", &name.0]).args(options).stdin(Stdio::piped()));
+        until("a queue", || run(&mut fanout(&["stat", &name.0])).status.success());
+        let mut reader = fanout::records::Reader::join(&name.0, fanout::Start::Oldest).unwrap();
+        publisher.0.stdin.take().unwrap().write_all(text).unwrap();
+        let mut messages = Vec::new();
+        while let Ok(record) = reader.recv_timeout(DEADLINE) {
+            messages.push((record.to_vec(), record.kind()));
+        }
+        assert_eq!(messages, expected.map(|(text, kind)| (text.to_vec(), kind)), "{options:?}");
+        drop(reader);
+        assert!(publisher.wait().success());
     }
-    let expected = [(&b"a line"[..], 1), (b"", 1), (b"the end", 0)];
-    assert_eq!(messages, expected.map(|(text, kind)| (text.to_vec(), kind)));
-    drop(reader);
+}
+
+#[test]
+fn a_slow_reader_gets_everything_and_keeps_its_pipe_as_it_was() {
+    let (name, folder) = (Name::new("slow"), Folder::new());
+    let (input, bytes) = (folder.file("in"), noise(3 << 20));
+    std::fs::write(&input, &bytes).unwrap();
+    let (mut screen, shared) = std::io::pipe().unwrap();
+    let mut sub = Process::start(fanout(&["sub", &name.0]).stdout(shared.try_clone().unwrap()));
+    let arguments = ["pub", &name.0, "--chunk", "64K", "--file", input.to_str().unwrap()];
+    let mut publisher = Process::start(&mut fanout(&arguments));
+    // Others may share the pipe: it has to block them as before.
+    until("a subscriber", || consumers(&name) == 1);
+    let flags = nix::fcntl::fcntl(&shared, nix::fcntl::FcntlArg::F_GETFL).unwrap();
+    assert!(!nix::fcntl::OFlag::from_bits_retain(flags).contains(nix::fcntl::OFlag::O_NONBLOCK));
+    drop(shared);
+    let copy = within("the copy", move || {
+        let (mut copy, mut piece) = (Vec::new(), vec![0; 50_001]);
+        while let read @ 1.. = screen.read(&mut piece).unwrap() {
+            copy.extend_from_slice(&piece[..read]);
+            thread::sleep(Duration::from_millis(1));
+        }
+        copy
+    });
+    assert!(copy == bytes, "the copy differs");
     assert!(publisher.wait().success());
+    assert!(sub.wait().success());
 }
 
 #[test]
@@ -277,8 +332,8 @@ fn a_typed_line_arrives_before_the_next_is_typed() {
     let mut screen = BufReader::new(sub.0.stdout.take().unwrap());
     for word in ["first\n", "second\n", "third\n"] {
         keyboard.write_all(word.as_bytes()).unwrap();
-        let mut line = String::new();
-        screen.read_line(&mut line).unwrap();
+        let line;
+        (line, screen) = next_line(screen);
         assert_eq!(line, word);
     }
     drop(keyboard);
@@ -321,11 +376,10 @@ fn a_reader_that_goes_away_ends_the_subscriber_quietly_and_frees_its_slot() {
     std::fs::write(&input, "a line\n".repeat(100_000)).unwrap();
     let mut command = fanout(&["sub", &name.0]);
     let mut sub = Process::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
-    let mut screen = BufReader::new(sub.0.stdout.take().unwrap());
+    let screen = BufReader::new(sub.0.stdout.take().unwrap());
     let arguments = ["pub", &name.0, "--file", input.to_str().unwrap()];
     let mut publisher = Process::start(&mut fanout(&arguments));
-    let mut line = String::new();
-    screen.read_line(&mut line).unwrap();
+    let (line, screen) = next_line(screen);
     assert_eq!(line, "a line\n");
     drop(screen);
     assert!(sub.wait().success());
@@ -409,7 +463,7 @@ fn a_line_without_end_is_refused_before_its_end() {
         Process::start(fanout(&arguments).stdin(Stdio::piped()).stderr(Stdio::piped()));
     let mut keyboard = publisher.0.stdin.take().unwrap();
     // It stops reading at some time; the pipe is still open then.
-    while keyboard.write_all(&[b'x'; 4096]).is_ok() {}
+    within("a refusal", move || while keyboard.write_all(&[b'x'; 4096]).is_ok() {});
     assert_eq!(publisher.wait().code(), Some(1));
     let said = std::io::read_to_string(publisher.0.stderr.take().unwrap()).unwrap();
     assert!(said.contains("or more") && said.contains("raise --capacity"), "{said}");

@@ -1,7 +1,7 @@
 //! Stdout, written so that neither a reader that stands still nor one that has gone holds us up.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Error, ErrorKind, Result, Write};
+use std::io::{Error, ErrorKind, IsTerminal, Result, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::time::Duration;
@@ -30,7 +30,8 @@ impl<'a> Output<'a> {
     pub(crate) fn new(signals: &'a Signals) -> Result<Self> {
         let file = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
         let kind = file.metadata()?.file_type();
-        if kind.is_file() {
+        let waits = kind.is_fifo() || kind.is_socket() || file.is_terminal();
+        if !waits {
             return Ok(Self { file, most: usize::MAX, signals });
         }
         if kind.is_fifo()
