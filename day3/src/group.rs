@@ -3,7 +3,7 @@
 use core::ops::Deref;
 
 use common::sync::{Ordering, mutant, spin_loop};
-use common::{Sequence, ordering};
+use common::{Sequence, fence, ordering};
 
 use crate::control::{Control, SLOTS};
 use crate::roster::Seat;
@@ -57,8 +57,11 @@ impl<C: Deref<Target = Control>> Cursor for MemberCursor<C> {
             let len = measure(run);
             debug_assert!(len <= run.len);
             if len == 0 {
+                // edge: reserve -> overwrite. If a word that we measured was written in a later lap,
+                // this fence makes visible the claim that the producer saw before it wrote.
+                fence!("measure-fence", Acquire);
                 let now = Sequence::new(line.claimed.load(Ordering::Relaxed));
-                if now == claimed {
+                if now == claimed || mutant("skip-measure-recheck") {
                     self.release();
                     return Ok(Run { len: 0, ..run });
                 }

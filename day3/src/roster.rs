@@ -245,9 +245,7 @@ pub fn list(control: &Control) -> Vec<ConsumerInfo> {
 ///
 /// Also what a tap may still copy.
 pub fn oldest(control: &Control, ring: Ring) -> Sequence {
-    // edge: mark -> land
-    let order = ordering!("mark-land-acquire", Acquire);
-    let reserved = Sequence::new(control.head.reserved.load(order));
+    let reserved = Sequence::new(control.head.reserved.load(Ordering::Relaxed));
     if reserved.since(ring.first) <= ring.capacity.get() {
         ring.first
     } else {

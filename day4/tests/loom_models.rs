@@ -1,0 +1,370 @@
+//! Models of what Day 4 adds: marks, landing on them, and takes that are measured by what they find.
+//! The real marks, and Day 3's real sequencer, roster, group and tap, over a ring of four words.
+//!
+//! `cargo model -p day4 --test loom_models` explores them; an ordinary `cargo test` runs each once on
+//! real threads. `FANOUT_PREEMPTIONS` and `FANOUT_MUTANT` are as on Day 3.
+
+use common::sync::{Arc, AtomicU64, Mutex, Ordering, thread, yield_now};
+use common::{Capacity, Sequence};
+use day3::Start;
+use day3::control::Control;
+use day3::group::MemberCursor;
+use day3::landing::{Landing, Mark, Trail};
+use day3::roster::{self, Applicant, Ring, Role, Seat};
+use day3::sequencer::{ConsumerCursor, Cursor, Nothing, ProducerCursor, Run};
+use day3::tap::TapCursor;
+use day4::frame::Frame;
+use day4::marks::Marks;
+
+#[cfg(loom)]
+use loom::cell::UnsafeCell;
+
+/// loom's cell without loom: the same calls, and nobody watches.
+#[cfg(not(loom))]
+struct UnsafeCell<T>(core::cell::UnsafeCell<T>);
+
+#[cfg(not(loom))]
+impl<T> UnsafeCell<T> {
+    fn new(value: T) -> Self {
+        Self(core::cell::UnsafeCell::new(value))
+    }
+
+    fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+        f(self.0.get())
+    }
+
+    fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+        f(self.0.get())
+    }
+}
+
+/// Sequences start shortly before they wrap.
+const FIRST: Sequence = Sequence::new(u64::MAX - 15);
+/// Four words.
+const CAPACITY: u64 = 32;
+/// How often one who finds nothing looks again.
+const TRIES: usize = 3;
+
+/// A word of the ring: as taps and headers are read, and as a message is (loom reports a read of it
+/// that is not ordered with a write).
+struct Place {
+    word: AtomicU64,
+    message: UnsafeCell<u64>,
+}
+
+struct Places(Vec<Place>);
+
+// SAFETY: the cells are only reached for sequences that the protocol has granted, which is what the
+// models check.
+unsafe impl Send for Places {}
+// SAFETY: as above.
+unsafe impl Sync for Places {}
+
+/// What the word of a message at this sequence says: no header, and nothing that another lap says.
+fn content(sequence: Sequence) -> u64 {
+    sequence.get() ^ 0xa5a5
+}
+
+/// A ring of records, and the ways to attach to it.
+#[derive(Clone)]
+struct Rig {
+    control: Arc<Control>,
+    marks: Arc<Marks>,
+    places: Arc<Places>,
+    admission: Arc<Mutex<()>>,
+    ring: Ring,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let place = |_| Place { word: AtomicU64::new(0), message: UnsafeCell::new(0) };
+        Self {
+            control: Arc::new(Control::new(FIRST)),
+            marks: Arc::new(Marks::new(FIRST)),
+            places: Arc::new(Places((0..CAPACITY / 8).map(place).collect())),
+            admission: Arc::new(Mutex::new(())),
+            ring: Ring { capacity: Capacity::new(CAPACITY).unwrap(), first: FIRST },
+        }
+    }
+
+    fn place(&self, sequence: Sequence) -> &Place {
+        &self.places.0[self.ring.capacity.index(sequence) / 8]
+    }
+
+    fn frame(&self, run: Run) -> Option<Frame> {
+        Frame::parse(self.place(run.first).word.load(Ordering::Relaxed), run.len)
+    }
+
+    fn writer(&self) -> Writer {
+        let trail = Counting { marks: self.marks.clone(), capacity: self.ring.capacity, sent: 0 };
+        let control = self.control.clone();
+        let cursor = ProducerCursor::leaving(control, self.ring.capacity, FIRST, trail);
+        Writer { cursor, rig: self.clone() }
+    }
+
+    fn join(&self, role: Role<'_>, start: Start) -> Seat {
+        let applicant = Applicant { role, start, owner: 1, label: "" };
+        let _admitted = self.admission.lock().unwrap();
+        roster::join(&self.control, self.ring, &*self.marks, &applicant).unwrap()
+    }
+
+    fn reader(&self, start: Start) -> Reader<ConsumerCursor<Arc<Control>>> {
+        let seat = self.join(Role::Broadcast, start);
+        Reader { cursor: ConsumerCursor::new(self.control.clone(), seat), rig: self.clone() }
+    }
+
+    fn member(&self) -> Reader<MemberCursor<Arc<Control>>> {
+        let seat = self.join(Role::Member { group: "g" }, Start::Latest);
+        Reader { cursor: MemberCursor::new(self.control.clone(), seat), rig: self.clone() }
+    }
+
+    fn tap(&self) -> Watcher {
+        let begin = Mark { sequence: FIRST, number: 0 };
+        let landing = Trailing(self.marks.clone());
+        let cursor = TapCursor::landing(self.control.clone(), self.ring, landing, begin);
+        Watcher { cursor, rig: self.clone() }
+    }
+}
+
+struct Counting {
+    marks: Arc<Marks>,
+    capacity: Capacity,
+    sent: u64,
+}
+
+impl Trail for Counting {
+    fn mark(&mut self, next: Sequence) {
+        self.marks.leave(self.capacity, Mark { sequence: next, number: self.sent });
+    }
+}
+
+struct Trailing(Arc<Marks>);
+
+impl Landing for Trailing {
+    fn at_or_after(&self, from: Sequence) -> Option<Mark> {
+        self.0.at_or_after(from)
+    }
+}
+
+struct Writer {
+    cursor: ProducerCursor<Arc<Control>, Counting>,
+    rig: Rig,
+}
+
+impl Writer {
+    /// Sends a message of so many words if there is room now.
+    fn try_send(&mut self, words: u32) -> bool {
+        let frame = Frame { len: 8 * words, kind: 0 };
+        let Some(first) = self.cursor.claim(frame.size()) else { return false };
+        self.rig.place(first).word.store(frame.word(), Ordering::Relaxed);
+        for sequence in (1..=u64::from(words)).map(|i| first.plus(8 * i)) {
+            let place = self.rig.place(sequence);
+            place.word.store(content(sequence), Ordering::Relaxed);
+            // SAFETY: claimed; that nobody else is at it is what loom checks.
+            place.message.with_mut(|p| unsafe { *p = content(sequence) });
+        }
+        self.cursor.trail().sent += 1;
+        self.cursor.publish(frame.size());
+        true
+    }
+
+    /// For taps: they read words, and no cell.
+    fn try_send_words(&mut self, words: u32) -> bool {
+        let frame = Frame { len: 8 * words, kind: 0 };
+        let Some(first) = self.cursor.claim(frame.size()) else { return false };
+        self.rig.place(first).word.store(frame.word(), Ordering::Relaxed);
+        for sequence in (1..=u64::from(words)).map(|i| first.plus(8 * i)) {
+            self.rig.place(sequence).word.store(content(sequence), Ordering::Relaxed);
+        }
+        self.cursor.trail().sent += 1;
+        self.cursor.publish(frame.size());
+        true
+    }
+}
+
+struct Reader<C> {
+    cursor: C,
+    rig: Rig,
+}
+
+impl<C: Cursor> Reader<C> {
+    /// Takes, checks and releases one message; where it began, and its length in words.
+    fn try_read(&mut self) -> Result<(Sequence, u32), Nothing> {
+        let (rig, mut seen) = (&self.rig, None);
+        let run = self.cursor.take_by(|run| {
+            seen = rig.frame(run);
+            seen.map_or(0, Frame::size)
+        })?;
+        let frame = seen.filter(|_| run.len > 0).expect("every record is one");
+        assert_eq!(frame.size(), run.len);
+        assert_eq!(rig.frame(run), Some(frame), "nobody writes what was taken");
+        for sequence in (8..run.len).step_by(8).map(|i| run.first.plus(i)) {
+            // SAFETY: taken; that nobody writes it meanwhile is what loom checks.
+            let found = rig.place(sequence).message.with(|p| unsafe { *p });
+            assert_eq!(found, content(sequence), "the message at {} is another", run.first);
+        }
+        self.cursor.release();
+        Ok((run.first, frame.len / 8))
+    }
+
+    fn read(&mut self, most: usize) -> Vec<(Sequence, u32)> {
+        let mut found = Vec::new();
+        let mut tries = 0;
+        while found.len() < most && tries < TRIES {
+            match self.try_read() {
+                Ok(one) => found.push(one),
+                Err(_) => {
+                    tries += 1;
+                    yield_now();
+                }
+            }
+        }
+        found
+    }
+
+    fn drain(&mut self) -> Vec<(Sequence, u32)> {
+        core::iter::from_fn(|| self.try_read().ok()).collect()
+    }
+}
+
+struct Watcher {
+    cursor: TapCursor<Arc<Control>, Trailing>,
+    rig: Rig,
+}
+
+impl Watcher {
+    /// Copies one message, and checks it if the tap trusts it; whether it did.
+    fn try_read(&mut self) -> Result<bool, Nothing> {
+        let all = self.cursor.take(u64::MAX)?;
+        let Some(frame) = self.rig.frame(all) else {
+            assert!(self.cursor.torn(all) > 0, "no record begins at {}", all.first);
+            return Ok(self.cursor.confirm_one(all));
+        };
+        let run = Run { first: all.first, len: frame.size() };
+        let words = || (8..run.len).step_by(8).map(|i| run.first.plus(i));
+        let copy: Vec<_> =
+            words().map(|at| self.rig.place(at).word.load(Ordering::Relaxed)).collect();
+        let trusted = self.cursor.confirm_one(run);
+        if trusted {
+            let sent: Vec<_> = words().map(content).collect();
+            assert_eq!(copy, sent, "the message at {} is torn", run.first);
+        }
+        Ok(trusted)
+    }
+}
+
+fn explore(name: &str, bound: Option<usize>, f: impl Fn() + Sync + Send + 'static) {
+    let bound = match std::env::var("FANOUT_PREEMPTIONS").as_deref() {
+        Err(_) => bound,
+        Ok("none") => None,
+        Ok(number) => Some(number.parse().expect("FANOUT_PREEMPTIONS is a number, or none")),
+    };
+    let started = std::time::Instant::now();
+    let executions = common::sync::explore(bound, f);
+    let bound = bound.map_or("exhaustive".to_owned(), |n| format!("preemption bound {n}"));
+    println!("model {name}: {executions} executions, {bound}, {:.1?}", started.elapsed());
+}
+
+/// Whoever reads a mark reads a whole one.
+#[test]
+fn a_mark_is_read_whole() {
+    explore("a_mark_is_read_whole", None, || {
+        let marks = Arc::new(Marks::new(Sequence::ZERO));
+        let leaver = marks.clone();
+        let thread = thread::spawn(move || {
+            let capacity = Capacity::new(CAPACITY).unwrap();
+            for number in 1..=2 {
+                leaver.leave(capacity, Mark { sequence: Sequence::new(8 * number), number });
+            }
+        });
+        if let Some(mark) = marks.at_or_after(Sequence::ZERO) {
+            assert_eq!(mark.sequence.get(), 8 * mark.number, "half of one and half of another");
+        }
+        thread.join().unwrap();
+        let last = Mark { sequence: Sequence::new(16), number: 2 };
+        assert_eq!(marks.at_or_before(last.sequence), Some(last));
+    });
+}
+
+/// A tap that is lapped while it copies lands where a message begins, and knows what it missed.
+#[test]
+fn a_tap_lands_where_a_message_begins() {
+    explore("a_tap_lands_where_a_message_begins", Some(4), || {
+        let rig = Rig::new();
+        let mut tap = rig.tap();
+        let mut writer = rig.writer();
+        // A message of one word and an empty one.
+        assert!(writer.try_send_words(1) && writer.try_send_words(0));
+        let sender = thread::spawn(move || {
+            // Now records begin where messages of the lap before lay.
+            assert!(writer.try_send_words(0) && writer.try_send_words(1));
+            writer
+        });
+        for _ in 0..2 {
+            let _ = tap.try_read();
+        }
+        let mut writer = sender.join().unwrap();
+        while tap.try_read().is_ok() {}
+        assert_eq!(tap.cursor.received() + tap.cursor.lost(), 4);
+        assert!(writer.try_send_words(3), "taps are in nobody's way");
+        while tap.try_read().is_ok() {}
+        assert_eq!(tap.cursor.received() + tap.cursor.lost(), 5);
+    });
+}
+
+/// Whoever joins at the oldest message begins where one begins, and gets all that follow.
+#[test]
+fn join_oldest_where_a_message_begins() {
+    explore("join_oldest_where_a_message_begins", Some(3), || {
+        let rig = Rig::new();
+        let mut writer = rig.writer();
+        assert!(writer.try_send(0) && writer.try_send(1));
+        let sender = thread::spawn(move || {
+            let sent = [1, 0].into_iter().filter(|&words| writer.try_send(words)).count();
+            (writer, sent)
+        });
+        let mut reader = rig.reader(Start::Oldest);
+        let first = reader.cursor.seat().first();
+        let mut found = reader.read(1);
+        let (_writer, _) = sender.join().unwrap();
+        found.extend(reader.drain());
+        let mut next = first;
+        for (begun, words) in found {
+            assert_eq!(begun, next, "from {first} on");
+            next = begun.plus(8 + 8 * u64::from(words));
+        }
+        assert_eq!(next, rig.control.published(), "from {first} on");
+    });
+}
+
+/// A member may measure a record that another member takes meanwhile, and that is overwritten; what
+/// it gets in the end is a record all the same, and nobody else's.
+#[test]
+fn a_member_takes_whole_records() {
+    explore("a_member_takes_whole_records", None, || {
+        let rig = Rig::new();
+        let (mut first, mut second) = (rig.member(), rig.member());
+        let mut writer = rig.writer();
+        // The ring is full, and its third word is the second header.
+        assert!(writer.try_send(1) && writer.try_send(1));
+        let mut found = vec![second.try_read().unwrap()];
+        let taker = thread::spawn(move || {
+            let found = first.read(1);
+            (first, found)
+        });
+        found.extend(second.try_read());
+        // The third word is to be a message's, where a header was.
+        let sent = 2 + usize::from(writer.try_send(2));
+        let (mut first, more) = taker.join().unwrap();
+        found.extend(more);
+        found.extend(first.drain());
+        found.extend(second.drain());
+        found.sort_by_key(|(begun, _)| begun.since(FIRST));
+        assert_eq!(found.len(), sent, "{found:?}");
+        let mut next = FIRST;
+        for (begun, words) in found {
+            assert_eq!(begun, next);
+            next = begun.plus(8 + 8 * u64::from(words));
+        }
+    });
+}
