@@ -1,0 +1,24 @@
+//! Exercise 2: a file into the ring, without a copy in between.
+
+use std::io::{self, ErrorKind, Read};
+
+use day4::Writer;
+
+/// Sends what `input` gives until it ends, as messages of 1 to `chunk` bytes (`chunk` is at least 1 and
+/// at most the ring's largest message), read straight into the ring; says how many bytes. A read that
+/// was interrupted is tried again. After any other error the ring can be used on.
+pub(crate) fn splice(input: &mut impl Read, writer: &mut Writer, chunk: usize) -> io::Result<u64> {
+    let mut total = 0;
+    loop {
+        let mut grant = writer.grant(chunk).map_err(io::Error::other)?;
+        match input.read(&mut grant) {
+            Ok(0) => return Ok(total),
+            Ok(len) => {
+                grant.commit(len);
+                total += len as u64;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
