@@ -334,7 +334,11 @@ fn records_are_counted_in_bytes() {
     assert_eq!((&report["consumers"][0]["lag"], &report["full"]), (&taken.into(), &false.into()));
     let shown = String::from_utf8(run(&mut fanout(&["stat", &name.0])).stdout).unwrap();
     let room = format!("<- gates: room for {} B", common::report::grouped(4096 - taken as u64));
-    assert!(shown.contains("any number of bytes") && shown.contains(&room), "{shown}");
+    assert!(
+        shown.contains("messages  of any size, of type bytes, capacity 4,096 B, ")
+            && shown.contains(&room),
+        "{shown}"
+    );
     let listed = String::from_utf8(run(&mut fanout(&["ls"])).stdout).unwrap();
     let line = listed.lines().find(|line| line.contains(&name.0)).unwrap();
     let words: Vec<&str> = line.split_whitespace().skip(1).take(6).collect();

@@ -133,13 +133,13 @@ fn describe(name: &QueueName, snapshot: &Snapshot) -> Result<String, std::fmt::E
     };
     writeln!(out, "queue     {name}, {state}")?;
     let size = match snapshot.kind {
-        Kind::Records => "any number of".to_owned(),
-        _ => report.message_size.to_string(),
+        Kind::Records => "of any size,".to_owned(),
+        _ => format!("{} bytes", report.message_size),
     };
     writeln!(
         out,
-        "messages  {size} bytes of type {}, capacity {}{unit}, {} bytes in all",
-        report.message_type,
+        "messages  {size} of type {}, capacity {}{unit}, {} bytes in all",
+        report.message_type.escape_debug(),
         grouped(report.capacity),
         grouped(report.bytes)
     )?;
