@@ -42,6 +42,9 @@ struct Arguments {
     /// Bytes that the ring holds: a power of two from 4096
     #[arg(long, default_value_t = 4 << 20)]
     capacity: u64,
+    /// Bytes of ring that the sender makes visible together, in whole messages; 0: each by itself
+    #[arg(long, default_value_t = 0)]
+    batch: usize,
     /// How often each mode runs
     #[arg(long, default_value_t = 7)]
     repeats: usize,
@@ -77,6 +80,7 @@ struct Outcome<'a> {
     fixed_size: bool,
     seed: u64,
     capacity: u64,
+    batch: usize,
     touch_first: bool,
     repeats: usize,
     cores: usize,
@@ -105,6 +109,11 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<()> {
          choose a larger --capacity",
         record_len(most)
     );
+    ensure!(
+        arguments.batch as u64 <= capacity,
+        "a batch of {} bytes does not fit into a ring of {capacity}: choose a smaller --batch",
+        arguments.batch
+    );
     let load = load(arguments);
     match (arguments.part, arguments.role) {
         (Some(mode), Some(role)) => {
@@ -124,8 +133,9 @@ fn load(arguments: &Arguments) -> Load {
     let bytes = lengths.clone().total(messages);
     let touch = if arguments.touch_first { Touch::First } else { Touch::All };
     // Given back in quarters, as the hand-over does it.
-    let batch = (capacity / 4) as usize;
-    Load { messages, lengths, bytes, touch, capacity, batch }
+    let release = (capacity / 4) as usize;
+    let batch = arguments.batch;
+    Load { messages, lengths, bytes, touch, capacity, batch, release }
 }
 
 fn benchmark(arguments: &Arguments, load: Load) -> anyhow::Result<()> {
@@ -160,6 +170,7 @@ fn benchmark(arguments: &Arguments, load: Load) -> anyhow::Result<()> {
         fixed_size: arguments.size.is_some(),
         seed,
         capacity: load.capacity,
+        batch: load.batch,
         touch_first: arguments.touch_first,
         repeats,
         cores,
@@ -207,11 +218,12 @@ fn announce(
 
 /// The arguments that the processes of a run get as well.
 fn passed_on(arguments: &Arguments) -> Vec<String> {
-    let Arguments { messages, most, size, seed, capacity, touch_first, .. } = arguments;
+    let Arguments { messages, most, size, seed, capacity, batch, touch_first, .. } = arguments;
     let mut all = vec![
         format!("--messages={messages}"),
         format!("--seed={seed}"),
         format!("--capacity={capacity}"),
+        format!("--batch={batch}"),
     ];
     all.push(match size {
         Some(size) => format!("--size={size}"),

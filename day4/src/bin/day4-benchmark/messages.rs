@@ -115,24 +115,35 @@ fn write(bytes: &mut [u8], number: u64) -> u64 {
     let (words, tail) = bytes.split_at_mut(bytes.len() & !7);
     let words: &mut [Message<1>] = bytemuck::cast_slice_mut(words);
     let last = first.wrapping_add(words.len() as u64);
-    let sum = fill(words, first);
-    tail.copy_from_slice(&last.to_le_bytes()[..tail.len()]);
+    // A message begins anywhere on a cache line, and a wide store across two of them is two.
+    let (head, lines) = words.split_at_mut(to_line(words));
+    let second = first.wrapping_add(head.len() as u64);
+    let sum = fill(head, first).wrapping_add(fill(lines, second));
+    for (place, byte) in tail.iter_mut().zip(last.to_le_bytes()) {
+        *place = byte;
+    }
     sum.wrapping_add(word(tail))
+}
+
+/// How many words it is to the next cache line.
+#[inline]
+fn to_line(words: &[Message<1>]) -> usize {
+    words.as_ptr().align_offset(64).min(words.len())
 }
 
 /// The sum of the words of `bytes`, which are aligned to 8.
 #[inline]
 fn read(bytes: &[u8]) -> u64 {
     let (words, tail) = bytes.split_at(bytes.len() & !7);
-    sum(bytemuck::cast_slice::<u8, Message<1>>(words)).wrapping_add(word(tail))
+    let words: &[Message<1>] = bytemuck::cast_slice(words);
+    let (head, lines) = words.split_at(to_line(words));
+    sum(head).wrapping_add(sum(lines)).wrapping_add(word(tail))
 }
 
 /// Up to 7 bytes as a word.
 #[inline]
 fn word(bytes: &[u8]) -> u64 {
-    let mut word = [0; 8];
-    word[..bytes.len()].copy_from_slice(bytes);
-    u64::from_le_bytes(word)
+    bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
 /// A buffer for one message that is aligned as a message has to be.

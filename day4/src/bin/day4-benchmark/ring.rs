@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use anyhow::{Context, bail};
 use day2::Mode;
 use day3::{JoinOptions, Start, Wait};
-use day4::{Reader, RecvError, Writer};
+use day4::{Reader, RecvError, Writer, record_len};
 
 use crate::crew::Work;
 use crate::messages::Tally;
@@ -18,6 +18,7 @@ pub(crate) fn sender<W: Wait + 'static>(load: &Load, wait: W) -> anyhow::Result<
     let descriptor = writer.descriptor(Mode::Reader)?;
     let offer = format!("/proc/{}/fd/{}", std::process::id(), descriptor.as_raw_fd());
     let run = Box::new(move || {
+        let send = if load.batch > 0 { send_batches } else { send };
         let tally = send(&mut writer, load)?;
         writer.close();
         drop(descriptor);
@@ -32,9 +33,30 @@ fn send<W: Wait>(writer: &mut Writer<W>, load: &Load) -> anyhow::Result<Tally> {
     let mut lengths = load.lengths.clone();
     for _ in 0..load.messages {
         let len = lengths.next();
-        let mut place = writer.grant(len).context("choose a larger --capacity")?;
+        let mut place = writer.grant(len)?;
         tally.write(&mut place, load.touch);
         place.commit(len);
+    }
+    Ok(tally)
+}
+
+/// As [`send`], but what fits into a batch becomes visible together.
+#[inline(never)]
+fn send_batches<W: Wait>(writer: &mut Writer<W>, load: &Load) -> anyhow::Result<Tally> {
+    let mut tally = Tally::default();
+    let mut lengths = load.lengths.clone();
+    let room = load.batch.max(record_len(lengths.most()));
+    let mut next = lengths.next();
+    while tally.count < load.messages {
+        let mut batch = writer.batch(room)?;
+        while tally.count < load.messages && batch.room() >= Some(next) {
+            batch.push_with(next, |place| {
+                tally.write(place, load.touch);
+                next
+            })?;
+            next = lengths.next();
+        }
+        batch.commit();
     }
     Ok(tally)
 }
@@ -57,7 +79,7 @@ pub(crate) fn receiver<'a, W: Wait + 'static>(
 fn receive<W: Wait>(reader: &mut Reader<W>, load: &Load) -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
     loop {
-        match reader.recv_batch(load.batch) {
+        match reader.recv_batch(load.release) {
             Ok(records) => records.iter().for_each(|message| tally.read(message, load.touch)),
             Err(RecvError::Closed) => return Ok(tally),
             Err(error) => bail!(error),

@@ -66,8 +66,10 @@ pub(crate) struct Load {
     pub(crate) touch: Touch,
     /// Of the ring, in bytes.
     pub(crate) capacity: u64,
-    /// Bytes of ring that the receiver takes, and gives back, at a time.
+    /// Bytes of ring that the sender makes visible together; 0 for each message by itself.
     pub(crate) batch: usize,
+    /// Bytes of ring that the receiver takes, and gives back, at a time.
+    pub(crate) release: usize,
 }
 
 /// The slowest that a run may be before it is stopped: 20 MB/s, and a minute for the rest.
