@@ -6,14 +6,15 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use day3::{JoinOptions, Start};
+use day3::{JoinOptions, Start, Wait};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use super::error::{ConnectError, RendezvousError, failed};
 use super::wire::{self, Answer, Hello};
 use super::{Role, address};
-use crate::{Group, Reader, Tap};
+use crate::reader::{Group, Reader};
+use crate::tap::Tap;
 
 /// How long [`Reader::connect`] and its like wait for the server's answer.
 pub const PATIENCE: Duration = Duration::from_secs(2);
@@ -134,7 +135,7 @@ fn unpack(path: &Path, role: Role, packet: wire::Packet) -> Result<OwnedFd, Rend
     }
 }
 
-impl Reader {
+impl<W: Wait> Reader<W> {
     /// Joins the ring that is served at `path`, as a broadcast consumer.
     ///
     /// # Errors
@@ -146,7 +147,7 @@ impl Reader {
     }
 }
 
-impl Group {
+impl<W: Wait> Group<W> {
     /// Joins the ring that is served at `path`, as a member of `group`.
     ///
     /// # Errors
@@ -162,7 +163,7 @@ impl Group {
     }
 }
 
-impl Tap {
+impl<W: Wait> Tap<W> {
     /// Opens the ring that is served at `path`, as a tap.
     ///
     /// # Errors

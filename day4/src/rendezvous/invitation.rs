@@ -8,13 +8,15 @@ use std::process::Command;
 
 use common::sync::{AtomicBool, Ordering};
 use day2::DescriptorError;
-use day3::{JoinOptions, Start};
+use day3::{JoinOptions, Start, Wait};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::Role;
 use super::error::{InvitedError, PairError};
-use crate::{Group, Reader, Tap, Writer};
+use crate::reader::{Group, Reader};
+use crate::tap::Tap;
+use crate::writer::Writer;
 
 /// The environment variable that tells a child which descriptor is its ring:
 /// `DESCRIPTOR:DEVICE:INODE`, three decimal numbers.
@@ -44,8 +46,8 @@ pub const VARIABLE: &str = "FANOUT_INVITATION";
 /// child.wait()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn pair(capacity: u64) -> Result<(Writer, Invitation), PairError> {
-    let writer = Writer::anonymous(capacity)?;
+pub fn pair(capacity: u64) -> Result<(crate::Writer, Invitation), PairError> {
+    let writer = crate::Writer::anonymous(capacity)?;
     let invitation = Invitation::new(&writer, Role::Consumer)?;
     Ok((writer, invitation))
 }
@@ -62,7 +64,7 @@ impl Invitation {
     /// # Errors
     ///
     /// [`DescriptorError`]
-    pub fn new<W: day3::Wait>(writer: &Writer<W>, role: Role) -> Result<Self, DescriptorError> {
+    pub fn new<W: Wait>(writer: &Writer<W>, role: Role) -> Result<Self, DescriptorError> {
         Ok(Self { ring: writer.descriptor(role.mode())? })
     }
 
@@ -130,7 +132,7 @@ fn parse(value: &str) -> Option<(RawFd, (u64, u64))> {
     parts.next().is_none().then_some((descriptor, identity))
 }
 
-impl Reader {
+impl<W: Wait> Reader<W> {
     /// Joins the ring that this process was started with, as a broadcast consumer.
     ///
     /// # Errors
@@ -141,7 +143,7 @@ impl Reader {
     }
 }
 
-impl Group {
+impl<W: Wait> Group<W> {
     /// Joins the ring that this process was started with, as a member of `group`.
     ///
     /// # Errors
@@ -152,7 +154,7 @@ impl Group {
     }
 }
 
-impl Tap {
+impl<W: Wait> Tap<W> {
     /// Opens the ring that this process was started with, as a tap.
     ///
     /// # Errors

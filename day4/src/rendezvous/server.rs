@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use common::sync::{Arc, AtomicU64, Ordering};
 use day2::{DescriptorError, Mode};
+use day3::Wait;
 use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
 use nix::poll::{PollFd, PollFlags};
@@ -25,7 +26,8 @@ use nix::unistd::geteuid;
 use super::error::{RendezvousError, failed};
 use super::wire::{self, Answer, Hello};
 use super::{Role, address};
-use crate::{Offer, Writer};
+use crate::Offer;
+use crate::writer::Writer;
 
 /// How long a client may take to say what it wants.
 pub const HELLO_DEADLINE: Duration = Duration::from_secs(1);
@@ -166,7 +168,7 @@ impl Server {
     ///
     /// [`RendezvousError::TimedOut`] if none came, [`RendezvousError::Descriptor`] if one came for
     /// which there was no descriptor (it is told), or what the kernel refused. The server can go on.
-    pub fn accept<W: day3::Wait>(
+    pub fn accept<W: Wait>(
         &mut self,
         writer: &Writer<W>,
         timeout: Duration,

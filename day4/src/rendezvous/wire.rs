@@ -76,7 +76,7 @@ impl Hello {
         match (version, word(bytes, 12)) {
             (VERSION, Some(role)) if bytes.len() == HELLO => Some(Self { version, role }),
             (VERSION, _) => None,
-            _ => Some(Self { version, role: 0 }),
+            (_, role) => Some(Self { version, role: role.unwrap_or(0) }),
         }
     }
 }
