@@ -10,7 +10,6 @@ use common::report::grouped;
 use fanout::QueueName;
 use fanout::error::OpenError;
 use fanout::inspect::{ConsumerKind, Observer, Snapshot};
-use fanout::records::record_len;
 use fanout::segment::{Kind, Mode, READY_DEADLINE, Segment};
 use serde::Serialize;
 
@@ -91,8 +90,6 @@ struct Row<'a> {
 impl<'a> Report<'a> {
     fn new(name: &'a QueueName, snapshot: &'a Snapshot) -> Self {
         let gating = snapshot.gating();
-        // What the shortest message takes.
-        let least = if snapshot.kind == Kind::Records { record_len(0) as u64 } else { 1 };
         let rows = snapshot.consumers.iter().map(|consumer| {
             let (kind, group) = match &consumer.kind {
                 ConsumerKind::Broadcast => ("broadcast", None),
@@ -115,7 +112,7 @@ impl<'a> Report<'a> {
             reserved: snapshot.reserved,
             sent: snapshot.sent(),
             closed: snapshot.closed,
-            full: gating.is_some_and(|gating| snapshot.capacity.saturating_sub(gating.lag) < least),
+            full: gating.is_some_and(|gating| gating.lag >= snapshot.capacity),
             gating_slot: gating.map(|gating| gating.slot),
             consumers: rows.collect(),
         }
