@@ -42,8 +42,21 @@ pub use {
     },
     memory::{Heap, Memory, Named, Shared},
     options::{JoinOptions, QueueOptions},
-    ring::{Batch, Consumer, Group, Producer, Receiver, Reservation, Tap},
+    ring::{Batch, Receiver, Reservation},
     wait::{Spin, Wait, Yield},
 };
 
 pub use roster::Start;
+
+/// [`ring::Producer`] that yields while it waits.
+#[cfg(not(loom))]
+pub type Producer<T> = ring::Producer<T, Yield>;
+/// [`ring::Consumer`] that yields while it waits.
+#[cfg(not(loom))]
+pub type Consumer<T> = ring::Consumer<T, Yield>;
+/// [`ring::Group`] that yields while it waits.
+#[cfg(not(loom))]
+pub type Group<T> = ring::Group<T, Yield>;
+/// [`ring::Tap`] that yields while it waits.
+#[cfg(not(loom))]
+pub type Tap<T> = ring::Tap<T, Yield>;

@@ -13,6 +13,8 @@ pub enum Side {
     Consumer,
     /// The producer waits for consumers to release places.
     Producer,
+    /// A tap waits for the producer. It has the doorbell mapped read-only, and nobody wakes it.
+    Tap,
 }
 
 /// A way to wait. The doorbell is there for those that sleep (Day 5).

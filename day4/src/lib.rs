@@ -43,7 +43,19 @@ pub use {
         TooLarge, TryRecvError, TrySendError,
     },
     memory::{ByteMemory, Local, Offer, Segmented},
-    reader::{Group, Reader, Receiver, Record, Records},
-    tap::Tap,
-    writer::{Grant, WriteBatch, Writer},
+    reader::{Receiver, Record, Records},
+    writer::{Grant, WriteBatch},
 };
+
+/// [`writer::Writer`] that yields while it waits.
+#[cfg(not(loom))]
+pub type Writer = writer::Writer<day3::Yield>;
+/// [`reader::Reader`] that yields while it waits.
+#[cfg(not(loom))]
+pub type Reader = reader::Reader<day3::Yield>;
+/// [`reader::Group`] that yields while it waits.
+#[cfg(not(loom))]
+pub type Group = reader::Group<day3::Yield>;
+/// [`tap::Tap`] that yields while it waits.
+#[cfg(not(loom))]
+pub type Tap = tap::Tap<day3::Yield>;

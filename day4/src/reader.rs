@@ -58,7 +58,7 @@ pub type Reader<W = Yield> = Receiver<ConsumerCursor<Shared>, W>;
 /// ```
 pub type Group<W = Yield> = Receiver<MemberCursor<Shared>, W>;
 
-impl Reader {
+impl<W: Wait> Reader<W> {
     /// Joins the ring `name`.
     ///
     /// # Errors
@@ -121,7 +121,7 @@ impl Reader {
     }
 }
 
-impl Group {
+impl<W: Wait> Group<W> {
     /// Joins the group `group` of the ring `name`; the first member begins at `start`.
     ///
     /// # Errors
@@ -191,10 +191,10 @@ impl Group {
     }
 }
 
-impl<K: Cursor> Receiver<K> {
+impl<K: Cursor, W: Wait> Receiver<K, W> {
     fn with_cursor(cursor: K, shared: Shared) -> Self {
         let data = Data::of(shared.memory());
-        Self { cursor, data, shared, wait: Yield }
+        Self { cursor, data, shared, wait: W::default() }
     }
 }
 

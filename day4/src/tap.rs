@@ -44,7 +44,7 @@ impl Landing for Trailing {
     }
 }
 
-impl Tap {
+impl<W: Wait> Tap<W> {
     /// Opens the ring `name` to look at what goes by.
     ///
     /// # Errors
@@ -116,7 +116,7 @@ impl Tap {
         };
         let (shared, ring) = (Shared::new(memory.clone()), memory.ring());
         let cursor = TapCursor::landing(shared.clone(), ring, Trailing(memory), begin);
-        Ok(Self { cursor, data, shared, wait: Yield })
+        Ok(Self { cursor, data, shared, wait: W::default() })
     }
 }
 
@@ -257,7 +257,7 @@ impl<W: Wait> Tap<W> {
         let shared = self.shared.clone();
         let mut wait = core::mem::take(&mut self.wait);
         let answer =
-            wait.until(Side::Consumer, &shared.doorbell, deadline, || match self.try_recv(into) {
+            wait.until(Side::Tap, &shared.doorbell, deadline, || match self.try_recv(into) {
                 Ok(received) => Some(Ok(received)),
                 Err(TryRecvError::Empty) => None,
                 Err(TryRecvError::End(end)) => Some(Err(end)),

@@ -83,7 +83,7 @@ impl Patience {
     }
 }
 
-impl Writer {
+impl<W: Wait> Writer<W> {
     /// Creates the ring `name` with room for `capacity` bytes, rounded up to a power of two of at least
     /// a page; [`Writer::capacity`] says to what. A message takes [`record_len`] of them.
     ///
@@ -142,7 +142,7 @@ impl Writer {
         let counting = Counting { memory: memory.clone(), capacity: ring.capacity, sent: 0 };
         let cursor = ProducerCursor::leaving(shared.clone(), ring.capacity, ring.first, counting);
         let largest = (ring.capacity.get() as usize - HEADER).min(MOST);
-        Self { cursor, data, largest, shared, memory, wait: Yield }
+        Self { cursor, data, largest, shared, memory, wait: W::default() }
     }
 }
 

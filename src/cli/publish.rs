@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::ensure;
 use clap::Args;
 use common::report::grouped;
-use fanout::records::{Writer, record_len};
+use day4::writer::Writer;
+use fanout::records::record_len;
 use fanout::{QueueName, SLOTS};
 
 use super::input::{Cut, Input};
@@ -54,7 +55,7 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()
     };
     // Opened first: a file that is not there should not make a queue.
     let mut input = Input::open(arguments.file.as_deref(), cut)?;
-    let writer = Writer::create(&arguments.name, arguments.capacity)?.waiting(Nap);
+    let writer = Writer::<Nap>::create(&arguments.name, arguments.capacity)?;
     let mut publisher = Publisher { writer, signals, warned: BTreeSet::new() };
     if let Cut::Chunks(chunk) = cut {
         publisher.check_chunk(chunk)?;

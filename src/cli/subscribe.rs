@@ -145,7 +145,7 @@ fn receive<K: Cursor>(
 }
 
 fn tap_messages(
-    mut tap: Tap<Nap>,
+    mut tap: day4::tap::Tap<Nap>,
     printer: &mut Printer<'_>,
     signals: &Signals,
 ) -> anyhow::Result<()> {
@@ -158,7 +158,7 @@ fn tap_messages(
 }
 
 fn print_until_end(
-    tap: &mut Tap<Nap>,
+    tap: &mut day4::tap::Tap<Nap>,
     printer: &mut Printer<'_>,
     signals: &Signals,
 ) -> anyhow::Result<()> {

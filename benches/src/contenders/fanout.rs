@@ -10,6 +10,7 @@ use anyhow::{Context, ensure};
 use common::affinity;
 use common::payload::{Payload, Tally, fill, sum};
 use common::sync::{AtomicU64, Ordering};
+use day3::ring;
 use day3::sequencer::Cursor;
 use fanout::{Consumer, Group, Heap, JoinOptions, Memory, Producer, Receiver, Start, Wait};
 
@@ -73,7 +74,7 @@ fn group(messages: u64, members: usize, batch: usize) -> anyhow::Result<Duration
 }
 
 fn sending<W: Wait + Send + 'static>(
-    mut producer: Producer<Packet, W>,
+    mut producer: ring::Producer<Packet, W>,
     messages: u64,
     batch: usize,
 ) -> Side<'static> {
@@ -82,7 +83,7 @@ fn sending<W: Wait + Send + 'static>(
 
 #[inline(always)]
 fn send<W: Wait>(
-    (producer, messages, batch): (&mut Producer<Packet, W>, u64, usize),
+    (producer, messages, batch): (&mut ring::Producer<Packet, W>, u64, usize),
 ) -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
     if batch == 1 {

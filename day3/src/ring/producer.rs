@@ -41,7 +41,7 @@ pub struct Producer<T, W = Yield> {
 // SAFETY: the places are only reached through `&mut self`, and there is one producer.
 unsafe impl<T: Pod + Send, W: Send> Send for Producer<T, W> {}
 
-impl<T: Pod> Producer<T> {
+impl<T: Pod, W: Wait> Producer<T, W> {
     /// Creates the ring `name` with places for `capacity` messages, a power of two.
     ///
     /// # Errors
@@ -79,7 +79,7 @@ impl<T: Pod> Producer<T> {
         let ring = shared.memory().ring();
         let cursor = ProducerCursor::new(shared.clone(), ring.capacity, ring.first);
         let places = Places::new(shared.memory());
-        Self { cursor, places, shared, wait: Yield }
+        Self { cursor, places, shared, wait: W::default() }
     }
 }
 

@@ -41,7 +41,7 @@ pub type Group<T, W = Yield> = Receiver<T, MemberCursor<Shared>, W>;
 // SAFETY: the places are only reached through `&mut self` for sequences that this consumer holds.
 unsafe impl<T: Pod + Send, K: Send, W: Send> Send for Receiver<T, K, W> {}
 
-impl<T: Pod> Consumer<T> {
+impl<T: Pod, W: Wait> Consumer<T, W> {
     /// Joins the ring `name`.
     ///
     /// # Errors
@@ -88,7 +88,7 @@ impl<T: Pod> Consumer<T> {
     }
 }
 
-impl<T: Pod> Group<T> {
+impl<T: Pod, W: Wait> Group<T, W> {
     /// Joins the group `group` of the ring `name`; the first member begins at `start`.
     ///
     /// # Errors
@@ -141,10 +141,10 @@ impl<T: Pod> Group<T> {
     }
 }
 
-impl<T: Pod, K: Cursor> Receiver<T, K> {
+impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
     fn with_cursor(cursor: K, shared: Shared) -> Self {
         let places = Places::new(shared.memory());
-        Self { cursor, places, shared, wait: Yield }
+        Self { cursor, places, shared, wait: W::default() }
     }
 }
 

@@ -33,7 +33,7 @@ pub struct Tap<T, W = Yield> {
 // SAFETY: the places are only read, as atomic words.
 unsafe impl<T: Pod + Send, W: Send> Send for Tap<T, W> {}
 
-impl<T: Pod> Tap<T> {
+impl<T: Pod, W: Wait> Tap<T, W> {
     /// Opens the ring `name` to look at what goes by.
     ///
     /// # Errors
@@ -69,7 +69,7 @@ impl<T: Pod> Tap<T> {
         let shared = Shared::new(memory);
         let cursor = TapCursor::new(shared.clone(), shared.memory().ring(), start);
         let places = Places::new(shared.memory());
-        Self { cursor, places, shared, wait: Yield }
+        Self { cursor, places, shared, wait: W::default() }
     }
 }
 
@@ -169,7 +169,7 @@ impl<T: Pod, W: Wait> Tap<T, W> {
     ) -> Option<Result<usize, RecvError>> {
         let doorbell = self.shared.clone();
         let mut wait = core::mem::take(&mut self.wait);
-        let answer = wait.until(Side::Consumer, &doorbell.doorbell, deadline, || {
+        let answer = wait.until(Side::Tap, &doorbell.doorbell, deadline, || {
             match self.try_recv_into(into) {
                 Ok(received) => Some(Ok(received)),
                 Err(TryRecvError::Empty) => None,

@@ -2,7 +2,8 @@
 
 use bytemuck::Pod;
 use day3::sequencer::Cursor;
-use day3::{Producer, Receiver, Wait};
+use day3::ring::Producer;
+use day3::{Receiver, Wait};
 
 use common::payload::{Payload, Tally, fill, sum};
 

@@ -6,7 +6,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use anyhow::{Context, bail};
 use day2::Mode;
 use day3::{JoinOptions, Start, Wait};
-use day4::{Reader, RecvError, Writer, record_len};
+use day4::reader::Reader;
+use day4::writer::Writer;
+use day4::{RecvError, record_len};
 
 use crate::crew::Work;
 use crate::messages::Tally;
@@ -14,7 +16,7 @@ use crate::wheel::Load;
 
 /// The side that writes: makes the ring, and says where the other process finds its descriptor.
 pub(crate) fn sender<W: Wait + 'static>(load: &Load, wait: W) -> anyhow::Result<Work<'_>> {
-    let mut writer = Writer::anonymous(load.capacity)?.waiting(wait);
+    let mut writer = Writer::<W>::anonymous(load.capacity)?.waiting(wait);
     let descriptor = writer.descriptor(Mode::Reader)?;
     let offer = format!("/proc/{}/fd/{}", std::process::id(), descriptor.as_raw_fd());
     let run = Box::new(move || {
@@ -69,7 +71,7 @@ pub(crate) fn receiver<'a, W: Wait + 'static>(
 ) -> anyhow::Result<Work<'a>> {
     let found = OpenOptions::new().read(true).write(true).open(offer);
     let descriptor: OwnedFd = found.with_context(|| format!("opening {offer}"))?.into();
-    let reader = Reader::from_fd(descriptor, Start::Oldest, &JoinOptions::default())?;
+    let reader = day4::Reader::from_fd(descriptor, Start::Oldest, &JoinOptions::default())?;
     let mut reader = reader.waiting(wait);
     let run = Box::new(move || receive(&mut reader, load));
     Ok(Work { offer: String::new(), run })

@@ -42,10 +42,12 @@ impl Sleeper {
 }
 
 /// Where a side says that it sleeps: 1 from before its last look until somebody rings.
-fn word(side: Side, doorbell: &Doorbell) -> &AtomicU32 {
+/// A tap has nowhere to say so.
+fn word(side: Side, doorbell: &Doorbell) -> Option<&AtomicU32> {
     match side {
-        Side::Consumer => &doorbell.consumers,
-        Side::Producer => &doorbell.producer,
+        Side::Consumer => Some(&doorbell.consumers),
+        Side::Producer => Some(&doorbell.producer),
+        Side::Tap => None,
     }
 }
 
@@ -76,14 +78,14 @@ impl Wait for Sleeper {
             if let Some(answer) = poll() {
                 return Some(answer);
             }
-            let Some(bells) = &self.0 else {
+            let (Some(bells), Some(word)) = (&self.0, word(side, doorbell)) else {
                 if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                     return None;
                 }
                 yield_now();
                 continue;
             };
-            word(side, doorbell).store(1, Ordering::Relaxed);
+            word.store(1, Ordering::Relaxed);
             // edge: announce <-> change. Either we see below what has changed, or the one who
             // changed it sees that we sleep.
             fence(Ordering::SeqCst);
@@ -92,7 +94,7 @@ impl Wait for Sleeper {
             if answer.is_none() && !late {
                 bells.sleep(deadline);
             }
-            word(side, doorbell).store(0, Ordering::Relaxed);
+            word.store(0, Ordering::Relaxed);
             if answer.is_some() || late {
                 return answer;
             }
@@ -103,8 +105,10 @@ impl Wait for Sleeper {
     fn wake(&self, side: Side, doorbell: &Doorbell) {
         // edge: announce <-> change
         fence(Ordering::SeqCst);
-        if word(side, doorbell).load(Ordering::Relaxed) != 0 {
-            self.ring(side, doorbell);
+        if let Some(word) = word(side, doorbell)
+            && word.load(Ordering::Relaxed) != 0
+        {
+            self.ring(word);
         }
     }
 }
@@ -112,8 +116,8 @@ impl Wait for Sleeper {
 impl Sleeper {
     /// Rings for a sleeper that nobody has rung for yet.
     #[cold]
-    fn ring(&self, side: Side, doorbell: &Doorbell) {
-        if word(side, doorbell).swap(0, Ordering::Relaxed) != 0
+    fn ring(&self, word: &AtomicU32) {
+        if word.swap(0, Ordering::Relaxed) != 0
             && let Some(bells) = &self.0
         {
             let _ = write(&bells.theirs, &1u64.to_ne_bytes());
