@@ -23,7 +23,7 @@ mod door {
     pub type AtomicU8 = core::sync::atomic::AtomicU8;
     /// A flag that threads and processes may share.
     pub type AtomicBool = core::sync::atomic::AtomicBool;
-    pub use core::sync::atomic::{Ordering, fence};
+    pub use core::sync::atomic::{Ordering, compiler_fence, fence};
     pub use std::sync::{Arc, Mutex};
 
     /// Tells the core that this is a busy wait.
@@ -74,6 +74,12 @@ mod door {
     pub use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
     pub use loom::sync::{Arc, Mutex};
     pub use loom::thread;
+
+    /// loom knows no compiler that reorders; what this fence is one half of has to be modelled by two
+    /// whole ones.
+    pub fn compiler_fence(ordering: Ordering) {
+        fence(ordering);
+    }
 
     /// A busy wait makes no progress under loom until another thread runs.
     pub fn spin_loop() {

@@ -1,0 +1,110 @@
+//! Who sleeps, who wakes.
+//!
+//! A word of Day 3's doorbell line, one for each side:
+//!
+//! | bits | meaning |
+//! |---:|---|
+//! | 0 | somebody sleeps, or is about to |
+//! | 1 | somebody who sleeps here cannot make others' fences: ring with one of your own |
+//! | 2–31 | how often it has rung |
+//!
+//! One who is about to sleep sets bit 0, makes the heavy half of the [`barrier`], looks once more, and
+//! sleeps for as long as the word is what it was. One who has changed something makes the light half,
+//! reads the word, and usually finds that bit 0 is not set. If it is, it clears it, counts on, and
+//! wakes all who sleep; each of them looks, and announces itself again before it sleeps again.
+//!
+//! Either the sleeper sees the change, or the one who made it sees the sleeper. And since the word
+//! counts, a ring between the sleeper's last look and its sleep is not lost: the word is another then.
+
+use common::sync::{AtomicU32, Ordering, fence, mutant};
+
+use crate::barrier;
+
+const ASLEEP: u32 = 1;
+const FENCED: u32 = 2;
+const RING: u32 = 4;
+
+/// A sleeper's ticket: sleep for as long as the word is this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket(u32);
+
+impl Ticket {
+    /// What the word has to be.
+    pub fn word(self) -> u32 {
+        self.0
+    }
+}
+
+/// Says that somebody is about to sleep. Look once more afterwards, and only then sleep.
+pub fn announce(word: &AtomicU32) -> Ticket {
+    let before = word.fetch_or(ASLEEP, Ordering::Relaxed);
+    // edge: announce <-> ring. Either we see below what has changed, or whoever changed it sees us.
+    if barrier::heavy() {
+        return Ticket(before | ASLEEP);
+    }
+    // Whoever reads the word without a fence before it sees this bit may miss us once; we sleep no
+    // longer than a slice.
+    let before = word.fetch_or(ASLEEP | FENCED, Ordering::Relaxed);
+    fence(Ordering::SeqCst);
+    Ticket(before | ASLEEP | FENCED)
+}
+
+/// Whether somebody has to be woken, after something has changed that they may be waiting for. Then
+/// it is the caller's to wake all who sleep on the word.
+///
+/// `expedited` is what [`barrier::is_expedited`] says. With nobody asleep this is one plain load.
+#[inline(always)]
+pub fn ring(word: &AtomicU32, expedited: bool) -> bool {
+    barrier::light(expedited);
+    let now = word.load(Ordering::Relaxed);
+    now & (ASLEEP | FENCED) != 0 && answer(word, now)
+}
+
+#[cold]
+#[inline(never)]
+fn answer(word: &AtomicU32, mut now: u32) -> bool {
+    if now & FENCED != 0 {
+        // edge: announce <-> ring
+        fence(Ordering::SeqCst);
+        now = word.load(Ordering::Relaxed);
+    }
+    while now & ASLEEP != 0 {
+        let rung = if mutant("skip-ring-count") {
+            now & !ASLEEP
+        } else {
+            (now & !ASLEEP).wrapping_add(RING)
+        };
+        match word.compare_exchange(now, rung, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => return true,
+            Err(other) => now = other,
+        }
+    }
+    false
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_answers_all_who_announced_themselves_and_only_once() {
+        let word = AtomicU32::new(0);
+        assert!(!ring(&word, true));
+        let first = announce(&word);
+        assert_eq!(announce(&word), first, "both sleep on the same word");
+        assert!(ring(&word, true));
+        assert!(!ring(&word, true), "they are awake");
+        let second = announce(&word);
+        assert_ne!(second, first, "a ring in between is seen");
+        assert!(ring(&word, false));
+    }
+
+    #[test]
+    fn the_count_of_rings_wraps() {
+        let word = AtomicU32::new(u32::MAX - 3);
+        let ticket = announce(&word);
+        assert!(ring(&word, true));
+        assert_eq!(word.load(Ordering::Relaxed) & ASLEEP, 0);
+        assert_ne!(announce(&word), ticket);
+    }
+}

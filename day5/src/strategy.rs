@@ -1,0 +1,399 @@
+//! Ways to wait: as types, and by name.
+//!
+//! All of them ring for those who sleep, so that any two of them go together. A peer that was made
+//! with Day 3's [`day3::Spin`] or [`day3::Yield`] does not ring; waiting for it costs a sleeper up to
+//! one [`SLICE`] at a time.
+
+use core::fmt;
+use core::str::FromStr;
+use std::time::{Duration, Instant};
+
+use common::sync::{AtomicU32, spin_loop, yield_now};
+use day3::control::Doorbell;
+use day3::wait::{Side, Wait};
+
+use crate::{barrier, doorbell, futex};
+
+/// The longest that anybody sleeps before it looks by itself: what a wake-up costs that never comes,
+/// because whoever should have woken us was killed after it published and before it rang.
+pub const SLICE: Duration = Duration::from_millis(100);
+
+/// The longest nap of a tap, which nobody wakes.
+const LONGEST_NAP: Duration = Duration::from_millis(4);
+
+/// How many looks without an answer go by before the clock is read.
+const LOOKS_BETWEEN_CLOCKS: u32 = 64;
+
+/// What all ways to wait have in common: how they ring.
+#[derive(Clone, Copy, Debug)]
+struct Ringer {
+    expedited: bool,
+}
+
+impl Default for Ringer {
+    fn default() -> Self {
+        Self { expedited: barrier::is_expedited() }
+    }
+}
+
+impl Ringer {
+    #[inline(always)]
+    fn ring(self, side: Side, doorbell: &Doorbell) {
+        let word = match side {
+            Side::Consumer => &doorbell.consumers,
+            Side::Producer => &doorbell.producer,
+            Side::Tap => return,
+        };
+        if doorbell::ring(word, self.expedited) {
+            futex::wake(word);
+        }
+    }
+}
+
+/// Keeps the core, and looks again at once: the fastest, where every thread has a core to itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spin {
+    ringer: Ringer,
+}
+
+impl Wait for Spin {
+    #[inline]
+    fn until<R>(
+        &mut self,
+        _: Side,
+        _: &Doorbell,
+        deadline: Option<Instant>,
+        poll: impl FnMut() -> Option<R>,
+    ) -> Option<R> {
+        match look(deadline, u32::MAX, poll, spin_loop) {
+            Looked::Found(answer, _) => Some(answer),
+            Looked::Late | Looked::InVain => None,
+        }
+    }
+
+    #[inline(always)]
+    fn wake(&self, side: Side, doorbell: &Doorbell) {
+        self.ringer.ring(side, doorbell);
+    }
+}
+
+/// Spins a little, then gives the core away between looks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Yield {
+    ringer: Ringer,
+    inner: day3::Yield,
+}
+
+impl Wait for Yield {
+    #[inline]
+    fn until<R>(
+        &mut self,
+        side: Side,
+        doorbell: &Doorbell,
+        deadline: Option<Instant>,
+        poll: impl FnMut() -> Option<R>,
+    ) -> Option<R> {
+        self.inner.until(side, doorbell, deadline, poll)
+    }
+
+    #[inline(always)]
+    fn wake(&self, side: Side, doorbell: &Doorbell) {
+        self.ringer.ring(side, doorbell);
+    }
+}
+
+/// Looks once, and sleeps until somebody wakes it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sleep {
+    ringer: Ringer,
+}
+
+impl Wait for Sleep {
+    #[inline]
+    fn until<R>(
+        &mut self,
+        side: Side,
+        doorbell: &Doorbell,
+        deadline: Option<Instant>,
+        mut poll: impl FnMut() -> Option<R>,
+    ) -> Option<R> {
+        poll().or_else(|| sleep(side, doorbell, deadline, poll))
+    }
+
+    #[inline(always)]
+    fn wake(&self, side: Side, doorbell: &Doorbell) {
+        self.ringer.ring(side, doorbell);
+    }
+}
+
+/// Spins while that wins, then yields, then sleeps: the default.
+///
+/// How long it spins, it learns. A wait that ended while it spun lets it spin longer next time; one
+/// that ended only when the core was given away, or after a sleep, shorter: then either the others
+/// need the core, or there is nothing to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Adaptive {
+    ringer: Ringer,
+    /// How many looks it takes before it gives the core away.
+    spins: u32,
+    /// Waits since it last tried how long spinning would have to be.
+    since_trial: u32,
+}
+
+/// About the cost of a sleep: spinning longer than that can only lose.
+const MOST_SPINS: u32 = 2048;
+/// About the cost of giving the core away.
+const FEWEST_SPINS: u32 = 16;
+/// How often it gives the core away before it sleeps.
+const YIELDS: u32 = 4;
+/// How many waits go by before it tries again whether spinning longer wins.
+const BETWEEN_TRIALS: u32 = 64;
+
+impl Default for Adaptive {
+    fn default() -> Self {
+        Self { ringer: Ringer::default(), spins: MOST_SPINS, since_trial: 0 }
+    }
+}
+
+impl Adaptive {
+    fn spins_now(&mut self) -> u32 {
+        self.since_trial += 1;
+        if self.since_trial < BETWEEN_TRIALS {
+            return self.spins;
+        }
+        self.since_trial = 0;
+        MOST_SPINS
+    }
+
+    fn learn(&mut self, spinning_won_after: Option<u32>) {
+        self.spins = match spinning_won_after {
+            // Twice what was needed is enough, and no less than before.
+            Some(looks) => self.spins.max(2 * looks).min(MOST_SPINS),
+            None => (self.spins / 2).max(FEWEST_SPINS),
+        };
+    }
+}
+
+impl Wait for Adaptive {
+    #[inline]
+    fn until<R>(
+        &mut self,
+        side: Side,
+        doorbell: &Doorbell,
+        deadline: Option<Instant>,
+        mut poll: impl FnMut() -> Option<R>,
+    ) -> Option<R> {
+        let spins = self.spins_now();
+        match look(deadline, spins, &mut poll, spin_loop) {
+            Looked::Found(answer, looks) => {
+                self.learn(Some(looks));
+                return Some(answer);
+            }
+            Looked::Late => return None,
+            Looked::InVain => self.learn(None),
+        }
+        match look(deadline, YIELDS, &mut poll, yield_now) {
+            Looked::Found(answer, _) => Some(answer),
+            Looked::Late => None,
+            Looked::InVain => sleep(side, doorbell, deadline, poll),
+        }
+    }
+
+    #[inline(always)]
+    fn wake(&self, side: Side, doorbell: &Doorbell) {
+        self.ringer.ring(side, doorbell);
+    }
+}
+
+/// How a number of looks went.
+enum Looked<R> {
+    /// After so many in vain there was an answer.
+    Found(R, u32),
+    /// The deadline has passed.
+    Late,
+    /// There was none.
+    InVain,
+}
+
+/// Looks up to `most` times (`u32::MAX`: for ever), with a pause after each look in vain. A deadline
+/// in the past still gets one look.
+#[inline]
+fn look<R>(
+    deadline: Option<Instant>,
+    most: u32,
+    mut poll: impl FnMut() -> Option<R>,
+    pause: impl Fn(),
+) -> Looked<R> {
+    let mut looks = 0u32;
+    while looks < most || most == u32::MAX {
+        if let Some(answer) = poll() {
+            return Looked::Found(answer, looks);
+        }
+        if looks.is_multiple_of(LOOKS_BETWEEN_CLOCKS)
+            && deadline.is_some_and(|deadline| Instant::now() >= deadline)
+        {
+            return Looked::Late;
+        }
+        pause();
+        looks = looks.wrapping_add(1);
+    }
+    Looked::InVain
+}
+
+/// Sleeps between looks, in slices.
+#[cold]
+fn sleep<R>(
+    side: Side,
+    doorbell: &Doorbell,
+    deadline: Option<Instant>,
+    mut poll: impl FnMut() -> Option<R>,
+) -> Option<R> {
+    let word = match side {
+        Side::Consumer => &doorbell.consumers,
+        Side::Producer => &doorbell.producer,
+        Side::Tap => return nap(deadline, poll),
+    };
+    loop {
+        let ticket = doorbell::announce(word);
+        if let Some(answer) = poll() {
+            return Some(answer);
+        }
+        let slice = slice(deadline)?;
+        sleep_on(word, ticket, slice);
+        if let Some(answer) = poll() {
+            return Some(answer);
+        }
+    }
+}
+
+fn sleep_on(word: &AtomicU32, ticket: doorbell::Ticket, slice: Duration) {
+    let _ = futex::wait(word, ticket.word(), slice);
+}
+
+/// For a tap, which may write nothing, and so cannot say that it sleeps.
+fn nap<R>(deadline: Option<Instant>, mut poll: impl FnMut() -> Option<R>) -> Option<R> {
+    let mut nap = Duration::from_micros(50);
+    loop {
+        if let Some(answer) = poll() {
+            return Some(answer);
+        }
+        std::thread::sleep(slice(deadline)?.min(nap));
+        nap = (2 * nap).min(LONGEST_NAP);
+    }
+}
+
+/// How long to sleep at most; `None` when the deadline has passed.
+fn slice(deadline: Option<Instant>) -> Option<Duration> {
+    let Some(deadline) = deadline else { return Some(SLICE) };
+    let left = deadline.saturating_duration_since(Instant::now());
+    (!left.is_zero()).then_some(left.min(SLICE))
+}
+
+/// The ways to wait, by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strategy {
+    /// [`Spin`].
+    Spin,
+    /// [`Yield`].
+    Yield,
+    /// [`Sleep`].
+    Sleep,
+    /// [`Adaptive`].
+    #[default]
+    Adaptive,
+}
+
+impl Strategy {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Spin, Self::Yield, Self::Sleep, Self::Adaptive];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Spin => "spin",
+            Self::Yield => "yield",
+            Self::Sleep => "sleep",
+            Self::Adaptive => "adaptive",
+        }
+    }
+
+    /// A way to wait that is chosen while the program runs.
+    pub fn start(self) -> Named {
+        match self {
+            Self::Spin => Named::Spin(Spin::default()),
+            Self::Yield => Named::Yield(Yield::default()),
+            Self::Sleep => Named::Sleep(Sleep::default()),
+            Self::Adaptive => Named::Adaptive(Adaptive::default()),
+        }
+    }
+}
+
+impl fmt::Display for Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// No way to wait has this name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a way to wait is spin, yield, sleep or adaptive, found {found:?}: choose one")]
+pub struct UnknownStrategy {
+    /// The name as it was given.
+    pub found: String,
+}
+
+impl FromStr for Strategy {
+    type Err = UnknownStrategy;
+
+    fn from_str(name: &str) -> Result<Self, UnknownStrategy> {
+        let found = || UnknownStrategy { found: name.to_owned() };
+        Self::ALL.into_iter().find(|strategy| strategy.name() == name).ok_or_else(found)
+    }
+}
+
+/// One of them, chosen while the program runs.
+#[derive(Clone, Copy, Debug)]
+pub enum Named {
+    /// [`Strategy::Spin`].
+    Spin(Spin),
+    /// [`Strategy::Yield`].
+    Yield(Yield),
+    /// [`Strategy::Sleep`].
+    Sleep(Sleep),
+    /// [`Strategy::Adaptive`].
+    Adaptive(Adaptive),
+}
+
+impl Default for Named {
+    fn default() -> Self {
+        Strategy::default().start()
+    }
+}
+
+impl Wait for Named {
+    fn until<R>(
+        &mut self,
+        side: Side,
+        doorbell: &Doorbell,
+        deadline: Option<Instant>,
+        poll: impl FnMut() -> Option<R>,
+    ) -> Option<R> {
+        match self {
+            Self::Spin(wait) => wait.until(side, doorbell, deadline, poll),
+            Self::Yield(wait) => wait.until(side, doorbell, deadline, poll),
+            Self::Sleep(wait) => wait.until(side, doorbell, deadline, poll),
+            Self::Adaptive(wait) => wait.until(side, doorbell, deadline, poll),
+        }
+    }
+
+    #[inline]
+    fn wake(&self, side: Side, doorbell: &Doorbell) {
+        let ringer = match self {
+            Self::Spin(wait) => wait.ringer,
+            Self::Yield(wait) => wait.ringer,
+            Self::Sleep(wait) => wait.ringer,
+            Self::Adaptive(wait) => wait.ringer,
+        };
+        ringer.ring(side, doorbell);
+    }
+}
