@@ -31,6 +31,8 @@ pub mod mirror;
 #[cfg(not(loom))]
 pub mod reader;
 #[cfg(not(loom))]
+pub mod rendezvous;
+#[cfg(not(loom))]
 pub mod tap;
 #[cfg(not(loom))]
 pub mod writer;

@@ -114,14 +114,14 @@ impl Segmented {
         let damaged = |what| OpenError::Damaged { name: name.clone(), what };
         let capacity = Capacity::new(geometry.capacity())
             .map_err(|_| damaged("its capacity is no power of two"))?;
-        if capacity.get() % page_size() != 0 || segment.data_len() as u64 != capacity.get() {
+        if !capacity.get().is_multiple_of(page_size()) || segment.data_len() as u64 != capacity.get() {
             return Err(damaged("its data is not its capacity, in whole pages").into());
         }
         if segment.control_len() < size_of::<ByteControl>() {
             return Err(damaged("its control is too short").into());
         }
         let first = Sequence::new(geometry.first());
-        if first.get() % HEADER as u64 != 0 {
+        if !first.get().is_multiple_of(HEADER as u64) {
             return Err(damaged("its first sequence is no multiple of 8").into());
         }
         // Readers have their mapping of data read-only, so that they cannot spoil it for others.
