@@ -33,9 +33,44 @@
 pub use common::{Capacity, QueueName, Sequence};
 pub use day3::control::SLOTS;
 pub use day3::{
-    Batch, Consumer, Group, Heap, JoinOptions, Memory, Producer, QueueOptions, Receiver,
-    Reservation, Spin, Start, Tap, Wait, Yield,
+    Batch, Heap, JoinOptions, Memory, QueueOptions, Receiver, Reservation, Start, Wait,
 };
+pub use day5::{Adaptive, Sleep, Spin, Yield};
+
+/// The one who writes a ring; see [`ring::Producer`] for one that waits another way.
+pub type Producer<T> = ring::Producer<T>;
+/// A broadcast consumer: sees every message; see [`ring::Consumer`] for one that waits another way.
+pub type Consumer<T> = ring::Consumer<T>;
+/// A member of a group: each message goes to exactly one of the members; see [`ring::Group`] for one
+/// that waits another way.
+pub type Group<T> = ring::Group<T>;
+/// A reader that nobody waits for; see [`ring::Tap`] for one that waits another way.
+pub type Tap<T> = ring::Tap<T>;
+
+/// The ends of a ring, with the way they wait in their type; `waiting` changes it.
+///
+/// ```
+/// use fanout::{Start, Spin, ring};
+///
+/// let name = format!("/doc-spin-{}", std::process::id());
+/// let mut producer = ring::Producer::<u64, Spin>::create(&name, 1024)?;
+/// let mut consumer = ring::Consumer::<u64>::join(&name, Start::Oldest)?; // adaptive
+/// producer.send(42);
+/// assert_eq!(consumer.recv()?, 42);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub mod ring {
+    use day5::Adaptive;
+
+    /// The one who writes a ring.
+    pub type Producer<T, W = Adaptive> = day3::ring::Producer<T, W>;
+    /// A broadcast consumer.
+    pub type Consumer<T, W = Adaptive> = day3::ring::Consumer<T, W>;
+    /// A member of a group.
+    pub type Group<T, W = Adaptive> = day3::ring::Group<T, W>;
+    /// A reader that nobody waits for.
+    pub type Tap<T, W = Adaptive> = day3::ring::Tap<T, W>;
+}
 
 /// Messages of any size: a ring that counts bytes.
 ///
@@ -52,10 +87,34 @@ pub use day3::{
 /// ```
 pub mod records {
     pub use day4::io::{ReadRecords, WriteRecords};
+    pub use day4::rendezvous;
     pub use day4::{
-        ByteMemory, Grant, Group, Local, Offer, Reader, Receiver, Record, Records, Segmented, Tap,
-        WriteBatch, Writer, record_len,
+        ByteMemory, Grant, Local, Offer, Receiver, Record, Records, Segmented, WriteBatch,
+        record_len,
     };
+
+    /// The one who writes a ring of records; see [`ends::Writer`] for one that waits another way.
+    pub type Writer = ends::Writer;
+    /// A broadcast consumer; see [`ends::Reader`] for one that waits another way.
+    pub type Reader = ends::Reader;
+    /// A member of a group; see [`ends::Group`] for one that waits another way.
+    pub type Group = ends::Group;
+    /// A reader that nobody waits for; see [`ends::Tap`] for one that waits another way.
+    pub type Tap = ends::Tap;
+
+    /// The ends of a ring of records, with the way they wait in their type; `waiting` changes it.
+    pub mod ends {
+        use day5::Adaptive;
+
+        /// The one who writes a ring of records.
+        pub type Writer<W = Adaptive> = day4::writer::Writer<W>;
+        /// A broadcast consumer.
+        pub type Reader<W = Adaptive> = day4::reader::Reader<W>;
+        /// A member of a group.
+        pub type Group<W = Adaptive> = day4::reader::Group<W>;
+        /// A reader that nobody waits for.
+        pub type Tap<W = Adaptive> = day4::tap::Tap<W>;
+    }
 
     /// What can go wrong with records: one enum per operation.
     pub mod error {
@@ -78,10 +137,11 @@ pub mod inspect {
     pub use day3::roster::{ConsumerInfo, ConsumerKind};
 }
 
-/// How to wait: a strategy of one's own implements [`Wait`].
+/// How to wait: [`Adaptive`] unless you say otherwise; a strategy of one's own implements [`Wait`].
 pub mod wait {
     pub use day3::control::Doorbell;
-    pub use day3::wait::{Side, Spin, Wait, Yield};
+    pub use day3::wait::{Side, Wait};
+    pub use day5::strategy::{Adaptive, Named, SLICE, Sleep, Spin, Strategy, Yield};
 }
 
 /// What can go wrong: one enum per operation.

@@ -114,7 +114,9 @@ impl Segmented {
         let damaged = |what| OpenError::Damaged { name: name.clone(), what };
         let capacity = Capacity::new(geometry.capacity())
             .map_err(|_| damaged("its capacity is no power of two"))?;
-        if !capacity.get().is_multiple_of(page_size()) || segment.data_len() as u64 != capacity.get() {
+        if !capacity.get().is_multiple_of(page_size())
+            || segment.data_len() as u64 != capacity.get()
+        {
             return Err(damaged("its data is not its capacity, in whole pages").into());
         }
         if segment.control_len() < size_of::<ByteControl>() {

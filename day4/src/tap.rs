@@ -203,7 +203,7 @@ impl<W: Wait> Tap<W> {
     ///
     /// [`RecvError`].
     pub fn recv(&mut self, into: &mut Vec<u8>) -> Result<usize, RecvError> {
-        self.wait_for(into, None).unwrap_or(Err(RecvError::Closed))
+        self.wait_for(into, None).unwrap_or(Err(RecvError::Closed)).map(|_| into.len())
     }
 
     /// Copies the next message that can be had, waiting for at most `timeout`; says how long it is.
@@ -216,6 +216,19 @@ impl<W: Wait> Tap<W> {
         into: &mut Vec<u8>,
         timeout: Duration,
     ) -> Result<usize, RecvTimeoutError> {
+        self.recv_kind_timeout(into, timeout).map(|_| into.len())
+    }
+
+    /// As [`Tap::recv_timeout`]; says of what kind the message is.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvTimeoutError`].
+    pub fn recv_kind_timeout(
+        &mut self,
+        into: &mut Vec<u8>,
+        timeout: Duration,
+    ) -> Result<u16, RecvTimeoutError> {
         let deadline = Instant::now().checked_add(timeout);
         match self.wait_for(into, deadline) {
             Some(received) => Ok(received?),
@@ -253,11 +266,11 @@ impl<W: Wait> Tap<W> {
         &mut self,
         into: &mut Vec<u8>,
         deadline: Option<Instant>,
-    ) -> Option<Result<usize, RecvError>> {
+    ) -> Option<Result<u16, RecvError>> {
         let shared = self.shared.clone();
         let mut wait = core::mem::take(&mut self.wait);
         let answer =
-            wait.until(Side::Tap, &shared.doorbell, deadline, || match self.try_recv(into) {
+            wait.until(Side::Tap, &shared.doorbell, deadline, || match self.try_recv_kind(into) {
                 Ok(received) => Some(Ok(received)),
                 Err(TryRecvError::Empty) => None,
                 Err(TryRecvError::End(end)) => Some(Err(end)),

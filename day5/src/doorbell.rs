@@ -35,7 +35,25 @@ impl Ticket {
     }
 }
 
-/// Says that somebody is about to sleep. Look once more afterwards, and only then sleep.
+/// One rest: says that somebody is about to sleep, looks once more, and sleeps if there is nothing.
+///
+/// `sleep` returns at the latest when the word is no longer what the ticket says, and somebody was
+/// woken after that. What came of it, the next look tells.
+pub fn rest<R>(
+    word: &AtomicU32,
+    mut look: impl FnMut() -> Option<R>,
+    sleep: impl FnOnce(Ticket),
+) -> Option<R> {
+    let ticket = announce(word);
+    let answer = if mutant("skip-second-look") { None } else { look() };
+    if answer.is_none() {
+        sleep(ticket);
+    }
+    answer
+}
+
+/// Says that somebody is about to sleep. Look once more afterwards, and only then sleep; [`rest`] does
+/// both.
 pub fn announce(word: &AtomicU32) -> Ticket {
     let before = word.fetch_or(ASLEEP, Ordering::Relaxed);
     // edge: announce <-> ring. Either we see below what has changed, or whoever changed it sees us.

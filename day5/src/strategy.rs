@@ -8,10 +8,11 @@ use core::fmt;
 use core::str::FromStr;
 use std::time::{Duration, Instant};
 
-use common::sync::{AtomicU32, spin_loop, yield_now};
+use common::sync::{spin_loop, yield_now};
 use day3::control::Doorbell;
 use day3::wait::{Side, Wait};
 
+use crate::doorbell::Ticket;
 use crate::{barrier, doorbell, futex};
 
 /// The longest that anybody sleeps before it looks by itself: what a wake-up costs that never comes,
@@ -103,9 +104,23 @@ impl Wait for Yield {
 }
 
 /// Looks once, and sleeps until somebody wakes it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Sleep {
     ringer: Ringer,
+    slice: Duration,
+}
+
+impl Default for Sleep {
+    fn default() -> Self {
+        Self::in_slices(SLICE)
+    }
+}
+
+impl Sleep {
+    /// One that looks by itself after so long, instead of after [`SLICE`].
+    pub fn in_slices(slice: Duration) -> Self {
+        Self { ringer: Ringer::default(), slice }
+    }
 }
 
 impl Wait for Sleep {
@@ -117,7 +132,7 @@ impl Wait for Sleep {
         deadline: Option<Instant>,
         mut poll: impl FnMut() -> Option<R>,
     ) -> Option<R> {
-        poll().or_else(|| sleep(side, doorbell, deadline, poll))
+        poll().or_else(|| sleep(side, doorbell, deadline, self.slice, poll))
     }
 
     #[inline(always)]
@@ -195,7 +210,7 @@ impl Wait for Adaptive {
         match look(deadline, YIELDS, &mut poll, yield_now) {
             Looked::Found(answer, _) => Some(answer),
             Looked::Late => None,
-            Looked::InVain => sleep(side, doorbell, deadline, poll),
+            Looked::InVain => sleep(side, doorbell, deadline, SLICE, poll),
         }
     }
 
@@ -246,6 +261,7 @@ fn sleep<R>(
     side: Side,
     doorbell: &Doorbell,
     deadline: Option<Instant>,
+    slice: Duration,
     mut poll: impl FnMut() -> Option<R>,
 ) -> Option<R> {
     let word = match side {
@@ -254,20 +270,14 @@ fn sleep<R>(
         Side::Tap => return nap(deadline, poll),
     };
     loop {
-        let ticket = doorbell::announce(word);
-        if let Some(answer) = poll() {
-            return Some(answer);
-        }
-        let slice = slice(deadline)?;
-        sleep_on(word, ticket, slice);
-        if let Some(answer) = poll() {
+        let slice = until(deadline, slice)?;
+        let sleep = |ticket: Ticket| {
+            let _ = futex::wait(word, ticket.word(), slice);
+        };
+        if let Some(answer) = doorbell::rest(word, &mut poll, sleep).or_else(&mut poll) {
             return Some(answer);
         }
     }
-}
-
-fn sleep_on(word: &AtomicU32, ticket: doorbell::Ticket, slice: Duration) {
-    let _ = futex::wait(word, ticket.word(), slice);
 }
 
 /// For a tap, which may write nothing, and so cannot say that it sleeps.
@@ -277,16 +287,16 @@ fn nap<R>(deadline: Option<Instant>, mut poll: impl FnMut() -> Option<R>) -> Opt
         if let Some(answer) = poll() {
             return Some(answer);
         }
-        std::thread::sleep(slice(deadline)?.min(nap));
+        std::thread::sleep(until(deadline, nap)?);
         nap = (2 * nap).min(LONGEST_NAP);
     }
 }
 
-/// How long to sleep at most; `None` when the deadline has passed.
-fn slice(deadline: Option<Instant>) -> Option<Duration> {
-    let Some(deadline) = deadline else { return Some(SLICE) };
+/// How long to sleep, at most `most`; `None` when the deadline has passed.
+fn until(deadline: Option<Instant>, most: Duration) -> Option<Duration> {
+    let Some(deadline) = deadline else { return Some(most) };
     let left = deadline.saturating_duration_since(Instant::now());
-    (!left.is_zero()).then_some(left.min(SLICE))
+    (!left.is_zero()).then_some(left.min(most))
 }
 
 /// The ways to wait, by name.

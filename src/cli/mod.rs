@@ -2,7 +2,6 @@
 
 mod demo;
 mod input;
-mod nap;
 mod output;
 mod publish;
 mod signals;

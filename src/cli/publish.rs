@@ -2,18 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::ensure;
 use clap::Args;
 use common::report::grouped;
-use day4::writer::Writer;
-use fanout::records::record_len;
+use fanout::records::{ends::Writer, record_len};
+use fanout::wait::{Named, Strategy};
 use fanout::{QueueName, SLOTS};
 
 use super::input::{Cut, Input};
-use super::nap::Nap;
 use super::signals::Signals;
 use super::size::size;
 
@@ -33,6 +31,9 @@ pub(crate) struct Arguments {
     /// How much the queue holds, rounded up to a power of two; K, M and G are understood
     #[arg(long, default_value = "1M", value_name = "BYTES", value_parser = size)]
     capacity: u64,
+    /// How to wait: spin, yield, sleep or adaptive
+    #[arg(long, default_value_t, value_name = "HOW")]
+    wait: Strategy,
 }
 
 fn consumers(text: &str) -> Result<usize, String> {
@@ -55,7 +56,8 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()
     };
     // Opened first: a file that is not there should not make a queue.
     let mut input = Input::open(arguments.file.as_deref(), cut)?;
-    let writer = Writer::<Nap>::create(&arguments.name, arguments.capacity)?;
+    let writer = Writer::<Named>::create(&arguments.name, arguments.capacity)?;
+    let writer = writer.waiting(arguments.wait.start());
     let mut publisher = Publisher { writer, signals, warned: BTreeSet::new() };
     if let Cut::Chunks(chunk) = cut {
         publisher.check_chunk(chunk)?;
@@ -75,7 +77,7 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()
 }
 
 struct Publisher<'a> {
-    writer: Writer<Nap>,
+    writer: Writer<Named>,
     signals: &'a Signals,
     /// Slots of dead consumers that we have spoken of.
     warned: BTreeSet<usize>,
@@ -86,7 +88,7 @@ impl Publisher<'_> {
     fn send_all(&mut self, input: &mut Input) -> anyhow::Result<()> {
         while let Some(len) = input.peek().map(|piece| piece.bytes.len()) {
             self.check_line(len, "")?;
-            self.wait_for_room(record_len(len))?;
+            self.wait_for_room(len)?;
             self.send_some(input, record_len(len))?;
         }
         // A line that has no end yet is refused as soon as it is too long.
@@ -127,17 +129,12 @@ impl Publisher<'_> {
         Ok(())
     }
 
-    fn wait_for_room(&mut self, bytes: usize) -> anyhow::Result<()> {
-        let mut looks = 0u32;
-        while self.writer.try_batch(bytes).is_err() {
-            looks += 1;
-            if looks < 64 {
-                thread::yield_now();
-                continue;
-            }
+    fn wait_for_room(&mut self, len: usize) -> anyhow::Result<()> {
+        let mut slices = 0u32;
+        while self.writer.grant_timeout(len, SLICE).is_err() {
             self.signals.check()?;
-            thread::sleep(Duration::from_micros(200));
-            if looks.is_multiple_of(5000) {
+            slices += 1;
+            if slices.is_multiple_of(20) {
                 self.warn_of_the_dead();
             }
         }

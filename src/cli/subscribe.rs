@@ -2,17 +2,18 @@
 
 use std::io::{BufWriter, Write};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use day3::sequencer::Cursor;
 use fanout::error::{JoinError, OpenError};
+use fanout::records::Receiver;
+use fanout::records::ends::{Group, Reader, Tap};
 use fanout::records::error::{RecvError, RecvTimeoutError, TryRecvError};
-use fanout::records::{Group, Reader, Receiver, Tap};
+use fanout::wait::{Named, Strategy};
 use fanout::{JoinOptions, QueueName, Start};
 
 use super::LINE;
-use super::nap::Nap;
 use super::output::Output;
 use super::signals::Signals;
 
@@ -35,6 +36,9 @@ pub(crate) struct Arguments {
     /// Fail if the queue does not exist yet, instead of waiting for it
     #[arg(long)]
     no_wait: bool,
+    /// How to wait: spin, yield, sleep or adaptive
+    #[arg(long, default_value_t, value_name = "HOW")]
+    wait: Strategy,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -90,16 +94,17 @@ fn subscribe(
         From::Latest => Start::Latest,
     };
     if arguments.tap {
-        let tap = Tap::open_with(name, start, &options)?;
-        return tap_messages(tap.waiting(Nap), printer, signals);
+        let tap = Tap::<Named>::open_with(name, start, &options)?;
+        return tap_messages(tap.waiting(arguments.wait.start()), printer, signals);
     }
     if let Some(group) = &arguments.group {
-        let member = Group::join_with(name, group, start, &options)?.waiting(Nap);
+        let member = Group::<Named>::join_with(name, group, start, &options)?
+            .waiting(arguments.wait.start());
         // What it has taken beyond its count would be lost to the others.
         let most = if arguments.count.is_some() { ONE } else { GROUP_BATCH };
         return receive(member, most, printer, signals);
     }
-    let reader = Reader::join_with(name, start, &options)?.waiting(Nap);
+    let reader = Reader::<Named>::join_with(name, start, &options)?.waiting(arguments.wait.start());
     receive(reader, BATCH, printer, signals)
 }
 
@@ -121,7 +126,7 @@ impl Printer<'_> {
 }
 
 fn receive<K: Cursor>(
-    mut receiver: Receiver<K, Nap>,
+    mut receiver: Receiver<K, Named>,
     most: usize,
     printer: &mut Printer<'_>,
     signals: &Signals,
@@ -145,7 +150,7 @@ fn receive<K: Cursor>(
 }
 
 fn tap_messages(
-    mut tap: day4::tap::Tap<Nap>,
+    mut tap: Tap<Named>,
     printer: &mut Printer<'_>,
     signals: &Signals,
 ) -> anyhow::Result<()> {
@@ -158,29 +163,29 @@ fn tap_messages(
 }
 
 fn print_until_end(
-    tap: &mut day4::tap::Tap<Nap>,
+    tap: &mut Tap<Named>,
     printer: &mut Printer<'_>,
     signals: &Signals,
 ) -> anyhow::Result<()> {
     let mut message = Vec::new();
-    let mut checked = Instant::now();
     while printer.left > 0 {
         signals.check()?;
-        match tap.try_recv_kind(&mut message) {
-            Ok(kind) => {
-                printer.print(kind, &message)?;
-                continue;
+        let received = match tap.try_recv_kind(&mut message) {
+            Err(TryRecvError::Empty) => {
+                printer.stdout.flush()?;
+                tap.recv_kind_timeout(&mut message, SLICE)
             }
-            Err(TryRecvError::Empty) => {}
-            Err(TryRecvError::End(RecvError::Closed)) => break,
+            received => received.map_err(|error| match error {
+                TryRecvError::End(end) => RecvTimeoutError::End(end),
+                TryRecvError::Empty => RecvTimeoutError::TimedOut(Duration::ZERO),
+            }),
+        };
+        match received {
+            Ok(kind) => printer.print(kind, &message)?,
+            Err(RecvTimeoutError::TimedOut(_)) => printer.stdout.get_ref().check_reader()?,
+            Err(RecvTimeoutError::End(RecvError::Closed)) => break,
             Err(error) => return Err(error.into()),
         }
-        printer.stdout.flush()?;
-        if checked.elapsed() >= SLICE {
-            printer.stdout.get_ref().check_reader()?;
-            checked = Instant::now();
-        }
-        thread::sleep(Duration::from_micros(500));
     }
     Ok(printer.stdout.flush()?)
 }

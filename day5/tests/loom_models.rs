@@ -1,0 +1,123 @@
+//! Models of the doorbell: no wake-up is lost.
+//!
+//! `cargo model -p day5` explores them; an ordinary `cargo test` runs each once on real threads.
+//! `FANOUT_PREEMPTIONS` and `FANOUT_MUTANT` are as on Day 3. loom knows no `membarrier`: what one side
+//! makes for both is modelled by both making it.
+
+use common::sync::{Arc, AtomicU32, AtomicU64, Mutex, Ordering, thread};
+use day5::doorbell::{self, Ticket};
+
+/// A kernel with one futex: sleepers are numbers, and whoever is on the list sleeps.
+struct Kernel {
+    sleepers: Mutex<Vec<usize>>,
+}
+
+impl Kernel {
+    /// Puts `who` to sleep if the word is what its ticket says.
+    fn wait(&self, word: &AtomicU32, ticket: Ticket, who: usize) {
+        let mut sleepers = self.sleepers.lock().unwrap();
+        if word.load(Ordering::Relaxed) == ticket.word() {
+            sleepers.push(who);
+        }
+    }
+
+    fn wake_all(&self) {
+        self.sleepers.lock().unwrap().clear();
+    }
+}
+
+/// A queue of which only the number of messages is left, its doorbell, and its kernel.
+#[derive(Clone)]
+struct Queue {
+    published: Arc<AtomicU64>,
+    word: Arc<AtomicU32>,
+    kernel: Arc<Kernel>,
+}
+
+impl Queue {
+    fn new() -> Self {
+        Self {
+            published: Arc::new(AtomicU64::new(0)),
+            word: Arc::new(AtomicU32::new(0)),
+            kernel: Arc::new(Kernel { sleepers: Mutex::new(Vec::new()) }),
+        }
+    }
+
+    fn publish(&self) {
+        self.published.store(self.published.load(Ordering::Relaxed) + 1, Ordering::Release);
+        if doorbell::ring(&self.word, true) {
+            self.kernel.wake_all();
+        }
+    }
+
+    /// Waits for one message: looks, and rests if there is none.
+    fn wait(&self, who: usize) {
+        let look = || (self.published.load(Ordering::Acquire) > 0).then_some(());
+        if look().is_none() {
+            doorbell::rest(&self.word, look, |ticket| self.kernel.wait(&self.word, ticket, who));
+        }
+    }
+
+    /// Everything is published, and nobody rings any more: nobody may be asleep.
+    fn assert_nobody_sleeps(&self) {
+        let sleepers = self.kernel.sleepers.lock().unwrap().clone();
+        assert!(sleepers.is_empty(), "{sleepers:?} sleep, and nobody wakes them");
+    }
+}
+
+fn explore(name: &str, bound: Option<usize>, f: impl Fn() + Sync + Send + 'static) {
+    let bound = match std::env::var("FANOUT_PREEMPTIONS").as_deref() {
+        Err(_) => bound,
+        Ok("none") => None,
+        Ok(number) => Some(number.parse().expect("FANOUT_PREEMPTIONS is a number, or none")),
+    };
+    let started = std::time::Instant::now();
+    let executions = common::sync::explore(bound, f);
+    let bound = bound.map_or("exhaustive".to_owned(), |n| format!("preemption bound {n}"));
+    println!("model {name}: {executions} executions, {bound}, {:.1?}", started.elapsed());
+}
+
+/// Whoever goes to sleep while a message comes is woken, or does not sleep.
+#[test]
+fn no_wake_up_is_lost() {
+    explore("no_wake_up_is_lost", None, || {
+        let queue = Queue::new();
+        let sleeper = queue.clone();
+        let thread = thread::spawn(move || sleeper.wait(1));
+        queue.publish();
+        thread.join().unwrap();
+        queue.assert_nobody_sleeps();
+    });
+}
+
+/// The same with a message before, for which somebody has already been woken.
+#[test]
+fn no_later_wake_up_is_lost() {
+    explore("no_later_wake_up_is_lost", None, || {
+        let queue = Queue::new();
+        doorbell::announce(&queue.word);
+        let sleeper = queue.clone();
+        let thread = thread::spawn(move || sleeper.wait(1));
+        queue.publish();
+        queue.publish();
+        thread.join().unwrap();
+        queue.assert_nobody_sleeps();
+    });
+}
+
+/// One announces itself between another's last look and its sleep.
+#[test]
+fn two_who_sleep_do_not_hide_a_ring() {
+    explore("two_who_sleep_do_not_hide_a_ring", Some(3), || {
+        let queue = Queue::new();
+        let threads = [1, 2].map(|who| {
+            let sleeper = queue.clone();
+            thread::spawn(move || sleeper.wait(who))
+        });
+        queue.publish();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        queue.assert_nobody_sleeps();
+    });
+}
