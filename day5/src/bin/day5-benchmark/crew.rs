@@ -1,0 +1,181 @@
+//! Processes that do one run together, step by step, watched by the one who started them.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, bail, ensure};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+use nix::time::{ClockId, clock_gettime};
+
+/// How long a member may take, beyond what it was asked to take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A line that a member printed; `None` when it has ended.
+type News = (usize, Option<String>);
+
+/// Some processes of this same program. They are killed when this is dropped.
+pub(crate) struct Crew {
+    members: Vec<(String, Child)>,
+    news: Receiver<News>,
+    reporter: Sender<News>,
+    deadline: Instant,
+}
+
+impl Crew {
+    /// Nobody yet; their work is to take as long as `work`.
+    pub(crate) fn new(work: Duration) -> Self {
+        let (reporter, news) = channel();
+        let deadline = Instant::now() + work + PATIENCE;
+        Self { members: Vec::new(), news, reporter, deadline }
+    }
+
+    /// Starts one more, which inherits `descriptors`.
+    pub(crate) fn hire(
+        &mut self,
+        name: &str,
+        arguments: &[String],
+        descriptors: Vec<OwnedFd>,
+    ) -> anyhow::Result<()> {
+        let program = std::env::current_exe().context("looking for this program")?;
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        for descriptor in &descriptors {
+            // Until here it was closed on exec, for the members hired before.
+            fcntl(descriptor, FcntlArg::F_SETFD(FdFlag::empty())).context("fcntl")?;
+            command.args(["--descriptor", &descriptor.as_raw_fd().to_string()]);
+        }
+        let mut child = command.spawn().with_context(|| format!("starting the {name}"))?;
+        drop(descriptors);
+        let output = child.stdout.take().context("a child has no output")?;
+        let (member, reporter) = (self.members.len(), self.reporter.clone());
+        self.members.push((name.to_owned(), child));
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                let _ = reporter.send((member, Some(line)));
+            }
+            let _ = reporter.send((member, None));
+        });
+        Ok(())
+    }
+
+    /// Lets all of them meet, and then go, at once; what each reports, in the order of hiring.
+    ///
+    /// `met` is called in between: whatever they needed to find one another has served.
+    pub(crate) fn race(&mut self, met: impl FnOnce()) -> anyhow::Result<Vec<String>> {
+        self.hear("ready")?;
+        self.tell("meet\n")?;
+        self.hear("met")?;
+        met();
+        self.tell("go\n")?;
+        self.hear("done")
+    }
+
+    fn tell(&mut self, line: &str) -> anyhow::Result<()> {
+        for (name, child) in &mut self.members {
+            let input = child.stdin.as_mut().context("a child has no input")?;
+            input.write_all(line.as_bytes()).with_context(|| format!("talking to the {name}"))?;
+        }
+        Ok(())
+    }
+
+    /// What all of them say after `word`; fails as soon as one of them does.
+    fn hear(&mut self, word: &str) -> anyhow::Result<Vec<String>> {
+        let mut said = vec![None; self.members.len()];
+        while said.iter().any(Option::is_none) {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            let Ok((member, line)) = self.news.recv_timeout(left) else {
+                bail!("it took too long, and was stopped: choose fewer --seconds")
+            };
+            let (name, child) = &mut self.members[member];
+            let Some(line) = line else {
+                if said[member].is_some() {
+                    continue;
+                }
+                bail!("the {name} ended early: {}", child.wait().context("waiting for it")?);
+            };
+            match line.split_once(' ') {
+                Some((first, rest)) if first == word => said[member] = Some(rest.to_owned()),
+                Some(("error", rest)) => bail!("the {name}: {rest}"),
+                _ => bail!("the {name} said {line:?}, expected {word:?}"),
+            }
+        }
+        Ok(said.into_iter().map(Option::unwrap_or_default).collect())
+    }
+}
+
+impl Drop for Crew {
+    fn drop(&mut self) {
+        for (_, child) in &mut self.members {
+            // Those that have finished are gone, or about to go.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Tells a member when to take its next step.
+pub(crate) struct Cue(());
+
+impl Cue {
+    /// Says that we are ready, and waits until all are: then what others have created can be joined.
+    pub(crate) fn meet(&mut self) -> anyhow::Result<()> {
+        step("ready", "meet")
+    }
+
+    /// Says that we have joined all that we need, and waits until everybody has.
+    pub(crate) fn go(&mut self) -> anyhow::Result<()> {
+        step("met", "go")
+    }
+}
+
+fn step(say: &str, awaited: &str) -> anyhow::Result<()> {
+    println!("{say} ");
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    ensure!(line.trim_end() == awaited, "expected to hear {awaited:?}, heard {line:?}");
+    Ok(())
+}
+
+/// The part of a member, in its own process: its report goes to whoever started it, or its error.
+pub(crate) fn member(
+    play: impl FnOnce(&mut Cue) -> anyhow::Result<serde_json::Value>,
+) -> anyhow::Result<()> {
+    // A member whose crew is killed would wait for ever.
+    set_pdeathsig(Signal::SIGKILL).context("prctl")?;
+    match play(&mut Cue(())) {
+        Ok(report) => println!("done {report}"),
+        Err(error) => println!("error {error:#}"),
+    }
+    Ok(())
+}
+
+/// Takes over an inherited descriptor, and keeps it from being inherited further.
+///
+/// # Errors
+///
+/// If there is no such descriptor.
+pub(crate) fn inherited(descriptor: RawFd) -> anyhow::Result<OwnedFd> {
+    ensure!(descriptor > 2, "descriptor {descriptor} was not passed on");
+    // SAFETY: whoever started us passed it on for us to own, each one once.
+    let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    fcntl(&descriptor, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))
+        .map_err(|error| anyhow!("a descriptor was not passed on: {error}"))?;
+    Ok(descriptor)
+}
+
+/// A clock that all processes read alike.
+pub(crate) fn now() -> anyhow::Result<Duration> {
+    Ok(clock_gettime(ClockId::CLOCK_MONOTONIC).context("reading the clock")?.into())
+}
+
+/// The CPU time that this process has used.
+pub(crate) fn used() -> anyhow::Result<Duration> {
+    let clock = ClockId::CLOCK_PROCESS_CPUTIME_ID;
+    Ok(clock_gettime(clock).context("reading the CPU time")?.into())
+}

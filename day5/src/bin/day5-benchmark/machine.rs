@@ -1,0 +1,56 @@
+//! Where a table comes from: the lines that stand above it.
+
+use std::process::Command;
+
+use serde::Serialize;
+
+/// Machine, kernel, compiler, date and command.
+#[derive(Debug, Serialize)]
+pub(crate) struct Origin {
+    pub(crate) processor: String,
+    pub(crate) cores: usize,
+    pub(crate) kernel: String,
+    pub(crate) compiler: String,
+    pub(crate) commit: String,
+    pub(crate) date: String,
+    pub(crate) command: String,
+}
+
+impl Origin {
+    /// Of this run.
+    pub(crate) fn here() -> Self {
+        let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model = cpu
+            .lines()
+            .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+            .map_or("unknown processor", |(_, model)| model);
+        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        Self {
+            processor: model.to_owned(),
+            cores: common::affinity::cores().len(),
+            kernel: said("uname", &["-sr"]),
+            compiler: said("rustc", &["--version"]),
+            commit: said("git", &["describe", "--always", "--dirty"]),
+            date: said("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
+            command: format!("day5-benchmark {}", arguments.join(" ")).trim_end().to_owned(),
+        }
+    }
+
+    /// A line each.
+    pub(crate) fn lines(&self) -> [String; 6] {
+        [
+            format!("machine   {}, {} cores", self.processor, self.cores),
+            format!("kernel    {}", self.kernel),
+            format!("compiler  {}", self.compiler),
+            format!("commit    {}", self.commit),
+            format!("date      {}", self.date),
+            format!("command   {}", self.command),
+        ]
+    }
+}
+
+fn said(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    text.ok().filter(|text| !text.is_empty()).unwrap_or_else(|| "unknown".to_owned())
+}

@@ -1,0 +1,152 @@
+//! The cases, interleaved: each runs once before any runs again.
+
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use common::QueueName;
+use common::report::Throughput;
+use common::sync::{AtomicU32, Ordering};
+use day2::Segment;
+
+use crate::crew::{Crew, Cue, inherited};
+use crate::idle::Idled;
+use crate::ping::{Pinged, Side};
+use crate::plan::{Case, Plan, Role};
+use crate::{broadcast, idle, ping};
+
+/// What a run of a case found.
+#[derive(Clone, Debug)]
+pub(crate) enum Found {
+    Pinged(Pinged),
+    Idled(Idled),
+    /// To each consumer.
+    Moved(Throughput),
+}
+
+/// Names of rings that nobody else has, removed when this is dropped.
+struct Names([QueueName; 2]);
+
+impl Names {
+    fn new() -> anyhow::Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let (pid, n) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = |way| format!("/day5-benchmark-{pid}-{n}-{way}").parse();
+        Ok(Self([name("there")?, name("back")?]))
+    }
+}
+
+impl Drop for Names {
+    fn drop(&mut self) {
+        for name in &self.0 {
+            // Whoever created it may have removed it, or it was never needed.
+            let _ = Segment::remove(name);
+        }
+    }
+}
+
+/// One run; `arguments` are those that all processes get.
+pub(crate) fn run(case: Case, plan: &Plan, arguments: &[String]) -> anyhow::Result<Found> {
+    // Outlives the crew: whoever is still creating something is killed before it is removed.
+    let mut shared = Some(Names::new()?);
+    let names = shared.as_ref().map(|names| names.0.clone()).context("names are gone")?;
+    let mut crew = Crew::new(plan.seconds + plan.idle);
+    let mut hire = |role: Role, descriptors| {
+        let [there, back] = &names;
+        let part = [
+            format!("--case={case}"),
+            format!("--role={role}"),
+            format!("--at={there}"),
+            format!("--at={back}"),
+        ];
+        crew.hire(&role.to_string(), &[&part, arguments].concat(), descriptors)
+    };
+    match case {
+        Case::Ping(way, _) => {
+            let [pinger, ponger] = ping::descriptors(way)?;
+            hire(Role::Pinger, pinger)?;
+            hire(Role::Ponger, ponger)?;
+        }
+        Case::Idle(_) => {
+            hire(Role::Idler, vec![])?;
+            hire(Role::Host, vec![])?;
+        }
+        Case::Broadcast(broadcast) => {
+            hire(Role::Producer, vec![])?;
+            for _ in 0..broadcast.consumers {
+                hire(Role::Consumer, vec![])?;
+            }
+        }
+    }
+    // Once all have joined, nothing is left, whatever happens.
+    let reports = crew.race(|| drop(shared.take()))?;
+    let unread = || format!("a child reported {:?}", reports[0]);
+    Ok(match case {
+        Case::Ping(..) => Found::Pinged(serde_json::from_str(&reports[0]).with_context(unread)?),
+        Case::Idle(_) => Found::Idled(serde_json::from_str(&reports[0]).with_context(unread)?),
+        Case::Broadcast(broadcast) => {
+            let read = |report: &String| serde_json::from_str(report);
+            let moved = reports.iter().map(read).collect::<Result<Vec<_>, _>>();
+            Found::Moved(broadcast.rate(&moved.with_context(unread)?)?)
+        }
+    })
+}
+
+/// What a process does that has this role in a case.
+pub(crate) fn play(
+    (case, role): (Case, Role),
+    plan: &Plan,
+    (at, descriptors): (&[String], &[RawFd]),
+    cue: &mut Cue,
+) -> anyhow::Result<serde_json::Value> {
+    let [there, back] = at else { bail!("two names are needed: --at, twice") };
+    let descriptors = descriptors.iter().map(|n| inherited(*n)).collect::<Result<Vec<_>, _>>()?;
+    match (case, role) {
+        (Case::Ping(way, schedule), Role::Pinger | Role::Ponger) => {
+            let side = if role == Role::Pinger { Side::Pinger } else { Side::Ponger };
+            ping::play((way, schedule, side), plan, ([there, back], descriptors), cue)
+        }
+        (Case::Idle(strategy), Role::Idler) => idle::idler(strategy, plan, there, cue),
+        (Case::Idle(strategy), Role::Host) => idle::host(strategy, plan, there, cue),
+        (Case::Broadcast(case), Role::Producer) => broadcast::produce(case, plan, there, cue),
+        (Case::Broadcast(case), Role::Consumer) => broadcast::consume(case, there, cue),
+        _ => bail!("nobody is {role} in {case}"),
+    }
+}
+
+/// Every run of a case, in order.
+pub(crate) type Runs = Vec<(Case, Vec<Found>)>;
+
+/// Runs each of `cases` `repeats` times; those that wait for nothing run once.
+pub(crate) fn turn(
+    cases: &[Case],
+    plan: &Plan,
+    repeats: usize,
+    arguments: &[String],
+    mut progress: impl FnMut(Case),
+) -> anyhow::Result<Runs> {
+    let mut runs: Runs = cases.iter().map(|case| (*case, Vec::with_capacity(repeats))).collect();
+    for repeat in 0..repeats {
+        for (case, found) in &mut runs {
+            progress(*case);
+            if repeat == 0 || !matches!(case, Case::Idle(_)) {
+                let run = run(*case, plan, arguments).with_context(|| case.to_string())?;
+                found.push(run);
+            }
+        }
+    }
+    Ok(runs)
+}
+
+/// About how long all of it takes, processes not counted.
+pub(crate) fn estimate(cases: &[Case], plan: &Plan, repeats: usize) -> Duration {
+    let repeats = repeats as u32;
+    cases
+        .iter()
+        .map(|case| match case {
+            Case::Ping(..) => plan.seconds * 11 / 10 * repeats,
+            Case::Idle(_) => plan.idle,
+            Case::Broadcast(_) => plan.seconds / 4 * repeats,
+        })
+        .sum()
+}
