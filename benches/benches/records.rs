@@ -2,8 +2,8 @@
 //! one producer and one consumer, in one process.
 //!
 //! `iters` messages are moved in each sample. Every byte is written in place and summed where it lies,
-//! and a sample in which anything is missing fails. Both queues have the same room, and both sides of
-//! both are compiled for the same instructions.
+//! and a sample in which anything is missing fails. Both queues have the same room, and their messages
+//! are written and summed by the same function.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -15,12 +15,11 @@ use bbqueue::traits::coordination::cas::AtomicCoord;
 use bbqueue::traits::notifier::polling::Polling;
 use bbqueue::traits::storage::BoxedSlice;
 use benches::race::{Delivery, Idle, Side, fits, race};
-use benches::wide;
-use common::payload::Tally;
+use common::payload::{Message, Tally, fill, sum};
 use common::sync::{AtomicU64, Ordering};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use day4::{Reader, RecvError, Writer, reader, record_len, writer};
-use fanout::{Spin, Start, Wait, Yield};
+use day3::{Spin, Start, Wait, Yield};
+use day4::{Reader, RecvError, Writer, record_len};
 
 /// Bytes of ring: more than the cores' own caches hold, which is where both queues are fastest.
 const CAPACITY: usize = 4 << 20;
@@ -40,19 +39,13 @@ struct Load {
 /// Writes message number `number`; returns the sum of its words.
 #[inline(always)]
 fn write(place: &mut [u8], number: u64) -> u64 {
-    let (words, _) = place.as_chunks_mut::<8>();
-    let numbered = words.iter_mut().zip(number..);
-    numbered.fold(0, |sum, (place, word)| {
-        *place = word.to_le_bytes();
-        sum.wrapping_add(word)
-    })
+    fill(bytemuck::cast_slice_mut::<u8, Message<1>>(place), number)
 }
 
 /// The sum of a message's words.
 #[inline(always)]
 fn read(message: &[u8]) -> u64 {
-    let (words, _) = message.as_chunks::<8>();
-    words.iter().fold(0, |sum, word| sum.wrapping_add(u64::from_le_bytes(*word)))
+    sum(bytemuck::cast_slice::<u8, Message<1>>(message))
 }
 
 fn unique_name() -> String {
@@ -68,22 +61,20 @@ fn fanout<W: Wait + Send>(load: Load, consumers: usize, wait: fn() -> W) -> Dura
     let receiving = |_| {
         let reader = Reader::join(&name, Start::Oldest).expect("a slot");
         let mut reader = reader.waiting(wait());
-        let side: Side<'_> = Box::new(move || wide(fanout_receive, (&mut reader, load.size)));
+        let side: Side<'_> = Box::new(move || fanout_receive(&mut reader, load.size));
         side
     };
     let sides = (0..consumers).map(receiving).collect();
     let sending: Side<'_> = Box::new(move || {
-        let sent = wide(fanout_send, (&mut writer, load))?;
+        let sent = fanout_send(&mut writer, load)?;
         writer.close();
         Ok(black_box(sent))
     });
     race(load.messages, Delivery::Each, sending, sides).expect("everything arrives")
 }
 
-#[inline(always)]
-fn fanout_send<W: Wait>(
-    (writer, load): (&mut day4::writer::Writer<W>, Load),
-) -> anyhow::Result<Tally> {
+#[inline(never)]
+fn fanout_send<W: Wait>(writer: &mut day4::writer::Writer<W>, load: Load) -> anyhow::Result<Tally> {
     let Load { messages, size, batch } = load;
     let mut tally = Tally::default();
     while tally.count < messages {
@@ -108,9 +99,10 @@ fn fanout_send<W: Wait>(
     Ok(tally)
 }
 
-#[inline(always)]
+#[inline(never)]
 fn fanout_receive<W: Wait>(
-    (reader, size): (&mut day4::reader::Reader<W>, usize),
+    reader: &mut day4::reader::Reader<W>,
+    size: usize,
 ) -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
     let most = BATCH.max(record_len(size));
@@ -134,13 +126,13 @@ const HEADER: usize = 8;
 fn bbqueue(load: Load) -> Duration {
     let queue = Bip::new_with_storage(BoxedSlice::new(CAPACITY));
     let (producer, consumer) = (queue.stream_producer(), queue.stream_consumer());
-    let sending: Side<'_> = Box::new(move || Ok(black_box(wide(bbqueue_send, (&producer, load)))));
-    let receiving: Side<'_> = Box::new(move || wide(bbqueue_receive, (&consumer, load)));
+    let sending: Side<'_> = Box::new(move || Ok(black_box(bbqueue_send(&producer, load))));
+    let receiving: Side<'_> = Box::new(move || bbqueue_receive(&consumer, load));
     race(load.messages, Delivery::Each, sending, vec![receiving]).expect("everything arrives")
 }
 
-#[inline(always)]
-fn bbqueue_send((producer, load): (&StreamProducer<&Bip>, Load)) -> Tally {
+#[inline(never)]
+fn bbqueue_send(producer: &StreamProducer<&Bip>, load: Load) -> Tally {
     let Load { messages, size, batch } = load;
     let mut tally = Tally::default();
     let idle = Idle::new(2);
@@ -170,8 +162,8 @@ fn grant<'a>(producer: &StreamProducer<&'a Bip>, len: usize, idle: &Idle) -> Str
     }
 }
 
-#[inline(always)]
-fn bbqueue_receive((consumer, load): (&StreamConsumer<&Bip>, Load)) -> anyhow::Result<Tally> {
+#[inline(never)]
+fn bbqueue_receive(consumer: &StreamConsumer<&Bip>, load: Load) -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
     let idle = Idle::new(2);
     while tally.count < load.messages {
