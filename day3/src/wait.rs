@@ -5,6 +5,7 @@ use std::time::Instant;
 use common::sync::{spin_loop, yield_now};
 
 use crate::control::Doorbell;
+use crate::memory::Shared;
 
 /// Who waits for whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,5 +98,60 @@ fn look<R>(
         }
         pause(looks);
         looks = looks.saturating_add(1);
+    }
+}
+
+/// An end's way to wait, at the doorbell of its ring: waits for the other side, and wakes it.
+///
+/// It wakes the other side also when it is dropped, because that one may be waiting for this end to
+/// read or to write, which it will never do. So it has to be dropped after the end's cursor.
+#[derive(Debug)]
+pub struct Door<W: Wait> {
+    shared: Shared,
+    own: Side,
+    wait: W,
+}
+
+impl<W: Wait> Door<W> {
+    /// The door of an end on this side.
+    pub fn new(shared: Shared, own: Side) -> Self {
+        Self { shared, own, wait: W::default() }
+    }
+
+    /// The same door, with another way to wait.
+    pub fn waiting<V: Wait>(&self, wait: V) -> Door<V> {
+        Door { shared: self.shared.clone(), own: self.own, wait }
+    }
+
+    /// The ring's shared lines.
+    #[inline(always)]
+    pub fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Calls `poll` until it answers, or until `deadline` has passed; `None` then.
+    #[inline]
+    pub fn until<R>(
+        &mut self,
+        deadline: Option<Instant>,
+        poll: impl FnMut() -> Option<R>,
+    ) -> Option<R> {
+        self.wait.until(self.own, &self.shared.doorbell, deadline, poll)
+    }
+
+    /// Wakes the other side, after something has changed that it may be waiting for.
+    #[inline(always)]
+    pub fn wake(&self) {
+        let others = match self.own {
+            Side::Producer => Side::Consumer,
+            Side::Consumer | Side::Tap => Side::Producer,
+        };
+        self.wait.wake(others, &self.shared.doorbell);
+    }
+}
+
+impl<W: Wait> Drop for Door<W> {
+    fn drop(&mut self) {
+        self.wake();
     }
 }

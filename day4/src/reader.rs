@@ -14,7 +14,7 @@ use day3::group::MemberCursor;
 use day3::memory::admit;
 use day3::roster::Role;
 use day3::sequencer::{ConsumerCursor, Cursor, Run};
-use day3::wait::Side;
+use day3::wait::{Door, Side};
 use day3::{JoinError, JoinOptions, Shared, Start, Wait, Yield};
 
 use crate::data::Data;
@@ -26,11 +26,11 @@ use crate::memory::{ByteMemory, Segmented};
 ///
 /// Use it as [`Reader`] or [`Group`]. Dropping it frees its slot.
 #[derive(Debug)]
-pub struct Receiver<K, W = Yield> {
+pub struct Receiver<K, W: Wait = Yield> {
     cursor: K,
     data: Data,
-    shared: Shared,
-    wait: W,
+    // Last: it wakes the producer when the cursor is gone.
+    door: Door<W>,
 }
 
 /// A broadcast consumer: sees every message from the first that it is promised, and gates the
@@ -194,7 +194,7 @@ impl<W: Wait> Group<W> {
 impl<K: Cursor, W: Wait> Receiver<K, W> {
     fn with_cursor(cursor: K, shared: Shared) -> Self {
         let data = Data::of(shared.memory());
-        Self { cursor, data, shared, wait: W::default() }
+        Self { cursor, data, door: Door::new(shared, Side::Consumer) }
     }
 }
 
@@ -227,8 +227,8 @@ impl Taken {
 impl<K: Cursor, W: Wait> Receiver<K, W> {
     /// The same consumer, waiting another way.
     pub fn waiting<V: Wait>(self, wait: V) -> Receiver<K, V> {
-        let Self { cursor, data, shared, .. } = self;
-        Receiver { cursor, data, shared, wait }
+        let Self { cursor, data, door } = self;
+        Receiver { cursor, data, door: door.waiting(wait) }
     }
 
     /// The first sequence that this consumer, or for a member its group, was promised on joining.
@@ -243,12 +243,12 @@ impl<K: Cursor, W: Wait> Receiver<K, W> {
 
     /// How many bytes the ring holds, headers and padding included.
     pub fn capacity(&self) -> u64 {
-        self.shared.memory().ring().capacity.get()
+        self.door.shared().memory().ring().capacity.get()
     }
 
     /// Where data begins in this process. Another has it elsewhere.
     pub fn data_address(&self) -> NonNull<u8> {
-        self.shared.memory().data()
+        self.door.shared().memory().data()
     }
 
     /// Lends the next message, if there is one now.
@@ -398,7 +398,7 @@ impl<K: Cursor, W: Wait> Receiver<K, W> {
     #[inline]
     pub(crate) fn release(&mut self) {
         self.cursor.release();
-        self.wait.wake(Side::Producer, &self.shared.doorbell);
+        self.door.wake();
     }
 
     #[cold]
@@ -407,8 +407,8 @@ impl<K: Cursor, W: Wait> Receiver<K, W> {
         deadline: Option<Instant>,
         mut take: impl FnMut(&mut K, Data) -> Result<R, TryRecvError>,
     ) -> Option<Result<R, RecvError>> {
-        let Self { cursor, data, shared, wait } = self;
-        wait.until(Side::Consumer, &shared.doorbell, deadline, || match take(cursor, *data) {
+        let Self { cursor, data, door } = self;
+        door.until(deadline, || match take(cursor, *data) {
             Ok(taken) => Some(Ok(taken)),
             Err(TryRecvError::Empty) => None,
             Err(TryRecvError::End(end)) => Some(Err(end)),

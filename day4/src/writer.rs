@@ -13,7 +13,7 @@ use day2::{DescriptorError, Mode};
 use day3::landing::{Mark, Trail};
 use day3::roster::{self, ConsumerInfo};
 use day3::sequencer::ProducerCursor;
-use day3::wait::Side;
+use day3::wait::{Door, Side};
 use day3::{Full, QueueOptions, Shared, TimedOut, Wait, Yield};
 
 use crate::data::Data;
@@ -45,13 +45,13 @@ use crate::memory::{ByteMemory, Offer, Segmented};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct Writer<W = Yield> {
+pub struct Writer<W: Wait = Yield> {
     cursor: ProducerCursor<Shared, Counting>,
     data: Data,
     largest: usize,
-    shared: Shared,
     memory: Arc<dyn ByteMemory>,
-    wait: W,
+    // Last: it wakes the others when the cursor is gone.
+    door: Door<W>,
 }
 
 /// Counts messages, and leaves marks that tell the count.
@@ -142,15 +142,15 @@ impl<W: Wait> Writer<W> {
         let counting = Counting { memory: memory.clone(), capacity: ring.capacity, sent: 0 };
         let cursor = ProducerCursor::leaving(shared.clone(), ring.capacity, ring.first, counting);
         let largest = (ring.capacity.get() as usize - HEADER).min(MOST);
-        Self { cursor, data, largest, shared, memory, wait: W::default() }
+        Self { cursor, data, largest, memory, door: Door::new(shared, Side::Producer) }
     }
 }
 
 impl<W: Wait> Writer<W> {
     /// The same writer, waiting another way.
     pub fn waiting<V: Wait>(self, wait: V) -> Writer<V> {
-        let Self { cursor, data, largest, shared, memory, .. } = self;
-        Writer { cursor, data, largest, shared, memory, wait }
+        let Self { cursor, data, largest, memory, door } = self;
+        Writer { cursor, data, largest, memory, door: door.waiting(wait) }
     }
 
     /// Sends a message if there is room for it now.
@@ -338,7 +338,7 @@ impl<W: Wait> Writer<W> {
 
     /// The registered consumers. Their lag counts bytes.
     pub fn consumers(&self) -> Vec<ConsumerInfo> {
-        roster::list(&self.shared)
+        roster::list(self.door.shared())
     }
 
     /// Waits until at least `n` consumers are registered.
@@ -361,7 +361,7 @@ impl<W: Wait> Writer<W> {
 
     /// Frees the slot of a consumer that is dead; see [`roster::evict`].
     pub fn evict(&mut self, consumer: &ConsumerInfo) -> bool {
-        roster::evict(&self.shared, consumer)
+        roster::evict(self.door.shared(), consumer)
     }
 
     /// Tells consumers that nothing more will come. They read what is there, then see the end.
@@ -369,7 +369,7 @@ impl<W: Wait> Writer<W> {
     /// The ring stays, and keeps its name, until the writer is dropped.
     pub fn close(&mut self) {
         self.cursor.close();
-        self.wait.wake(Side::Consumer, &self.shared.doorbell);
+        self.door.wake();
     }
 
     /// A descriptor of the ring for another process, opened anew; for reading only if `mode` is
@@ -417,8 +417,8 @@ impl<W: Wait> Writer<W> {
     #[cold]
     fn wait_for(&mut self, size: u64, patience: Patience) -> bool {
         let Patience::Until(deadline) = patience else { return false };
-        let Self { cursor, shared, wait, .. } = self;
-        wait.until(Side::Producer, &shared.doorbell, deadline, || cursor.claim(size)).is_some()
+        let Self { cursor, door, .. } = self;
+        door.until(deadline, || cursor.claim(size)).is_some()
     }
 
     /// Writes the header of a frame whose message is in place.
@@ -435,7 +435,7 @@ impl<W: Wait> Writer<W> {
         let sent = &mut self.cursor.trail().sent;
         *sent = sent.wrapping_add(messages);
         self.cursor.publish(bytes);
-        self.wait.wake(Side::Consumer, &self.shared.doorbell);
+        self.door.wake();
     }
 
     fn poll(

@@ -12,7 +12,7 @@ use crate::memory::{Memory, Named, Shared};
 use crate::options::QueueOptions;
 use crate::roster::{self, ConsumerInfo};
 use crate::sequencer::{ProducerCursor, Run};
-use crate::wait::{Side, Wait, Yield};
+use crate::wait::{Door, Side, Wait, Yield};
 
 /// The one who writes a ring.
 ///
@@ -31,15 +31,15 @@ use crate::wait::{Side, Wait, Yield};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct Producer<T, W = Yield> {
+pub struct Producer<T, W: Wait = Yield> {
     cursor: ProducerCursor<Shared>,
     places: Places<T>,
-    shared: Shared,
-    wait: W,
+    // Last: it wakes the others when the cursor is gone.
+    door: Door<W>,
 }
 
 // SAFETY: the places are only reached through `&mut self`, and there is one producer.
-unsafe impl<T: Pod + Send, W: Send> Send for Producer<T, W> {}
+unsafe impl<T: Pod + Send, W: Wait + Send> Send for Producer<T, W> {}
 
 impl<T: Pod, W: Wait> Producer<T, W> {
     /// Creates the ring `name` with places for `capacity` messages, a power of two.
@@ -79,15 +79,15 @@ impl<T: Pod, W: Wait> Producer<T, W> {
         let ring = shared.memory().ring();
         let cursor = ProducerCursor::new(shared.clone(), ring.capacity, ring.first);
         let places = Places::new(shared.memory());
-        Self { cursor, places, shared, wait: W::default() }
+        Self { cursor, places, door: Door::new(shared, Side::Producer) }
     }
 }
 
 impl<T: Pod, W: Wait> Producer<T, W> {
     /// The same producer, waiting another way.
     pub fn waiting<V: Wait>(self, wait: V) -> Producer<T, V> {
-        let Self { cursor, places, shared, .. } = self;
-        Producer { cursor, places, shared, wait }
+        let Self { cursor, places, door } = self;
+        Producer { cursor, places, door: door.waiting(wait) }
     }
 
     /// Sends a message if there is a place for it now.
@@ -203,7 +203,7 @@ impl<T: Pod, W: Wait> Producer<T, W> {
 
     /// The registered consumers.
     pub fn consumers(&self) -> Vec<ConsumerInfo> {
-        roster::list(&self.shared)
+        roster::list(self.door.shared())
     }
 
     /// Waits until at least `n` consumers are registered.
@@ -228,7 +228,7 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     ///
     /// See [`roster::evict`] for what it means to a consumer that is not dead.
     pub fn evict(&mut self, consumer: &ConsumerInfo) -> bool {
-        roster::evict(&self.shared, consumer)
+        roster::evict(self.door.shared(), consumer)
     }
 
     /// Tells consumers that nothing more will come. They read what is there, then see the end.
@@ -236,7 +236,7 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     /// The ring stays, and keeps its name, until the producer is dropped.
     pub fn close(&mut self) {
         self.cursor.close();
-        self.wait.wake(Side::Consumer, &self.shared.doorbell);
+        self.door.wake();
     }
 
     #[inline]
@@ -249,7 +249,7 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     #[inline]
     fn publish(&mut self, n: u64) {
         self.cursor.publish(n);
-        self.wait.wake(Side::Consumer, &self.shared.doorbell);
+        self.door.wake();
     }
 
     fn check(&self, asked: usize) -> Result<(), ReserveError> {
@@ -262,8 +262,8 @@ impl<T: Pod, W: Wait> Producer<T, W> {
 
     #[cold]
     fn wait_for(&mut self, n: u64, deadline: Option<Instant>) -> bool {
-        let Self { cursor, shared, wait, .. } = self;
-        wait.until(Side::Producer, &shared.doorbell, deadline, || cursor.claim(n)).is_some()
+        let Self { cursor, door, .. } = self;
+        door.until(deadline, || cursor.claim(n)).is_some()
     }
 
     fn poll(

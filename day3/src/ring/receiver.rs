@@ -14,17 +14,17 @@ use crate::memory::{Memory, Shared, admit};
 use crate::options::JoinOptions;
 use crate::roster::{Role, Start};
 use crate::sequencer::{ConsumerCursor, Cursor, Nothing, Run};
-use crate::wait::{Side, Wait, Yield};
+use crate::wait::{Door, Side, Wait, Yield};
 
 /// A registered consumer; how it comes by its sequences is `K`'s to say.
 ///
 /// Use it as [`Consumer`] or [`Group`]. Dropping it frees its slot.
 #[derive(Debug)]
-pub struct Receiver<T, K, W = Yield> {
+pub struct Receiver<T, K, W: Wait = Yield> {
     cursor: K,
     places: Places<T>,
-    shared: Shared,
-    wait: W,
+    // Last: it wakes the producer when the cursor is gone.
+    door: Door<W>,
 }
 
 /// A broadcast consumer: sees every message from the first that it is promised, and gates the
@@ -39,7 +39,7 @@ pub type Consumer<T, W = Yield> = Receiver<T, ConsumerCursor<Shared>, W>;
 pub type Group<T, W = Yield> = Receiver<T, MemberCursor<Shared>, W>;
 
 // SAFETY: the places are only reached through `&mut self` for sequences that this consumer holds.
-unsafe impl<T: Pod + Send, K: Send, W: Send> Send for Receiver<T, K, W> {}
+unsafe impl<T: Pod + Send, K: Send, W: Wait + Send> Send for Receiver<T, K, W> {}
 
 impl<T: Pod, W: Wait> Consumer<T, W> {
     /// Joins the ring `name`.
@@ -144,15 +144,15 @@ impl<T: Pod, W: Wait> Group<T, W> {
 impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
     fn with_cursor(cursor: K, shared: Shared) -> Self {
         let places = Places::new(shared.memory());
-        Self { cursor, places, shared, wait: W::default() }
+        Self { cursor, places, door: Door::new(shared, Side::Consumer) }
     }
 }
 
 impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
     /// The same consumer, waiting another way.
     pub fn waiting<V: Wait>(self, wait: V) -> Receiver<T, K, V> {
-        let Self { cursor, places, shared, .. } = self;
-        Receiver { cursor, places, shared, wait }
+        let Self { cursor, places, door } = self;
+        Receiver { cursor, places, door: door.waiting(wait) }
     }
 
     /// The first sequence that this consumer, or for a member its group, was promised on joining.
@@ -254,23 +254,22 @@ impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
     #[inline]
     fn release(&mut self) {
         self.cursor.release();
-        self.wait.wake(Side::Producer, &self.shared.doorbell);
+        self.door.wake();
     }
 
     #[cold]
     fn wait_for(&mut self, most: u64) -> Result<Run, RecvError> {
-        let Self { cursor, shared, wait, .. } = self;
-        let taken =
-            wait.until(Side::Consumer, &shared.doorbell, None, || settle(cursor.take(most)));
+        let Self { cursor, door, .. } = self;
+        let taken = door.until(None, || settle(cursor.take(most)));
         // Without a deadline the wait ends with an answer only.
         taken.unwrap_or(Err(RecvError::Closed))
     }
 
     fn wait_until(&mut self, most: u64, timeout: Duration) -> Result<Run, RecvTimeoutError> {
-        let Self { cursor, shared, wait, .. } = self;
+        let Self { cursor, door, .. } = self;
         let deadline = Instant::now().checked_add(timeout);
         let poll = || settle(cursor.take(most));
-        match wait.until(Side::Consumer, &shared.doorbell, deadline, poll) {
+        match door.until(deadline, poll) {
             Some(run) => Ok(run?),
             None => Err(RecvTimeoutError::TimedOut(timeout)),
         }

@@ -1,8 +1,8 @@
 //! The ring of this day, driven as a user would.
 
 use bytemuck::Pod;
-use day3::sequencer::Cursor;
 use day3::ring::Producer;
+use day3::sequencer::Cursor;
 use day3::{Receiver, Wait};
 
 use common::payload::{Payload, Tally, fill, sum};
