@@ -33,6 +33,12 @@ impl Ticket {
     pub fn word(self) -> u32 {
         self.0
     }
+
+    /// Whether the sleeper could not make the others' fences, and may be missed once: it must not
+    /// sleep for long.
+    pub fn is_fenced(self) -> bool {
+        self.0 & FENCED != 0
+    }
 }
 
 /// One rest: says that somebody is about to sleep, looks once more, and sleeps if there is nothing.
@@ -60,8 +66,7 @@ pub fn announce(word: &AtomicU32) -> Ticket {
     if barrier::heavy() {
         return Ticket(before | ASLEEP);
     }
-    // Whoever reads the word without a fence before it sees this bit may miss us once; we sleep no
-    // longer than a slice.
+    // Whoever reads the word without a fence, because it has not seen this bit yet, may miss us once.
     let before = word.fetch_or(ASLEEP | FENCED, Ordering::Relaxed);
     fence(Ordering::SeqCst);
     Ticket(before | ASLEEP | FENCED)

@@ -272,6 +272,7 @@ fn sleep<R>(
     loop {
         let slice = until(deadline, slice)?;
         let sleep = |ticket: Ticket| {
+            let slice = if ticket.is_fenced() { slice.min(SLICE) } else { slice };
             let _ = futex::wait(word, ticket.word(), slice);
         };
         if let Some(answer) = doorbell::rest(word, &mut poll, sleep).or_else(&mut poll) {

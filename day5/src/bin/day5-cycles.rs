@@ -1,0 +1,153 @@
+//! Two processes that wake each other up, again and again: is a wake-up ever lost?
+//!
+//! They sleep on the doorbell and look by themselves only after an hour, so that nothing but the other
+//! side can wake them. A wake-up that is lost would leave both asleep.
+
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use clap::Parser;
+use common::QueueName;
+use common::report::{self, grouped};
+use day3::ring::{Consumer, Producer};
+use day3::{JoinError, RecvTimeoutError, Start};
+use day5::{Sleep, barrier};
+use nix::sys::resource::{UsageWho, getrusage};
+
+/// Pass a message back and forth between two processes that sleep while they wait
+#[derive(Parser)]
+struct Arguments {
+    /// How often both sides sleep and are woken
+    #[arg(long, default_value_t = 100_000)]
+    cycles: u64,
+    /// Answer, as the second process, on the queues of this name
+    #[arg(long, hide = true)]
+    answer: Option<String>,
+    /// The second process makes its own fences
+    #[arg(long)]
+    answer_without_membarrier: bool,
+}
+
+/// Longer than any run: nobody looks by itself.
+const FOR_EVER: Duration = Duration::from_secs(3600);
+/// Who has waited so long for the other side has been forgotten.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the other process may take to start.
+const START: Duration = Duration::from_secs(10);
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    report::exit(match &arguments.answer {
+        Some(name) => answer(name, arguments.cycles),
+        None => ask(&arguments),
+    })
+}
+
+/// One process's two ends.
+struct Ends {
+    out: Producer<u64, Sleep>,
+    back: Consumer<u64, Sleep>,
+}
+
+impl Ends {
+    /// Creates the queue that it writes, and joins the other's when it is there.
+    fn new(own: &str, other: &str) -> anyhow::Result<Self> {
+        let out = Producer::<u64, Sleep>::create(own, 4)?.waiting(Sleep::in_slices(FOR_EVER));
+        let other: QueueName = other.parse()?;
+        let started = Instant::now();
+        let back = loop {
+            match Consumer::<u64, Sleep>::join(other.clone(), Start::Oldest) {
+                Ok(back) => break back.waiting(Sleep::in_slices(FOR_EVER)),
+                Err(JoinError::Open(day2::OpenError::NotFound { .. }))
+                    if started.elapsed() < START =>
+                {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
+        let mut ends = Self { out, back };
+        ends.out.wait_for_consumers(1, START).context("the other process did not join")?;
+        Ok(ends)
+    }
+
+    /// The next message, which has to be this one.
+    fn expect(&mut self, number: u64) -> anyhow::Result<()> {
+        match self.back.recv_timeout(PATIENCE) {
+            Ok(found) => ensure!(found == number, "expected message {number}, found {found}"),
+            Err(RecvTimeoutError::TimedOut(_)) => match self.back.try_recv() {
+                Ok(_) => bail!("a wake-up was lost: message {number} was there, and nobody rang"),
+                Err(_) => bail!("no message {number} within {PATIENCE:?}: the other side sleeps"),
+            },
+            Err(error) => bail!("waiting for message {number}: {error}"),
+        }
+        Ok(())
+    }
+}
+
+/// Stands still for a moment that differs each time, so that the other side is met before it sleeps,
+/// while it falls asleep, and after.
+fn dawdle(number: u64) {
+    let mut moment = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54;
+    if moment < 512 {
+        while moment > 0 {
+            std::hint::spin_loop();
+            moment -= 1;
+        }
+    }
+}
+
+fn answer(name: &str, cycles: u64) -> anyhow::Result<()> {
+    let mut ends = Ends::new(&format!("{name}-answer"), &format!("{name}-ask"))?;
+    for number in 0..cycles {
+        ends.expect(number)?;
+        dawdle(!number);
+        ends.out.send(number);
+    }
+    // Whoever leaves closes, and the last answer is to be read before.
+    ends.out.drain(PATIENCE)?;
+    Ok(())
+}
+
+/// The other process, which does not outlive this one's run.
+struct Answerer(Child);
+
+impl Drop for Answerer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn ask(arguments: &Arguments) -> anyhow::Result<()> {
+    let cycles = arguments.cycles;
+    let name = format!("/day5-cycles-{}", std::process::id());
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["--answer", &name, "--cycles", &cycles.to_string()]).stdin(Stdio::null());
+    if arguments.answer_without_membarrier {
+        command.env("FANOUT_MEMBARRIER", "off");
+    }
+    let mut answerer = Answerer(command.spawn().context("starting the other process")?);
+    let started = Instant::now();
+    let mut ends = Ends::new(&format!("{name}-ask"), &format!("{name}-answer"))?;
+    for number in 0..cycles {
+        ends.out.send(number);
+        ends.expect(number)?;
+        dawdle(number);
+    }
+    ends.out.drain(PATIENCE)?;
+    let status = answerer.0.wait()?;
+    ensure!(status.success(), "the other process failed: {status}");
+    let sleeps = |who| getrusage(who).map(|usage| usage.voluntary_context_switches());
+    println!(
+        "{} cycles in {:.1} s, {} and {} sleeps, fences {}, 0 wake-ups lost",
+        grouped(cycles),
+        started.elapsed().as_secs_f64(),
+        grouped(sleeps(UsageWho::RUSAGE_SELF)?.unsigned_abs()),
+        grouped(sleeps(UsageWho::RUSAGE_CHILDREN)?.unsigned_abs()),
+        if barrier::is_expedited() { "by membarrier" } else { "of our own" },
+    );
+    Ok(())
+}
