@@ -26,7 +26,7 @@ fn total(messages: u64, most: u64) -> u64 {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (u128::from(z ^ (z >> 31)) * (u128::from(most) + 1) >> 64) as u64
+        ((u128::from(z ^ (z >> 31)) * (u128::from(most) + 1)) >> 64) as u64
     };
     (0..messages).map(|_| next()).sum()
 }

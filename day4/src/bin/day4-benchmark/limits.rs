@@ -136,7 +136,7 @@ impl HandOver {
 
     /// The side that writes.
     pub(crate) fn send(&self, bytes: u64) -> Tally {
-        self.turn(bytes, (WRITERS, READERS), |words, done| fill(words, done))
+        self.turn(bytes, (WRITERS, READERS), fill)
     }
 
     /// The side that reads.
