@@ -469,3 +469,42 @@ fn a_line_without_end_is_refused_before_its_end() {
     assert!(said.contains("or more") && said.contains("raise --capacity"), "{said}");
     assert!(!name.exists());
 }
+
+/// CPU time that a process has used, in clock ticks (100 a second on Linux).
+fn ticks(process: &Process) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.0.id())).unwrap();
+    // utime and stime are the 12th and 13th field behind the name.
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+/// On a quiet queue everybody sleeps: consumers, members, taps, and the producer that waits for them.
+#[test]
+fn a_quiet_queue_uses_no_cpu() {
+    let name = Name::new("quiet");
+    let mut producer = fanout(&["pub", &name.0, "--wait-for", "3"]);
+    let mut producer = Process::start(producer.stdin(Stdio::piped()));
+    let subscribers: Vec<Process> = [&["--group", "g"][..], &["--group", "g"], &[], &["--tap"]]
+        .iter()
+        .map(|how| {
+            let arguments = [&["sub", &name.0], *how].concat();
+            Process::start(fanout(&arguments).stdout(Stdio::null()).stderr(Stdio::null()))
+        })
+        .collect();
+    until("three consumers", || consumers(&name) == 3);
+    let mut stdin = producer.0.stdin.take().unwrap();
+    stdin.write_all(b"one line\n").unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    let before: Vec<u64> = subscribers.iter().chain([&producer]).map(ticks).collect();
+    std::thread::sleep(Duration::from_millis(2000));
+    let after = subscribers.iter().chain([&producer]).map(ticks);
+    for (before, after) in before.into_iter().zip(after) {
+        // Of the 200 that one who does not sleep uses.
+        assert!(after - before <= 10, "{} ticks of 200", after - before);
+    }
+    drop(stdin);
+    assert!(producer.wait().success());
+    for mut subscriber in subscribers {
+        assert!(subscriber.wait().success());
+    }
+}
