@@ -18,6 +18,16 @@ pub enum Side {
     Tap,
 }
 
+impl Side {
+    /// The side that this one waits for.
+    pub fn opposite(self) -> Self {
+        match self {
+            Self::Producer => Self::Consumer,
+            Self::Consumer | Self::Tap => Self::Producer,
+        }
+    }
+}
+
 /// A way to wait. The doorbell is there for those that sleep (Day 5).
 pub trait Wait: Default {
     /// Calls `poll` until it answers, or until `deadline` has passed; `None` then.
@@ -30,6 +40,11 @@ pub trait Wait: Default {
         deadline: Option<Instant>,
         poll: impl FnMut() -> Option<R>,
     ) -> Option<R>;
+
+    /// Called once, before an end that waits this way is used: it will wake those on this side.
+    fn attach(&self, side: Side, doorbell: &Doorbell) {
+        let _ = (side, doorbell);
+    }
 
     /// Called after something changed that `side` may be waiting for.
     #[inline(always)]
@@ -115,12 +130,17 @@ pub struct Door<W: Wait> {
 impl<W: Wait> Door<W> {
     /// The door of an end on this side.
     pub fn new(shared: Shared, own: Side) -> Self {
-        Self { shared, own, wait: W::default() }
+        Self::with(shared, own, W::default())
     }
 
     /// The same door, with another way to wait.
     pub fn waiting<V: Wait>(&self, wait: V) -> Door<V> {
-        Door { shared: self.shared.clone(), own: self.own, wait }
+        Door::with(self.shared.clone(), self.own, wait)
+    }
+
+    fn with(shared: Shared, own: Side, wait: W) -> Self {
+        wait.attach(own.opposite(), &shared.doorbell);
+        Self { shared, own, wait }
     }
 
     /// The ring's shared lines.
@@ -139,19 +159,17 @@ impl<W: Wait> Door<W> {
         self.wait.until(self.own, &self.shared.doorbell, deadline, poll)
     }
 
-    /// Wakes the other side, after something has changed that it may be waiting for.
+    /// Wakes the other side, after something has changed that it may be waiting for. Which side that
+    /// is, the caller knows before the program runs, and so costs nothing here.
     #[inline(always)]
-    pub fn wake(&self) {
-        let others = match self.own {
-            Side::Producer => Side::Consumer,
-            Side::Consumer | Side::Tap => Side::Producer,
-        };
+    pub fn wake(&self, others: Side) {
+        debug_assert_eq!(others, self.own.opposite());
         self.wait.wake(others, &self.shared.doorbell);
     }
 }
 
 impl<W: Wait> Drop for Door<W> {
     fn drop(&mut self) {
-        self.wake();
+        self.wake(self.own.opposite());
     }
 }

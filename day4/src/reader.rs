@@ -398,7 +398,7 @@ impl<K: Cursor, W: Wait> Receiver<K, W> {
     #[inline]
     pub(crate) fn release(&mut self) {
         self.cursor.release();
-        self.door.wake();
+        self.door.wake(Side::Producer);
     }
 
     #[cold]

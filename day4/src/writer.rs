@@ -369,7 +369,7 @@ impl<W: Wait> Writer<W> {
     /// The ring stays, and keeps its name, until the writer is dropped.
     pub fn close(&mut self) {
         self.cursor.close();
-        self.door.wake();
+        self.door.wake(Side::Consumer);
     }
 
     /// A descriptor of the ring for another process, opened anew; for reading only if `mode` is
@@ -435,7 +435,7 @@ impl<W: Wait> Writer<W> {
         let sent = &mut self.cursor.trail().sent;
         *sent = sent.wrapping_add(messages);
         self.cursor.publish(bytes);
-        self.door.wake();
+        self.door.wake(Side::Consumer);
     }
 
     fn poll(

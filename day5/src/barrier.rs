@@ -45,19 +45,13 @@ pub fn is_expedited() -> bool {
     true
 }
 
-/// The busy side's half: between its write and its read. `expedited` is what [`is_expedited`] says.
+/// The busy side's half: between its write and its read, in a process that [`is_expedited`].
 #[inline(always)]
-pub fn light(expedited: bool) {
+pub fn light() {
     // edge: announce <-> ring. Whoever is about to sleep makes this fence for us.
     if !common::sync::mutant("light-barrier") {
         compiler_fence(Ordering::SeqCst);
     }
-    #[cfg(not(loom))]
-    if !expedited {
-        fence(Ordering::SeqCst);
-    }
-    #[cfg(loom)]
-    let _ = expedited;
 }
 
 /// The other side's half: a full fence here, and in every registered process that runs.

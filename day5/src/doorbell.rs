@@ -5,7 +5,7 @@
 //! | bits | meaning |
 //! |---:|---|
 //! | 0 | somebody sleeps, or is about to |
-//! | 1 | somebody who sleeps here cannot make others' fences: ring with one of your own |
+//! | 1 | somebody sleeps or rings here for whom the kernel makes no fences: ring with one of your own |
 //! | 2–31 | how often it has rung |
 //!
 //! One who is about to sleep sets bit 0, makes the heavy half of the [`barrier`], looks once more, and
@@ -72,13 +72,21 @@ pub fn announce(word: &AtomicU32) -> Ticket {
     Ticket(before | ASLEEP | FENCED)
 }
 
+/// Says that this process is going to ring. If the kernel makes no fences for it, it has to make its
+/// own with each ring, and the word says so from now on.
+pub fn attach(word: &AtomicU32) {
+    if !barrier::is_expedited() {
+        word.fetch_or(FENCED, Ordering::Relaxed);
+    }
+}
+
 /// Whether somebody has to be woken, after something has changed that they may be waiting for. Then
 /// it is the caller's to wake all who sleep on the word.
 ///
-/// `expedited` is what [`barrier::is_expedited`] says. With nobody asleep this is one plain load.
+/// With nobody asleep this is one plain load. Whoever rings has called [`attach`] before.
 #[inline(always)]
-pub fn ring(word: &AtomicU32, expedited: bool) -> bool {
-    barrier::light(expedited);
+pub fn ring(word: &AtomicU32) -> bool {
+    barrier::light();
     let now = word.load(Ordering::Relaxed);
     now & (ASLEEP | FENCED) != 0 && answer(word, now)
 }
@@ -112,21 +120,21 @@ mod tests {
     #[test]
     fn a_ring_answers_all_who_announced_themselves_and_only_once() {
         let word = AtomicU32::new(0);
-        assert!(!ring(&word, true));
+        assert!(!ring(&word));
         let first = announce(&word);
         assert_eq!(announce(&word), first, "both sleep on the same word");
-        assert!(ring(&word, true));
-        assert!(!ring(&word, true), "they are awake");
+        assert!(ring(&word));
+        assert!(!ring(&word), "they are awake");
         let second = announce(&word);
         assert_ne!(second, first, "a ring in between is seen");
-        assert!(ring(&word, false));
+        assert!(ring(&word));
     }
 
     #[test]
     fn the_count_of_rings_wraps() {
         let word = AtomicU32::new(u32::MAX - 3);
         let ticket = announce(&word);
-        assert!(ring(&word, true));
+        assert!(ring(&word));
         assert_eq!(word.load(Ordering::Relaxed) & ASLEEP, 0);
         assert_ne!(announce(&word), ticket);
     }

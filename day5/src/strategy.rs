@@ -8,12 +8,12 @@ use core::fmt;
 use core::str::FromStr;
 use std::time::{Duration, Instant};
 
-use common::sync::{spin_loop, yield_now};
+use common::sync::{AtomicU32, spin_loop, yield_now};
 use day3::control::Doorbell;
 use day3::wait::{Side, Wait};
 
 use crate::doorbell::Ticket;
-use crate::{barrier, doorbell, futex};
+use crate::{doorbell, futex};
 
 /// The longest that anybody sleeps before it looks by itself: what a wake-up costs that never comes,
 /// because whoever should have woken us was killed after it published and before it rang.
@@ -25,37 +25,35 @@ const LONGEST_NAP: Duration = Duration::from_millis(4);
 /// How many looks without an answer go by before the clock is read.
 const LOOKS_BETWEEN_CLOCKS: u32 = 64;
 
-/// What all ways to wait have in common: how they ring.
-#[derive(Clone, Copy, Debug)]
-struct Ringer {
-    expedited: bool,
-}
-
-impl Default for Ringer {
-    fn default() -> Self {
-        Self { expedited: barrier::is_expedited() }
+/// Where those on this side say that they sleep. A tap, which may write nothing, says so nowhere.
+fn word(side: Side, doorbell: &Doorbell) -> Option<&AtomicU32> {
+    match side {
+        Side::Consumer => Some(&doorbell.consumers),
+        Side::Producer => Some(&doorbell.producer),
+        Side::Tap => None,
     }
 }
 
-impl Ringer {
-    #[inline(always)]
-    fn ring(self, side: Side, doorbell: &Doorbell) {
-        let word = match side {
-            Side::Consumer => &doorbell.consumers,
-            Side::Producer => &doorbell.producer,
-            Side::Tap => return,
-        };
-        if doorbell::ring(word, self.expedited) {
-            futex::wake(word);
-        }
+/// What all ways to wait have in common: they will ring for this side.
+pub(crate) fn attach(side: Side, doorbell: &Doorbell) {
+    if let Some(word) = word(side, doorbell) {
+        doorbell::attach(word);
+    }
+}
+
+/// What all ways to wait have in common: they wake those on this side who sleep.
+#[inline(always)]
+pub(crate) fn ring(side: Side, doorbell: &Doorbell) {
+    if let Some(word) = word(side, doorbell)
+        && doorbell::ring(word)
+    {
+        futex::wake(word);
     }
 }
 
 /// Keeps the core, and looks again at once: the fastest, where every thread has a core to itself.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Spin {
-    ringer: Ringer,
-}
+pub struct Spin;
 
 impl Wait for Spin {
     #[inline]
@@ -72,18 +70,19 @@ impl Wait for Spin {
         }
     }
 
+    fn attach(&self, side: Side, doorbell: &Doorbell) {
+        attach(side, doorbell);
+    }
+
     #[inline(always)]
     fn wake(&self, side: Side, doorbell: &Doorbell) {
-        self.ringer.ring(side, doorbell);
+        ring(side, doorbell);
     }
 }
 
 /// Spins a little, then gives the core away between looks.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Yield {
-    ringer: Ringer,
-    inner: day3::Yield,
-}
+pub struct Yield(day3::Yield);
 
 impl Wait for Yield {
     #[inline]
@@ -94,19 +93,22 @@ impl Wait for Yield {
         deadline: Option<Instant>,
         poll: impl FnMut() -> Option<R>,
     ) -> Option<R> {
-        self.inner.until(side, doorbell, deadline, poll)
+        self.0.until(side, doorbell, deadline, poll)
+    }
+
+    fn attach(&self, side: Side, doorbell: &Doorbell) {
+        attach(side, doorbell);
     }
 
     #[inline(always)]
     fn wake(&self, side: Side, doorbell: &Doorbell) {
-        self.ringer.ring(side, doorbell);
+        ring(side, doorbell);
     }
 }
 
 /// Looks once, and sleeps until somebody wakes it.
 #[derive(Clone, Copy, Debug)]
 pub struct Sleep {
-    ringer: Ringer,
     slice: Duration,
 }
 
@@ -119,7 +121,7 @@ impl Default for Sleep {
 impl Sleep {
     /// One that looks by itself after so long, instead of after [`SLICE`].
     pub fn in_slices(slice: Duration) -> Self {
-        Self { ringer: Ringer::default(), slice }
+        Self { slice }
     }
 }
 
@@ -135,9 +137,13 @@ impl Wait for Sleep {
         poll().or_else(|| sleep(side, doorbell, deadline, self.slice, poll))
     }
 
+    fn attach(&self, side: Side, doorbell: &Doorbell) {
+        attach(side, doorbell);
+    }
+
     #[inline(always)]
     fn wake(&self, side: Side, doorbell: &Doorbell) {
-        self.ringer.ring(side, doorbell);
+        ring(side, doorbell);
     }
 }
 
@@ -148,7 +154,6 @@ impl Wait for Sleep {
 /// need the core, or there is nothing to do.
 #[derive(Clone, Copy, Debug)]
 pub struct Adaptive {
-    ringer: Ringer,
     /// How many looks it takes before it gives the core away.
     spins: u32,
     /// Waits since it last tried how long spinning would have to be.
@@ -166,7 +171,7 @@ const BETWEEN_TRIALS: u32 = 64;
 
 impl Default for Adaptive {
     fn default() -> Self {
-        Self { ringer: Ringer::default(), spins: MOST_SPINS, since_trial: 0 }
+        Self { spins: MOST_SPINS, since_trial: 0 }
     }
 }
 
@@ -214,9 +219,13 @@ impl Wait for Adaptive {
         }
     }
 
+    fn attach(&self, side: Side, doorbell: &Doorbell) {
+        attach(side, doorbell);
+    }
+
     #[inline(always)]
     fn wake(&self, side: Side, doorbell: &Doorbell) {
-        self.ringer.ring(side, doorbell);
+        ring(side, doorbell);
     }
 }
 
@@ -264,11 +273,7 @@ fn sleep<R>(
     slice: Duration,
     mut poll: impl FnMut() -> Option<R>,
 ) -> Option<R> {
-    let word = match side {
-        Side::Consumer => &doorbell.consumers,
-        Side::Producer => &doorbell.producer,
-        Side::Tap => return nap(deadline, poll),
-    };
+    let Some(word) = word(side, doorbell) else { return nap(deadline, poll) };
     loop {
         let slice = until(deadline, slice)?;
         let sleep = |ticket: Ticket| {
@@ -331,7 +336,7 @@ impl Strategy {
     /// A way to wait that is chosen while the program runs.
     pub fn start(self) -> Named {
         match self {
-            Self::Spin => Named::Spin(Spin::default()),
+            Self::Spin => Named::Spin(Spin),
             Self::Yield => Named::Yield(Yield::default()),
             Self::Sleep => Named::Sleep(Sleep::default()),
             Self::Adaptive => Named::Adaptive(Adaptive::default()),
@@ -397,14 +402,12 @@ impl Wait for Named {
         }
     }
 
-    #[inline]
+    fn attach(&self, side: Side, doorbell: &Doorbell) {
+        attach(side, doorbell);
+    }
+
+    #[inline(always)]
     fn wake(&self, side: Side, doorbell: &Doorbell) {
-        let ringer = match self {
-            Self::Spin(wait) => wait.ringer,
-            Self::Yield(wait) => wait.ringer,
-            Self::Sleep(wait) => wait.ringer,
-            Self::Adaptive(wait) => wait.ringer,
-        };
-        ringer.ring(side, doorbell);
+        ring(side, doorbell);
     }
 }

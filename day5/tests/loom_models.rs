@@ -45,7 +45,7 @@ impl Queue {
 
     fn publish(&self) {
         self.published.store(self.published.load(Ordering::Relaxed) + 1, Ordering::Release);
-        if doorbell::ring(&self.word, true) {
+        if doorbell::ring(&self.word) {
             self.kernel.wake_all();
         }
     }

@@ -236,7 +236,7 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     /// The ring stays, and keeps its name, until the producer is dropped.
     pub fn close(&mut self) {
         self.cursor.close();
-        self.door.wake();
+        self.door.wake(Side::Consumer);
     }
 
     #[inline]
@@ -249,7 +249,7 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     #[inline]
     fn publish(&mut self, n: u64) {
         self.cursor.publish(n);
-        self.door.wake();
+        self.door.wake(Side::Consumer);
     }
 
     fn check(&self, asked: usize) -> Result<(), ReserveError> {

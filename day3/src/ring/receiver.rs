@@ -254,7 +254,7 @@ impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
     #[inline]
     fn release(&mut self) {
         self.cursor.release();
-        self.door.wake();
+        self.door.wake(Side::Producer);
     }
 
     #[cold]
