@@ -8,7 +8,9 @@
 //!
 //! - [`doorbell`]: who sleeps, who wakes; [`barrier`]: the fence that one side makes for both;
 //! - [`futex`]: the kernel's half of it;
-//! - [`strategy`]: [`Spin`], [`Yield`], [`Sleep`], [`Adaptive`], for Day 3 and Day 4 alike.
+//! - [`strategy`]: [`Spin`], [`Yield`], [`Sleep`], [`Adaptive`], for Day 3 and Day 4 alike;
+//! - [`pollable`]: ends that are waited for beside sockets; [`bells`]: how the producer signals them;
+//! - `stream` (feature `tokio`): the same as `Stream` and `send().await`.
 //!
 //! The fence that one side makes for both is `membarrier(2)` (Mathieu Desnoyers, 2015); that two
 //! threads which each write and then read need one is Dekker's (E. W. Dijkstra, *EWD 123*, 1965). A
@@ -19,9 +21,23 @@ pub mod barrier;
 pub mod doorbell;
 
 #[cfg(not(loom))]
+pub mod bells;
+#[cfg(not(loom))]
+mod bridge;
+#[cfg(not(loom))]
+pub mod eventfd;
+#[cfg(not(loom))]
 pub mod futex;
 #[cfg(not(loom))]
+pub mod pollable;
+#[cfg(not(loom))]
 pub mod strategy;
+#[cfg(all(not(loom), feature = "tokio"))]
+pub mod stream;
 
+#[cfg(not(loom))]
+pub use bells::{Bells, Line, Notify};
+#[cfg(not(loom))]
+pub use pollable::Pollable;
 #[cfg(not(loom))]
 pub use strategy::{Adaptive, Named, Sleep, Spin, Strategy, Yield};

@@ -1,0 +1,657 @@
+//! An end of a ring that can be waited for with `poll`, `epoll`, `mio` or `io_uring`, beside sockets.
+//!
+//! The rule is epoll's: **try until there is nothing; then wait for the descriptor; then try again.**
+//! A [`Pollable`] has no call to arm it. To find nothing *is* to arm it: `try_recv` that answers
+//! [`Empty`](TryRecvError::Empty) has announced on the doorbell that somebody sleeps, and has looked
+//! once more after that. From then on the descriptor is readable when there may be something. Do not
+//! read from it: `try_recv` does. Whoever waits without having tried, waits for a signal that was never
+//! asked for.
+//!
+//! Where the signal comes from:
+//!
+//! | made by | who signals | costs |
+//! |---|---|---|
+//! | [`Pollable::connect`] | the producer, which has been passed an eventfd and waits by [`Notify`](crate::Notify) | the producer one system call per sleep |
+//! | [`Pollable::bridged`] | a thread of this process, which sleeps on the ring's futex | this process a thread, and two changes of it per sleep |
+//! | [`Pollable::napping`] | nobody: an alarm clock, as for all who only look | up to 250 looks in a second |
+//!
+//! # No wake-up is lost
+//!
+//! To arm is: take back old signals (*clear*), set the doorbell's bit (*announce*), make the heavy
+//! fence, *look*. To publish is: write the message, make the light fence, read the bit, and if it is
+//! set, clear it and *signal*.
+//!
+//! - Edge announce <-> ring, as for every sleeper (see [`doorbell`](crate::doorbell)): either the look
+//!   sees the message, or the producer sees the bit.
+//! - If it sees the bit, it signals after the message was written. A signal that is taken back by the
+//!   *next* clear is followed by a look, which finds that message: the kernel orders what comes before
+//!   the write to an eventfd before what follows the read. One that comes after the clear stays, and the
+//!   descriptor is readable.
+//! - Edge register -> accept: a producer that sees the bit finds, in its socket's queue, the eventfd of
+//!   whoever set it: see [`bells`](crate::bells).
+//! - The bridge's thread sleeps on the word with the ticket of the announcement. A ring before it sleeps
+//!   has changed the word, and it does not sleep.
+//!
+//! And if nobody rings? A producer that is killed, even between publish and ring, hangs up: the kernel
+//! closes its sockets, the descriptor is readable, and after everything that was published comes
+//! [`HungUp`](RecvError::HungUp). A bridge looks by itself after one [`SLICE`]; it never learns of a
+//! death. Where the kernel makes no fences for others ([`barrier`](crate::barrier)), the first ring may
+//! be missed; an alarm clock behind the same descriptor bounds that to one slice, too.
+//!
+//! # Examples
+//!
+//! ```
+//! use day3::{Consumer, Producer, Start};
+//! use day5::Pollable;
+//! use day5::pollable::TryRecvError;
+//! use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+//! use std::os::fd::AsFd;
+//!
+//! let name = format!("/doc-poll-{}", std::process::id());
+//! let mut producer = Producer::<u64>::create(&name, 64)?.waiting(day5::Adaptive::default());
+//! let mut consumer = Pollable::bridged(Consumer::<u64>::join(&name, Start::Oldest)?)?;
+//! assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
+//! producer.send(7);
+//! poll(&mut [PollFd::new(consumer.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE)?;
+//! assert_eq!(consumer.try_recv(), Ok(7));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use core::fmt;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bytemuck::Pod;
+use common::sync::{Arc, AtomicBool, AtomicU64, Ordering};
+use day3::Full;
+use day3::control::Doorbell;
+use day3::sequencer::Cursor;
+use day3::wait::{Side, Wait};
+use day4::{Corrupt, TrySendError};
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::time::Timespec;
+
+use crate::bells::{BellError, Line, failed, failed_io};
+use crate::bridge::{Bridge, Post};
+use crate::doorbell::{self, Ticket};
+use crate::eventfd::{Alarm, Counter};
+use crate::strategy::{Adaptive, SLICE};
+
+/// The nap of an end that nobody wakes: the first one, and the longest.
+const NAPS: (Duration, Duration) = (Duration::from_micros(50), Duration::from_millis(4));
+
+/// Why there is no message, and will be none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecvError {
+    /// The producer has closed, and everything promised has been read.
+    #[error("the producer has closed the queue, and everything is read")]
+    Closed,
+    /// The producer took this consumer for dead and freed its slot.
+    #[error("the producer has evicted this consumer: join again to go on")]
+    Evicted,
+    /// There is no telling where the next message begins.
+    #[error(transparent)]
+    Corrupt(#[from] Corrupt),
+    /// The producer has hung up without closing: it was killed, or it signals nobody any more.
+    ///
+    /// What it had published is read. If it lives, the queue goes on:
+    /// [`into_inner`](Pollable::into_inner), and wait for it in another way.
+    #[error(
+        "the producer hung up without closing the queue, and everything is read: it was killed, or \
+         waits in another way now; see fanout stat, and join again"
+    )]
+    HungUp,
+}
+
+impl From<day3::RecvError> for RecvError {
+    fn from(error: day3::RecvError) -> Self {
+        match error {
+            day3::RecvError::Closed => Self::Closed,
+            day3::RecvError::Evicted => Self::Evicted,
+        }
+    }
+}
+
+impl From<day4::RecvError> for RecvError {
+    fn from(error: day4::RecvError) -> Self {
+        match error {
+            day4::RecvError::Closed => Self::Closed,
+            day4::RecvError::Evicted => Self::Evicted,
+            day4::RecvError::Corrupt(corrupt) => Self::Corrupt(corrupt),
+        }
+    }
+}
+
+/// Why there is no message now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TryRecvError {
+    /// There may be one later: the descriptor becomes readable then.
+    #[error("no message is waiting: wait until the descriptor is readable, and try again")]
+    Empty,
+    /// There will be none.
+    #[error(transparent)]
+    End(#[from] RecvError),
+}
+
+/// Where the signal comes from.
+#[derive(Debug)]
+enum Source {
+    /// From the producer; `set` is an epoll that has all that may come.
+    Passed { set: OwnedFd, line: Line, slice: Alarm },
+    /// From the bridge's thread.
+    Bridged(Arc<Post>),
+    /// From an alarm clock; how long the next nap is, in nanoseconds.
+    Napping { alarm: Alarm, nap: AtomicU64 },
+}
+
+// What an epoll says was ready.
+const BELL: u64 = 0;
+const LINE: u64 = 1;
+const TIME: u64 = 2;
+
+/// What an end and its way to wait share.
+#[derive(Debug)]
+struct Signal {
+    source: Source,
+    sleeps: AtomicU64,
+    signals: AtomicU64,
+    is_hung_up: AtomicBool,
+}
+
+impl Signal {
+    fn new(source: Source) -> Arc<Self> {
+        let (sleeps, signals) = (AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Self { source, sleeps, signals, is_hung_up: AtomicBool::new(false) })
+    }
+
+    fn passed(line: Line) -> Result<Arc<Self>, BellError> {
+        let set = epoll::create(CreateFlags::CLOEXEC).map_err(failed("epoll_create1"))?;
+        let add = |fd: BorrowedFd<'_>, what| {
+            epoll::add(&set, fd, EventData::new_u64(what), EventFlags::IN)
+                .map_err(failed("epoll_ctl"))
+        };
+        add(line.counter.as_fd(), BELL)?;
+        add(line.socket.as_fd(), LINE)?;
+        let slice = Alarm::new().map_err(failed_io("timerfd_create"))?;
+        add(slice.as_fd(), TIME)?;
+        Ok(Self::new(Source::Passed { set, line, slice }))
+    }
+
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.source {
+            Source::Passed { set, .. } => set.as_fd(),
+            Source::Bridged(post) => post.counter().as_fd(),
+            Source::Napping { alarm, .. } => alarm.as_fd(),
+        }
+    }
+
+    /// Takes back old signals; says whether there was anything.
+    fn clear(&self) -> bool {
+        match &self.source {
+            Source::Passed { set, line, slice } => self.look_around(set, line, slice),
+            Source::Bridged(post) => self.take(post.counter()),
+            Source::Napping { .. } => true,
+        }
+    }
+
+    fn look_around(&self, set: &OwnedFd, line: &Line, slice: &Alarm) -> bool {
+        let mut events = [MaybeUninit::uninit(); 3];
+        let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
+        // It waits for nothing, so no signal interrupts it.
+        let Ok((found, _)) = epoll::wait(set, &mut events, Some(&zero)) else { return false };
+        for event in &*found {
+            match event.data.u64() {
+                BELL => {
+                    self.take(&line.counter);
+                }
+                LINE => self.is_hung_up.store(true, Ordering::Relaxed),
+                _ => slice.set(Duration::ZERO),
+            }
+        }
+        !found.is_empty()
+    }
+
+    fn take(&self, counter: &Counter) -> bool {
+        let signals = counter.take();
+        self.signals.fetch_add(signals, Ordering::Relaxed);
+        signals > 0
+    }
+
+    /// Why there is nothing.
+    fn nothing(&self) -> TryRecvError {
+        if self.is_hung_up.load(Ordering::Relaxed) {
+            RecvError::HungUp.into()
+        } else {
+            TryRecvError::Empty
+        }
+    }
+
+    /// There was something: the next nap is a short one.
+    fn found(&self) {
+        if let Source::Napping { nap, .. } = &self.source {
+            nap.store(NAPS.0.as_nanos() as u64, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The way to wait of a [`Pollable`]: a wait whose time is up at the beginning, and in vain, leaves an
+/// announcement behind. All others are `V`'s affair, and it is `V` that rings.
+#[derive(Debug, Default)]
+pub struct Armed<V = Adaptive> {
+    inner: V,
+    signal: Option<Arc<Signal>>,
+    /// The announcement that stands.
+    ticket: Option<Ticket>,
+}
+
+impl<V> Armed<V> {
+    fn new(inner: V, signal: &Arc<Signal>) -> Self {
+        Self { inner, signal: Some(Arc::clone(signal)), ticket: None }
+    }
+}
+
+impl<V: Wait> Wait for Armed<V> {
+    fn until<R>(
+        &mut self,
+        side: Side,
+        doorbell: &Doorbell,
+        deadline: Option<Instant>,
+        mut poll: impl FnMut() -> Option<R>,
+    ) -> Option<R> {
+        if let Some(answer) = poll() {
+            return Some(answer);
+        }
+        let is_over = |deadline| Instant::now() >= deadline;
+        match &self.signal {
+            Some(signal) if deadline.is_some_and(is_over) => {
+                arm(signal, &mut self.ticket, side, doorbell, poll)
+            }
+            _ => self.inner.until(side, doorbell, deadline, poll),
+        }
+    }
+
+    fn attach(&self, side: Side, doorbell: &Doorbell) {
+        self.inner.attach(side, doorbell);
+    }
+
+    #[inline(always)]
+    fn wake(&self, side: Side, doorbell: &Doorbell) {
+        self.inner.wake(side, doorbell);
+    }
+}
+
+/// Arms the descriptor; there was nothing just now. `ticket` is the announcement made before.
+fn arm<R>(
+    signal: &Signal,
+    ticket: &mut Option<Ticket>,
+    side: Side,
+    doorbell: &Doorbell,
+    poll: impl FnMut() -> Option<R>,
+) -> Option<R> {
+    if let Source::Napping { alarm, nap } = &signal.source {
+        let now = nap.load(Ordering::Relaxed);
+        nap.store((2 * now).min(NAPS.1.as_nanos() as u64), Ordering::Relaxed);
+        alarm.set(Duration::from_nanos(now));
+        signal.sleeps.fetch_add(1, Ordering::Relaxed);
+        return None;
+    }
+    let word = match side {
+        Side::Consumer => &doorbell.consumers,
+        Side::Producer => &doorbell.producer,
+        // It may not write to the doorbell; it can only nap.
+        Side::Tap => return None,
+    };
+    let stands = |ticket: Ticket| word.load(Ordering::Relaxed) == ticket.word();
+    // The look that was in vain came after that announcement, and nobody has answered it.
+    if !signal.clear() && ticket.is_some_and(stands) {
+        return None;
+    }
+    *ticket = None;
+    signal.sleeps.fetch_add(1, Ordering::Relaxed);
+    doorbell::rest(word, poll, |announced| {
+        *ticket = Some(announced);
+        match &signal.source {
+            // The producer may miss us once.
+            Source::Passed { slice, .. } if announced.is_fenced() => slice.set(SLICE),
+            // SAFETY: the doorbell is the end's that this way to wait was given to, by `Pollable`,
+            // which keeps the end until after it has dropped the bridge, and lends it to nobody who
+            // could put another in its place.
+            Source::Bridged(post) => unsafe { post.watch(word, announced) },
+            _ => {}
+        }
+    })
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// An end of a ring of Day 3 or Day 4. With another way to wait it is another type.
+pub trait End: sealed::Sealed + Sized {
+    /// The same end with this way to wait.
+    type With<V: Wait>;
+
+    /// The same end, waiting another way.
+    fn with<V: Wait>(self, wait: V) -> Self::With<V>;
+
+    /// The same for one that has been changed before.
+    fn change<V: Wait, U: Wait>(end: Self::With<V>, wait: U) -> Self::With<U>;
+}
+
+/// An end that may write to the doorbell: all but taps.
+pub trait Announcing: End {}
+
+/// A registered consumer.
+pub trait Receiving: Announcing {}
+
+macro_rules! ends {
+    ($([$($parameter:ident: $bound:path),*] $end:path, $with:path;)*) => {$(
+        impl<$($parameter: $bound,)* W: Wait> sealed::Sealed for $end {}
+        impl<$($parameter: $bound,)* W: Wait> End for $end {
+            type With<V: Wait> = $with;
+
+            fn with<V: Wait>(self, wait: V) -> Self::With<V> {
+                self.waiting(wait)
+            }
+
+            fn change<V: Wait, U: Wait>(end: Self::With<V>, wait: U) -> Self::With<U> {
+                end.waiting(wait)
+            }
+        }
+    )*};
+}
+
+ends! {
+    [T: Pod, K: Cursor] day3::ring::Receiver<T, K, W>, day3::ring::Receiver<T, K, V>;
+    [K: Cursor] day4::reader::Receiver<K, W>, day4::reader::Receiver<K, V>;
+    [T: Pod] day3::ring::Producer<T, W>, day3::ring::Producer<T, V>;
+    [] day4::writer::Writer<W>, day4::writer::Writer<V>;
+    [T: Pod] day3::ring::Tap<T, W>, day3::ring::Tap<T, V>;
+    [] day4::tap::Tap<W>, day4::tap::Tap<V>;
+}
+
+impl<T: Pod, K: Cursor, W: Wait> Announcing for day3::ring::Receiver<T, K, W> {}
+impl<T: Pod, K: Cursor, W: Wait> Receiving for day3::ring::Receiver<T, K, W> {}
+impl<K: Cursor, W: Wait> Announcing for day4::reader::Receiver<K, W> {}
+impl<K: Cursor, W: Wait> Receiving for day4::reader::Receiver<K, W> {}
+impl<T: Pod, W: Wait> Announcing for day3::ring::Producer<T, W> {}
+impl<W: Wait> Announcing for day4::writer::Writer<W> {}
+
+/// An end of a ring, and a descriptor that is readable when it is worth trying.
+///
+/// See the [module](self) for the rule. A consumer's tells of messages and of the end; a producer's of
+/// room. It rings for those who sleep, and waits where it must, as `V` does.
+pub struct Pollable<E: End, V: Wait = Adaptive> {
+    // Before the end, whose memory its thread uses.
+    bridge: Option<Bridge>,
+    end: E::With<Armed<V>>,
+    signal: Arc<Signal>,
+}
+
+impl<E: End, V: Wait> fmt::Debug for Pollable<E, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pollable").field("signal", &self.signal).finish_non_exhaustive()
+    }
+}
+
+impl<E: Receiving> Pollable<E> {
+    /// A consumer that the producer signals which listens at `path` ([`Bells::bind`]).
+    ///
+    /// It does not wait for the producer, which lets it in when it next finds somebody asleep.
+    ///
+    /// # Errors
+    ///
+    /// [`BellError`]; the consumer has left then.
+    ///
+    /// [`Bells::bind`]: crate::Bells::bind
+    pub fn connect(consumer: E, path: impl AsRef<Path>) -> Result<Self, BellError> {
+        Self::over(consumer, Line::connect(path)?)
+    }
+
+    /// A consumer that is signalled by whoever has the other end of this line.
+    ///
+    /// # Errors
+    ///
+    /// [`BellError::System`]; the consumer has left then.
+    pub fn over(consumer: E, line: Line) -> Result<Self, BellError> {
+        Ok(Self::with_signal(consumer, Adaptive::default(), None, Signal::passed(line)?))
+    }
+}
+
+impl<E: Announcing> Pollable<E> {
+    /// An end that needs nothing from the other side: a thread of this process sleeps in its place, and
+    /// signals. For queues with a name, and for a producer that waits for room.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said: no descriptor, or no thread.
+    pub fn bridged(end: E) -> io::Result<Self> {
+        Self::bridged_with(end, Adaptive::default())
+    }
+}
+
+impl<E: Announcing, V: Wait> Pollable<E, V> {
+    /// The same for an end that rings, and waits where it must, as `wait` does: a producer's may be a
+    /// [`Notify`](crate::Notify).
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said: no descriptor, or no thread.
+    pub fn bridged_with(end: E, wait: V) -> io::Result<Self> {
+        let bridge = Bridge::start()?;
+        let signal = Signal::new(Source::Bridged(Arc::clone(bridge.post())));
+        Ok(Self::with_signal(end, wait, Some(bridge), signal))
+    }
+}
+
+impl<E: End> Pollable<E> {
+    /// An end that nobody wakes: a tap, which writes nothing, and so cannot say that it sleeps.
+    ///
+    /// After a try in vain the descriptor becomes readable when a nap is over: of 50 us at first, then
+    /// twice as long after each look in vain, and at most 4 ms.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said: no descriptor.
+    pub fn napping(end: E) -> io::Result<Self> {
+        let alarm = Alarm::new()?;
+        let nap = AtomicU64::new(NAPS.0.as_nanos() as u64);
+        let signal = Signal::new(Source::Napping { alarm, nap });
+        Ok(Self::with_signal(end, Adaptive::default(), None, signal))
+    }
+}
+
+impl<E: End, V: Wait> Pollable<E, V> {
+    fn with_signal(end: E, wait: V, bridge: Option<Bridge>, signal: Arc<Signal>) -> Self {
+        Self { bridge, end: end.with(Armed::new(wait, &signal)), signal }
+    }
+
+    /// The end.
+    pub fn get_ref(&self) -> &E::With<Armed<V>> {
+        &self.end
+    }
+
+    /// The end alone, which waits adaptively from now on.
+    pub fn into_inner(self) -> E::With<Adaptive> {
+        let Self { bridge, end, .. } = self;
+        drop(bridge);
+        E::change(end, Adaptive::default())
+    }
+
+    /// How often it has announced that it sleeps.
+    pub fn sleeps(&self) -> u64 {
+        self.signal.sleeps.load(Ordering::Relaxed)
+    }
+
+    /// How many signals it has taken back: what the eventfd has counted. An alarm clock gives none.
+    pub fn signals(&self) -> u64 {
+        self.signal.signals.load(Ordering::Relaxed)
+    }
+}
+
+impl<E: End, V: Wait> AsFd for Pollable<E, V> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.signal.as_fd()
+    }
+}
+
+impl<E: End, V: Wait> AsRawFd for Pollable<E, V> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+impl<T: Pod, K: Cursor, W: Wait, V: Wait> Pollable<day3::ring::Receiver<T, K, W>, V> {
+    /// The next message, if there is one now; otherwise the descriptor is armed.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError`].
+    #[inline]
+    pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
+        match self.end.try_recv() {
+            Ok(message) => Ok(message),
+            Err(_) => self.end.recv_timeout(Duration::ZERO).map_err(|no| why(&self.signal, no)),
+        }
+    }
+
+    /// Lends up to `most` messages, if there is one now; otherwise the descriptor is armed.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError`].
+    pub fn try_recv_batch(
+        &mut self,
+        most: usize,
+    ) -> Result<day3::ring::Batch<'_, T, K, Armed<V>>, TryRecvError> {
+        let batch = self.end.recv_batch_timeout(most, Duration::ZERO);
+        batch.map_err(|no| why(&self.signal, no))
+    }
+}
+
+impl<K: Cursor, W: Wait, V: Wait> Pollable<day4::reader::Receiver<K, W>, V> {
+    /// Lends the next message, if there is one now; otherwise the descriptor is armed.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError`].
+    pub fn try_recv(&mut self) -> Result<day4::reader::Record<'_, K, Armed<V>>, TryRecvError> {
+        let record = self.end.recv_timeout(Duration::ZERO);
+        record.map_err(|no| why(&self.signal, no))
+    }
+
+    /// Lends the next messages that together take at most `bytes` of ring, but at least one, if there
+    /// is one now; otherwise the descriptor is armed.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError`].
+    pub fn try_recv_batch(
+        &mut self,
+        bytes: usize,
+    ) -> Result<day4::reader::Records<'_, K, Armed<V>>, TryRecvError> {
+        let records = self.end.recv_batch_timeout(bytes, Duration::ZERO);
+        records.map_err(|no| why(&self.signal, no))
+    }
+}
+
+impl<T: Pod, W: Wait, V: Wait> Pollable<day3::ring::Tap<T, W>, V> {
+    /// The next message that can be had now; otherwise the descriptor is armed.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError`].
+    pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
+        let message = self.end.recv_timeout(Duration::ZERO);
+        message.inspect(|_| self.signal.found()).map_err(|no| why(&self.signal, no))
+    }
+}
+
+impl<W: Wait, V: Wait> Pollable<day4::tap::Tap<W>, V> {
+    /// Copies the next message that can be had now into `into`, which it replaces, and says how long
+    /// it is; otherwise the descriptor is armed.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError`].
+    pub fn try_recv(&mut self, into: &mut Vec<u8>) -> Result<usize, TryRecvError> {
+        let len = self.end.recv_timeout(into, Duration::ZERO);
+        len.inspect(|_| self.signal.found()).map_err(|no| why(&self.signal, no))
+    }
+}
+
+impl<T: Pod, W: Wait, V: Wait> Pollable<day3::ring::Producer<T, W>, V> {
+    /// Sends a message if there is a place for it now; otherwise the descriptor is armed.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`]; nothing was sent.
+    #[inline]
+    pub fn try_send(&mut self, message: T) -> Result<(), Full> {
+        match self.end.try_send(message) {
+            Ok(()) => Ok(()),
+            Err(Full) => self.end.send_timeout(message, Duration::ZERO).map_err(|_| Full),
+        }
+    }
+
+    /// Tells consumers that nothing more will come.
+    pub fn close(&mut self) {
+        self.end.close();
+    }
+}
+
+impl<W: Wait, V: Wait> Pollable<day4::writer::Writer<W>, V> {
+    /// Sends a message if there is room for it now; otherwise the descriptor is armed.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError`]; nothing was sent.
+    #[inline]
+    pub fn try_send(&mut self, message: &[u8]) -> Result<(), TrySendError> {
+        match self.end.try_send(message) {
+            Err(TrySendError::Full(_)) => {}
+            sent => return sent,
+        }
+        match self.end.send_timeout(message, Duration::ZERO) {
+            Ok(()) => Ok(()),
+            Err(day4::SendTimeoutError::TimedOut(_)) => Err(Full.into()),
+            Err(day4::SendTimeoutError::TooLarge(too_large)) => Err(too_large.into()),
+        }
+    }
+
+    /// Tells consumers that nothing more will come.
+    pub fn close(&mut self) {
+        self.end.close();
+    }
+}
+
+/// Why a wait that was over at its beginning found nothing.
+trait Vain {
+    fn end(self) -> Option<RecvError>;
+}
+
+impl Vain for day3::RecvTimeoutError {
+    fn end(self) -> Option<RecvError> {
+        match self {
+            Self::TimedOut(_) => None,
+            Self::End(end) => Some(end.into()),
+        }
+    }
+}
+
+impl Vain for day4::RecvTimeoutError {
+    fn end(self) -> Option<RecvError> {
+        match self {
+            Self::TimedOut(_) => None,
+            Self::End(end) => Some(end.into()),
+        }
+    }
+}
+
+#[cold]
+fn why(signal: &Signal, vain: impl Vain) -> TryRecvError {
+    vain.end().map_or_else(|| signal.nothing(), TryRecvError::End)
+}

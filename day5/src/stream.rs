@@ -1,0 +1,360 @@
+//! Queues in asynchronous programs: a `Stream` of messages, and a `send` that waits without blocking.
+//!
+//! Both are a [`Pollable`] in tokio's reactor ([`AsyncFd`]); make them inside a runtime whose I/O is
+//! enabled. For another reactor, do the same with its type for descriptors and [`Pollable`]'s `AsFd`.
+//!
+//! # Examples
+//!
+//! ```
+//! use day3::{Consumer, Producer, Start};
+//! use day5::Pollable;
+//! use day5::stream::{Messages, Sender};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # tokio::runtime::Builder::new_current_thread().enable_io().build()?.block_on(async {
+//! let name = format!("/doc-stream-{}", std::process::id());
+//! let producer = Producer::<u64>::create(&name, 4)?;
+//! let consumer = Consumer::<u64>::join(&name, Start::Oldest)?;
+//! let mut sender = Sender::new(Pollable::bridged(producer)?)?;
+//! let mut messages = Messages::new(Pollable::bridged(consumer)?)?;
+//!
+//! let send = async {
+//!     for number in 0..100 {
+//!         sender.send(number).await?; // waits while the ring is full
+//!     }
+//!     drop(sender); // closes
+//!     Ok::<_, std::io::Error>(())
+//! };
+//! let receive = async {
+//!     let mut sum = 0;
+//!     while let Some(number) = messages.recv().await? {
+//!         sum += number;
+//!     }
+//!     Ok::<_, day5::stream::StreamError>(sum)
+//! };
+//! let (sent, sum) = tokio::join!(send, receive);
+//! sent?;
+//! assert_eq!(sum?, 4950);
+//! # Ok(())
+//! # })
+//! # }
+//! ```
+
+use core::future::poll_fn;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
+use std::io;
+
+use bytemuck::Pod;
+use day3::Full;
+use day3::sequencer::Cursor;
+use day3::wait::Wait;
+use day4::{TooLarge, TrySendError};
+use futures_core::Stream;
+use futures_core::stream::FusedStream;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::pollable::{Pollable, RecvError, TryRecvError};
+
+/// How many messages in a row are handed out before other tasks have their turn.
+const TURN: u32 = 128;
+
+/// Why a stream has ended otherwise than by the producer's closing the queue.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// There will be no more messages.
+    #[error(transparent)]
+    Recv(#[from] RecvError),
+    /// The reactor waits no more; the queue is as it was.
+    #[error("tokio's reactor does not wait for the queue any more: {0}; keep the runtime running")]
+    Reactor(#[from] io::Error),
+}
+
+/// Why a message was not sent; nothing of it was.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// It never fits.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
+    /// The reactor waits no more; the queue is as it was.
+    #[error("tokio's reactor does not wait for room any more: {0}; keep the runtime running")]
+    Reactor(#[from] io::Error),
+}
+
+mod sealed {
+    /// An end whose descriptor is one and the same, and open, from its beginning to its end.
+    pub trait Steady: std::os::fd::AsRawFd {}
+
+    impl<E: crate::pollable::End, V: day3::wait::Wait> Steady for crate::pollable::Pollable<E, V> {}
+}
+
+use sealed::Steady;
+
+/// Puts it into the reactor of the runtime that we are in.
+fn register<P: Steady>(pollable: P) -> io::Result<AsyncFd<P>> {
+    // SAFETY: the descriptor stays the same, and open, as long as the end lives; nobody gets hold of
+    // the end to put another in its place while it is registered.
+    let registered = unsafe { AsyncFd::register_with_interest(pollable, Interest::READABLE) };
+    registered.map_err(|error| error.into_parts().1)
+}
+
+/// A pollable end that yields messages of its own: a consumer, a member of a group, or a tap.
+pub trait Receive: Steady + Unpin {
+    /// What it yields: Day 3's messages as they are, Day 4's copied out of the ring.
+    type Message;
+
+    /// The next message, if there is one now; otherwise the descriptor is armed.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError`].
+    fn receive(&mut self) -> Result<Self::Message, TryRecvError>;
+}
+
+impl<T, K, W, V> Receive for Pollable<day3::ring::Receiver<T, K, W>, V>
+where
+    T: Pod,
+    K: Cursor,
+    W: Wait,
+    V: Wait,
+    Self: Unpin,
+{
+    type Message = T;
+
+    #[inline]
+    fn receive(&mut self) -> Result<T, TryRecvError> {
+        self.try_recv()
+    }
+}
+
+impl<K: Cursor, W: Wait, V: Wait> Receive for Pollable<day4::reader::Receiver<K, W>, V>
+where
+    Self: Unpin,
+{
+    type Message = Vec<u8>;
+
+    #[inline]
+    fn receive(&mut self) -> Result<Vec<u8>, TryRecvError> {
+        self.try_recv().map(|record| record.to_vec())
+    }
+}
+
+impl<T: Pod, W: Wait, V: Wait> Receive for Pollable<day3::ring::Tap<T, W>, V>
+where
+    Self: Unpin,
+{
+    type Message = T;
+
+    fn receive(&mut self) -> Result<T, TryRecvError> {
+        self.try_recv()
+    }
+}
+
+impl<W: Wait, V: Wait> Receive for Pollable<day4::tap::Tap<W>, V>
+where
+    Self: Unpin,
+{
+    type Message = Vec<u8>;
+
+    fn receive(&mut self) -> Result<Vec<u8>, TryRecvError> {
+        let mut message = Vec::new();
+        self.try_recv(&mut message).map(|_| message)
+    }
+}
+
+/// The messages of a queue, in order, as a [`Stream`].
+///
+/// It ends when the producer has closed the queue and everything is read; any other end comes as one
+/// [`StreamError`] before it. Where more is always there, other tasks have their turn after every 128
+/// messages.
+#[derive(Debug)]
+pub struct Messages<P: Steady> {
+    fd: AsyncFd<P>,
+    turn: u32,
+    is_over: bool,
+}
+
+impl<P: Receive> Messages<P> {
+    /// A stream of the messages that this consumer or tap receives.
+    ///
+    /// # Errors
+    ///
+    /// What the reactor said.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime, or in one whose I/O is not enabled.
+    pub fn new(pollable: P) -> io::Result<Self> {
+        Ok(Self { fd: register(pollable)?, turn: 0, is_over: false })
+    }
+
+    /// The consumer or tap.
+    pub fn get_ref(&self) -> &P {
+        self.fd.get_ref()
+    }
+
+    /// The consumer or tap, no longer in the reactor.
+    pub fn into_inner(self) -> P {
+        self.fd.into_inner()
+    }
+
+    /// The next message, waiting for it; `None` when the producer has closed the queue and everything
+    /// is read. A call that is given up takes no message with it.
+    ///
+    /// # Errors
+    ///
+    /// [`StreamError`]; after it comes `None`.
+    pub async fn recv(&mut self) -> Result<Option<P::Message>, StreamError> {
+        poll_fn(|context| self.poll_recv(context)).await.transpose()
+    }
+
+    fn poll_recv(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<P::Message, StreamError>>> {
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        if self.turn == TURN {
+            self.turn = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        loop {
+            match self.fd.get_mut().receive() {
+                Ok(message) => {
+                    self.turn += 1;
+                    return Poll::Ready(Some(Ok(message)));
+                }
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::End(end)) => return self.over(end.into()),
+            }
+            self.turn = 0;
+            // What made it ready before the look above is of no use any more; what comes after is
+            // kept, since it was armed by then.
+            match ready!(self.fd.poll_read_ready(context)) {
+                Ok(mut ready) => ready.clear_ready(),
+                Err(error) => return self.over(error.into()),
+            }
+        }
+    }
+
+    fn over(&mut self, error: StreamError) -> Poll<Option<Result<P::Message, StreamError>>> {
+        self.is_over = true;
+        match error {
+            StreamError::Recv(RecvError::Closed) => Poll::Ready(None),
+            error => Poll::Ready(Some(Err(error))),
+        }
+    }
+}
+
+impl<P: Receive> Stream for Messages<P> {
+    type Item = Result<P::Message, StreamError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_recv(context)
+    }
+}
+
+impl<P: Receive> FusedStream for Messages<P> {
+    fn is_terminated(&self) -> bool {
+        self.is_over
+    }
+}
+
+/// A producer whose `send` waits for room without blocking its thread.
+///
+/// Dropping it closes the queue.
+#[derive(Debug)]
+pub struct Sender<P: Steady> {
+    fd: AsyncFd<P>,
+}
+
+impl<P: Steady> Sender<P> {
+    /// Sends through this producer.
+    ///
+    /// # Errors
+    ///
+    /// What the reactor said.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime, or in one whose I/O is not enabled.
+    pub fn new(pollable: P) -> io::Result<Self> {
+        Ok(Self { fd: register(pollable)? })
+    }
+
+    /// The producer.
+    pub fn get_ref(&self) -> &P {
+        self.fd.get_ref()
+    }
+
+    /// The producer, no longer in the reactor.
+    pub fn into_inner(self) -> P {
+        self.fd.into_inner()
+    }
+
+    /// Tries until there is room; `attempt` arms the descriptor when it says [`Full`].
+    async fn until_room<E>(
+        &mut self,
+        mut attempt: impl FnMut(&mut P) -> Result<(), TrySend<E>>,
+    ) -> Result<(), E>
+    where
+        E: From<io::Error>,
+    {
+        loop {
+            match attempt(self.fd.get_mut()) {
+                Ok(()) => return Ok(()),
+                Err(TrySend::Never(error)) => return Err(error),
+                Err(TrySend::Full) => self.fd.readable().await?.clear_ready(),
+            }
+        }
+    }
+}
+
+/// Why an attempt failed.
+enum TrySend<E> {
+    Full,
+    Never(E),
+}
+
+impl<T: Pod, W: Wait, V: Wait> Sender<Pollable<day3::ring::Producer<T, W>, V>> {
+    /// Tells consumers that nothing more will come.
+    pub fn close(&mut self) {
+        self.fd.get_mut().close();
+    }
+
+    /// Sends a message, waiting while the ring is full. A call that is given up before it has ended
+    /// has sent nothing.
+    ///
+    /// # Errors
+    ///
+    /// What the reactor said; nothing was sent.
+    pub async fn send(&mut self, message: T) -> io::Result<()> {
+        self.until_room(|producer| producer.try_send(message).map_err(|Full| TrySend::Full)).await
+    }
+}
+
+impl<W: Wait, V: Wait> Sender<Pollable<day4::writer::Writer<W>, V>> {
+    /// Tells consumers that nothing more will come.
+    pub fn close(&mut self) {
+        self.fd.get_mut().close();
+    }
+
+    /// Sends a message, waiting while there is no room. A call that is given up before it has ended has
+    /// sent nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]; nothing was sent.
+    pub async fn send(&mut self, message: &[u8]) -> Result<(), SendError> {
+        self.until_room(|writer| {
+            writer.try_send(message).map_err(|error| match error {
+                TrySendError::Full(_) => TrySend::Full,
+                TrySendError::TooLarge(too_large) => TrySend::Never(too_large.into()),
+            })
+        })
+        .await
+    }
+}
