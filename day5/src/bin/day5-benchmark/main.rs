@@ -24,7 +24,7 @@ mod plot;
 mod run;
 mod table;
 
-use machine::Origin;
+use machine::{Origin, Watch};
 use plan::{Case, Plan, Role};
 use table::Tables;
 
@@ -77,6 +77,8 @@ struct Outcome<'a> {
     repeats: usize,
     seconds: f64,
     rate: f64,
+    /// The share of all cores' time that other programs used meanwhile.
+    others_percent: Option<f64>,
     #[serde(flatten)]
     tables: &'a Tables,
 }
@@ -137,6 +139,7 @@ fn benchmark(arguments: &Arguments, plan: &Plan) -> anyhow::Result<()> {
         let expected = run::estimate(&cases, plan, repeats).as_secs_f64();
         println!("repeats   {repeats}, medians; at least {expected:.0} s");
     }
+    let watch = Watch::start();
     let bar = bar(repeats * cases.len());
     let passed_on =
         [format!("--seconds={seconds}"), format!("--idle={idle}"), format!("--rate={rate}")];
@@ -146,16 +149,21 @@ fn benchmark(arguments: &Arguments, plan: &Plan) -> anyhow::Result<()> {
     });
     bar.finish_and_clear();
     let tables = Tables::new(&runs?);
+    let others_percent = watch.and_then(|watch| watch.others());
     if let Some(path) = &arguments.plot {
         let plot = plot::svg(&tables.ping_pong, &origin, rate)?;
         std::fs::write(path, plot).with_context(|| format!("writing {}", path.display()))?;
     }
     if arguments.json {
-        let outcome = Outcome { origin: &origin, repeats, seconds, rate, tables: &tables };
+        let (origin, tables) = (&origin, &tables);
+        let outcome = Outcome { origin, repeats, seconds, rate, others_percent, tables };
         println!("{}", serde_json::to_string_pretty(&outcome)?);
-    } else {
-        print!("{}", tables.text(rate)?);
+        return Ok(());
     }
+    if let Some(percent) = others_percent {
+        println!("others    used {percent:.1} % of the cores meanwhile");
+    }
+    print!("{}", tables.text(rate)?);
     Ok(())
 }
 
