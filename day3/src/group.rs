@@ -88,6 +88,11 @@ impl<C: Deref<Target = Control>> Cursor for MemberCursor<C> {
         }
     }
 
+    const ALONE: bool = false;
+
+    /// What was claimed is this member's to read, all of it.
+    fn keep(&mut self, _: u64) {}
+
     #[inline]
     fn release(&mut self) {
         // edge: release -> overwrite

@@ -58,6 +58,13 @@ pub trait Cursor {
         self.take_by(|run| most.min(run.len))
     }
 
+    /// Whether nobody else takes from what this consumer sees, so that it may take everything there
+    /// is, and find out later how much of it it wants.
+    const ALONE: bool;
+
+    /// Keeps only the first `len` sequences of the run taken last, of one that is [alone](Self::ALONE).
+    fn keep(&mut self, len: u64);
+
     /// Gives back the run taken last: its places may be written again.
     fn release(&mut self);
 
@@ -293,6 +300,14 @@ impl<C: Deref<Target = Control>> Cursor for ConsumerCursor<C> {
         self.taken = measure(run);
         debug_assert!(self.taken <= run.len);
         Ok(Run { len: self.taken, ..run })
+    }
+
+    const ALONE: bool = true;
+
+    #[inline]
+    fn keep(&mut self, len: u64) {
+        debug_assert!(len <= self.taken);
+        self.taken = len;
     }
 
     #[inline]

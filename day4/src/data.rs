@@ -59,14 +59,19 @@ impl Data {
         Frame::parse(self.word(run.first).load(Ordering::Relaxed), run.len)
     }
 
+    /// The frames of a run, from its begin on.
+    #[inline(always)]
+    pub(crate) fn walk(&self, run: Run) -> Walk {
+        Walk { at: self.at(run.first), left: run.len }
+    }
+
     /// How long the whole frames at the begin of a run are that together take up to `most` bytes, but
     /// at least one; and how many they are. (0, 0) where the first is none.
     #[inline]
     pub(crate) fn frames(&self, run: Run, most: u64) -> (u64, u64) {
-        let (mut len, mut count) = (0, 0);
-        while len < run.len {
-            let rest = Run { first: run.first.plus(len), len: run.len - len };
-            let Some(frame) = self.frame(rest) else { break };
+        let (mut walk, mut count) = (self.walk(run), 0);
+        let mut len = 0;
+        while let Some((frame, _)) = walk.next() {
             if count > 0 && len + frame.size() > most {
                 break;
             }
@@ -74,5 +79,33 @@ impl Data {
             count += 1;
         }
         (len, count)
+    }
+}
+
+/// Goes from frame to frame.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Walk {
+    at: NonNull<u8>,
+    /// Bytes from there to the end of the run: at most a capacity, so all of them are mapped in a row.
+    left: u64,
+}
+
+impl Walk {
+    /// The next frame, and where its message begins; `None` at the end, or at one that is none or
+    /// would not end within the run.
+    #[inline(always)]
+    pub(crate) fn next(&mut self) -> Option<(Frame, NonNull<u8>)> {
+        if self.left < HEADER as u64 {
+            return None;
+        }
+        // SAFETY: mapped, as some of the run is left, and aligned, as frames are to 8 bytes.
+        let word = unsafe { self.at.cast::<AtomicU64>().as_ref() };
+        let frame = Frame::parse(word.load(Ordering::Relaxed), self.left)?;
+        // SAFETY: a header is left.
+        let message = unsafe { self.at.add(HEADER) };
+        // SAFETY: the frame ends within what is left, as it was checked to.
+        self.at = unsafe { self.at.add(frame.size() as usize) };
+        self.left -= frame.size();
+        Some((frame, message))
     }
 }

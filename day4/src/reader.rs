@@ -1,5 +1,6 @@
 //! The ends that read and are waited for: broadcast readers and members of groups.
 
+use core::cell::Cell;
 use core::ops::Deref;
 use core::ptr::NonNull;
 use std::io::IoSliceMut;
@@ -17,7 +18,7 @@ use day3::sequencer::{ConsumerCursor, Cursor, Run};
 use day3::wait::{Door, Side};
 use day3::{JoinError, JoinOptions, Shared, Start, Wait, Yield};
 
-use crate::data::Data;
+use crate::data::{Data, Walk};
 use crate::error::{Corrupt, ReadError, RecvError, RecvTimeoutError, TryRecvError};
 use crate::frame::Frame;
 use crate::memory::{ByteMemory, Segmented};
@@ -300,8 +301,8 @@ impl<K: Cursor, W: Wait> Receiver<K, W> {
     /// [`TryRecvError`].
     #[inline]
     pub fn try_recv_batch(&mut self, bytes: usize) -> Result<Records<'_, K, W>, TryRecvError> {
-        let (run, count) = take_some(&mut self.cursor, self.data, bytes)?;
-        Ok(Records { receiver: self, run, count })
+        let lot = take_some(&mut self.cursor, self.data, bytes)?;
+        Ok(Records::new(self, lot, bytes))
     }
 
     /// Lends the next messages that together take at most `bytes` of ring, but at least one, waiting
@@ -312,13 +313,13 @@ impl<K: Cursor, W: Wait> Receiver<K, W> {
     /// [`RecvError`].
     #[inline]
     pub fn recv_batch(&mut self, bytes: usize) -> Result<Records<'_, K, W>, RecvError> {
-        let (run, count) = match take_some(&mut self.cursor, self.data, bytes) {
-            Ok(taken) => taken,
+        let lot = match take_some(&mut self.cursor, self.data, bytes) {
+            Ok(lot) => lot,
             Err(_) => self
                 .wait_for(None, |cursor, data| take_some(cursor, data, bytes))
                 .unwrap_or(Err(RecvError::Closed))?,
         };
-        Ok(Records { receiver: self, run, count })
+        Ok(Records::new(self, lot, bytes))
     }
 
     /// Lends the next messages that together take at most `bytes` of ring, but at least one, waiting
@@ -334,9 +335,9 @@ impl<K: Cursor, W: Wait> Receiver<K, W> {
     ) -> Result<Records<'_, K, W>, RecvTimeoutError> {
         let deadline = Instant::now().checked_add(timeout);
         match self.wait_for(deadline, |cursor, data| take_some(cursor, data, bytes)) {
-            Some(taken) => {
-                let (run, count) = taken?;
-                Ok(Records { receiver: self, run, count })
+            Some(lot) => {
+                let lot = lot?;
+                Ok(Records::new(self, lot, bytes))
             }
             None => Err(RecvTimeoutError::TimedOut(timeout)),
         }
@@ -443,20 +444,48 @@ fn take_one_if<K: Cursor>(
     }
 }
 
+/// What a batch is taken from.
+#[derive(Clone, Copy, Debug)]
+struct Lot {
+    run: Run,
+    /// Bytes of its first frame.
+    first: u64,
+    /// How much of it belongs to the batch, as far as that is known.
+    reached: Reached,
+}
+
+/// How far one has gone through a lot.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reached {
+    len: u64,
+    count: u64,
+    /// What follows does not belong to the batch.
+    end: bool,
+}
+
+/// Takes a lot with at least one record.
+///
+/// A header is cold when it is read first, and where the next one is, only it can tell. So the lot is
+/// measured while its messages are read, if nobody else can take it meanwhile: then the headers come
+/// with them.
 #[inline]
-fn take_some<K: Cursor>(
-    cursor: &mut K,
-    data: Data,
-    bytes: usize,
-) -> Result<(Run, u64), TryRecvError> {
-    let (mut count, mut room) = (0, 0);
+fn take_some<K: Cursor>(cursor: &mut K, data: Data, bytes: usize) -> Result<Lot, TryRecvError> {
+    let (mut reached, mut first, mut room) = (Reached::default(), 0, 0);
     let run = cursor.take_by(|run| {
         room = run.len;
-        let (len, frames) = data.frames(run, bytes as u64);
-        count = frames;
+        first = data.frame(run).map_or(0, Frame::size);
+        if first == 0 || K::ALONE {
+            return if first == 0 { 0 } else { run.len };
+        }
+        let (len, count) = data.frames(run, bytes as u64);
+        reached = Reached { len, count, end: true };
         len
     })?;
-    if run.len == 0 { Err(corrupt(data, run.first, room).into()) } else { Ok((run, count)) }
+    if run.len == 0 {
+        Err(corrupt(data, run.first, room).into())
+    } else {
+        Ok(Lot { run, first, reached })
+    }
 }
 
 #[cold]
@@ -506,10 +535,18 @@ impl<K: Cursor, W: Wait> Drop for Record<'_, K, W> {
 pub struct Records<'a, K: Cursor, W: Wait> {
     receiver: &'a mut Receiver<K, W>,
     run: Run,
-    count: u64,
+    /// Bytes that the batch may take.
+    most: u64,
+    reached: Cell<Reached>,
 }
 
-impl<K: Cursor, W: Wait> Records<'_, K, W> {
+impl<'a, K: Cursor, W: Wait> Records<'a, K, W> {
+    #[inline]
+    fn new(receiver: &'a mut Receiver<K, W>, lot: Lot, bytes: usize) -> Self {
+        let Lot { run, first, reached } = lot;
+        Self { receiver, run, most: first.max(bytes as u64), reached: Cell::new(reached) }
+    }
+
     /// The messages in order.
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
@@ -519,21 +556,40 @@ impl<K: Cursor, W: Wait> Records<'_, K, W> {
     /// The messages in order, each with its kind.
     #[inline]
     pub fn iter_with_kinds(&self) -> impl Iterator<Item = (u16, &[u8])> {
-        let (data, mut rest) = (self.receiver.data, self.run);
+        let mut tour = Tour {
+            records: self,
+            walk: self.receiver.data.walk(self.run),
+            gone: Reached::default(),
+        };
         core::iter::from_fn(move || {
-            // Checked again, because it is read again: a producer that means harm may have written.
-            let frame = data.frame(rest)?;
-            let taken = Taken { start: data.message_at(rest.first), frame, sequence: rest.first };
-            rest = Run { first: rest.first.plus(frame.size()), len: rest.len - frame.size() };
+            let (frame, start) = tour.next()?;
+            let taken = Taken { start, frame, sequence: self.run.first };
             // SAFETY: released when this is dropped, and no slice of it outlives it.
             Some((frame.kind, unsafe { taken.bytes() }))
         })
     }
 
+    /// How far the batch goes; nobody may have gone through all of it yet.
+    #[inline]
+    fn measured(&self) -> Reached {
+        if !self.reached.get().end {
+            self.measure();
+        }
+        self.reached.get()
+    }
+
+    #[cold]
+    fn measure(&self) {
+        let gone = self.reached.get();
+        let rest = Run { first: self.run.first.plus(gone.len), len: self.run.len - gone.len };
+        let mut tour = Tour { records: self, walk: self.receiver.data.walk(rest), gone };
+        while tour.next().is_some() {}
+    }
+
     /// How many messages: at least one.
     #[expect(clippy::len_without_is_empty, reason = "a batch is never empty")]
     pub fn len(&self) -> usize {
-        self.count as usize
+        self.measured().count as usize
     }
 
     /// The sequence at which the first frame begins.
@@ -542,9 +598,45 @@ impl<K: Cursor, W: Wait> Records<'_, K, W> {
     }
 }
 
+/// Goes through a batch, and remembers how far it came.
+struct Tour<'a, 'b, K: Cursor, W: Wait> {
+    records: &'a Records<'b, K, W>,
+    walk: Walk,
+    gone: Reached,
+}
+
+impl<K: Cursor, W: Wait> Tour<'_, '_, K, W> {
+    #[inline(always)]
+    fn next(&mut self) -> Option<(Frame, NonNull<u8>)> {
+        // Checked again where it is read again: a producer that means harm may have written.
+        match self.walk.next() {
+            Some(next) if self.gone.len + next.0.size() <= self.records.most => {
+                self.gone.len += next.0.size();
+                self.gone.count += 1;
+                Some(next)
+            }
+            _ => {
+                self.gone.end = true;
+                None
+            }
+        }
+    }
+}
+
+impl<K: Cursor, W: Wait> Drop for Tour<'_, '_, K, W> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.gone.len >= self.records.reached.get().len {
+            self.records.reached.set(self.gone);
+        }
+    }
+}
+
 impl<K: Cursor, W: Wait> Drop for Records<'_, K, W> {
     #[inline]
     fn drop(&mut self) {
+        let len = self.measured().len;
+        self.receiver.cursor.keep(len);
         self.receiver.release();
     }
 }

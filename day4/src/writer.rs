@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::sync::Ordering;
+use common::sync::{AtomicU64, Ordering};
 use common::{Capacity, NameError, QueueName, Sequence};
 use day2::{DescriptorError, Mode};
 use day3::landing::{Mark, Trail};
@@ -285,7 +285,7 @@ impl<W: Wait> Writer<W> {
         if !self.claim(room, Patience::None) {
             return Err(Full.into());
         }
-        Ok(WriteBatch { writer: self, room, used: 0, count: 0 })
+        Ok(WriteBatch::new(self, room))
     }
 
     /// Lends `bytes` of ring for several messages that become visible together, waiting until there is
@@ -297,7 +297,7 @@ impl<W: Wait> Writer<W> {
     pub fn batch(&mut self, bytes: usize) -> Result<WriteBatch<'_, W>, TooLarge> {
         let room = self.room_for(bytes)?;
         self.claim(room, Patience::Until(None));
-        Ok(WriteBatch { writer: self, room, used: 0, count: 0 })
+        Ok(WriteBatch::new(self, room))
     }
 
     /// Lends as many bytes of ring as there are now, at most `bytes`, for several messages that become
@@ -312,7 +312,7 @@ impl<W: Wait> Writer<W> {
         if room < HEADER as u64 {
             return Err(Full);
         }
-        Ok(WriteBatch { writer: self, room, used: 0, count: 0 })
+        Ok(WriteBatch::new(self, room))
     }
 
     /// How many bytes the ring holds, headers and padding included.
@@ -534,12 +534,23 @@ impl<W: Wait> DerefMut for Grant<'_, W> {
 #[derive(Debug)]
 pub struct WriteBatch<'a, W: Wait> {
     writer: &'a mut Writer<W>,
+    /// Where the next frame begins.
+    at: NonNull<u8>,
     room: u64,
     used: u64,
     count: u64,
 }
 
-impl<W: Wait> WriteBatch<'_, W> {
+// SAFETY: the address leads into memory that the writer keeps, and only through this batch.
+unsafe impl<W: Wait + Send> Send for WriteBatch<'_, W> {}
+
+impl<'a, W: Wait> WriteBatch<'a, W> {
+    #[inline]
+    fn new(writer: &'a mut Writer<W>, room: u64) -> Self {
+        let at = writer.data.at(writer.cursor.next());
+        Self { writer, at, room, used: 0, count: 0 }
+    }
+
     /// Adds a message.
     ///
     /// # Errors
@@ -606,27 +617,30 @@ impl<W: Wait> WriteBatch<'_, W> {
     }
 
     #[inline]
-    fn frame(&self) -> Sequence {
-        self.writer.cursor.next().plus(self.used)
-    }
-
-    #[inline]
     fn place(&mut self, len: usize) -> Result<&mut [u8], BatchFull> {
         let room = (self.room - self.used) as usize;
-        if len > self.writer.largest || record_len(len) > room {
+        if len > MOST || record_len(len) > room {
             return Err(BatchFull { len, room });
         }
-        let start = self.writer.data.message_at(self.frame());
+        // SAFETY: there is room for a header, and more.
+        let start = unsafe { self.at.add(HEADER) };
         let mut place = NonNull::slice_from_raw_parts(start, len);
         // SAFETY: claimed, so nobody else's until it is published, and mapped in one piece; the
         // borrow keeps it so.
         Ok(unsafe { place.as_mut() })
     }
 
+    /// Writes the header of a message that is in place.
     #[inline]
     fn add(&mut self, len: usize, kind: u16) {
-        let frame = self.frame();
-        self.used += self.writer.seal(frame, len, kind);
+        let header = Frame { len: len as u32, kind };
+        // SAFETY: room that was claimed, and aligned, as frames are to 8 bytes.
+        let word = unsafe { self.at.cast::<AtomicU64>().as_ref() };
+        // Relaxed: it is published with the message.
+        word.store(header.word(), Ordering::Relaxed);
+        // SAFETY: the frame ends within the room.
+        self.at = unsafe { self.at.add(header.size() as usize) };
+        self.used += header.size();
         self.count += 1;
     }
 }
