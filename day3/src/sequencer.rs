@@ -232,6 +232,8 @@ pub struct ConsumerCursor<C: Deref<Target = Control>> {
     /// What had been published when we last looked.
     known: Sequence,
     pace: Pace,
+    few: u64,
+    hold_back: u32,
 }
 
 /// How the last look went.
@@ -255,7 +257,16 @@ impl<C: Deref<Target = Control>> ConsumerCursor<C> {
     /// The consumer in this seat, which [`roster::join`](crate::roster::join) gave out.
     pub fn new(control: C, seat: Seat) -> Self {
         let (next, known, pace) = (seat.first, seat.first, Pace::Waiting);
-        Self { control, seat, next, taken: 0, known, pace }
+        let (few, hold_back) = (FEW, HOLD_BACK);
+        Self { control, seat, next, taken: 0, known, pace, few, hold_back }
+    }
+
+    /// The same, chasing the producer another way: one that finds fewer than `few` sequences, and at
+    /// once, holds back for `hold_back` turns of a busy wait before it looks again.
+    #[must_use]
+    pub fn chasing(mut self, few: u64, hold_back: u32) -> Self {
+        (self.few, self.hold_back) = (few, hold_back);
+        self
     }
 
     /// The next sequence to read.
@@ -273,14 +284,14 @@ impl<C: Deref<Target = Control>> ConsumerCursor<C> {
     #[inline(never)]
     fn look(&mut self) -> Result<(), Nothing> {
         if self.pace == Pace::Chasing && cfg!(not(loom)) {
-            for _ in 0..HOLD_BACK {
+            for _ in 0..self.hold_back {
                 spin_loop();
             }
         }
         let known = look(&self.control, self.seat, self.next);
         self.pace = match known {
             Err(_) => Pace::Waiting,
-            Ok(known) if known.since(self.next) < FEW && self.pace != Pace::Waiting => {
+            Ok(known) if known.since(self.next) < self.few && self.pace != Pace::Waiting => {
                 Pace::Chasing
             }
             Ok(_) => Pace::Reading,

@@ -59,6 +59,13 @@ pub type Reader<W = Yield> = Receiver<ConsumerCursor<Shared>, W>;
 /// ```
 pub type Group<W = Yield> = Receiver<MemberCursor<Shared>, W>;
 
+/// A look that finds fewer bytes than this, or than an eighth of the ring, was too early.
+const FEW: u64 = 1 << 16;
+
+/// How long one who chases the producer holds back, in turns of a busy wait. A message of some
+/// kilobytes takes that long to be written; Day 3's are there sooner.
+const HOLD_BACK: u32 = 64;
+
 impl<W: Wait> Reader<W> {
     /// Joins the ring `name`.
     ///
@@ -117,8 +124,10 @@ impl<W: Wait> Reader<W> {
         options: &JoinOptions,
     ) -> Result<Self, JoinError> {
         let seat = admit(&*memory, Role::Broadcast, start, options)?;
+        let few = FEW.min(memory.ring().capacity.get() / 8);
         let shared = Shared::new(memory);
-        Ok(Self::with_cursor(ConsumerCursor::new(shared.clone(), seat), shared))
+        let cursor = ConsumerCursor::new(shared.clone(), seat).chasing(few, HOLD_BACK);
+        Ok(Self::with_cursor(cursor, shared))
     }
 }
 
