@@ -346,8 +346,11 @@ impl State {
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(Errno::MFILE | Errno::NFILE) if door.spare.take().is_some() => {
                     // Better to be told that nobody will signal it than to wait for it.
-                    drop(accept_with(&door.socket, flags));
+                    let told = accept_with(&door.socket, flags).is_ok();
                     door.spare = Counter::new().ok();
+                    if !told {
+                        return;
+                    }
                     self.turned_away += 1;
                 }
                 Err(_) => return,

@@ -21,7 +21,7 @@
 //! fence, *look*. To publish is: write the message, make the light fence, read the bit, and if it is
 //! set, clear it and *signal*.
 //!
-//! - Edge announce <-> ring, as for every sleeper (see [`doorbell`](crate::doorbell)): either the look
+//! - Edge announce <-> ring, as for every sleeper (see [`doorbell`]): either the look
 //!   sees the message, or the producer sees the bit.
 //! - If it sees the bit, it signals after the message was written. A signal that is taken back by the
 //!   *next* clear is followed by a look, which finds that message: the kernel orders what comes before

@@ -307,7 +307,7 @@ impl<P: Steady> Sender<P> {
             match attempt(self.fd.get_mut()) {
                 Ok(()) => return Ok(()),
                 Err(TrySend::Never(error)) => return Err(error),
-                Err(TrySend::Full) => self.fd.readable().await?.clear_ready(),
+                Err(TrySend::Full) => self.fd.readable_mut().await?.clear_ready(),
             }
         }
     }

@@ -1,0 +1,751 @@
+//! Queues that are waited for beside sockets: signals are counted, and nothing is lost.
+#![cfg(not(loom))]
+
+#[path = "../../day3/tests/process/mod.rs"]
+mod process;
+
+use std::env;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use common::sync::{AtomicU32, Ordering};
+use day3::ring::{Consumer, Group, Producer};
+use day3::{Heap, JoinOptions, Memory, Start};
+use day4::reader::Reader;
+use day4::writer::Writer;
+use day5::bells::BellError;
+use day5::pollable::{RecvError, TryRecvError};
+use day5::{Adaptive, Bells, Line, Notify, Pollable, Sleep};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use process::{Chance, DEADLINE, Process, Unique, eventually};
+
+/// Tells a process that runs [`a_child_of_another_test`] what to do.
+const TASK: &str = "FANOUT_TEST_TASK";
+/// Tells it the queue's name.
+const QUEUE: &str = "FANOUT_TEST_QUEUE";
+/// Tells it where the producer listens.
+const PATH: &str = "FANOUT_TEST_PATH";
+
+/// Messages that another process gets.
+const MESSAGES: u64 = 100_000;
+
+/// A path for a socket that no other test has; what is there is removed when this is dropped.
+struct Place(PathBuf);
+
+impl Place {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let (pid, n) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        Self(env::temp_dir().join(format!("day5-pollable-{pid}-{n}")))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Most tests have removed it already.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Whether the descriptor is readable now.
+fn is_ready(descriptor: &impl AsFd) -> bool {
+    let mut polled = [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
+    poll(&mut polled, PollTimeout::ZERO).unwrap() == 1
+}
+
+/// Waits until the descriptor is readable, and fails if it never is.
+#[track_caller]
+fn wait(descriptor: &impl AsFd) {
+    let mut polled = [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
+    let timeout = PollTimeout::try_from(DEADLINE).unwrap();
+    assert_eq!(poll(&mut polled, timeout).unwrap(), 1, "never ready");
+}
+
+fn ring(capacity: u64) -> (Arc<dyn Memory>, Producer<u64, Adaptive>) {
+    let memory: Arc<dyn Memory> = Heap::<u64>::new(capacity, 0).unwrap();
+    // SAFETY: made for this type just now, and this is its only producer.
+    let producer = unsafe { Producer::over(memory.clone()) };
+    (memory, producer)
+}
+
+fn consumer(memory: &Arc<dyn Memory>) -> Consumer<u64> {
+    // SAFETY: made for this type.
+    unsafe { Consumer::over(memory.clone(), Start::Oldest, &JoinOptions::new()) }.unwrap()
+}
+
+fn member(memory: &Arc<dyn Memory>) -> Group<u64> {
+    // SAFETY: made for this type.
+    unsafe { Group::over(memory.clone(), "g", Start::Oldest, &JoinOptions::new()) }.unwrap()
+}
+
+/// A producer that signals, a consumer that is signalled, and whom it signals.
+fn pair(capacity: u64) -> (Producer<u64, Notify>, Pollable<Consumer<u64>>, Bells) {
+    let (memory, producer) = ring(capacity);
+    let bells = Bells::default();
+    let consumer = Pollable::over(consumer(&memory), bells.line().unwrap()).unwrap();
+    (producer.waiting(Notify::new(bells.clone(), Adaptive::default())), consumer, bells)
+}
+
+/// The next message, by the rule: try, and if there is nothing, wait for the descriptor.
+macro_rules! next {
+    ($pollable:expr) => {
+        loop {
+            match $pollable.try_recv() {
+                Ok(message) => break Ok(message),
+                Err(TryRecvError::Empty) => wait(&$pollable),
+                Err(TryRecvError::End(end)) => break Err(end),
+            }
+        }
+    };
+}
+
+#[test]
+fn messages_are_not_signalled_and_sleeps_are() {
+    let (mut producer, mut consumer, bells) = pair(1024);
+    for round in 0..200 {
+        (0..1000).for_each(|number| producer.send(1000 * round + number));
+        (0..1000).for_each(|number| assert_eq!(consumer.try_recv(), Ok(1000 * round + number)));
+    }
+    assert_eq!((bells.signals(), consumer.sleeps()), (0, 0), "nobody slept for 200,000 messages");
+
+    assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
+    assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty), "the announcement stands");
+    assert!(!is_ready(&consumer));
+    (0..1000).for_each(|number| producer.send(number));
+    assert!(is_ready(&consumer));
+    (0..1000).for_each(|number| assert_eq!(consumer.try_recv(), Ok(number)));
+    assert_eq!((bells.signals(), consumer.sleeps()), (1, 1), "one sleep, 1000 messages");
+
+    assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
+    assert!(!is_ready(&consumer), "the old signal was taken back");
+    assert_eq!((consumer.signals(), consumer.sleeps()), (1, 2));
+}
+
+#[test]
+fn nothing_is_lost_and_nobody_is_signalled_more_often_than_it_slept() {
+    let (mut producer, mut consumer, bells) = pair(64);
+    let mut chance = Chance::seeded();
+    let sender = thread::spawn(move || {
+        for number in 0..3 * MESSAGES {
+            if chance.once_in(60) {
+                thread::sleep(chance.pause(Duration::from_micros(100)));
+            }
+            producer.send(number);
+        }
+    });
+    for number in 0..3 * MESSAGES {
+        assert_eq!(next!(consumer), Ok(number));
+    }
+    assert_eq!(next!(consumer), Err(RecvError::Closed));
+    sender.join().unwrap();
+    let (signals, sleeps) = (consumer.signals(), consumer.sleeps());
+    println!("{} messages, {sleeps} sleeps, {signals} signals", 3 * MESSAGES);
+    assert!(sleeps > 100, "it hardly ever slept: {sleeps}");
+    assert!(signals <= sleeps && bells.signals() <= sleeps + 1, "{signals} for {sleeps} sleeps");
+}
+
+#[test]
+fn records_are_polled_for_and_read_in_place() {
+    let name = Unique::new("records");
+    let place = Place::new();
+    let bells = Bells::bind(&place.0).unwrap();
+    let writer = Writer::<Adaptive>::create(&*name, 1 << 14).unwrap();
+    let mut writer = writer.waiting(Notify::new(bells.clone(), Adaptive::default()));
+    let reader = Reader::<Adaptive>::join(&*name, Start::Oldest).unwrap();
+    let mut reader = Pollable::connect(reader, &place.0).unwrap();
+    let mut chance = Chance::seeded();
+    let sender = thread::spawn(move || {
+        for number in 0..MESSAGES {
+            if chance.once_in(60) {
+                thread::sleep(chance.pause(Duration::from_micros(100)));
+            }
+            let message = [number as u8; 300];
+            writer.send(&message[..number as usize % 300]).unwrap();
+        }
+    });
+    let mut number = 0;
+    let end = loop {
+        let nothing = match reader.try_recv_batch(2000) {
+            Ok(records) => {
+                for record in records.iter() {
+                    assert_eq!(record.len() as u64, number % 300);
+                    assert!(record.iter().all(|byte| *byte == number as u8));
+                    number += 1;
+                }
+                continue;
+            }
+            Err(nothing) => nothing,
+        };
+        match nothing {
+            TryRecvError::Empty => wait(&reader),
+            TryRecvError::End(end) => break end,
+        }
+    };
+    sender.join().unwrap();
+    assert_eq!((end, number), (RecvError::Closed, MESSAGES));
+    let sleeps = reader.sleeps();
+    assert!(sleeps > 0 && reader.signals() <= sleeps, "{} for {sleeps}", reader.signals());
+    assert!(!place.0.exists(), "the producer has removed its socket");
+}
+
+#[test]
+fn a_queue_and_a_socket_wait_in_one_poll() {
+    let (mut producer, mut consumer, _bells) = pair(8);
+    let (mut far, mut near) = UnixStream::pair().unwrap();
+    assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
+    let ready = |consumer: &Pollable<Consumer<u64>>, near: &UnixStream, timeout: PollTimeout| {
+        let both = [consumer.as_fd(), near.as_fd()];
+        let mut polled = both.map(|one: BorrowedFd<'_>| PollFd::new(one, PollFlags::POLLIN));
+        poll(&mut polled, timeout).unwrap();
+        polled.map(|one| one.any().unwrap())
+    };
+    let long = PollTimeout::try_from(DEADLINE).unwrap();
+    assert_eq!(ready(&consumer, &near, PollTimeout::ZERO), [false, false]);
+    far.write_all(b"x").unwrap();
+    assert_eq!(ready(&consumer, &near, long), [false, true]);
+    producer.send(1);
+    assert_eq!(ready(&consumer, &near, long), [true, true]);
+    near.read_exact(&mut [0]).unwrap();
+    assert_eq!(ready(&consumer, &near, long), [true, false]);
+    assert_eq!(consumer.try_recv(), Ok(1));
+    assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
+    assert_eq!(ready(&consumer, &near, PollTimeout::ZERO), [false, false]);
+}
+
+#[test]
+fn an_edge_triggered_epoll_gets_an_edge_for_each_sleep() {
+    let (mut producer, mut consumer, _bells) = pair(8);
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
+    let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+    epoll.add(&consumer, EpollEvent::new(flags, 7)).unwrap();
+    let events = |timeout: PollTimeout| {
+        let mut events = [EpollEvent::empty(); 4];
+        let n = epoll.wait(&mut events, timeout).unwrap();
+        events[..n].iter().map(EpollEvent::data).collect::<Vec<_>>()
+    };
+    for number in 0..100 {
+        assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
+        assert_eq!(events(PollTimeout::ZERO), [0u64; 0]);
+        producer.send(number);
+        assert_eq!(events(PollTimeout::try_from(DEADLINE).unwrap()), [7]);
+        assert_eq!(events(PollTimeout::ZERO), [0u64; 0], "one edge");
+        assert_eq!(consumer.try_recv(), Ok(number));
+    }
+}
+
+#[test]
+fn a_consumer_that_connects_to_a_producer_that_does_nothing_is_not_overlooked() {
+    let place = Place::new();
+    let (memory, producer) = ring(8);
+    let bells = Bells::bind(&place.0).unwrap();
+    let mut producer = producer.waiting(Notify::new(bells.clone(), Sleep::default()));
+    let mut consumers = [(); 3].map(|()| {
+        let mut consumer = Pollable::connect(consumer(&memory), &place.0).unwrap();
+        assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
+        consumer
+    });
+    assert_eq!(bells.peers(), 0, "nobody has let them in yet");
+    producer.send(5);
+    assert_eq!((bells.peers(), bells.signals()), (3, 3));
+    for consumer in &mut consumers {
+        assert!(is_ready(consumer));
+        assert_eq!(consumer.try_recv(), Ok(5));
+    }
+}
+
+#[test]
+fn consumers_that_hung_up_are_forgotten() {
+    let (memory, producer) = ring(8);
+    let bells = Bells::default();
+    let mut producer = producer.waiting(Notify::new(bells.clone(), Adaptive::default()));
+    let mut stays = Pollable::over(consumer(&memory), bells.line().unwrap()).unwrap();
+    let goes = Pollable::over(consumer(&memory), bells.line().unwrap()).unwrap();
+    assert_eq!(bells.peers(), 2);
+    drop(goes);
+    // A process that another test is starting may have its end of the line for a moment.
+    eventually("it is forgotten", || {
+        assert_eq!(stays.try_recv(), Err(TryRecvError::Empty));
+        producer.send(1);
+        assert_eq!(next!(stays), Ok(1));
+        bells.peers() == 1
+    });
+    let before = bells.signals();
+    assert_eq!(stays.try_recv(), Err(TryRecvError::Empty));
+    producer.send(2);
+    assert_eq!(bells.signals(), before + 1);
+}
+
+#[test]
+fn the_end_makes_the_descriptor_readable() {
+    let (mut producer, mut closed, _bells) = pair(8);
+    assert_eq!(closed.try_recv(), Err(TryRecvError::Empty));
+    producer.send(1);
+    producer.close();
+    assert_eq!(next!(closed), Ok(1));
+    assert_eq!(next!(closed), Err(RecvError::Closed));
+
+    let (producer, mut dropped, _bells) = pair(8);
+    assert_eq!(dropped.try_recv(), Err(TryRecvError::Empty));
+    drop(producer);
+    assert!(is_ready(&dropped));
+    assert_eq!(next!(dropped), Err(RecvError::Closed));
+
+    let (producer, mut left, bells) = pair(8);
+    assert_eq!(left.try_recv(), Err(TryRecvError::Empty));
+    let mut producer = producer.waiting(Adaptive::default());
+    assert!(is_ready(&left));
+    assert_eq!(next!(left), Err(RecvError::HungUp));
+    let late = bells.line().unwrap();
+    wait(&late_line(late));
+    producer.send(3);
+    assert_eq!(left.try_recv(), Ok(3), "what comes is read all the same");
+    producer.send(4);
+    assert_eq!(left.into_inner().recv(), Ok(4));
+}
+
+/// A consumer of a ring of its own on this line, armed: nobody answers there.
+fn late_line(line: Line) -> Pollable<Consumer<u64>> {
+    let (memory, _producer) = ring(8);
+    let mut late = Pollable::over(consumer(&memory), line).unwrap();
+    assert!(late.try_recv().is_err());
+    late
+}
+
+#[test]
+fn members_of_a_group_share_what_they_are_signalled_for() {
+    let (memory, producer) = ring(32);
+    let bells = Bells::default();
+    let mut producer = producer.waiting(Notify::new(bells.clone(), Adaptive::default()));
+    let members = [(); 3].map(|()| {
+        let mut member = Pollable::over(member(&memory), bells.line().unwrap()).unwrap();
+        thread::spawn(move || {
+            let mut mine = Vec::new();
+            loop {
+                match next!(member) {
+                    Ok(number) => mine.push(number),
+                    Err(end) => return (mine, end),
+                }
+            }
+        })
+    });
+    let mut chance = Chance::seeded();
+    for number in 0..20_000 {
+        if chance.once_in(100) {
+            thread::sleep(chance.pause(Duration::from_micros(200)));
+        }
+        producer.send(number);
+    }
+    drop(producer);
+    let mut all = Vec::new();
+    for member in members {
+        let (mine, end) = member.join().unwrap();
+        assert_eq!(end, RecvError::Closed);
+        all.extend(mine);
+    }
+    all.sort_unstable();
+    assert!(all.into_iter().eq(0..20_000));
+}
+
+#[test]
+fn bridges_need_nothing_from_the_other_side() {
+    let name = Unique::new("bridge");
+    let producer = Producer::<u64, Adaptive>::create(&*name, 4).unwrap();
+    let consumer = Consumer::<u64, Adaptive>::join(&*name, Start::Oldest).unwrap();
+    let mut producer = Pollable::bridged(producer).unwrap();
+    let mut consumer = Pollable::bridged(consumer).unwrap();
+    let mut chance = Chance::seeded();
+    let sender = thread::spawn(move || {
+        for number in 0..MESSAGES / 5 {
+            if chance.once_in(40) {
+                thread::sleep(chance.pause(Duration::from_micros(200)));
+            }
+            while producer.try_send(number).is_err() {
+                wait(&producer);
+            }
+        }
+        (producer.signals(), producer.sleeps())
+    });
+    for number in 0..MESSAGES / 5 {
+        assert_eq!(next!(consumer), Ok(number));
+    }
+    assert_eq!(next!(consumer), Err(RecvError::Closed));
+    let (signals, sleeps) = sender.join().unwrap();
+    assert!(signals <= sleeps, "{signals} for {sleeps}");
+    let (signals, sleeps) = (consumer.signals(), consumer.sleeps());
+    assert!(sleeps > 0 && signals <= sleeps, "{signals} for {sleeps}");
+}
+
+#[test]
+fn a_bridge_looks_by_itself_where_nobody_rings() {
+    let memory: Arc<dyn Memory> = Heap::<u64>::new(8, 0).unwrap();
+    // SAFETY: made for this type just now, and this is its only producer.
+    let mut silent = unsafe { Producer::<u64, day3::Yield>::over(memory.clone()) };
+    let mut consumer = Pollable::bridged(consumer(&memory)).unwrap();
+    for number in 0..3 {
+        assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
+        silent.send(number);
+        assert_eq!(next!(consumer), Ok(number));
+    }
+}
+
+#[test]
+fn the_end_of_a_bridge_ends_its_thread() {
+    let mut process = Process::start(&mut child("end bridges", "/none", Path::new("none")));
+    process.line("end: none left");
+    process.finish().well();
+}
+
+/// Ends bridges at work and at rest, and counts this process's threads.
+fn end_bridges() {
+    let threads = || fs::read_dir("/proc/self/task").unwrap().count();
+    let before = threads();
+    let bridge = || {
+        let (memory, producer) = ring(8);
+        let mut consumer = Pollable::bridged(consumer(&memory)).unwrap();
+        assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
+        (producer, consumer)
+    };
+    let (mut producer, consumer) = bridge();
+    assert!(threads() > before);
+    let mut plain = consumer.into_inner();
+    producer.send(1);
+    assert_eq!(plain.recv(), Ok(1));
+    for _ in 0..100 {
+        let (producer, consumer) = bridge();
+        drop(producer);
+        drop(consumer);
+        drop(bridge());
+    }
+    eventually("no thread is left", || threads() == before);
+    println!("end: none left");
+}
+
+#[test]
+fn a_producer_that_signals_waits_for_room_behind_a_bridge() {
+    let (memory, producer) = ring(4);
+    let bells = Bells::default();
+    let mut consumer = Pollable::over(consumer(&memory), bells.line().unwrap()).unwrap();
+    let notify = Notify::new(bells, Adaptive::default());
+    let mut producer = Pollable::bridged_with(producer, notify).unwrap();
+    let sender = thread::spawn(move || {
+        for number in 0..20_000 {
+            while producer.try_send(number).is_err() {
+                wait(&producer);
+            }
+        }
+    });
+    for number in 0..20_000 {
+        assert_eq!(next!(consumer), Ok(number));
+    }
+    assert_eq!(next!(consumer), Err(RecvError::Closed));
+    sender.join().unwrap();
+}
+
+#[test]
+fn taps_nap() {
+    let name = Unique::new("tap");
+    let mut producer = Producer::<u64, Adaptive>::create(&*name, 1024).unwrap();
+    let tap = day3::Tap::<u64>::open(&*name, Start::Oldest).unwrap();
+    let mut tap = Pollable::napping(tap).unwrap();
+    for number in 0..20 {
+        assert_eq!(tap.try_recv(), Err(TryRecvError::Empty));
+        producer.send(number);
+        assert_eq!(next!(tap), Ok(number));
+    }
+    let name = Unique::new("tap");
+    let mut writer = Writer::<Adaptive>::create(&*name, 4096).unwrap();
+    let tap = day4::Tap::open(&*name, Start::Oldest).unwrap();
+    let (mut tap, mut into) = (Pollable::napping(tap).unwrap(), Vec::new());
+    assert_eq!(tap.try_recv(&mut into), Err(TryRecvError::Empty));
+    writer.send(b"one").unwrap();
+    drop(writer);
+    let end = loop {
+        match tap.try_recv(&mut into) {
+            Ok(len) => assert_eq!((len, &into[..]), (3, &b"one"[..])),
+            Err(TryRecvError::Empty) => wait(&tap),
+            Err(TryRecvError::End(end)) => break end,
+        }
+    };
+    assert_eq!(end, RecvError::Closed);
+}
+
+#[test]
+fn an_evicted_consumer_learns_of_it() {
+    let (mut producer, mut consumer, _bells) = pair(8);
+    assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
+    let info = producer.consumers().remove(0);
+    assert!(producer.evict(&info));
+    producer.send(1);
+    assert_eq!(next!(consumer), Err(RecvError::Evicted));
+}
+
+/// Connects to `path` and sends this, with these descriptors.
+fn say(path: &Path, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> OwnedFd {
+    use rustix::net::{
+        AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
+        SocketFlags, SocketType, connect, sendmsg, socket_with,
+    };
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+    connect(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
+    if bytes.is_empty() {
+        return socket;
+    }
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() {
+        assert!(control.push(SendAncillaryMessage::ScmRights(descriptors)));
+    }
+    let bytes = [std::io::IoSlice::new(bytes)];
+    sendmsg(&socket, &bytes, &mut control, SendFlags::empty()).unwrap();
+    socket
+}
+
+#[test]
+fn who_talks_nonsense_is_turned_away_and_holds_up_nobody() {
+    use rustix::event::{EventfdFlags, eventfd};
+    let place = Place::new();
+    let (memory, producer) = ring(64);
+    let bells = Bells::bind(&place.0).unwrap();
+    let mut producer = producer.waiting(Notify::new(bells.clone(), Adaptive::default()));
+    let mut consumer = Pollable::connect(consumer(&memory), &place.0).unwrap();
+    let mut next_ring = |number| {
+        assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
+        producer.send(number);
+        assert_eq!(next!(consumer), Ok(number));
+    };
+    let hello = *b"FANOUT\0\0\x01\0\0\0\x03\0\0\0";
+    let (consumers_role, version) =
+        (*b"FANOUT\0\0\x01\0\0\0\x01\0\0\0", *b"FANOUT\0\0\x02\0\0\0\x03\0\0\0");
+    let good = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
+    let blocking = eventfd(0, EventfdFlags::empty()).unwrap();
+    let (good, blocking) = (good.as_fd(), blocking.as_fd());
+    let (_reader, pipe) = std::io::pipe().unwrap();
+    let wrong: [(&[u8], &[BorrowedFd<'_>]); 9] = [
+        (b"GET / HTTP/1.1", &[good]),
+        (&hello[..15], &[good]),
+        (&[&hello[..], b"x"].concat(), &[good]),
+        (&consumers_role, &[good]),
+        (&version, &[good]),
+        (&hello, &[]),
+        (&hello, &[good, good]),
+        (&hello, &[blocking]),
+        (&hello, &[pipe.as_fd()]),
+    ];
+    for (n, (bytes, descriptors)) in wrong.iter().enumerate() {
+        let socket = say(&place.0, bytes, descriptors);
+        next_ring(n as u64);
+        assert_eq!(bells.turned_away(), n as u64 + 1, "{n}");
+        wait(&socket);
+        assert_eq!(bells.peers(), 1, "{n}");
+    }
+    // Silent ones stay, but not all of them; one that speaks late is heard.
+    let silent: Vec<_> = (0..65).map(|_| say(&place.0, b"", &[])).collect();
+    next_ring(100);
+    assert_eq!(bells.turned_away(), 10);
+    drop(silent);
+    eventually("they are forgotten", || {
+        next_ring(101);
+        bells.turned_away() == 74
+    });
+    assert_eq!(bells.peers(), 1);
+    let _late = say(&place.0, &hello, &[good]);
+    next_ring(102);
+    assert_eq!((bells.turned_away(), bells.peers()), (74, 2));
+}
+
+#[test]
+fn a_counter_that_is_full_does_not_block_the_producer() {
+    let place = Place::new();
+    let (memory, producer) = ring(64);
+    let bells = Bells::bind(&place.0).unwrap();
+    let mut producer = producer.waiting(Notify::new(bells.clone(), Adaptive::default()));
+    let mut consumer = Pollable::connect(consumer(&memory), &place.0).unwrap();
+    let flags = rustix::event::EventfdFlags::NONBLOCK;
+    let full = rustix::event::eventfd(0, flags).unwrap();
+    rustix::io::write(&full, &(u64::MAX - 1).to_ne_bytes()).unwrap();
+    let _peer = say(&place.0, b"FANOUT\0\0\x01\0\0\0\x03\0\0\0", &[full.as_fd()]);
+    for number in 0..10 {
+        assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
+        producer.send(number);
+        assert_eq!(next!(consumer), Ok(number));
+    }
+    assert_eq!(bells.peers(), 2);
+}
+
+#[test]
+fn paths_that_cannot_be_are_told_apart() {
+    let place = Place::new();
+    let path = || place.0.clone();
+    assert_eq!(Line::connect(path()).unwrap_err(), BellError::NotFound { path: path() });
+    fs::write(path(), "something else").unwrap();
+    assert_eq!(Line::connect(path()).unwrap_err(), BellError::NotASocket { path: path() });
+    assert_eq!(Bells::bind(path()).unwrap_err(), BellError::NotASocket { path: path() });
+    assert_eq!(fs::read_to_string(path()).unwrap(), "something else");
+    fs::remove_file(path()).unwrap();
+
+    let bells = Bells::bind(path()).unwrap();
+    assert_eq!(Bells::bind(path()).unwrap_err(), BellError::InUse { path: path() });
+    let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(path()).unwrap());
+    assert_eq!(mode & 0o777, 0o600);
+    drop(bells);
+    assert!(!place.0.exists());
+
+    let nowhere = path().join("no/folder");
+    assert_eq!(Bells::bind(&nowhere).unwrap_err(), BellError::NotFound { path: nowhere });
+    for wrong in ["", "a\0b", &"x".repeat(108)] {
+        assert_eq!(Bells::bind(wrong).unwrap_err(), BellError::Path { path: wrong.into() });
+        assert_eq!(Line::connect(wrong).unwrap_err(), BellError::Path { path: wrong.into() });
+    }
+}
+
+// Between processes.
+
+#[test]
+#[ignore = "other tests start it as a process of its own"]
+fn a_child_of_another_test() {
+    let name = || env::var(QUEUE).unwrap();
+    let path = || PathBuf::from(env::var_os(PATH).unwrap());
+    // The test's name stands in the first line.
+    println!();
+    match env::var(TASK).as_deref() {
+        Ok("read") => read(&name(), &path()),
+        Ok("send and hang") => send_and_hang(&name(), &path()),
+        Ok("without room") => without_room(),
+        Ok("end bridges") => end_bridges(),
+        _ => println!("no task: nothing to do"),
+    }
+}
+
+/// This program, with a task.
+fn child(task: &str, name: &str, path: &Path) -> Command {
+    let mut command = Command::new(env::current_exe().unwrap());
+    let test = "a_child_of_another_test";
+    command.args(["--exact", "--ignored", "--nocapture", "--test-threads=1", test]);
+    command.env(TASK, task).env(QUEUE, name).env(PATH, path);
+    command
+}
+
+/// Reads all there is, beside a socket that stays silent.
+fn read(name: &str, path: &Path) {
+    let consumer = Consumer::<u64>::join(name, Start::Oldest).unwrap();
+    let mut consumer = Pollable::connect(consumer, path).unwrap();
+    println!("joined");
+    let mut expected = 0;
+    let end = loop {
+        match next!(consumer) {
+            Ok(number) => assert_eq!(number, expected),
+            Err(end) => break end,
+        }
+        expected += 1;
+    };
+    println!("end: {end:?} {expected} {} {}", consumer.sleeps(), consumer.signals());
+}
+
+/// Sends two messages, and then nothing, for ever.
+fn send_and_hang(name: &str, path: &Path) {
+    let bells = Bells::bind(path).unwrap();
+    let producer = Producer::<u64, Adaptive>::create(name, 8).unwrap();
+    let mut producer = producer.waiting(Notify::new(bells, Adaptive::default()));
+    println!("created");
+    producer.wait_for_consumers(1, DEADLINE).unwrap();
+    producer.send(0);
+    producer.send(1);
+    println!("sent");
+    thread::sleep(2 * DEADLINE);
+}
+
+/// Sends to a consumer in another process; its numbers of sleeps and signals.
+fn send_to_another_process(membarrier: &str) -> (u64, u64) {
+    let name = Unique::new("process");
+    let place = Place::new();
+    let bells = Bells::bind(&place.0).unwrap();
+    let producer = Producer::<u64, Adaptive>::create(&*name, 64).unwrap();
+    let mut producer = producer.waiting(Notify::new(bells.clone(), Adaptive::default()));
+    let mut command = child("read", name.as_str(), &place.0);
+    let mut reader = Process::start(command.env("FANOUT_MEMBARRIER", membarrier));
+    reader.line("joined");
+    let mut chance = Chance::seeded();
+    for number in 0..MESSAGES {
+        if chance.once_in(100) {
+            thread::sleep(chance.pause(Duration::from_micros(200)));
+        }
+        producer.send(number);
+    }
+    drop(producer);
+    let end = reader.line("end: ");
+    reader.finish().well();
+    let words: Vec<_> = end.split(' ').collect();
+    assert_eq!(words[1..3], ["Closed", &MESSAGES.to_string()], "{end}");
+    let (sleeps, signals) = (words[3].parse().unwrap(), words[4].parse().unwrap());
+    println!("membarrier {membarrier}: {MESSAGES} messages, {sleeps} sleeps, {signals} signals");
+    assert!(bells.signals() <= sleeps + 1, "{} for {sleeps}", bells.signals());
+    (sleeps, signals)
+}
+
+#[test]
+fn another_process_is_signalled_once_per_sleep() {
+    let (sleeps, signals) = send_to_another_process("on");
+    assert!(sleeps > 0 && signals <= sleeps + 1, "{signals} for {sleeps} sleeps");
+}
+
+#[test]
+fn it_works_where_the_kernel_makes_no_fences() {
+    let (sleeps, signals) = send_to_another_process("off");
+    assert!(sleeps > 0 && signals <= sleeps + 1, "{signals} for {sleeps} sleeps");
+}
+
+#[test]
+fn a_producer_that_is_killed_hangs_up() {
+    let name = Unique::new("killed");
+    let place = Place::new();
+    let mut producer = Process::start(&mut child("send and hang", name.as_str(), &place.0));
+    producer.line("created");
+    let consumer = Consumer::<u64>::join(&*name, Start::Oldest).unwrap();
+    let mut consumer = Pollable::connect(consumer, &place.0).unwrap();
+    producer.line("sent");
+    assert_eq!(next!(consumer), Ok(0));
+    assert_eq!(consumer.try_recv(), Ok(1));
+    assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
+    assert!(!is_ready(&consumer));
+    producer.kill();
+    assert_eq!(next!(consumer), Err(RecvError::HungUp));
+    assert_eq!(next!(consumer), Err(RecvError::HungUp), "and stays so");
+    let path = || place.0.clone();
+    assert_eq!(Line::connect(path()).unwrap_err(), BellError::Stale { path: path() });
+    assert_eq!(Bells::bind(path()).unwrap_err(), BellError::Stale { path: path() });
+}
+
+/// Lets a consumer connect to a producer that has no descriptor left for it.
+fn without_room() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let place = Place::new();
+    let (memory, producer) = ring(8);
+    let bells = Bells::bind(&place.0).unwrap();
+    let mut producer = producer.waiting(Notify::new(bells.clone(), Adaptive::default()));
+    let mut consumer = Pollable::connect(consumer(&memory), &place.0).unwrap();
+    assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
+    let next = std::os::fd::AsRawFd::as_raw_fd(&fs::File::open("/dev/null").unwrap());
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, next as u64, hard).unwrap();
+    producer.send(1);
+    assert_eq!(next!(consumer), Ok(1));
+    assert_eq!(next!(consumer), Err(RecvError::HungUp));
+    assert_eq!((bells.peers(), bells.turned_away()), (0, 1));
+    println!("end: told");
+}
+
+#[test]
+fn a_consumer_for_which_there_is_no_descriptor_is_told() {
+    let mut process = Process::start(&mut child("without room", "/none", Path::new("none")));
+    process.line("end: told");
+    process.finish().well();
+}
