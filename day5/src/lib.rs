@@ -9,7 +9,8 @@
 //! - [`doorbell`]: who sleeps, who wakes; [`barrier`]: the fence that one side makes for both;
 //! - [`futex`]: the kernel's half of it;
 //! - [`strategy`]: [`Spin`], [`Yield`], [`Sleep`], [`Adaptive`], for Day 3 and Day 4 alike;
-//! - [`pollable`]: ends that are waited for beside sockets; [`bells`]: how the producer signals them;
+//! - [`pollable`]: ends that are waited for beside sockets; [`arm`]: their half of a sleep;
+//!   [`bells`]: how the producer signals them;
 //! - `stream` (feature `tokio`): the same as `Stream` and `send().await`.
 //!
 //! The fence that one side makes for both is `membarrier(2)` (Mathieu Desnoyers, 2015); that two
@@ -17,6 +18,7 @@
 //! word that counts rings, so that a ring between the last look and the sleep is not lost, is an event
 //! count (D. Reed, R. Kanodia, 1979); on futexes, U. Drepper, *Futexes Are Tricky* (2011).
 
+pub mod arm;
 pub mod barrier;
 pub mod doorbell;
 

@@ -21,7 +21,7 @@
 //! fence, *look*. To publish is: write the message, make the light fence, read the bit, and if it is
 //! set, clear it and *signal*.
 //!
-//! - Edge announce <-> ring, as for every sleeper (see [`doorbell`]): either the look
+//! - Edge announce <-> ring, as for every sleeper (see [`doorbell`](crate::doorbell)): either the look
 //!   sees the message, or the producer sees the bit.
 //! - If it sees the bit, it signals after the message was written. A signal that is taken back by the
 //!   *next* clear is followed by a look, which finds that message: the kernel orders what comes before
@@ -74,9 +74,10 @@ use day4::{Corrupt, TrySendError};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::time::Timespec;
 
+use crate::arm;
 use crate::bells::{BellError, Line, failed, failed_io};
 use crate::bridge::{Bridge, Post};
-use crate::doorbell::{self, Ticket};
+use crate::doorbell::Ticket;
 use crate::eventfd::{Alarm, Counter};
 use crate::strategy::{Adaptive, SLICE};
 
@@ -267,7 +268,7 @@ impl<V: Wait> Wait for Armed<V> {
         let is_over = |deadline| Instant::now() >= deadline;
         match &self.signal {
             Some(signal) if deadline.is_some_and(is_over) => {
-                arm(signal, &mut self.ticket, side, doorbell, poll)
+                sleep_elsewhere(signal, &mut self.ticket, side, doorbell, poll)
             }
             _ => self.inner.until(side, doorbell, deadline, poll),
         }
@@ -284,12 +285,12 @@ impl<V: Wait> Wait for Armed<V> {
 }
 
 /// Arms the descriptor; there was nothing just now. `ticket` is the announcement made before.
-fn arm<R>(
+fn sleep_elsewhere<R>(
     signal: &Signal,
     ticket: &mut Option<Ticket>,
     side: Side,
     doorbell: &Doorbell,
-    poll: impl FnMut() -> Option<R>,
+    mut poll: impl FnMut() -> Option<R>,
 ) -> Option<R> {
     if let Source::Napping { alarm, nap } = &signal.source {
         let now = nap.load(Ordering::Relaxed);
@@ -304,24 +305,19 @@ fn arm<R>(
         // It may not write to the doorbell; it can only nap.
         Side::Tap => return None,
     };
-    let stands = |ticket: Ticket| word.load(Ordering::Relaxed) == ticket.word();
-    // The look that was in vain came after that announcement, and nobody has answered it.
-    if !signal.clear() && ticket.is_some_and(stands) {
-        return None;
-    }
-    *ticket = None;
-    signal.sleeps.fetch_add(1, Ordering::Relaxed);
-    doorbell::rest(word, poll, |announced| {
-        *ticket = Some(announced);
-        match &signal.source {
-            // The producer may miss us once.
-            Source::Passed { slice, .. } if announced.is_fenced() => slice.set(SLICE),
-            // SAFETY: the doorbell is the end's that this way to wait was given to, by `Pollable`,
-            // which keeps the end until after it has dropped the bridge, and lends it to nobody who
-            // could put another in its place.
-            Source::Bridged(post) => unsafe { post.watch(word, announced) },
-            _ => {}
-        }
+    let clear = || signal.clear();
+    let look = || {
+        signal.sleeps.fetch_add(1, Ordering::Relaxed);
+        poll()
+    };
+    arm::arm(word, ticket, clear, look, |announced| match &signal.source {
+        // The producer may miss us once.
+        Source::Passed { slice, .. } if announced.is_fenced() => slice.set(SLICE),
+        // SAFETY: the doorbell is the end's that this way to wait was given to, by `Pollable`, which
+        // keeps the end until after it has dropped the bridge, and lends it to nobody who could put
+        // another in its place.
+        Source::Bridged(post) => unsafe { post.watch(word, announced) },
+        _ => {}
     })
 }
 

@@ -4,6 +4,8 @@
 //! `FANOUT_PREEMPTIONS` and `FANOUT_MUTANT` are as on Day 3. loom knows no `membarrier`: what one side
 //! makes for both is modelled by both making it.
 
+mod armed;
+
 use common::sync::{Arc, AtomicU32, AtomicU64, Mutex, Ordering, thread};
 use day5::doorbell::{self, Ticket};
 
