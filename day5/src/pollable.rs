@@ -38,6 +38,16 @@
 //! death. Where the kernel makes no fences for others ([`barrier`](crate::barrier)), the first ring may
 //! be missed; an alarm clock behind the same descriptor bounds that to one slice, too.
 //!
+//! # With others
+//!
+//! All consumers of a ring announce themselves in one word. A ring answers all of them, and a producer
+//! signals everybody whom it knows: a consumer among several may be signalled for another's sleep. It
+//! finds nothing then, or takes the signal back before its own next sleep. Members of a group are all
+//! signalled, too, and one of them gets the message.
+//!
+//! The connection is the sign of life: a process that was forked from the producer's and did not call
+//! `exec` has a copy of it, and has to end before anybody is told of the producer's death.
+//!
 //! # Examples
 //!
 //! ```
@@ -531,9 +541,48 @@ impl<T: Pod, K: Cursor, W: Wait, V: Wait> Pollable<day3::ring::Receiver<T, K, W>
 impl<K: Cursor, W: Wait, V: Wait> Pollable<day4::reader::Receiver<K, W>, V> {
     /// Lends the next message, if there is one now; otherwise the descriptor is armed.
     ///
+    /// A record borrows the reader; wait for the descriptor where there is none any more.
+    ///
     /// # Errors
     ///
     /// [`TryRecvError`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use day3::Start;
+    /// use day4::{Reader, Writer};
+    /// use day5::Pollable;
+    /// use day5::pollable::{RecvError, TryRecvError};
+    /// use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    /// use std::os::fd::AsFd;
+    ///
+    /// let name = format!("/doc-poll-records-{}", std::process::id());
+    /// let mut writer = Writer::create(&name, 4096)?.waiting(day5::Adaptive::default());
+    /// let mut reader = Pollable::bridged(Reader::join(&name, Start::Oldest)?)?;
+    /// writer.send(b"one")?;
+    /// writer.send(b"another")?;
+    /// drop(writer);
+    /// let mut letters = 0;
+    /// loop {
+    ///     let nothing = match reader.try_recv() {
+    ///         Ok(record) => {
+    ///             letters += record.len();
+    ///             continue;
+    ///         }
+    ///         Err(nothing) => nothing,
+    ///     };
+    ///     match nothing {
+    ///         TryRecvError::Empty => {
+    ///             poll(&mut [PollFd::new(reader.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE)?;
+    ///         }
+    ///         TryRecvError::End(RecvError::Closed) => break,
+    ///         TryRecvError::End(error) => return Err(error.into()),
+    ///     }
+    /// }
+    /// assert_eq!(letters, 10);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn try_recv(&mut self) -> Result<day4::reader::Record<'_, K, Armed<V>>, TryRecvError> {
         let record = self.end.recv_timeout(Duration::ZERO);
         record.map_err(|no| why(&self.signal, no))

@@ -13,11 +13,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::sync::{AtomicU32, Ordering};
+use day3::control::Doorbell;
 use day3::ring::{Consumer, Group, Producer};
-use day3::{Heap, JoinOptions, Memory, Start};
+use day3::wait::Side;
+use day3::{Heap, JoinOptions, Memory, Start, Wait};
 use day4::reader::Reader;
 use day4::writer::Writer;
 use day5::bells::BellError;
@@ -619,6 +621,7 @@ fn a_child_of_another_test() {
     match env::var(TASK).as_deref() {
         Ok("read") => read(&name(), &path()),
         Ok("send and hang") => send_and_hang(&name(), &path()),
+        Ok("publish and hang") => publish_and_hang(&name(), &path()),
         Ok("without room") => without_room(),
         Ok("end bridges") => end_bridges(),
         _ => println!("no task: nothing to do"),
@@ -722,6 +725,56 @@ fn a_producer_that_is_killed_hangs_up() {
     let path = || place.0.clone();
     assert_eq!(Line::connect(path()).unwrap_err(), BellError::Stale { path: path() });
     assert_eq!(Bells::bind(path()).unwrap_err(), BellError::Stale { path: path() });
+}
+
+/// A way to wait that stands still for ever before it rings.
+#[derive(Debug, Default)]
+struct Stuck(Notify);
+
+impl Wait for Stuck {
+    fn until<R>(
+        &mut self,
+        side: Side,
+        doorbell: &Doorbell,
+        deadline: Option<Instant>,
+        poll: impl FnMut() -> Option<R>,
+    ) -> Option<R> {
+        self.0.until(side, doorbell, deadline, poll)
+    }
+
+    fn wake(&self, _: Side, _: &Doorbell) {
+        println!("published");
+        thread::sleep(2 * DEADLINE);
+    }
+}
+
+/// Publishes a message, and never comes to ring.
+fn publish_and_hang(name: &str, path: &Path) {
+    let bells = Bells::bind(path).unwrap();
+    let producer = Producer::<u64, Adaptive>::create(name, 8).unwrap();
+    let mut producer = producer.waiting(Stuck(Notify::new(bells, Adaptive::default())));
+    println!("created");
+    // Its end says that the consumer is armed.
+    std::io::stdin().read_exact(&mut [0]).unwrap_err();
+    producer.send(5);
+}
+
+#[test]
+fn a_producer_that_is_killed_before_it_rings_costs_no_message() {
+    let name = Unique::new("killed");
+    let place = Place::new();
+    let mut producer = Process::start(&mut child("publish and hang", name.as_str(), &place.0));
+    producer.line("created");
+    let consumer = Consumer::<u64>::join(&*name, Start::Oldest).unwrap();
+    let mut consumer = Pollable::connect(consumer, &place.0).unwrap();
+    assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
+    producer.hang_up();
+    producer.line("published");
+    assert!(!is_ready(&consumer), "nobody has rung");
+    producer.kill();
+    wait(&consumer);
+    assert_eq!(consumer.try_recv(), Ok(5));
+    assert_eq!(next!(consumer), Err(RecvError::HungUp));
 }
 
 /// Lets a consumer connect to a producer that has no descriptor left for it.
