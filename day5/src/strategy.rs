@@ -156,41 +156,51 @@ impl Wait for Sleep {
 pub struct Adaptive {
     /// How many looks it takes before it gives the core away.
     spins: u32,
-    /// Waits since it last tried how long spinning would have to be.
-    since_trial: u32,
+    /// Waits until it tries again whether spinning longer wins.
+    until_trial: u32,
+    /// And how many after that, if it does not.
+    next_trial: u32,
 }
 
-/// About the cost of a sleep: spinning longer than that can only lose.
-const MOST_SPINS: u32 = 2048;
+/// Some 200 us. A sleep and a wake-up cost 20 to 40 here, so that spinning longer than that uses more
+/// of the core; but as long as it wins, and nobody else needs the core, it saves that much time.
+const MOST_SPINS: u32 = 8192;
 /// About the cost of giving the core away.
 const FEWEST_SPINS: u32 = 16;
 /// How often it gives the core away before it sleeps.
 const YIELDS: u32 = 4;
-/// How many waits go by before it tries again whether spinning longer wins.
-const BETWEEN_TRIALS: u32 = 64;
+/// How many waits go by before it tries again whether spinning longer wins: at first, and after trials
+/// in vain, each of which doubles it.
+const BETWEEN_TRIALS: (u32, u32) = (64, 1024);
 
 impl Default for Adaptive {
     fn default() -> Self {
-        Self { spins: MOST_SPINS, since_trial: 0 }
+        Self { spins: MOST_SPINS, until_trial: BETWEEN_TRIALS.0, next_trial: BETWEEN_TRIALS.0 }
     }
 }
 
 impl Adaptive {
     fn spins_now(&mut self) -> u32 {
-        self.since_trial += 1;
-        if self.since_trial < BETWEEN_TRIALS {
+        self.until_trial -= 1;
+        if self.until_trial > 0 {
             return self.spins;
         }
-        self.since_trial = 0;
+        self.next_trial = (2 * self.next_trial).min(BETWEEN_TRIALS.1);
+        self.until_trial = self.next_trial;
         MOST_SPINS
     }
 
-    fn learn(&mut self, spinning_won_after: Option<u32>) {
-        self.spins = match spinning_won_after {
-            // Twice what was needed is enough, and no less than before.
-            Some(looks) => self.spins.max(2 * looks).min(MOST_SPINS),
-            None => (self.spins / 2).max(FEWEST_SPINS),
-        };
+    fn has_won(&mut self, looks: u32) {
+        // Twice what was needed is enough, and no less than before.
+        let enough = (2 * looks).min(MOST_SPINS);
+        if self.spins < enough {
+            self.spins = enough;
+            self.next_trial = BETWEEN_TRIALS.0;
+        }
+    }
+
+    fn has_lost(&mut self) {
+        self.spins = (self.spins / 2).max(FEWEST_SPINS);
     }
 }
 
@@ -206,11 +216,11 @@ impl Wait for Adaptive {
         let spins = self.spins_now();
         match look(deadline, spins, &mut poll, spin_loop) {
             Looked::Found(answer, looks) => {
-                self.learn(Some(looks));
+                self.has_won(looks);
                 return Some(answer);
             }
             Looked::Late => return None,
-            Looked::InVain => self.learn(None),
+            Looked::InVain => self.has_lost(),
         }
         match look(deadline, YIELDS, &mut poll, yield_now) {
             Looked::Found(answer, _) => Some(answer),

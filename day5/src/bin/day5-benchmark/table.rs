@@ -232,13 +232,13 @@ impl Tables {
             writeln!(out, "\nping-pong, round trip in us: {title}")?;
             writeln!(
                 out,
-                "{:<10}{:>10}{:>10}{:>10}{:>11}{:>10}{:>10}  of",
+                "{:<10}{:>11}{:>11}{:>11}{:>11}{:>11}{:>10}  of",
                 "", "p50", "p99", "p99.9", "untimed", "ratio p50", "untimed"
             )?;
             for row in rows {
                 let untimed = row.untimed.map_or("-".to_owned(), microseconds);
                 let line = format!(
-                    "{:<10}{:>10}{:>10}{:>10}{:>11}{:>10}{:>10}  {}",
+                    "{:<10}{:>11}{:>11}{:>11}{:>11}{:>11}{:>10}  {}",
                     row.way,
                     microseconds(row.p50),
                     microseconds(row.p99),
