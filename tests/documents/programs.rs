@@ -67,9 +67,11 @@ impl Programs {
     /// An error if a command line begins, or goes on behind a pipe, with a program that is unknown.
     pub(crate) fn check(&self, command: &str) -> Result<(), String> {
         for part in command.split(['|', ';', '&']).map(str::trim).filter(|part| !part.is_empty()) {
-            let word = part.trim_start_matches('(').split_whitespace().next().unwrap_or_default();
+            let mut words = part.trim_start_matches('(').split_whitespace();
+            let word = words.find(|word| !is_assignment(word)).unwrap_or_default();
             // What a quoted script does inside is its shell's affair.
             if command.starts_with("sh -c")
+                || command.starts_with("bash -c")
                 || self.ours.contains_key(word)
                 || SYSTEM.contains(&word)
             {
@@ -100,6 +102,12 @@ impl Programs {
         }
         Ok(())
     }
+}
+
+/// Whether a word sets a variable for the command behind it.
+fn is_assignment(word: &str) -> bool {
+    let name = word.split_once('=').map_or("", |(name, _)| name);
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
 }
 
 impl Drop for Programs {
