@@ -41,7 +41,7 @@ fn member(memory: &Arc<dyn Memory>) -> Group<u64, Named> {
 
 /// Pauses now and then, so that the other side gets to sleep.
 fn dawdle(number: u64) {
-    if number % 97 == 0 {
+    if number.is_multiple_of(97) {
         thread::sleep(Duration::from_micros(number % 5 * 100));
     }
 }
@@ -131,7 +131,7 @@ fn every_wait_ends_at_its_deadline() {
         let mut consumer = consumer::<Named>(&memory).waiting(strategy.start());
         let late = Err(RecvTimeoutError::TimedOut(MOMENT));
         assert_eq!(consumer.recv_timeout(MOMENT), late, "{strategy}");
-        assert_eq!(consumer.recv_timeout(Duration::ZERO).is_err(), true);
+        assert!(consumer.recv_timeout(Duration::ZERO).is_err());
         producer.send_batch(&[1, 2]);
         assert!(producer.send_timeout(3, MOMENT).is_err(), "{strategy}");
         assert_eq!(consumer.recv_timeout(Duration::ZERO), Ok(1), "a late one looks once");
