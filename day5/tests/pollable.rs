@@ -565,6 +565,17 @@ fn who_talks_nonsense_is_turned_away_and_holds_up_nobody() {
 }
 
 #[test]
+fn a_rendezvous_is_another_door() {
+    let place = Place::new();
+    let writer = Writer::<Adaptive>::anonymous(4096).unwrap();
+    let serving = day4::rendezvous::serve(&place.0, writer.offer()).unwrap();
+    let (memory, _producer) = ring(8);
+    let mut consumer = Pollable::connect(consumer(&memory), &place.0).unwrap();
+    assert_eq!(next!(consumer), Err(RecvError::HungUp));
+    assert_eq!((serving.admitted(), serving.turned_away()), (0, 1));
+}
+
+#[test]
 fn a_counter_that_is_full_does_not_block_the_producer() {
     let place = Place::new();
     let (memory, producer) = ring(64);
