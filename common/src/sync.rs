@@ -120,6 +120,24 @@ mod door {
 
 pub use door::*;
 
+/// Runs the model `name` under every schedule, bounded if the model or the environment variable
+/// `FANOUT_PREEMPTIONS` says so (`none`: not at all), and prints how many schedules there were.
+///
+/// # Panics
+///
+/// If the model does, or if the variable is neither a number nor `none`.
+pub fn explore_model(name: &str, bound: Option<usize>, f: impl Fn() + Sync + Send + 'static) {
+    let bound = match std::env::var("FANOUT_PREEMPTIONS").as_deref() {
+        Err(_) => bound,
+        Ok("none") => None,
+        Ok(number) => Some(number.parse().expect("FANOUT_PREEMPTIONS is a number, or none")),
+    };
+    let started = std::time::Instant::now();
+    let executions = explore(bound, f);
+    let bound = bound.map_or("exhaustive".to_owned(), |n| format!("preemption bound {n}"));
+    println!("model {name}: {executions} executions, {bound}, {:.1?}", started.elapsed());
+}
+
 /// The ordering named second, or `Relaxed` when the mutant named first is switched on.
 ///
 /// ```

@@ -4,7 +4,7 @@
 //! `cargo model -p day4 --test loom_models` explores them; an ordinary `cargo test` runs each once on
 //! real threads. `FANOUT_PREEMPTIONS` and `FANOUT_MUTANT` are as on Day 3.
 
-use common::sync::{Arc, AtomicU64, Mutex, Ordering, thread, yield_now};
+use common::sync::{Arc, AtomicU64, Mutex, Ordering, explore_model as explore, thread, yield_now};
 use common::{Capacity, Sequence};
 use day3::Start;
 use day3::control::Control;
@@ -251,18 +251,6 @@ impl Watcher {
         }
         Ok(trusted)
     }
-}
-
-fn explore(name: &str, bound: Option<usize>, f: impl Fn() + Sync + Send + 'static) {
-    let bound = match std::env::var("FANOUT_PREEMPTIONS").as_deref() {
-        Err(_) => bound,
-        Ok("none") => None,
-        Ok(number) => Some(number.parse().expect("FANOUT_PREEMPTIONS is a number, or none")),
-    };
-    let started = std::time::Instant::now();
-    let executions = common::sync::explore(bound, f);
-    let bound = bound.map_or("exhaustive".to_owned(), |n| format!("preemption bound {n}"));
-    println!("model {name}: {executions} executions, {bound}, {:.1?}", started.elapsed());
 }
 
 /// Whoever reads a mark reads a whole one.

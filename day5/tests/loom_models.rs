@@ -6,7 +6,7 @@
 
 mod armed;
 
-use common::sync::{Arc, AtomicU32, AtomicU64, Mutex, Ordering, thread};
+use common::sync::{Arc, AtomicU32, AtomicU64, Mutex, Ordering, explore_model as explore, thread};
 use day5::doorbell::{self, Ticket};
 
 /// A kernel with one futex: sleepers are numbers, and whoever is on the list sleeps.
@@ -65,18 +65,6 @@ impl Queue {
         let sleepers = self.kernel.sleepers.lock().unwrap().clone();
         assert!(sleepers.is_empty(), "{sleepers:?} sleep, and nobody wakes them");
     }
-}
-
-fn explore(name: &str, bound: Option<usize>, f: impl Fn() + Sync + Send + 'static) {
-    let bound = match std::env::var("FANOUT_PREEMPTIONS").as_deref() {
-        Err(_) => bound,
-        Ok("none") => None,
-        Ok(number) => Some(number.parse().expect("FANOUT_PREEMPTIONS is a number, or none")),
-    };
-    let started = std::time::Instant::now();
-    let executions = common::sync::explore(bound, f);
-    let bound = bound.map_or("exhaustive".to_owned(), |n| format!("preemption bound {n}"));
-    println!("model {name}: {executions} executions, {bound}, {:.1?}", started.elapsed());
 }
 
 /// Whoever goes to sleep while a message comes is woken, or does not sleep.

@@ -264,18 +264,5 @@ pub(crate) fn follows(first: Sequence, sequences: &[Sequence]) -> bool {
     sequences.iter().zip(0..).all(|(&found, i)| found == first.plus(i))
 }
 
-/// Runs a model under all schedules, bounded if the model or `FANOUT_PREEMPTIONS` says so, and
-/// prints how many there were.
-pub(crate) fn explore(name: &str, bound: Option<usize>, f: impl Fn() + Sync + Send + 'static) {
-    let bound = match std::env::var("FANOUT_PREEMPTIONS").as_deref() {
-        Err(_) => bound,
-        Ok("none") => None,
-        Ok(number) => Some(number.parse().expect("FANOUT_PREEMPTIONS is a number, or none")),
-    };
-    let started = std::time::Instant::now();
-    let executions = common::sync::explore(bound, f);
-    let bound = bound.map_or("exhaustive".to_owned(), |n| format!("preemption bound {n}"));
-    println!("model {name}: {executions} executions, {bound}, {:.1?}", started.elapsed());
-}
-
+pub(crate) use common::sync::explore_model as explore;
 pub(crate) use thread::spawn;
