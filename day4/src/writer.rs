@@ -361,7 +361,12 @@ impl<W: Wait> Writer<W> {
 
     /// Frees the slot of a consumer that is dead; see [`roster::evict`].
     pub fn evict(&mut self, consumer: &ConsumerInfo) -> bool {
-        roster::evict(self.door.shared(), consumer)
+        let evicted = roster::evict(self.door.shared(), consumer);
+        if evicted {
+            // It may be asleep.
+            self.door.wake(Side::Consumer);
+        }
+        evicted
     }
 
     /// Tells consumers that nothing more will come. They read what is there, then see the end.

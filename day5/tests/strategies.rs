@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use day3::ring::{Consumer, Group, Producer};
 use day3::{Heap, JoinOptions, Memory, QueueOptions, RecvError, RecvTimeoutError, Start, Wait};
@@ -140,6 +140,15 @@ fn every_wait_ends_at_its_deadline() {
     }
 }
 
+/// Waits for something, for at most [`DEADLINE`]. At its end a wait looks by itself, so one that took
+/// that long was not woken, whatever it found.
+fn woken<R>(wait: impl FnOnce(Duration) -> R) -> R {
+    let started = Instant::now();
+    let answer = wait(DEADLINE);
+    assert!(started.elapsed() < DEADLINE, "nobody woke the sleeper");
+    answer
+}
+
 /// Sleepers that look by themselves only after an hour: each of these has to wake them.
 #[test]
 fn whatever_changes_wakes_who_waits_for_it() {
@@ -154,13 +163,13 @@ fn whatever_changes_wakes_who_waits_for_it() {
         let receiving = scope.spawn(move || {
             for message in 0..200 {
                 dawdle(message * 97);
-                assert_eq!(receiver.recv_timeout(DEADLINE), Ok(message));
+                assert_eq!(woken(|timeout| receiver.recv_timeout(timeout)), Ok(message));
             }
-            receiver.recv_timeout(DEADLINE)
+            woken(|timeout| receiver.recv_timeout(timeout))
         });
         for message in 0..200 {
             dawdle((message + 1) % 2 * 97);
-            assert_eq!(producer.send_timeout(message, DEADLINE), Ok(()));
+            assert_eq!(woken(|timeout| producer.send_timeout(message, timeout)), Ok(()));
         }
         thread::sleep(Duration::from_millis(5));
         producer.close();
@@ -173,20 +182,39 @@ fn whatever_changes_wakes_who_waits_for_it() {
     producer.send(1);
     let mut producer = producer.waiting(sleepy());
     let mut newcomer = consumer::<Sleep>(&memory).waiting(sleepy());
-    assert_eq!(newcomer.recv_timeout(DEADLINE), Ok(1));
+    assert_eq!(woken(|timeout| newcomer.recv_timeout(timeout)), Ok(1));
     thread::scope(|scope| {
         scope.spawn(move || {
             thread::sleep(Duration::from_millis(5));
             drop(staying);
         });
-        assert_eq!(producer.send_timeout(2, DEADLINE), Ok(()), "a consumer has left");
+        assert_eq!(
+            woken(|timeout| producer.send_timeout(2, timeout)),
+            Ok(()),
+            "a consumer has left"
+        );
     });
-    assert_eq!(newcomer.recv_timeout(DEADLINE), Ok(2));
+    assert_eq!(woken(|timeout| newcomer.recv_timeout(timeout)), Ok(2));
     thread::scope(|scope| {
-        let receiving = scope.spawn(move || newcomer.recv_timeout(DEADLINE));
+        let receiving = scope.spawn(move || woken(|timeout| newcomer.recv_timeout(timeout)));
         thread::sleep(Duration::from_millis(5));
         drop(producer);
         assert_eq!(receiving.join().unwrap(), closed, "the producer has left");
+    });
+}
+
+/// One who sleeps is told that it was evicted.
+#[test]
+fn an_evicted_sleeper_wakes() {
+    let (memory, mut producer) = ring(1);
+    let mut sleeper = consumer::<Sleep>(&memory).waiting(Sleep::in_slices(FOR_EVER));
+    let listed = producer.consumers();
+    thread::scope(|scope| {
+        let sleeping = scope.spawn(move || woken(|timeout| sleeper.recv_timeout(timeout)));
+        thread::sleep(Duration::from_millis(5));
+        assert!(producer.evict(&listed[0]));
+        let evicted = Err(RecvTimeoutError::End(RecvError::Evicted));
+        assert_eq!(sleeping.join().unwrap(), evicted);
     });
 }
 

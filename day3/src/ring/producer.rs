@@ -228,7 +228,12 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     ///
     /// See [`roster::evict`] for what it means to a consumer that is not dead.
     pub fn evict(&mut self, consumer: &ConsumerInfo) -> bool {
-        roster::evict(self.door.shared(), consumer)
+        let evicted = roster::evict(self.door.shared(), consumer);
+        if evicted {
+            // It may be asleep.
+            self.door.wake(Side::Consumer);
+        }
+        evicted
     }
 
     /// Tells consumers that nothing more will come. They read what is there, then see the end.
