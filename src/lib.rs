@@ -20,12 +20,15 @@
 //! - **Many consumers.** Up to [`SLOTS`] consumers and members in any mix, and any number of taps.
 //! - **Full.** [`Producer::try_send`] says so, [`Producer::send`] waits, [`Producer::send_timeout`] waits
 //!   for so long.
-//! - **Cost.** Publishing is one store, however many consumers there are.
+//! - **Cost.** Publishing is one store, however many consumers there are. That some of them may sleep costs
+//!   one plain load.
+//! - **Waiting.** Adaptive: spin while that wins, then yield, then sleep until woken; see [`wait`].
 //!
 //! # Features
 //!
-//! `cli`, on by default, is what the command `fanout` needs. A library user turns it off:
-//! `fanout = { version = "…", default-features = false }`.
+//! - `cli`, on by default, is what the command `fanout` needs. A library user turns it off:
+//!   `fanout = { version = "…", default-features = false }`.
+//! - `tokio` adds [`stream`](https://docs.rs/fanout): a queue as an async `Stream`, and an async `send`.
 //!
 //! The queue is built in [a tutorial](https://docs.rs/crate/fanout/latest/source/TUTORIAL.md), one crate
 //! a day; this crate only gathers them.
@@ -70,6 +73,18 @@ pub mod ring {
     pub type Group<T, W = Adaptive> = day3::ring::Group<T, W>;
     /// A reader that nobody waits for.
     pub type Tap<T, W = Adaptive> = day3::ring::Tap<T, W>;
+}
+
+/// Ends that are waited for beside sockets: by `poll`, `epoll`, or whatever takes a descriptor.
+pub mod pollable {
+    pub use day5::bells::{Bells, Line, Notify};
+    pub use day5::pollable::*;
+}
+
+/// The same as async streams and sinks, over tokio.
+#[cfg(feature = "tokio")]
+pub mod stream {
+    pub use day5::stream::*;
 }
 
 /// Messages of any size: a ring that counts bytes.
