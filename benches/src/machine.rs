@@ -15,7 +15,7 @@ pub fn lines() -> Vec<String> {
     vec![
         format!("machine   {model}, {cores} cores"),
         format!("kernel    {}", said("uname", &["-sr"])),
-        format!("compiler  {}", said("rustc", &["--version"])),
+        format!("compiler  {}, {}", said("rustc", &["--version"]), stores()),
         format!("commit    {}", said("git", &["describe", "--always", "--dirty"])),
         format!("date      {}", said("date", &["-u", "+%Y-%m-%d %H:%M UTC"])),
         format!("command   compare {}", arguments.join(" ")),
@@ -26,4 +26,15 @@ fn said(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     text.ok().filter(|text| !text.is_empty()).unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// How wide the stores are that this program was compiled for. Whoever writes in place does it by
+/// `common::payload`, which uses 32 bytes where the machine has them; whoever hands over a message by
+/// value leaves it to the compiler.
+fn stores() -> &'static str {
+    if cfg!(target_feature = "avx2") {
+        "for AVX2"
+    } else {
+        "not for AVX2 (RUSTFLAGS=-Ctarget-cpu=native)"
+    }
 }

@@ -7,8 +7,8 @@ use common::sync::{AtomicBool, Ordering};
 use crossbeam_queue::ArrayQueue;
 
 use super::{CAPACITY, Contender, SHARED_2, SHARED_4, SINGLES};
+use crate::Packet;
 use crate::race::{Delivery, Idle, Side, race};
-use crate::{Packet, wide};
 
 pub(super) fn rows() -> Vec<Contender> {
     let row = |task, sides, run| {
@@ -27,11 +27,11 @@ fn shared(messages: u64, consumers: usize) -> anyhow::Result<Duration> {
     let ended = &AtomicBool::new(false);
     let idle = move || Idle::new(consumers + 1);
     let send = move || {
-        let tally = wide(push, (queue, messages, idle()));
+        let tally = push((queue, messages, idle()));
         ended.store(true, Ordering::Release);
         Ok(tally)
     };
-    let receive = move || Ok(wide(pop, (queue, ended, idle())));
+    let receive = move || Ok(pop((queue, ended, idle())));
     let sides = (0..consumers).map(|_| Box::new(receive) as Side<'_>).collect();
     race(messages, Delivery::Together, Box::new(send), sides)
 }

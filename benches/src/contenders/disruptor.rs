@@ -16,8 +16,8 @@ use disruptor::{
 };
 
 use super::{BATCH, BATCHES, BROADCAST, CAPACITY, Contender, SINGLES};
+use crate::Packet;
 use crate::race::{Delivery, Idle, Side, fits, race};
-use crate::{Packet, wide};
 
 pub(super) fn rows() -> Vec<Contender> {
     let row =
@@ -129,7 +129,7 @@ fn sending<'a, P>(producer: P, messages: u64, batch: usize, sides: usize) -> Sid
 where
     P: Producer<Packet> + Send + 'a,
 {
-    Box::new(move || Ok(wide(publish, (producer, messages, batch, Idle::new(sides)))))
+    Box::new(move || Ok(publish((producer, messages, batch, Idle::new(sides)))))
 }
 
 #[inline(always)]
@@ -168,7 +168,7 @@ fn publish<P: Producer<Packet>>(
 }
 
 fn receiving(poller: EventPoller<Packet, SingleProducerBarrier>, sides: usize) -> Side<'static> {
-    Box::new(move || Ok(wide(poll, (poller, Idle::new(sides)))))
+    Box::new(move || Ok(poll((poller, Idle::new(sides)))))
 }
 
 #[inline(always)]

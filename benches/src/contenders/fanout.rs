@@ -15,8 +15,8 @@ use day3::sequencer::Cursor;
 use fanout::{Consumer, Group, Heap, JoinOptions, Memory, Producer, Receiver, Start, Wait};
 
 use super::{BATCH, BATCHES, BROADCAST, CAPACITY, Contender, SHARED_2, SHARED_4, SINGLES};
+use crate::Packet;
 use crate::race::{Delivery, Side, race};
-use crate::{Packet, wide};
 
 const NAME: &str = "fanout";
 
@@ -78,7 +78,7 @@ fn sending<W: Wait + Send + 'static>(
     messages: u64,
     batch: usize,
 ) -> Side<'static> {
-    Box::new(move || wide(send, (&mut producer, messages, batch)))
+    Box::new(move || send((&mut producer, messages, batch)))
 }
 
 #[inline(always)]
@@ -112,7 +112,7 @@ fn receiving<K: Cursor + Send + 'static, W: Wait + Send + 'static>(
     mut receiver: Receiver<Packet, K, W>,
     batch: usize,
 ) -> Side<'static> {
-    Box::new(move || Ok(wide(receive, (&mut receiver, batch))))
+    Box::new(move || Ok(receive((&mut receiver, batch))))
 }
 
 #[inline(always)]
@@ -190,7 +190,7 @@ pub fn child(name: &str, batch: usize) -> anyhow::Result<()> {
     let mut output = std::io::stdout();
     writeln!(output, "ready")?;
     output.flush()?;
-    let tally = wide(receive, (&mut consumer, batch));
+    let tally = receive((&mut consumer, batch));
     writeln!(output, "{} {}", tally.count, tally.sum)?;
     Ok(output.flush()?)
 }

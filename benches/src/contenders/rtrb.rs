@@ -7,8 +7,8 @@ use common::payload::{Payload, Tally, fill, sum};
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use super::{BATCH, BATCHES, CAPACITY, Contender, SINGLES};
+use crate::Packet;
 use crate::race::{Delivery, Idle, race};
-use crate::{Packet, wide};
 
 pub(super) fn rows() -> Vec<Contender> {
     let row = |task, mode, run| Contender { task, name: "rtrb 0.4.1", mode, sides: 2, run };
@@ -20,8 +20,8 @@ pub(super) fn rows() -> Vec<Contender> {
 
 fn chunks(messages: u64) -> anyhow::Result<Duration> {
     let (producer, consumer) = RingBuffer::<Packet>::new(CAPACITY);
-    let send = move || Ok(wide(send_chunks, (producer, messages)));
-    let receive = move || Ok(wide(receive_chunks, consumer));
+    let send = move || Ok(send_chunks((producer, messages)));
+    let receive = move || Ok(receive_chunks(consumer));
     race(messages, Delivery::Each, Box::new(send), vec![Box::new(receive)])
 }
 
@@ -78,8 +78,8 @@ fn receive_chunks(mut consumer: Consumer<Packet>) -> Tally {
 
 fn singles(messages: u64) -> anyhow::Result<Duration> {
     let (producer, consumer) = RingBuffer::<Packet>::new(CAPACITY);
-    let send = move || Ok(wide(push, (producer, messages)));
-    let receive = move || Ok(wide(pop, consumer));
+    let send = move || Ok(push((producer, messages)));
+    let receive = move || Ok(pop(consumer));
     race(messages, Delivery::Each, Box::new(send), vec![Box::new(receive)])
 }
 

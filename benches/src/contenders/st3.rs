@@ -7,8 +7,8 @@ use common::sync::{AtomicBool, Ordering};
 use st3::StealError;
 
 use super::{BATCH, CAPACITY, Contender, SHARED_2, SHARED_4};
+use crate::Packet;
 use crate::race::{Delivery, Idle, Side, race};
-use crate::{Packet, wide};
 
 pub(super) fn rows() -> Vec<Contender> {
     let row = |task, sides, mode, run| Contender { task, name: "st3 0.4.1", mode, sides, run };
@@ -42,11 +42,11 @@ macro_rules! queue {
                 let ended = &AtomicBool::new(false);
                 let idle = move || Idle::new(consumers + 1);
                 let receive = |stealer: Stealer<Packet>| -> Side<'_> {
-                    Box::new(move || Ok(wide(steal, (stealer, ended, idle()))))
+                    Box::new(move || Ok(steal((stealer, ended, idle()))))
                 };
                 let sides = (0..consumers).map(|_| receive(queue.stealer())).collect();
                 let send = move || {
-                    let tally = wide(add, (queue, messages, batch, idle()));
+                    let tally = add((queue, messages, batch, idle()));
                     ended.store(true, Ordering::Release);
                     Ok(tally)
                 };
