@@ -167,8 +167,9 @@ pub struct Adaptive {
 const MOST_SPINS: u32 = 8192;
 /// About the cost of giving the core away.
 const FEWEST_SPINS: u32 = 16;
-/// How often it gives the core away before it sleeps.
-const YIELDS: u32 = 4;
+/// How often it gives the core away before it sleeps: some 20 us if nobody wants it, the cost of a sleep.
+/// If somebody does, this is what keeps a crowd from sleeping and waking one another for each message.
+const YIELDS: u32 = 64;
 /// How many waits go by before it tries again whether spinning longer wins: at first, and after trials
 /// in vain, each of which doubles it.
 const BETWEEN_TRIALS: (u32, u32) = (64, 1024);
