@@ -1,7 +1,11 @@
 //! What every floor of Fanout stands on and no floor teaches: the one door to atomics, sequence
-//! arithmetic, queue names, reports and thread placement.
+//! arithmetic, queue names, reports, thread placement, what benchmarks
+//! move, and what they are measured by.
 
 pub mod affinity;
+pub mod bytes;
+#[cfg(not(loom))]
+pub mod limits;
 pub mod name;
 pub mod payload;
 pub mod report;

@@ -13,7 +13,7 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::time::{ClockId, clock_gettime};
 
-use crate::messages::Tally;
+use common::bytes::Tally;
 
 /// What a member of the crew moved, and between when and when.
 #[derive(Clone, Copy, Debug)]

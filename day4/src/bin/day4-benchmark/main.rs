@@ -13,14 +13,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 mod crew;
-mod limits;
-mod messages;
 mod ring;
 mod sleeper;
 mod socket;
 mod wheel;
 
-use messages::{FIRST, Lengths, Touch};
+use common::bytes::{FIRST, Lengths, Touch};
 use wheel::{Load, Mode, Role, Row};
 
 /// Day 4's benchmark: a million messages of 0 to 32767 bytes between two processes, every byte written

@@ -11,8 +11,8 @@ use day4::writer::Writer;
 use day4::{RecvError, record_len};
 
 use crate::crew::Work;
-use crate::messages::Tally;
 use crate::wheel::Load;
+use common::bytes::Tally;
 
 /// The side that writes: makes the ring, and says where the other process finds its descriptor.
 pub(crate) fn sender<W: Wait + 'static>(load: &Load, wait: W) -> anyhow::Result<Work<'_>> {
@@ -34,7 +34,7 @@ fn send<W: Wait>(writer: &mut Writer<W>, load: &Load) -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
     let mut lengths = load.lengths.clone();
     for _ in 0..load.messages {
-        let len = lengths.next();
+        let len = lengths.draw();
         let mut place = writer.grant(len)?;
         tally.write(&mut place, load.touch);
         place.commit(len);
@@ -48,7 +48,7 @@ fn send_batches<W: Wait>(writer: &mut Writer<W>, load: &Load) -> anyhow::Result<
     let mut tally = Tally::default();
     let mut lengths = load.lengths.clone();
     let room = load.batch.max(record_len(lengths.most()));
-    let mut next = lengths.next();
+    let mut next = lengths.draw();
     while tally.count < load.messages {
         let mut batch = writer.batch(room)?;
         while tally.count < load.messages && batch.room() >= Some(next) {
@@ -56,7 +56,7 @@ fn send_batches<W: Wait>(writer: &mut Writer<W>, load: &Load) -> anyhow::Result<
                 tally.write(place, load.touch);
                 next
             })?;
-            next = lengths.next();
+            next = lengths.draw();
         }
         batch.commit();
     }

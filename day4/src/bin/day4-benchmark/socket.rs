@@ -9,8 +9,8 @@ use nix::sys::socket::{
     sockopt,
 };
 
-use crate::messages::{Tally, buffer};
 use crate::wheel::Load;
+use common::bytes::{Tally, buffer};
 
 /// Both ends, with room in the kernel for about `room` bytes if it allows.
 pub(crate) fn pair(room: usize) -> anyhow::Result<(OwnedFd, OwnedFd)> {
@@ -37,7 +37,7 @@ pub(crate) fn sender(end: &OwnedFd, load: &Load) -> anyhow::Result<Tally> {
     let mut words = buffer(lengths.most());
     let message: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
     for _ in 0..load.messages {
-        let len = lengths.next();
+        let len = lengths.draw();
         tally.write(&mut message[..len], load.touch);
         let sent = send(end.as_raw_fd(), &message[..len], MsgFlags::MSG_NOSIGNAL)
             .with_context(|| format!("sending a message of {len} bytes"))?;

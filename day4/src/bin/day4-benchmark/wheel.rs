@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use clap::ValueEnum;
 use common::affinity;
+use common::limits::{self, HandOver};
 use common::report::{Throughput, median};
 use day3::Spin;
 use serde::Serialize;
 use std::os::fd::{OwnedFd, RawFd};
 
 use crate::crew::{Crew, Lap, Work, inherited};
-use crate::limits::HandOver;
-use crate::messages::{Lengths, Tally, Touch};
 use crate::sleeper::{Sleeper, bell};
-use crate::{limits, ring, socket};
+use crate::{ring, socket};
+use common::bytes::{Lengths, Tally, Touch};
 
 /// A way to move messages from one process to another, or what one such way is measured by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
@@ -159,7 +159,9 @@ pub(crate) fn work<'a>(
                 Role::Receiver => Box::new(move || socket::receiver(&end, load)),
             })
         }
-        (Mode::Memcpy, _) => simply(Box::new(move || limits::copy(load))),
+        (Mode::Memcpy, _) => simply(Box::new(move || {
+            Ok(limits::copy(load.capacity, load.messages, load.lengths.clone())?)
+        })),
         (Mode::HandOver, _) => {
             let quarters = HandOver::map(&next()?, load.capacity)?;
             simply(match role {

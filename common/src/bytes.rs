@@ -1,12 +1,12 @@
-//! What the wheel moves: messages whose lengths look random and are the same for the same seed, each
-//! byte of them written by one side and checked by the other.
+//! Messages of bytes for benchmarks: their lengths may look random and are the same for the same seed,
+//! and each byte of them is written by one side and checked by the other.
 
-use common::payload::{Message, fill, sum};
+use crate::payload::{Message, fill, sum};
 
 /// Where message lengths come from: SplitMix64, after Steele, Lea and Flood, "Fast splittable
 /// pseudorandom number generators" (OOPSLA 2014), scaled to `0..=most` by the upper half of a product.
 #[derive(Clone, Debug)]
-pub(crate) struct Lengths {
+pub struct Lengths {
     state: u64,
     /// One more than the longest.
     bound: u64,
@@ -16,23 +16,23 @@ pub(crate) struct Lengths {
 
 impl Lengths {
     /// Uniform in `0..=most`.
-    pub(crate) fn uniform(seed: u64, most: usize) -> Self {
+    pub fn uniform(seed: u64, most: usize) -> Self {
         Self { state: seed, bound: most as u64 + 1, fixed: false }
     }
 
     /// Always `size`.
-    pub(crate) fn fixed(size: usize) -> Self {
+    pub fn fixed(size: usize) -> Self {
         Self { state: 0, bound: size as u64 + 1, fixed: true }
     }
 
     /// The longest there can be.
-    pub(crate) fn most(&self) -> usize {
+    pub fn most(&self) -> usize {
         self.bound as usize - 1
     }
 
     /// The length of the next message.
     #[inline]
-    pub(crate) fn next(&mut self) -> usize {
+    pub fn draw(&mut self) -> usize {
         if self.fixed {
             return self.most();
         }
@@ -45,14 +45,14 @@ impl Lengths {
     }
 
     /// How many bytes the next `messages` messages have together.
-    pub(crate) fn total(mut self, messages: u64) -> u64 {
-        (0..messages).map(|_| self.next() as u64).sum()
+    pub fn total(mut self, messages: u64) -> u64 {
+        (0..messages).map(|_| self.draw() as u64).sum()
     }
 }
 
 /// How much of each message is written and checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Touch {
+pub enum Touch {
     /// Every byte.
     All,
     /// The first [`FIRST`] bytes.
@@ -60,7 +60,7 @@ pub(crate) enum Touch {
 }
 
 /// The bytes that [`Touch::First`] touches.
-pub(crate) const FIRST: usize = 16;
+pub const FIRST: usize = 16;
 
 impl Touch {
     fn of(self, len: usize) -> usize {
@@ -73,19 +73,19 @@ impl Touch {
 
 /// What one side moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
+pub struct Tally {
     /// Messages.
-    pub(crate) count: u64,
+    pub count: u64,
     /// Their bytes.
-    pub(crate) bytes: u64,
+    pub bytes: u64,
     /// Over all bytes that were touched, in order.
-    pub(crate) checksum: u64,
+    pub checksum: u64,
 }
 
 impl Tally {
     /// Counts one more message of `len` bytes whose words add up to `sum`.
     #[inline]
-    pub(crate) fn add(&mut self, len: usize, sum: u64) {
+    pub fn add(&mut self, len: usize, sum: u64) {
         self.count += 1;
         self.bytes += len as u64;
         // Turned for each message: two that change places change it.
@@ -94,7 +94,7 @@ impl Tally {
 
     /// Writes the next message into `place`, all of it, and counts it.
     #[inline]
-    pub(crate) fn write(&mut self, place: &mut [u8], touch: Touch) {
+    pub fn write(&mut self, place: &mut [u8], touch: Touch) {
         let len = place.len();
         let sum = write(&mut place[..touch.of(len)], self.count);
         self.add(len, sum);
@@ -102,7 +102,7 @@ impl Tally {
 
     /// Reads the next message and counts it.
     #[inline]
-    pub(crate) fn read(&mut self, message: &[u8], touch: Touch) {
+    pub fn read(&mut self, message: &[u8], touch: Touch) {
         let sum = read(&message[..touch.of(message.len())]);
         self.add(message.len(), sum);
     }
@@ -113,8 +113,8 @@ impl Tally {
 fn write(bytes: &mut [u8], number: u64) -> u64 {
     let first = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let (words, tail) = bytes.split_at_mut(bytes.len() & !7);
+    let last = first.wrapping_add(words.len() as u64 / 8);
     let words: &mut [Message<1>] = bytemuck::cast_slice_mut(words);
-    let last = first.wrapping_add(words.len() as u64);
     // A message begins anywhere on a cache line, and a wide store across two of them is two.
     let (head, lines) = words.split_at_mut(to_line(words));
     let second = first.wrapping_add(head.len() as u64);
@@ -131,22 +131,69 @@ fn to_line(words: &[Message<1>]) -> usize {
     words.as_ptr().align_offset(64).min(words.len())
 }
 
-/// The sum of the words of `bytes`, which are aligned to 8.
+/// The sum of the words of `bytes`.
 #[inline]
 fn read(bytes: &[u8]) -> u64 {
     let (words, tail) = bytes.split_at(bytes.len() & !7);
-    let words: &[Message<1>] = bytemuck::cast_slice(words);
-    let (head, lines) = words.split_at(to_line(words));
-    sum(head).wrapping_add(sum(lines)).wrapping_add(word(tail))
+    let words = match bytemuck::try_cast_slice::<u8, Message<1>>(words) {
+        Ok(words) => {
+            let (head, lines) = words.split_at(to_line(words));
+            sum(head).wrapping_add(sum(lines))
+        }
+        // Whoever copies messages may put them anywhere.
+        Err(_) => words.chunks_exact(8).fold(0u64, |sum, bytes| sum.wrapping_add(word(bytes))),
+    };
+    words.wrapping_add(word(tail))
 }
 
-/// Up to 7 bytes as a word.
+/// Up to 8 bytes as a word.
 #[inline]
 fn word(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
 /// A buffer for one message that is aligned as a message has to be.
-pub(crate) fn buffer(most: usize) -> Vec<u64> {
+pub fn buffer(most: usize) -> Vec<u64> {
     vec![0; most.div_ceil(8)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_what_is_read_wherever_it_lies() {
+        for len in (0..200).chain([4095, 4096]) {
+            let (mut sent, mut received) = (Tally::default(), Tally::default());
+            let mut words = buffer(len);
+            let message = &mut bytemuck::cast_slice_mut(&mut words)[..len];
+            sent.write(message, Touch::All);
+            for offset in 0..8 {
+                let moved = [&vec![0; offset][..], message].concat();
+                received = Tally::default();
+                received.read(&moved[offset..], Touch::All);
+                assert_eq!(received, sent, "{len} bytes, {offset} further on");
+            }
+            if let Some(byte) = message.last_mut() {
+                *byte ^= 1;
+                let mut other = Tally::default();
+                other.read(message, Touch::All);
+                assert_ne!(other, received, "{len} bytes, one of them another");
+            }
+        }
+    }
+
+    #[test]
+    fn lengths_are_the_same_for_the_same_seed_and_within_bounds() {
+        let take =
+            |mut lengths: Lengths| (0..1000).map(move |_| lengths.draw()).collect::<Vec<_>>();
+        let lengths = take(Lengths::uniform(7, 100));
+        assert_eq!(lengths, take(Lengths::uniform(7, 100)));
+        assert_ne!(lengths, take(Lengths::uniform(8, 100)));
+        assert!(lengths.contains(&0) && lengths.contains(&100));
+        assert!(lengths.iter().all(|len| *len <= 100));
+        let total = Lengths::uniform(7, 100).total(1000);
+        assert_eq!(total, lengths.iter().map(|len| *len as u64).sum());
+        assert_eq!(take(Lengths::fixed(9)), [9; 1000]);
+    }
 }

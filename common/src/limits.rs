@@ -3,31 +3,33 @@
 use core::hint::black_box;
 use core::num::NonZeroUsize;
 use core::ptr::NonNull;
+use std::io;
 use std::os::fd::OwnedFd;
 
-use anyhow::{Context, ensure};
-use common::payload::{Message, fill, sum};
-use common::sync::{AtomicU64, Ordering, spin_loop};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap};
 use nix::unistd::ftruncate;
 
-use crate::messages::Tally;
-use crate::wheel::Load;
+use crate::bytes::{Lengths, Tally};
+use crate::payload::{Message, fill, sum};
+use crate::sync::{AtomicU64, Ordering, spin_loop};
 
-/// Copies messages of the same lengths, rounded up to words, from one buffer of the ring's size to the
-/// same place in another, by one thread. Nothing else happens in the loop; the copy is compared
-/// afterwards.
-pub(crate) fn copy(load: &Load) -> anyhow::Result<Tally> {
-    let room = (load.capacity / 8) as usize;
+/// Copies so many messages of such lengths, rounded up to words, from one buffer of the ring's
+/// `capacity` in bytes to the same place in another, by one thread. Nothing else happens in the loop;
+/// the copy is compared afterwards. A ring that is shorter than a message does not fit.
+///
+/// # Errors
+///
+/// If the copy differs from what was copied.
+pub fn copy(capacity: u64, messages: u64, mut lengths: Lengths) -> io::Result<Tally> {
+    let room = (capacity / 8) as usize;
     let mut from = vec![Message::<1>::default(); room];
     fill(&mut from, 1);
     let mut to = vec![Message::<1>::default(); room];
     let mut tally = Tally::default();
-    let mut lengths = load.lengths.clone();
     let (mut start, mut most) = (0, 0);
-    for _ in 0..load.messages {
-        let len = lengths.next();
+    for _ in 0..messages {
+        let len = lengths.draw();
         let words = len.div_ceil(8);
         if start + words > room {
             start = 0;
@@ -38,10 +40,9 @@ pub(crate) fn copy(load: &Load) -> anyhow::Result<Tally> {
         most = most.max(end);
         start = end;
     }
-    ensure!(
-        from[..most] == to[..most] && sum(&to[most..]) == 0,
-        "the copy differs from what was copied"
-    );
+    if from[..most] != to[..most] || sum(&to[most..]) != 0 {
+        return Err(io::Error::other("the copy differs from what was copied"));
+    }
     Ok(tally)
 }
 
@@ -56,7 +57,7 @@ const READERS: u64 = 1;
 
 /// A buffer of the ring's size that two processes share in quarters: one side writes a quarter while
 /// the other reads another, and nothing else happens.
-pub(crate) struct HandOver {
+pub struct HandOver {
     flags: &'static [Flag; QUARTERS],
     /// Page-aligned.
     data: NonNull<Message<1>>,
@@ -68,22 +69,28 @@ pub(crate) struct HandOver {
 const FLAGS: usize = 4096;
 
 impl HandOver {
-    /// Memory for [`HandOver::map`], zeroed: all quarters are the writer's.
-    pub(crate) fn create(capacity: u64) -> anyhow::Result<OwnedFd> {
-        let memory = memfd_create("fanout-hand-over", MFdFlags::MFD_CLOEXEC)
-            .context("memfd_create for the hand-over")?;
-        let len = i64::try_from(FLAGS as u64 + capacity).context("the capacity is too large")?;
-        ftruncate(&memory, len).context("making room for the hand-over")?;
+    /// Memory for [`HandOver::map`], zeroed: all quarters are the writer's. `capacity` is in bytes.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn create(capacity: u64) -> io::Result<OwnedFd> {
+        let memory = memfd_create("fanout-hand-over", MFdFlags::MFD_CLOEXEC)?;
+        let len = i64::try_from(FLAGS as u64 + capacity).map_err(io::Error::other)?;
+        ftruncate(&memory, len)?;
         Ok(memory)
     }
 
     /// Maps it for the rest of this process's life.
-    pub(crate) fn map(memory: &OwnedFd, capacity: u64) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn map(memory: &OwnedFd, capacity: u64) -> io::Result<Self> {
         let len = NonZeroUsize::MIN.saturating_add(FLAGS - 1 + capacity as usize);
         let (rights, flags) = (ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED);
         // SAFETY: a new mapping at an address of the kernel's choice.
-        let start = unsafe { mmap(None, len, rights, flags, memory, 0) };
-        let start = start.context("mapping the hand-over")?;
+        let start = unsafe { mmap(None, len, rights, flags, memory, 0) }?;
         // SAFETY: the first page holds the flags, is never unmapped, and any bits are a flag.
         let flags = unsafe { start.cast().as_ref() };
         // SAFETY: the mapping is longer than that.
@@ -135,12 +142,12 @@ impl HandOver {
     }
 
     /// The side that writes.
-    pub(crate) fn send(&self, bytes: u64) -> Tally {
+    pub fn send(&self, bytes: u64) -> Tally {
         self.turn(bytes, (WRITERS, READERS), fill)
     }
 
     /// The side that reads.
-    pub(crate) fn receive(&self, bytes: u64) -> Tally {
+    pub fn receive(&self, bytes: u64) -> Tally {
         self.turn(bytes, (READERS, WRITERS), |words, _| sum(words))
     }
 }
