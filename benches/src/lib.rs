@@ -1,9 +1,18 @@
-//! Fanout beside its rivals, doing the same work: every word of every message is written and summed,
-//! and a run whose counts or sums differ is a failure, not a figure.
+//! Fanout beside its rivals, doing the same work: every byte of every message is written and read, and
+//! a run whose counts or sums differ is a failure, not a figure.
 
+mod child;
 pub mod contenders;
+pub mod crew;
+pub mod idle;
+pub mod interrupt;
+pub mod line;
+pub mod load;
 pub mod machine;
-pub mod race;
+pub mod measure;
+pub mod memory;
+pub mod question;
+pub mod report;
 
-/// What every contender moves: 64 bytes.
+/// What every ring of messages of one size moves: 64 bytes.
 pub type Packet = common::payload::Message<8>;

@@ -1,25 +1,65 @@
-//! Where a table comes from: the lines that stand above it.
+//! Where a table comes from: what stands above it.
 
 use std::process::Command;
 
-/// Machine, kernel, compiler, commit, date and command, a line each.
-pub fn lines() -> Vec<String> {
-    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
-        .map_or("unknown processor", |(_, model)| model)
-        .to_owned();
-    let cores = common::affinity::cores().len();
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    vec![
-        format!("machine   {model}, {cores} cores"),
-        format!("kernel    {}", said("uname", &["-sr"])),
-        format!("compiler  {}, {}", said("rustc", &["--version"]), stores()),
-        format!("commit    {}", said("git", &["describe", "--always", "--dirty"])),
-        format!("date      {}", said("date", &["-u", "+%Y-%m-%d %H:%M UTC"])),
-        format!("command   compare {}", arguments.join(" ")),
-    ]
+use serde::Serialize;
+
+/// What a figure depends on that is not in its row.
+#[derive(Clone, Debug, Serialize)]
+pub struct Machine {
+    /// The processor's name.
+    pub processor: String,
+    /// How many cores this process may use.
+    pub cores: usize,
+    /// The kernel and its release.
+    pub kernel: String,
+    /// The compiler, and for which instructions.
+    pub compiler: String,
+    /// The commit of this project; with `-dirty` if something differs from it.
+    pub commit: String,
+    /// When, in UTC.
+    pub date: String,
+    /// What was typed.
+    pub command: String,
+}
+
+impl Machine {
+    /// This one, now.
+    pub fn here() -> Self {
+        let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model = cpu
+            .lines()
+            .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+            .map_or("unknown processor", |(_, model)| model);
+        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        let flags = option_env!("RUSTFLAGS").map(|flags| format!("RUSTFLAGS='{flags}' "));
+        let flags = flags.unwrap_or_default();
+        let command = format!(
+            "{flags}cargo run --release -p benches --bin compare -- {}",
+            arguments.join(" ")
+        );
+        Self {
+            processor: model.to_owned(),
+            cores: common::affinity::cores().len(),
+            kernel: said("uname", &["-sr"]),
+            compiler: format!("{}, {}", said("rustc", &["--version"]), stores()),
+            commit: said("git", &["describe", "--always", "--dirty"]),
+            date: said("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
+            command: command.trim_end_matches([' ', '-']).to_owned(),
+        }
+    }
+
+    /// A line each, with its name.
+    pub fn lines(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("machine", format!("{}, {} cores", self.processor, self.cores)),
+            ("kernel", self.kernel.clone()),
+            ("compiler", self.compiler.clone()),
+            ("commit", self.commit.clone()),
+            ("date", self.date.clone()),
+            ("command", self.command.clone()),
+        ]
+    }
 }
 
 fn said(program: &str, arguments: &[&str]) -> String {

@@ -46,6 +46,9 @@ impl Lengths {
 
     /// How many bytes the next `messages` messages have together.
     pub fn total(mut self, messages: u64) -> u64 {
+        if self.fixed {
+            return messages * self.most() as u64;
+        }
         (0..messages).map(|_| self.draw() as u64).sum()
     }
 }

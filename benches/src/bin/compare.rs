@@ -1,55 +1,44 @@
-//! Fanout and its rivals on this machine: the same work, interleaved, checked.
+//! Fanout, its rivals and the kernel's ways on this machine: the same work, interleaved, checked.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use benches::contenders::{self, Contender};
-use benches::machine;
+use anyhow::ensure;
+use benches::contenders::{self, CAPACITY, Contender, ROOM};
+use benches::interrupt;
+use benches::machine::Machine;
+use benches::measure::{Effort, measure};
+use benches::question::Question;
+use benches::report::Report;
 use clap::Parser;
-use common::affinity;
-use common::report::{grouped, median};
-use serde::Serialize;
+use common::report::grouped;
+use indicatif::{ProgressBar, ProgressStyle};
 
-/// Compare queues on this machine
+/// Compare ways to pass messages, on this machine.
+///
+/// Every row writes all bytes of its messages and reads them all; a row whose count or checksum is
+/// wrong has no figure. Rows that answer the same question run in turns.
 #[derive(Parser)]
 struct Arguments {
-    /// Only rows whose task, name or mode holds this text
-    #[arg(long, default_value = "")]
+    /// Only rows whose question, name, mode or place holds this text; limits stay
+    #[arg(long, default_value = "", value_name = "TEXT")]
     only: String,
     /// How often each row runs
-    #[arg(long, default_value_t = 9)]
-    repeats: usize,
-    /// Messages in a run
-    #[arg(long, default_value_t = 4_194_304)]
-    messages: u64,
-    /// A quarter of the messages: under a minute
+    #[arg(long, value_name = "N")]
+    repeats: Option<usize>,
+    /// About how long each run of a row takes
+    #[arg(long, value_name = "SECONDS")]
+    seconds: Option<f64>,
+    /// Under a minute: fewer questions, shorter runs, 3 repeats
     #[arg(long)]
     quick: bool,
-    /// Print JSON
+    /// Print one JSON object instead of the table
     #[arg(long)]
     json: bool,
-    /// Be the consumer of another comparison: the ring's name and a batch
-    #[arg(long, hide = true, num_args = 2, value_names = ["NAME", "BATCH"])]
-    child: Option<Vec<String>>,
-}
-
-#[derive(Serialize)]
-struct Row {
-    task: &'static str,
-    name: &'static str,
-    mode: &'static str,
-    sides: usize,
-    more_sides_than_cores: bool,
-    #[serde(flatten)]
-    outcome: Outcome,
-}
-
-/// Million messages a second that each consumer, or all that share, received; or why there is none.
-#[derive(Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Outcome {
-    Rates { median: f64, slowest: f64, fastest: f64, to_fanout: f64 },
-    Failed { why: String },
+    /// Say what would run, and run nothing
+    #[arg(long)]
+    list: bool,
 }
 
 fn main() -> ExitCode {
@@ -57,111 +46,93 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    if let Some([name, batch]) = arguments.child.as_deref() {
-        return contenders::child(name, batch.parse()?);
-    }
-    let chosen = |row: &Contender| {
-        let Contender { task, name, mode, .. } = row;
-        format!("{task} {name} {mode}").contains(&arguments.only)
-    };
-    let rows: Vec<Contender> = contenders::all().into_iter().filter(chosen).collect();
-    anyhow::ensure!(!rows.is_empty(), "no row holds {:?}: see --help", arguments.only);
-    anyhow::ensure!(arguments.repeats > 0, "a comparison needs a run: --repeats 1 or more");
-    let messages = if arguments.quick { arguments.messages / 4 } else { arguments.messages };
-    anyhow::ensure!(messages > 0, "a comparison needs messages: --messages 1 or more");
-
-    let samples = measure(&rows, messages, arguments.repeats);
-    let table = table(&rows, samples);
-    if arguments.json {
-        #[derive(Serialize)]
-        struct Report {
-            machine: Vec<String>,
-            messages: u64,
-            repeats: usize,
-            rows: Vec<Row>,
+    let (repeats, seconds) = if arguments.quick { (3, 0.03) } else { (7, 0.25) };
+    let repeats = arguments.repeats.unwrap_or(repeats);
+    let seconds = arguments.seconds.unwrap_or(seconds);
+    ensure!(repeats > 0, "a comparison needs a run: --repeats 1 or more");
+    ensure!(
+        seconds > 0.0 && seconds <= 10.0,
+        "a run takes more than 0 and at most 10 seconds, found {seconds}: change --seconds"
+    );
+    let questions = chosen(arguments);
+    ensure!(!questions.is_empty(), "no row holds {:?}: see --list", arguments.only);
+    let mut out = std::io::stdout();
+    if arguments.list {
+        for rows in &questions {
+            writeln!(out, "{}", rows[0].question)?;
+            for Contender { name, mode, .. } in rows {
+                writeln!(out, "  {name:<20}{mode}")?;
+            }
         }
-        let (machine, repeats) = (machine::lines(), arguments.repeats);
-        let report = Report { machine, messages, repeats, rows: table };
-        println!("{}", serde_json::to_string_pretty(&report)?);
         return Ok(());
     }
-    for line in machine::lines() {
-        println!("{line}");
+    interrupt::note()?;
+    let mut report = Report { machine: Machine::here(), repeats, seconds, groups: Vec::new() };
+    if !arguments.json {
+        announce(&mut out, &report)?;
     }
-    println!(
-        "work      {} messages of 64 bytes, capacity {}, medians of {} interleaved repeats",
-        grouped(messages),
-        contenders::CAPACITY,
-        arguments.repeats
-    );
-    print(&table);
+    let effort = Effort { repeats, run: Duration::from_secs_f64(seconds) };
+    let bar = bar(questions.iter().map(Vec::len).sum::<usize>() * (repeats + 1));
+    for rows in &questions {
+        let group = measure(rows, effort, |row| {
+            bar.set_message(format!("{}: {} {}", row.question, row.name, row.mode));
+            bar.inc(1);
+        })?;
+        if !arguments.json {
+            bar.suspend(|| write!(out, "{}", group.table()).and_then(|()| out.flush()))?;
+        }
+        report.groups.push(group);
+    }
+    bar.finish_and_clear();
+    if arguments.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+    }
     Ok(())
 }
 
-type Samples = Result<Vec<f64>, String>;
-
-/// Each repeat runs every row once, so that whatever disturbs the machine disturbs all.
-fn measure(rows: &[Contender], messages: u64, repeats: usize) -> Vec<Samples> {
-    let mut samples: Vec<Samples> = rows.iter().map(|_| Ok(Vec::new())).collect();
-    for repeat in 0..repeats {
-        for (row, samples) in rows.iter().zip(&mut samples) {
-            let Ok(rates) = samples else { continue };
-            match (row.run)(messages) {
-                Ok(elapsed) => rates.push(messages as f64 / elapsed.as_secs_f64() / 1e6),
-                Err(error) => *samples = Err(format!("{error:#}")),
-            }
-        }
-        if std::io::stderr().is_terminal() {
-            eprintln!("repeat {} of {} done", repeat + 1, repeats);
-        }
-    }
-    samples
+/// The rows of each question, where one of them was asked for; with the limits of that question.
+fn chosen(arguments: &Arguments) -> Vec<Vec<Contender>> {
+    let asked = |row: &Contender| {
+        let Contender { question, name, mode, place, .. } = row;
+        format!("{} {question} {name} {mode} {place:?}", question.chapter())
+            .to_lowercase()
+            .contains(&arguments.only.to_lowercase())
+    };
+    let questions = Question::all().into_iter().filter(|q| q.quick() || !arguments.quick);
+    let rows = questions.map(|question| {
+        let rows = contenders::of(question);
+        let wanted = rows.iter().any(|row| row.role != contenders::Role::Limit && asked(row));
+        let stays = |row: &Contender| wanted && row.role == contenders::Role::Limit || asked(row);
+        rows.into_iter().filter(stays).collect::<Vec<_>>()
+    });
+    rows.filter(|rows| !rows.is_empty()).collect()
 }
 
-fn table(rows: &[Contender], samples: Vec<Samples>) -> Vec<Row> {
-    let cores = affinity::cores().len();
-    let middle = |samples: &Samples| samples.as_ref().ok().and_then(|rates| median(rates));
-    let fanout = |task| {
-        let first = rows.iter().position(|row| row.task == task && row.name == "fanout");
-        first.and_then(|first| middle(&samples[first])).unwrap_or(f64::NAN)
-    };
-    let row = |(row, samples): (&Contender, &Samples)| {
-        let outcome = match samples {
-            Err(why) => Outcome::Failed { why: why.clone() },
-            Ok(rates) => {
-                let median = median(rates).unwrap_or(f64::NAN);
-                Outcome::Rates {
-                    median,
-                    slowest: rates.iter().copied().fold(f64::INFINITY, f64::min),
-                    fastest: rates.iter().copied().fold(0.0, f64::max),
-                    to_fanout: median / fanout(row.task),
-                }
-            }
-        };
-        let Contender { task, name, mode, sides, .. } = *row;
-        Row { task, name, mode, sides, more_sides_than_cores: sides > cores, outcome }
-    };
-    rows.iter().zip(&samples).map(row).collect()
+fn announce(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
+    for (name, line) in report.machine.lines() {
+        writeln!(out, "{name:<10}{line}")?;
+    }
+    writeln!(
+        out,
+        "{:<10}medians of {} interleaved runs of about {} s; rings of 64-byte messages hold {}, all \
+         else {} bytes",
+        "method",
+        report.repeats,
+        report.seconds,
+        grouped(CAPACITY as u64),
+        grouped(ROOM as u64)
+    )
 }
 
-fn print(table: &[Row]) {
-    let mut task = "";
-    for row in table {
-        if row.task != task {
-            task = row.task;
-            let crowded = if row.more_sides_than_cores { " (more threads than cores)" } else { "" };
-            println!("\n{task}{crowded}");
-            println!(
-                "  {:<22}{:<34}{:>9}{:>9}{:>9}{:>11}",
-                "", "", "M msg/s", "slowest", "fastest", "to fanout"
-            );
-        }
-        match &row.outcome {
-            Outcome::Failed { why } => println!("  {:<22}{:<34}failed: {why}", row.name, row.mode),
-            Outcome::Rates { median, slowest, fastest, to_fanout } => println!(
-                "  {:<22}{:<34}{median:>9.1}{slowest:>9.1}{fastest:>9.1}{to_fanout:>11.2}",
-                row.name, row.mode
-            ),
-        }
+/// Progress on a terminal, nothing elsewhere. It draws when it is told something: a thread that ticks
+/// would be copied, half of it, into every process that a run starts.
+fn bar(runs: usize) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
     }
+    let bar = ProgressBar::new(runs as u64);
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {eta} {wide_msg}") {
+        bar.set_style(style);
+    }
+    bar
 }

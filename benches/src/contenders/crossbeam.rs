@@ -1,39 +1,47 @@
 //! crossbeam-queue's `ArrayQueue`: many producers, many consumers, threads of one process.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use common::payload::{Payload, Tally};
 use common::sync::{AtomicBool, Ordering};
 use crossbeam_queue::ArrayQueue;
 
-use super::{CAPACITY, Contender, SHARED_2, SHARED_4, SINGLES};
+use super::{CAPACITY, Contender};
 use crate::Packet;
-use crate::race::{Delivery, Idle, Side, race};
+use crate::crew::{Crew, Delivery, Done, Place};
+use crate::idle::Idle;
+use crate::load::Job;
+use crate::question::Question;
 
-pub(super) fn rows() -> Vec<Contender> {
-    let row = |task, sides, run| {
-        let (name, mode) = ("crossbeam-queue 0.3.14", "ArrayQueue push/pop, threads");
-        Contender { task, name, mode, sides, run }
+pub(super) fn rows(question: Question) -> Vec<Contender> {
+    let row = |consumers| {
+        let (name, mode) = ("crossbeam-queue 0.3", "ArrayQueue push/pop");
+        let sides = (Place::Threads, consumers + 1);
+        Contender::rival(question, (name, mode), sides, move |job| Ok(shared(job, consumers)))
     };
-    vec![
-        row(SINGLES, 2, |n| shared(n, 1)),
-        row(SHARED_2, 3, |n| shared(n, 2)),
-        row(SHARED_4, 5, |n| shared(n, 4)),
-    ]
+    match question {
+        Question::FanOut(consumers @ 1) | Question::Sharing(consumers) => vec![row(consumers)],
+        _ => vec![],
+    }
 }
 
-fn shared(messages: u64, consumers: usize) -> anyhow::Result<Duration> {
-    let queue = &ArrayQueue::<Packet>::new(CAPACITY);
-    let ended = &AtomicBool::new(false);
+fn shared(job: &Job, consumers: usize) -> Crew {
+    let queue = Arc::new(ArrayQueue::<Packet>::new(CAPACITY));
+    let ended = Arc::new(AtomicBool::new(false));
+    let messages = job.messages;
     let idle = move || Idle::new(consumers + 1);
-    let send = move || {
-        let tally = push((queue, messages, idle()));
-        ended.store(true, Ordering::Release);
-        Ok(tally)
-    };
-    let receive = move || Ok(pop((queue, ended, idle())));
-    let sides = (0..consumers).map(|_| Box::new(receive) as Side<'_>).collect();
-    race(messages, Delivery::Together, Box::new(send), sides)
+    let crew = Crew::new(Delivery::Together).ready({
+        let (queue, ended) = (Arc::clone(&queue), Arc::clone(&ended));
+        move || {
+            let sent = push((&queue, messages, idle()));
+            ended.store(true, Ordering::Release);
+            Ok(Done::sent(sent))
+        }
+    });
+    (0..consumers).fold(crew, |crew, _| {
+        let (queue, ended) = (Arc::clone(&queue), Arc::clone(&ended));
+        crew.ready(move || Ok(Done::received(pop((&queue, &ended, idle())))))
+    })
 }
 
 #[inline(always)]

@@ -5,7 +5,6 @@
 //! of ours that yields, and a producer that finds the ring full yields likewise.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
 
 use common::affinity;
 use common::payload::{Payload, Tally};
@@ -15,27 +14,43 @@ use disruptor::{
     SingleProducerBarrier, build_single_producer,
 };
 
-use super::{BATCH, BATCHES, BROADCAST, CAPACITY, Contender, SINGLES};
+use super::{BATCH, CAPACITY, Contender};
 use crate::Packet;
-use crate::race::{Delivery, Idle, Side, fits, race};
+use crate::crew::{Crew, Delivery, Done, Place, fits};
+use crate::idle::Idle;
+use crate::load::Job;
+use crate::question::Question;
 
-pub(super) fn rows() -> Vec<Contender> {
-    let row =
-        |task, mode, sides, run| Contender { task, name: "disruptor 4.4.0", mode, sides, run };
-    vec![
-        row(BATCHES, "batch_publish, BusySpin handler", 2, |n| one_handler(n, BATCH, BusySpin)),
-        row(BATCHES, "batch_publish, hint handler", 2, |n| {
-            one_handler(n, BATCH, BusySpinWithSpinLoopHint)
-        }),
-        row(BATCHES, "batch_publish, poller", 2, |n| one_poller(n, BATCH)),
-        row(SINGLES, "publish, BusySpin handler", 2, |n| one_handler(n, 1, BusySpin)),
-        row(SINGLES, "publish, hint handler", 2, |n| one_handler(n, 1, BusySpinWithSpinLoopHint)),
-        row(SINGLES, "publish, poller", 2, |n| one_poller(n, 1)),
-        row(BROADCAST, "batch_publish, yield handlers", 4, |n| three_handlers(n, BATCH, Yielding)),
-        row(BROADCAST, "publish, yield handlers", 4, |n| three_handlers(n, 1, Yielding)),
-        row(BROADCAST, "batch_publish, pollers", 4, |n| three_pollers(n, BATCH)),
-        row(BROADCAST, "publish, pollers", 4, |n| three_pollers(n, 1)),
-    ]
+pub(super) fn rows(question: Question) -> Vec<Contender> {
+    let Question::FanOut(consumers) = question else { return vec![] };
+    let row = |mode, batch, run: fn(u64, usize, usize) -> anyhow::Result<Crew>| {
+        let run = move |job: &Job| run(job.messages, batch, consumers);
+        let sides = (Place::Threads, consumers + 1);
+        let row = Contender::rival(question, ("disruptor 4.4", mode), sides, run);
+        if batch > 1 { row.batches() } else { row }
+    };
+    let mut rows = vec![];
+    for batch in [BATCH, 1] {
+        let verb = if batch > 1 { "batch_publish" } else { "publish" };
+        if fits(consumers + 1) {
+            let mode = format!("{verb}, BusySpin handler");
+            rows.push(row(mode, batch, |n, batch, consumers| {
+                handlers(n, batch, consumers, BusySpin)
+            }));
+            let mode = format!("{verb}, hint handler");
+            rows.push(row(mode, batch, |n, batch, consumers| {
+                handlers(n, batch, consumers, BusySpinWithSpinLoopHint)
+            }));
+        } else {
+            let mode = format!("{verb}, yielding handlers");
+            rows.push(row(mode, batch, |n, batch, consumers| {
+                handlers(n, batch, consumers, Yielding)
+            }));
+        }
+        let mode = format!("{verb}, pollers");
+        rows.push(row(mode, batch, pollers));
+    }
+    rows
 }
 
 /// Gives the core away at once: the strategy has no memory in which to count spins.
@@ -48,34 +63,35 @@ impl WaitStrategy for Yielding {
     }
 }
 
-fn one_handler<W>(messages: u64, batch: usize, wait: W) -> anyhow::Result<Duration>
+fn handlers<W>(messages: u64, batch: usize, consumers: usize, wait: W) -> anyhow::Result<Crew>
 where
     W: WaitStrategy + 'static,
 {
-    let (first, arrived) = Handled::new();
-    let mut builder = build_single_producer(CAPACITY, || Packet::ZERO, wait);
-    let cores = affinity::cores();
-    if let (true, Some(&core)) = (fits(2), cores.get(1)) {
-        builder = builder.pin_at_core(core);
-    }
-    let producer = builder.handle_events_and_state_with(handle, || first).build();
-    race(messages, Delivery::Each, sending(producer, messages, batch, 2), vec![waiting(arrived)])
-}
-
-fn three_handlers<W>(messages: u64, batch: usize, wait: W) -> anyhow::Result<Duration>
-where
-    W: WaitStrategy + 'static,
-{
-    let (first, first_arrived) = Handled::new();
-    let (second, second_arrived) = Handled::new();
-    let (third, third_arrived) = Handled::new();
-    let producer = build_single_producer(CAPACITY, || Packet::ZERO, wait)
-        .handle_events_and_state_with(handle, || first)
-        .handle_events_and_state_with(handle, || second)
-        .handle_events_and_state_with(handle, || third)
-        .build();
-    let consumers = [first_arrived, second_arrived, third_arrived].map(waiting).into();
-    race(messages, Delivery::Each, sending(producer, messages, batch, 4), consumers)
+    let builder = build_single_producer(CAPACITY, || Packet::ZERO, wait);
+    let (states, arrived): (Vec<_>, Vec<_>) = (0..consumers).map(|_| Handled::new()).unzip();
+    let mut states = states.into_iter();
+    let crew = Crew::new(Delivery::Each);
+    let sides = consumers + 1;
+    let crew = match (consumers, states.next()) {
+        (1, Some(first)) => {
+            let mut builder = builder;
+            if let (true, Some(&core)) = (fits(2), affinity::cores().get(1)) {
+                builder = builder.pin_at_core(core);
+            }
+            let producer = builder.handle_events_and_state_with(handle, || first).build();
+            crew.ready(sending(producer, messages, batch, sides))
+        }
+        (_, first) => {
+            let mut builder = builder.with_multi_consumer();
+            for state in first.into_iter().chain(states) {
+                builder = builder.handle_events_and_state_with(handle, || state);
+            }
+            crew.ready(sending(builder.build(), messages, batch, sides))
+        }
+    };
+    Ok(arrived.into_iter().fold(crew, |crew, arrived: Receiver<Tally>| {
+        crew.ready(move || Ok(Done::received(arrived.recv()?)))
+    }))
 }
 
 /// What a handler has seen; it tells when the disruptor drops it, at the end.
@@ -102,34 +118,37 @@ fn handle(handled: &mut Handled, event: &Packet, _: disruptor::Sequence, _: bool
     handled.tally.add(1, event.sum());
 }
 
-fn waiting(arrived: Receiver<Tally>) -> Side<'static> {
-    Box::new(move || Ok(arrived.recv()?))
-}
-
-fn one_poller(messages: u64, batch: usize) -> anyhow::Result<Duration> {
+fn pollers(messages: u64, batch: usize, consumers: usize) -> anyhow::Result<Crew> {
     let builder = build_single_producer(CAPACITY, || Packet::ZERO, BusySpin);
-    let (poller, builder) = builder.new_event_poller();
-    let producer = builder.build();
-    let consumers = vec![receiving(poller, 2)];
-    race(messages, Delivery::Each, sending(producer, messages, batch, 2), consumers)
-}
-
-fn three_pollers(messages: u64, batch: usize) -> anyhow::Result<Duration> {
-    let builder = build_single_producer(CAPACITY, || Packet::ZERO, BusySpin);
-    let (first, builder) = builder.new_event_poller();
-    let (second, builder) = builder.new_event_poller();
-    let (third, builder) = builder.new_event_poller();
-    let producer = builder.build();
-    let consumers = [first, second, third].map(|poller| receiving(poller, 4)).into();
-    race(messages, Delivery::Each, sending(producer, messages, batch, 4), consumers)
+    let crew = Crew::new(Delivery::Each);
+    let sides = consumers + 1;
+    if consumers == 1 {
+        let (poller, builder) = builder.new_event_poller();
+        let crew = crew.ready(sending(builder.build(), messages, batch, sides));
+        return Ok(crew.ready(receiving(poller, sides)));
+    }
+    let mut builder = builder.with_multi_consumer();
+    let mut pollers = Vec::new();
+    for _ in 0..consumers {
+        let (poller, next) = builder.new_event_poller();
+        pollers.push(poller);
+        builder = next;
+    }
+    let crew = crew.ready(sending(builder.build(), messages, batch, sides));
+    Ok(pollers.into_iter().fold(crew, |crew, poller| crew.ready(receiving(poller, sides))))
 }
 
 /// Ends when all handlers have ended: dropping the producer waits for them.
-fn sending<'a, P>(producer: P, messages: u64, batch: usize, sides: usize) -> Side<'a>
+fn sending<P>(
+    producer: P,
+    messages: u64,
+    batch: usize,
+    sides: usize,
+) -> impl FnOnce() -> anyhow::Result<Done> + Send + 'static
 where
-    P: Producer<Packet> + Send + 'a,
+    P: Producer<Packet> + Send + 'static,
 {
-    Box::new(move || Ok(publish((producer, messages, batch, Idle::new(sides)))))
+    move || Ok(Done::sent(publish((producer, messages, batch, Idle::new(sides)))))
 }
 
 #[inline(always)]
@@ -167,8 +186,11 @@ fn publish<P: Producer<Packet>>(
     tally
 }
 
-fn receiving(poller: EventPoller<Packet, SingleProducerBarrier>, sides: usize) -> Side<'static> {
-    Box::new(move || Ok(poll((poller, Idle::new(sides)))))
+fn receiving(
+    poller: EventPoller<Packet, SingleProducerBarrier>,
+    sides: usize,
+) -> impl FnOnce() -> anyhow::Result<Done> + Send + 'static {
+    move || Ok(Done::received(poll((poller, Idle::new(sides)))))
 }
 
 #[inline(always)]

@@ -1,94 +1,337 @@
-//! This project's ring: in a named segment, between threads that map it each for itself, or between
-//! processes.
+//! This project's rings, between threads that map them each for itself, or between processes.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::{Context, ensure};
-use common::affinity;
-use common::payload::{Payload, Tally, fill, sum};
-use common::sync::{AtomicU64, Ordering};
+use anyhow::Context;
+use common::payload::{Message, Payload, Tally, fill, sum};
 use day3::ring;
 use day3::sequencer::Cursor;
-use fanout::{Consumer, Group, Heap, JoinOptions, Memory, Producer, Receiver, Start, Wait};
+use fanout::records::ends;
+use fanout::{Adaptive, Heap, JoinOptions, Memory, Receiver, Sleep, Spin, Start, Wait};
 
-use super::{BATCH, BATCHES, BROADCAST, CAPACITY, Contender, SHARED_2, SHARED_4, SINGLES};
+use super::{BATCH, CAPACITY, Contender, ROOM, Role, Style};
 use crate::Packet;
-use crate::race::{Delivery, Side, race};
+use crate::crew::{Crew, Delivery, Done, Go, Moved, Place};
+use crate::line::{Receiving, Sending, one_way, request};
+use crate::load::{Job, Sink, Source};
+use crate::question::{Question, Size};
 
-const NAME: &str = "fanout";
+const RING: &str = "fanout ring";
+const RECORDS: &str = "fanout records";
 
-pub(super) fn rows() -> Vec<Contender> {
-    let row = |task, mode, sides, run| Contender { task, name: NAME, mode, sides, run };
-    vec![
-        row(BATCHES, "threads", 2, |n| broadcast(n, 1, BATCH)),
-        row(BATCHES, "processes", 2, |n| processes(n, BATCH)),
-        row(BATCHES, "heap, threads", 2, |n| heap(n, BATCH)),
-        row(SINGLES, "threads", 2, |n| broadcast(n, 1, 1)),
-        row(SINGLES, "processes", 2, |n| processes(n, 1)),
-        row(SINGLES, "heap, threads", 2, |n| heap(n, 1)),
-        row(BROADCAST, "batches of 64", 4, |n| broadcast(n, 3, BATCH)),
-        row(BROADCAST, "one at a time", 4, |n| broadcast(n, 3, 1)),
-        row(SHARED_2, "group, batches of 64", 3, |n| group(n, 2, BATCH)),
-        row(SHARED_2, "group, one at a time", 3, |n| group(n, 2, 1)),
-        row(SHARED_4, "group, batches of 64", 5, |n| group(n, 4, BATCH)),
-        row(SHARED_4, "group, one at a time", 5, |n| group(n, 4, 1)),
-    ]
+pub(super) fn rows(question: Question) -> Vec<Contender> {
+    let rows = match question {
+        Question::Request { bytes, place } => requests(question, bytes, place),
+        Question::OneWay(size) => streams(question, size),
+        Question::FanOut(consumers) => broadcasts(question, consumers),
+        Question::Sharing(consumers) => groups(question, consumers),
+    };
+    rows.into_iter().map(|row| row.role(Role::Fanout)).collect()
 }
 
-fn unique_name() -> String {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let n = COUNTER.fetch_add(1, Ordering::Relaxed);
-    format!("/fanout-compare-{}-{n}", std::process::id())
+/// Both kinds of ring, waiting in three ways.
+fn requests(question: Question, bytes: usize, place: Place) -> Vec<Contender> {
+    let mut rows = Vec::new();
+    let mut row = |name, mode: &'static str, build: fn(&Job) -> Crew| {
+        let build = move |job: &Job| Ok(build(job));
+        rows.push(Contender::rival(question, (name, mode), (place, 2), build));
+    };
+    if bytes <= 24 {
+        row(RING, "spin", slots::<3, Spin>);
+        row(RING, "adaptive", slots::<3, Adaptive>);
+        row(RING, "sleep", slots::<3, Sleep>);
+    } else {
+        row(RING, "spin", slots::<8, Spin>);
+        row(RING, "adaptive", slots::<8, Adaptive>);
+        row(RING, "sleep", slots::<8, Sleep>);
+    }
+    row(RECORDS, "spin", records::<Spin>);
+    row(RECORDS, "adaptive", records::<Adaptive>);
+    row(RECORDS, "sleep", records::<Sleep>);
+    rows
 }
 
-fn broadcast(messages: u64, consumers: usize, batch: usize) -> anyhow::Result<Duration> {
-    let name = unique_name();
-    let producer = Producer::<Packet>::create(&name, CAPACITY as u64)?;
-    let sides = (0..consumers)
-        .map(|_| Ok(receiving(Consumer::<Packet>::join(&name, Start::Oldest)?, batch)))
-        .collect::<anyhow::Result<_>>()?;
-    race(messages, Delivery::Each, sending(producer, messages, batch), sides)
+fn streams(question: Question, size: Size) -> Vec<Contender> {
+    let mut rows = Vec::new();
+    let mut row = |name, mode: &'static str, style, build: fn(&Job) -> Crew| {
+        let build = move |job: &Job| Ok(build(job));
+        let row = Contender::rival(question, (name, mode), (Place::Processes, 2), build);
+        rows.push(if style == Style::Batches { row.batches() } else { row });
+    };
+    row(RECORDS, "grant", Style::Singly, |job| stream::<Adaptive>(job, 0));
+    if size.most() <= 1024 {
+        row(RECORDS, "batches of 4 KiB", Style::Batches, |job| stream::<Adaptive>(job, 4096));
+    }
+    match size {
+        Size::Fixed(8) => row(RING, "send", Style::Singly, words::<1>),
+        Size::Fixed(64) => row(RING, "send", Style::Singly, words::<8>),
+        _ => {}
+    }
+    rows
 }
 
-fn heap(messages: u64, batch: usize) -> anyhow::Result<Duration> {
+/// One side of a conversation over two rings, of which each side makes one. The other's is joined when
+/// both are set up.
+struct Ends<O, B> {
+    out: O,
+    join: Box<dyn FnMut() -> anyhow::Result<B>>,
+    back: Option<B>,
+    len: usize,
+}
+
+impl<O, B> Ends<O, B> {
+    fn join(&mut self) -> anyhow::Result<()> {
+        self.back = Some((self.join)()?);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn back(&mut self) -> anyhow::Result<&mut B> {
+        self.back.as_mut().context("the other side's ring has not been joined")
+    }
+}
+
+/// The names of both rings.
+fn names(job: &Job) -> [String; 2] {
+    ["a", "b"].map(|end| format!("{}.{end}", job.name))
+}
+
+type Slots<const WORDS: usize, W> =
+    Ends<ring::Producer<Message<WORDS>, W>, ring::Consumer<Message<WORDS>, W>>;
+
+fn slots<const WORDS: usize, W: Wait + Send + 'static>(job: &Job) -> Crew {
+    let len = job.most();
+    let side = move |ours: String, theirs: String| {
+        move || {
+            let out = ring::Producer::<_, W>::create(&*ours, CAPACITY as u64)?;
+            let join = Box::new(move || Ok(ring::Consumer::<_, W>::join(&*theirs, Start::Oldest)?));
+            Ok(Slots::<WORDS, W> { out, join, back: None, len })
+        }
+    };
+    let [a, b] = names(job);
+    request(job, side(a.clone(), b.clone()), side(b, a))
+}
+
+impl<const WORDS: usize, W: Wait> Sending for Slots<WORDS, W> {
+    #[inline]
+    fn send(&mut self, source: &mut Source) -> anyhow::Result<()> {
+        let mut message = Message::<WORDS>::ZERO;
+        source.write(&mut bytemuck::bytes_of_mut(&mut message)[..self.len]);
+        self.out.send(message);
+        Ok(())
+    }
+}
+
+impl<const WORDS: usize, W: Wait> Receiving for Slots<WORDS, W> {
+    fn meet(&mut self) -> anyhow::Result<()> {
+        self.join()
+    }
+
+    #[inline]
+    fn receive(&mut self, sink: &mut Sink) -> anyhow::Result<()> {
+        let len = self.len;
+        sink.read(&bytemuck::bytes_of(&self.back()?.recv()?)[..len]);
+        Ok(())
+    }
+}
+
+type Frames<W> = Ends<ends::Writer<W>, ends::Reader<W>>;
+
+fn records<W: Wait + Send + 'static>(job: &Job) -> Crew {
+    let len = job.most();
+    let side = move |ours: String, theirs: String| {
+        move || {
+            let out = ends::Writer::<W>::create(&*ours, ROOM as u64)?;
+            let join = Box::new(move || Ok(ends::Reader::<W>::join(&*theirs, Start::Oldest)?));
+            Ok(Frames::<W> { out, join, back: None, len })
+        }
+    };
+    let [a, b] = names(job);
+    request(job, side(a.clone(), b.clone()), side(b, a))
+}
+
+impl<W: Wait> Sending for Frames<W> {
+    #[inline]
+    fn send(&mut self, source: &mut Source) -> anyhow::Result<()> {
+        grant(&mut self.out, source)
+    }
+}
+
+impl<W: Wait> Receiving for Frames<W> {
+    fn meet(&mut self) -> anyhow::Result<()> {
+        self.join()
+    }
+
+    #[inline]
+    fn receive(&mut self, sink: &mut Sink) -> anyhow::Result<()> {
+        sink.read(&self.back()?.recv()?);
+        Ok(())
+    }
+}
+
+/// Writes the next message in place.
+#[inline]
+fn grant<W: Wait>(writer: &mut ends::Writer<W>, source: &mut Source) -> anyhow::Result<()> {
+    let len = source.next_len();
+    let mut place = writer.grant(len)?;
+    source.write(&mut place);
+    place.commit(len);
+    Ok(())
+}
+
+/// Messages of any size, each committed by itself, or so many bytes of ring together.
+struct Stream<W: Wait> {
+    writer: ends::Writer<W>,
+    batch: usize,
+}
+
+impl<W: Wait> Sending for Stream<W> {
+    #[inline]
+    fn send(&mut self, source: &mut Source) -> anyhow::Result<()> {
+        if self.batch == 0 {
+            return grant(&mut self.writer, source);
+        }
+        let mut batch = self.writer.batch(self.batch)?;
+        while source.left() > 0 && batch.room() >= Some(source.next_len()) {
+            let len = source.next_len();
+            batch.push_with(len, |place| {
+                source.write(place);
+                len
+            })?;
+        }
+        batch.commit();
+        Ok(())
+    }
+}
+
+impl<W: Wait> Receiving for ends::Reader<W> {
+    #[inline]
+    fn receive(&mut self, sink: &mut Sink) -> anyhow::Result<()> {
+        // Given back in quarters of the ring, as the hand-over does it.
+        self.recv_batch(ROOM / 4)?.iter().for_each(|message| sink.read(message));
+        Ok(())
+    }
+}
+
+fn stream<W: Wait + Send + 'static>(job: &Job, batch: usize) -> Crew {
+    let name = job.name.clone();
+    let writer = move || {
+        let writer = ends::Writer::<W>::create(&*name, ROOM as u64)?;
+        Ok(Stream { writer, batch })
+    };
+    let name = job.name.clone();
+    let reader = move || Ok(ends::Reader::<W>::join(&*name, Start::Oldest)?);
+    one_way(job, writer, vec![reader])
+}
+
+/// Rings of messages of one size: to all, or to the members of a group.
+fn broadcasts(question: Question, consumers: usize) -> Vec<Contender> {
+    let mut rows = Vec::new();
+    for batch in [BATCH, 1] {
+        for place in [Place::Threads, Place::Processes] {
+            let build = move |job: &Job| Ok(broadcast::<8>(job, consumers, batch));
+            rows.push(ring_row(question, "", (place, consumers), batch, build));
+        }
+        if consumers == 1 {
+            let build = move |job: &Job| heap(job, batch);
+            rows.push(ring_row(question, "heap, ", (Place::Threads, 1), batch, build));
+        }
+    }
+    rows
+}
+
+fn groups(question: Question, consumers: usize) -> Vec<Contender> {
+    let mut rows = Vec::new();
+    for batch in [BATCH, 1] {
+        for place in [Place::Threads, Place::Processes] {
+            let build = move |job: &Job| Ok(group(job, consumers, batch));
+            rows.push(ring_row(question, "group, ", (place, consumers), batch, build));
+        }
+    }
+    rows
+}
+
+fn ring_row(
+    question: Question,
+    mode: &str,
+    (place, consumers): (Place, usize),
+    batch: usize,
+    build: impl Fn(&Job) -> anyhow::Result<Crew> + 'static,
+) -> Contender {
+    let how = if batch > 1 { "batches of 64" } else { "one at a time" };
+    let row =
+        Contender::rival(question, (RING, format!("{mode}{how}")), (place, consumers + 1), build);
+    if batch > 1 { row.batches() } else { row }
+}
+
+fn words<const WORDS: usize>(job: &Job) -> Crew {
+    broadcast::<WORDS>(job, 1, 1)
+}
+
+fn broadcast<const WORDS: usize>(job: &Job, consumers: usize, batch: usize) -> Crew {
+    let crew = producing::<WORDS>(job, Delivery::Each, batch);
+    (0..consumers).fold(crew, |crew, _| {
+        let name = job.name.clone();
+        crew.side(move || {
+            let consumer = ring::Consumer::<Message<WORDS>, Adaptive>::join(&*name, Start::Oldest)?;
+            Ok(receiving(consumer, batch))
+        })
+    })
+}
+
+fn group(job: &Job, members: usize, batch: usize) -> Crew {
+    let crew = producing::<8>(job, Delivery::Together, batch);
+    (0..members).fold(crew, |crew, _| {
+        let name = job.name.clone();
+        crew.side(move || {
+            let member = ring::Group::<Packet, Adaptive>::join(&*name, "g", Start::Oldest)?;
+            Ok(receiving(member, batch))
+        })
+    })
+}
+
+fn heap(job: &Job, batch: usize) -> anyhow::Result<Crew> {
     let memory: Arc<dyn Memory> = Heap::<Packet>::new(CAPACITY as u64, 0)?;
-    // SAFETY: the memory was just made for packets, and this is its only producer.
-    let producer = unsafe { Producer::<Packet>::over(Arc::clone(&memory)) };
-    let options = JoinOptions::new();
-    // SAFETY: the memory was made for packets.
-    let consumer = unsafe { Consumer::<Packet>::over(memory, Start::Oldest, &options) }?;
-    let sides = vec![receiving(consumer, batch)];
-    race(messages, Delivery::Each, sending(producer, messages, batch), sides)
+    let (ours, messages) = (Arc::clone(&memory), job.messages);
+    let crew = Crew::new(Delivery::Each).side(move || {
+        // SAFETY: the memory was just made for packets, and this is its only producer.
+        let producer = unsafe { ring::Producer::<Packet, Adaptive>::over(ours) };
+        Ok(sending(producer, messages, batch))
+    });
+    Ok(crew.side(move || {
+        let options = JoinOptions::new();
+        // SAFETY: the memory was made for packets.
+        let consumer =
+            unsafe { ring::Consumer::<Packet, Adaptive>::over(memory, Start::Oldest, &options) }?;
+        Ok(receiving(consumer, batch))
+    }))
 }
 
-fn group(messages: u64, members: usize, batch: usize) -> anyhow::Result<Duration> {
-    let name = unique_name();
-    let producer = Producer::<Packet>::create(&name, CAPACITY as u64)?;
-    let sides = (0..members)
-        .map(|_| Ok(receiving(Group::<Packet>::join(&name, "g", Start::Oldest)?, batch)))
-        .collect::<anyhow::Result<_>>()?;
-    race(messages, Delivery::Together, sending(producer, messages, batch), sides)
+fn producing<const WORDS: usize>(job: &Job, delivery: Delivery, batch: usize) -> Crew {
+    let (name, messages) = (job.name.clone(), job.messages);
+    Crew::new(delivery).side(move || {
+        let room = CAPACITY as u64;
+        let producer = ring::Producer::<Message<WORDS>, Adaptive>::create(&*name, room)?;
+        Ok(sending(producer, messages, batch))
+    })
 }
 
-fn sending<W: Wait + Send + 'static>(
-    mut producer: ring::Producer<Packet, W>,
+fn sending<const WORDS: usize, W: Wait + 'static>(
+    mut producer: ring::Producer<Message<WORDS>, W>,
     messages: u64,
     batch: usize,
-) -> Side<'static> {
-    Box::new(move || send((&mut producer, messages, batch)))
+) -> Go {
+    Box::new(move || Ok(Done::sent(moved::<WORDS>(send((&mut producer, messages, batch))?))))
 }
 
-#[inline(always)]
-fn send<W: Wait>(
-    (producer, messages, batch): (&mut ring::Producer<Packet, W>, u64, usize),
+#[inline(never)]
+fn send<P: Payload + bytemuck::Pod, W: Wait>(
+    (producer, messages, batch): (&mut ring::Producer<P, W>, u64, usize),
 ) -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
     if batch == 1 {
         for sequence in 0..messages {
-            let mut message = Packet::ZERO;
+            let mut message = P::ZERO;
             let sum = message.fill(sequence);
             producer.send(message);
             tally.add(1, sum);
@@ -108,15 +351,17 @@ fn send<W: Wait>(
     Ok(tally)
 }
 
-fn receiving<K: Cursor + Send + 'static, W: Wait + Send + 'static>(
-    mut receiver: Receiver<Packet, K, W>,
+fn receiving<const WORDS: usize, K: Cursor + 'static, W: Wait + 'static>(
+    mut receiver: Receiver<Message<WORDS>, K, W>,
     batch: usize,
-) -> Side<'static> {
-    Box::new(move || Ok(receive((&mut receiver, batch))))
+) -> Go {
+    Box::new(move || Ok(Done::received(moved::<WORDS>(receive((&mut receiver, batch))))))
 }
 
-#[inline(always)]
-fn receive<K: Cursor, W: Wait>((receiver, batch): (&mut Receiver<Packet, K, W>, usize)) -> Tally {
+#[inline(never)]
+fn receive<P: Payload + bytemuck::Pod, K: Cursor, W: Wait>(
+    (receiver, batch): (&mut Receiver<P, K, W>, usize),
+) -> Tally {
     let mut tally = Tally::default();
     if batch == 1 {
         while let Ok(message) = receiver.recv() {
@@ -133,64 +378,6 @@ fn receive<K: Cursor, W: Wait>((receiver, batch): (&mut Receiver<Packet, K, W>, 
     tally
 }
 
-fn processes(messages: u64, batch: usize) -> anyhow::Result<Duration> {
-    let name = unique_name();
-    let producer = Producer::<Packet>::create(&name, CAPACITY as u64)?;
-    let mut peer = Peer::spawn(&name, batch)?;
-    let consumer: Side<'_> = Box::new(move || peer.tally());
-    race(messages, Delivery::Each, sending(producer, messages, batch), vec![consumer])
-}
-
-/// A consumer in a process of its own.
-struct Peer {
-    process: Child,
-    output: BufReader<ChildStdout>,
-}
-
-impl Peer {
-    fn spawn(name: &str, batch: usize) -> anyhow::Result<Self> {
-        let mut process = Command::new(std::env::current_exe()?)
-            .args(["--child", name, &batch.to_string()])
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let output = BufReader::new(process.stdout.take().context("a child has an output")?);
-        let mut this = Self { process, output };
-        ensure!(this.line()? == "ready", "the consumer process could not join");
-        Ok(this)
-    }
-
-    fn line(&mut self) -> anyhow::Result<String> {
-        let mut line = String::new();
-        self.output.read_line(&mut line)?;
-        Ok(line.trim_end().to_owned())
-    }
-
-    fn tally(&mut self) -> anyhow::Result<Tally> {
-        let line = self.line()?;
-        let (count, sum) = line.split_once(' ').context("the consumer process died")?;
-        Ok(Tally { count: count.parse()?, sum: sum.parse()? })
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// The part of the consumer process: joins, says `ready`, receives all, says what it got.
-///
-/// # Errors
-///
-/// If it cannot join, or nobody listens.
-pub fn child(name: &str, batch: usize) -> anyhow::Result<()> {
-    affinity::pin(&affinity::cores(), 1);
-    let mut consumer = Consumer::<Packet>::join(name, Start::Oldest)?;
-    let mut output = std::io::stdout();
-    writeln!(output, "ready")?;
-    output.flush()?;
-    let tally = receive((&mut consumer, batch));
-    writeln!(output, "{} {}", tally.count, tally.sum)?;
-    Ok(output.flush()?)
+fn moved<const WORDS: usize>(Tally { count, sum }: Tally) -> Moved {
+    Moved { count, bytes: count * size_of::<Message<WORDS>>() as u64, sum }
 }

@@ -3,45 +3,104 @@
 mod crossbeam;
 mod disruptor;
 mod fanout;
+mod limits;
 mod rtrb;
 mod st3;
 
-use std::time::Duration;
+use serde::Serialize;
 
-pub use fanout::child;
+use crate::crew::{Build, Crew, Place};
+use crate::load::Job;
+use crate::question::Question;
 
-/// How many messages every ring holds.
+/// How many messages every ring of 64-byte messages holds.
 pub const CAPACITY: usize = 1024;
 /// How many messages a batch has.
 pub const BATCH: usize = 64;
+/// How many bytes every ring, pipe and socket holds whose messages have other sizes.
+pub const ROOM: usize = 1 << 20;
 
-/// One row of the table: a queue, used in one way.
+/// What a row is in its part of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// What the machine allows: the first of a part bounds its other rows.
+    Limit,
+    /// This project.
+    Fanout,
+    /// Everybody else.
+    Rival,
+}
+
+/// How many messages become visible, or are handed over to the kernel, at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Style {
+    /// Each by itself.
+    Singly,
+    /// Several.
+    Batches,
+}
+
+/// One row of the table: a way to pass messages, used in one way.
 pub struct Contender {
-    /// What is asked of it; rows with the same task are compared.
-    pub task: &'static str,
+    /// What is asked of it.
+    pub question: Question,
+    /// What it is there.
+    pub role: Role,
     /// Who it is, with its version.
     pub name: &'static str,
     /// How it is used.
-    pub mode: &'static str,
-    /// Threads or processes that run at once.
+    pub mode: String,
+    /// One by one or not.
+    pub style: Style,
+    /// Where its sides are.
+    pub place: Place,
+    /// How many threads or processes of ours run at once.
     pub sides: usize,
-    /// Moves so many messages, and says how long it took.
-    pub run: fn(u64) -> anyhow::Result<Duration>,
+    /// Makes them; or why they cannot be made.
+    pub build: Result<Box<Build>, String>,
 }
 
-/// All of them, the ring of this project first in each task.
-pub fn all() -> Vec<Contender> {
-    let mut all: Vec<Contender> = Vec::new();
-    let parts = [fanout::rows(), rtrb::rows(), disruptor::rows(), st3::rows(), crossbeam::rows()];
-    for row in parts.into_iter().flatten() {
-        let behind = all.iter().rposition(|other| other.task == row.task);
-        all.insert(behind.map_or(all.len(), |last| last + 1), row);
+impl Contender {
+    /// A rival whose messages go singly.
+    pub fn rival(
+        question: Question,
+        (name, mode): (&'static str, impl Into<String>),
+        (place, sides): (Place, usize),
+        build: impl Fn(&Job) -> anyhow::Result<Crew> + 'static,
+    ) -> Self {
+        let (role, style, mode) = (Role::Rival, Style::Singly, mode.into());
+        let build: Result<Box<Build>, String> = Ok(Box::new(build));
+        Self { question, role, name, mode, style, place, sides, build }
     }
-    all
+
+    /// A rival that cannot take part here, and why.
+    pub fn missing(
+        question: Question,
+        (name, mode): (&'static str, impl Into<String>),
+        why: impl Into<String>,
+    ) -> Self {
+        let row = Self::rival(question, (name, mode), (Place::Processes, 0), |_| unreachable!());
+        Self { build: Err(why.into()), ..row }
+    }
+
+    /// The same, but messages go in batches.
+    #[must_use]
+    pub fn batches(self) -> Self {
+        Self { style: Style::Batches, ..self }
+    }
+
+    /// The same as another role.
+    #[must_use]
+    pub fn role(self, role: Role) -> Self {
+        Self { role, ..self }
+    }
 }
 
-pub(crate) const BATCHES: &str = "one to one, batches of 64";
-pub(crate) const SINGLES: &str = "one to one, one at a time";
-pub(crate) const BROADCAST: &str = "each message to three consumers";
-pub(crate) const SHARED_2: &str = "messages shared by two consumers";
-pub(crate) const SHARED_4: &str = "messages shared by four consumers";
+/// All rows that answer a question: limits first, then this project, then rivals.
+pub fn of(question: Question) -> Vec<Contender> {
+    let parts =
+        [limits::rows, fanout::rows, rtrb::rows, disruptor::rows, st3::rows, crossbeam::rows];
+    parts.into_iter().flat_map(|rows| rows(question)).collect()
+}

@@ -1,28 +1,34 @@
 //! rtrb: a ring for one producer and one consumer, threads of one process.
 
 use std::mem::MaybeUninit;
-use std::time::Duration;
 
 use common::payload::{Payload, Tally, fill, sum};
 use rtrb::{Consumer, Producer, RingBuffer};
 
-use super::{BATCH, BATCHES, CAPACITY, Contender, SINGLES};
+use super::{BATCH, CAPACITY, Contender};
 use crate::Packet;
-use crate::race::{Delivery, Idle, race};
+use crate::crew::{Crew, Delivery, Done, Place};
+use crate::idle::Idle;
+use crate::question::Question;
 
-pub(super) fn rows() -> Vec<Contender> {
-    let row = |task, mode, run| Contender { task, name: "rtrb 0.4.1", mode, sides: 2, run };
-    vec![
-        row(BATCHES, "uninit chunks of 64, threads", chunks),
-        row(SINGLES, "push/pop, threads", singles),
-    ]
+pub(super) fn rows(question: Question) -> Vec<Contender> {
+    let row = |mode, run: fn(u64) -> Crew| {
+        let sides = (Place::Threads, 2);
+        Contender::rival(question, ("rtrb 0.4", mode), sides, move |job| Ok(run(job.messages)))
+    };
+    match question {
+        Question::FanOut(1) => {
+            vec![row("uninit chunks of 64", chunks).batches(), row("push/pop", singles)]
+        }
+        _ => vec![],
+    }
 }
 
-fn chunks(messages: u64) -> anyhow::Result<Duration> {
+fn chunks(messages: u64) -> Crew {
     let (producer, consumer) = RingBuffer::<Packet>::new(CAPACITY);
-    let send = move || Ok(send_chunks((producer, messages)));
-    let receive = move || Ok(receive_chunks(consumer));
-    race(messages, Delivery::Each, Box::new(send), vec![Box::new(receive)])
+    Crew::new(Delivery::Each)
+        .ready(move || Ok(Done::sent(send_chunks((producer, messages)))))
+        .ready(move || Ok(Done::received(receive_chunks(consumer))))
 }
 
 #[inline(always)]
@@ -76,11 +82,11 @@ fn receive_chunks(mut consumer: Consumer<Packet>) -> Tally {
     }
 }
 
-fn singles(messages: u64) -> anyhow::Result<Duration> {
+fn singles(messages: u64) -> Crew {
     let (producer, consumer) = RingBuffer::<Packet>::new(CAPACITY);
-    let send = move || Ok(push((producer, messages)));
-    let receive = move || Ok(pop(consumer));
-    race(messages, Delivery::Each, Box::new(send), vec![Box::new(receive)])
+    Crew::new(Delivery::Each)
+        .ready(move || Ok(Done::sent(push((producer, messages)))))
+        .ready(move || Ok(Done::received(pop(consumer))))
 }
 
 #[inline(always)]

@@ -1,27 +1,29 @@
 //! st3: a work-stealing queue; its owner adds, consumers steal in batches into queues of their own.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use common::payload::{Payload, Tally};
 use common::sync::{AtomicBool, Ordering};
 use st3::StealError;
 
-use super::{BATCH, CAPACITY, Contender, SHARED_2, SHARED_4};
+use super::{BATCH, CAPACITY, Contender};
 use crate::Packet;
-use crate::race::{Delivery, Idle, Side, race};
+use crate::crew::{Crew, Delivery, Done, Place};
+use crate::idle::Idle;
+use crate::question::Question;
 
-pub(super) fn rows() -> Vec<Contender> {
-    let row = |task, sides, mode, run| Contender { task, name: "st3 0.4.1", mode, sides, run };
-    let batches = "fifo extend 64, steal <= 64";
-    let singles = "fifo push, steal <= 64";
-    let lifo = "lifo extend 64, steal <= 64";
+pub(super) fn rows(question: Question) -> Vec<Contender> {
+    let Question::Sharing(consumers) = question else { return vec![] };
+    let row = |mode, run: fn(u64, usize, usize) -> Crew, batch| {
+        let sides = (Place::Threads, consumers + 1);
+        let run = move |job: &crate::load::Job| Ok(run(job.messages, consumers, batch));
+        let row = Contender::rival(question, ("st3 0.4", mode), sides, run);
+        if batch > 1 { row.batches() } else { row }
+    };
     vec![
-        row(SHARED_2, 3, batches, |n| fifo::shared(n, 2, BATCH)),
-        row(SHARED_2, 3, lifo, |n| lifo::shared(n, 2, BATCH)),
-        row(SHARED_2, 3, singles, |n| fifo::shared(n, 2, 1)),
-        row(SHARED_4, 5, batches, |n| fifo::shared(n, 4, BATCH)),
-        row(SHARED_4, 5, lifo, |n| lifo::shared(n, 4, BATCH)),
-        row(SHARED_4, 5, singles, |n| fifo::shared(n, 4, 1)),
+        row("fifo extend 64, steal <= 64", fifo::shared, BATCH),
+        row("lifo extend 64, steal <= 64", lifo::shared, BATCH),
+        row("fifo push, steal <= 64", fifo::shared, 1),
     ]
 }
 
@@ -33,24 +35,24 @@ macro_rules! queue {
 
             use super::*;
 
-            pub(super) fn shared(
-                messages: u64,
-                consumers: usize,
-                batch: usize,
-            ) -> anyhow::Result<Duration> {
+            pub(super) fn shared(messages: u64, consumers: usize, batch: usize) -> Crew {
                 let queue = Worker::<Packet>::new(CAPACITY);
-                let ended = &AtomicBool::new(false);
+                let ended = Arc::new(AtomicBool::new(false));
                 let idle = move || Idle::new(consumers + 1);
-                let receive = |stealer: Stealer<Packet>| -> Side<'_> {
-                    Box::new(move || Ok(steal((stealer, ended, idle()))))
-                };
-                let sides = (0..consumers).map(|_| receive(queue.stealer())).collect();
-                let send = move || {
-                    let tally = add((queue, messages, batch, idle()));
-                    ended.store(true, Ordering::Release);
-                    Ok(tally)
-                };
-                race(messages, Delivery::Together, Box::new(send), sides)
+                let stealers: Vec<Stealer<Packet>> =
+                    (0..consumers).map(|_| queue.stealer()).collect();
+                let crew = Crew::new(Delivery::Together).ready({
+                    let ended = Arc::clone(&ended);
+                    move || {
+                        let tally = add((queue, messages, batch, idle()));
+                        ended.store(true, Ordering::Release);
+                        Ok(Done::sent(tally))
+                    }
+                });
+                stealers.into_iter().fold(crew, |crew, stealer| {
+                    let ended = Arc::clone(&ended);
+                    crew.ready(move || Ok(Done::received(steal((stealer, &ended, idle())))))
+                })
             }
 
             #[inline(always)]

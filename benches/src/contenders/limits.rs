@@ -1,0 +1,118 @@
+//! What this machine allows at most, whatever carries the messages.
+
+use common::bytes::Tally;
+use common::limits::{HandOver, copy};
+use common::sync::{AtomicU64, Ordering, spin_loop};
+
+use super::{CAPACITY, Contender, ROOM, Role};
+use crate::crew::{Crew, Delivery, Done, Go, Moved, Place};
+use crate::line::trips;
+use crate::load::Job;
+use crate::memory::{self, Shared};
+use crate::question::Question;
+
+const NAME: &str = "limit";
+
+pub(super) fn rows(question: Question) -> Vec<Contender> {
+    let row = |mode, sides, build: fn(&Job, u64) -> anyhow::Result<Crew>| {
+        let room = match question {
+            Question::Request { .. } | Question::OneWay(_) => ROOM as u64,
+            Question::FanOut(_) | Question::Sharing(_) => {
+                (CAPACITY * question.size().most()) as u64
+            }
+        };
+        let build = move |job: &Job| build(job, room);
+        Contender::rival(question, (NAME, mode), sides, build).role(Role::Limit)
+    };
+    match question {
+        Question::Request { place, .. } => {
+            vec![row("two-line ping-pong", (place, 2), |job, _| ping_pong(job))]
+        }
+        Question::OneWay(_) | Question::FanOut(_) | Question::Sharing(_) => vec![
+            row("bare buffer, hand-over", (Place::Processes, 2), hand_over),
+            row("memcpy, one thread", (Place::Threads, 1), memcpy),
+        ],
+    }
+}
+
+/// Two words, each on a line that nobody else writes, nor on the one beside it.
+#[repr(C)]
+struct Lines {
+    there: Line,
+    back: Line,
+}
+
+#[repr(C, align(128))]
+struct Line(AtomicU64);
+
+// SAFETY: any bits are atomics.
+unsafe impl Shared for Lines {}
+
+/// A number goes there and back, and nothing else happens.
+fn ping_pong(job: &Job) -> anyhow::Result<Crew> {
+    let memory = memory::create::<Lines>()?;
+    let messages = job.messages;
+    let other = memory.try_clone()?;
+    let moved = move |sum| Moved { count: messages, bytes: messages * 8, sum };
+    let crew = Crew::new(Delivery::Around).side(move || {
+        let lines = memory::map::<Lines>(&other)?;
+        let go = move || {
+            let mut sum = 0;
+            for number in 1..=messages {
+                // edge: send -> look
+                while lines.there.0.load(Ordering::Acquire) != number {
+                    spin_loop();
+                }
+                // edge: answer -> look
+                lines.back.0.store(number, Ordering::Release);
+                sum += number;
+            }
+            Ok(Done { sent: moved(sum), received: moved(sum), ..Done::default() })
+        };
+        Ok(Box::new(go) as Go)
+    });
+    Ok(crew.side(move || {
+        let lines = memory::map::<Lines>(&memory)?;
+        Ok(Box::new(move || {
+            let (mut number, mut sum) = (0, 0);
+            let times = trips(messages, || {
+                number += 1;
+                // edge: send -> look
+                lines.there.0.store(number, Ordering::Release);
+                // edge: answer -> look
+                while lines.back.0.load(Ordering::Acquire) != number {
+                    spin_loop();
+                }
+                sum += number;
+                Ok(())
+            })?;
+            Ok(Done { sent: moved(sum), received: moved(sum), lost: 0, times: Some(times) })
+        }))
+    }))
+}
+
+/// As many bytes go through a bare buffer, a quarter of it at a time.
+fn hand_over(job: &Job, room: u64) -> anyhow::Result<Crew> {
+    let memory = HandOver::create(room)?;
+    let other = memory.try_clone()?;
+    let (messages, lengths) = (job.messages, job.lengths.clone());
+    let bytes = lengths.total(messages);
+    let moved = move |tally: Tally| Moved { count: messages, bytes, sum: tally.checksum };
+    let crew = Crew::new(Delivery::Each).side(move || {
+        let quarters = HandOver::map(&memory, room)?;
+        Ok(Box::new(move || Ok(Done::sent(moved(quarters.send(bytes))))))
+    });
+    Ok(crew.side(move || {
+        let quarters = HandOver::map(&other, room)?;
+        Ok(Box::new(move || Ok(Done::received(moved(quarters.receive(bytes))))))
+    }))
+}
+
+/// As many messages are copied.
+fn memcpy(job: &Job, room: u64) -> anyhow::Result<Crew> {
+    let (messages, lengths) = (job.messages, job.lengths.clone());
+    Ok(Crew::new(Delivery::Around).ready(move || {
+        let moved = copy(room, messages, lengths)?.into();
+        Ok(Done { sent: moved, received: moved, ..Done::default() })
+    }))
+}

@@ -1,0 +1,8 @@
+//! shaq: queues in shared memory.
+
+use super::Contender;
+use crate::question::Question;
+
+pub(super) fn rows(_: Question) -> Vec<Contender> {
+    vec![]
+}

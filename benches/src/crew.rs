@@ -1,0 +1,349 @@
+//! The sides of one run: threads of one process, or a process each. Nobody of them is this process, so
+//! that a rival that crashes, hangs or leaves threads behind spoils its own run only.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, bail, ensure};
+use common::{affinity, bytes, payload};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
+use nix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+
+use crate::child::{Child, Talk};
+use crate::load::Job;
+
+/// Where the sides of a run are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// Threads of one process.
+    Threads,
+    /// A process each.
+    Processes,
+}
+
+/// What has to arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Delivery {
+    /// Everything that the one sender sent, at each of the others.
+    Each,
+    /// Everything that the one sender sent, at all of the others together.
+    Together,
+    /// What each side sent, at the next side: there and back, or at itself.
+    Around,
+}
+
+/// What one side does first: opens its end. The sides do that one after the other.
+///
+/// Between processes it is made before they are: so it holds descriptors, names and addresses, and
+/// nothing that does something when it is dropped.
+pub type SetUp = Box<dyn FnOnce() -> anyhow::Result<Go> + Send>;
+
+/// What one side does when all are set up.
+pub type Go = Box<dyn FnOnce() -> anyhow::Result<Done>>;
+
+/// What one side has done.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Done {
+    /// What it sent.
+    pub sent: Moved,
+    /// What it received.
+    pub received: Moved,
+    /// Messages that it should have received and never will.
+    pub lost: u64,
+    /// How long its round trips took.
+    pub times: Option<Times>,
+}
+
+impl Done {
+    /// A side that only sent.
+    pub fn sent(moved: impl Into<Moved>) -> Self {
+        Self { sent: moved.into(), ..Self::default() }
+    }
+
+    /// A side that only received.
+    pub fn received(moved: impl Into<Moved>) -> Self {
+        Self { received: moved.into(), ..Self::default() }
+    }
+}
+
+/// Messages, their bytes, and a checksum over all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the line above names them")]
+pub struct Moved {
+    pub count: u64,
+    pub bytes: u64,
+    pub sum: u64,
+}
+
+impl From<bytes::Tally> for Moved {
+    fn from(bytes::Tally { count, bytes, checksum }: bytes::Tally) -> Self {
+        Self { count, bytes, sum: checksum }
+    }
+}
+
+/// Of messages of 64 bytes.
+impl From<payload::Tally> for Moved {
+    fn from(payload::Tally { count, sum }: payload::Tally) -> Self {
+        Self { count, bytes: count * size_of::<crate::Packet>() as u64, sum }
+    }
+}
+
+/// Round trips.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Times {
+    /// How many were made without a clock in between.
+    pub calls: u64,
+    /// How long those took together, in nanoseconds.
+    pub elapsed: u64,
+    /// Half of those timed one by one took at most so long, in nanoseconds.
+    pub p50: u64,
+    /// And 99 of 100 so long.
+    pub p99: u64,
+}
+
+/// The sides of a run, in the order in which they are set up.
+pub struct Crew {
+    delivery: Delivery,
+    sides: Vec<SetUp>,
+}
+
+impl Crew {
+    /// Nobody yet.
+    pub fn new(delivery: Delivery) -> Self {
+        Self { delivery, sides: Vec::new() }
+    }
+
+    /// And one side more.
+    #[must_use]
+    pub fn side(mut self, set_up: impl FnOnce() -> anyhow::Result<Go> + Send + 'static) -> Self {
+        self.sides.push(Box::new(set_up));
+        self
+    }
+
+    /// And one side more that is set up already: only where the sides are threads.
+    #[must_use]
+    pub fn ready(self, go: impl FnOnce() -> anyhow::Result<Done> + Send + 'static) -> Self {
+        self.side(move || Ok(Box::new(go)))
+    }
+}
+
+/// Makes the sides of a run.
+pub type Build = dyn Fn(&Job) -> anyhow::Result<Crew>;
+
+/// One side, and when it began and ended on the clock that all processes share, in nanoseconds.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Lap {
+    done: Done,
+    started: u64,
+    ended: u64,
+}
+
+/// The sides in one process.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Laps {
+    delivery: Delivery,
+    laps: Vec<Lap>,
+    /// Of all threads, while they ran.
+    cpu: Duration,
+}
+
+/// A run that was what it should be.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    /// From when the first side began until the last had ended.
+    pub elapsed: Duration,
+    /// CPU time of all sides together, background threads included.
+    pub cpu: Duration,
+    /// Messages sent, or round trips.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Of all messages that should have arrived somewhere, the share that did not: 0 to 1.
+    pub lost: f64,
+    /// Of a run there and back.
+    pub times: Option<Times>,
+}
+
+impl Run {
+    /// Messages, or round trips, per second.
+    pub fn rate(&self) -> f64 {
+        let (count, elapsed) = match self.times {
+            Some(times) => (times.calls, Duration::from_nanos(times.elapsed)),
+            None => (self.messages, self.elapsed),
+        };
+        count as f64 / elapsed.as_secs_f64()
+    }
+}
+
+/// Runs all sides, and checks what arrived.
+///
+/// # Errors
+///
+/// If a side fails, dies or takes longer than it may, or if what arrived is not what was sent.
+pub fn run(build: &Build, place: Place, job: &Job) -> anyhow::Result<Run> {
+    let deadline = Instant::now() + job.patience;
+    let mut children = Vec::new();
+    let mut start = |work: &mut dyn FnMut(&mut Talk) -> anyhow::Result<Laps>| {
+        let mut child = Child::start(work)?;
+        child.ready(deadline)?;
+        children.push(child);
+        anyhow::Ok(())
+    };
+    match place {
+        Place::Threads => start(&mut |talk| {
+            let Crew { delivery, sides } = build(job)?;
+            perform(delivery, sides.into_iter().enumerate().collect(), talk)
+        })?,
+        Place::Processes => {
+            let Crew { delivery, mut sides } = build(job)?;
+            for side in 0..sides.len() {
+                // Those before it are gone, and those behind it are none of its business.
+                start(&mut |talk| {
+                    let mut rest = std::mem::take(&mut sides);
+                    let mine = rest.remove(0);
+                    drop(rest);
+                    perform(delivery, vec![(side, mine)], talk)
+                })?;
+                drop(sides.remove(0));
+            }
+        }
+    }
+    for child in &mut children {
+        child.go()?;
+    }
+    let laps = children.iter_mut().map(|child| child.done(deadline)).collect::<Result<_, _>>()?;
+    check(job, laps)
+}
+
+/// Says whether `sides` threads or processes have a core each.
+pub fn fits(sides: usize) -> bool {
+    sides <= affinity::cores().len()
+}
+
+/// A clock that all processes read alike, in nanoseconds.
+fn now() -> anyhow::Result<u64> {
+    let now: Duration =
+        clock_gettime(ClockId::CLOCK_MONOTONIC).context("reading the clock")?.into();
+    Ok(now.as_nanos() as u64)
+}
+
+fn cpu() -> anyhow::Result<Duration> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).context("getrusage")?;
+    let time = |time: TimeVal| {
+        Duration::from_secs(time.tv_sec() as u64) + Duration::from_micros(time.tv_usec() as u64)
+    };
+    Ok(time(usage.user_time()) + time(usage.system_time()))
+}
+
+/// The sides of this process, a thread each, with their numbers.
+fn perform(
+    delivery: Delivery,
+    sides: Vec<(usize, SetUp)>,
+    talk: &mut Talk,
+) -> anyhow::Result<Laps> {
+    let start = Arc::new(Barrier::new(sides.len() + 1));
+    let (done, all) = channel::<(usize, anyhow::Result<Lap>)>();
+    let count = sides.len();
+    for (number, side) in sides {
+        let (ready, set_up) = channel();
+        let (start, done) = (Arc::clone(&start), done.clone());
+        thread::spawn(move || {
+            let whole = move || {
+                let go = side().context("setting up")?;
+                let _ = ready.send(());
+                drop(ready);
+                start.wait();
+                let started = now()?;
+                let done = go()?;
+                Ok(Lap { done, started, ended: now()? })
+            };
+            let lap = catch_unwind(AssertUnwindSafe(whole)).unwrap_or_else(|panic| {
+                Err(anyhow!("panicked: {}", crate::child::said(panic.as_ref())))
+            });
+            let _ = done.send((number, lap));
+        });
+        if set_up.recv().is_err() {
+            // Nobody else says anything yet.
+            all.recv().context("a thread ended without a word")?.1?;
+        }
+    }
+    talk.ready()?;
+    start.wait();
+    let before = cpu()?;
+    let mut laps = Vec::new();
+    for _ in 0..count {
+        let (number, lap) = all.recv().context("a thread ended without a word")?;
+        laps.push((number, lap?));
+    }
+    laps.sort_by_key(|(number, _)| *number);
+    let laps = laps.into_iter().map(|(_, lap)| lap).collect();
+    Ok(Laps { delivery, laps, cpu: cpu()? - before })
+}
+
+fn check(job: &Job, parts: Vec<Laps>) -> anyhow::Result<Run> {
+    let delivery = parts.first().context("a run has no side")?.delivery;
+    let cpu = parts.iter().map(|part| part.cpu).sum();
+    let laps: Vec<Lap> = parts.into_iter().flat_map(|part| part.laps).collect();
+    let sides = || laps.iter().map(|lap| lap.done);
+    let Some(sender) = sides().find(|side| side.sent.count > 0) else {
+        bail!("nothing was sent of {} messages", job.messages)
+    };
+    let sent = sender.sent;
+    ensure!(sent.count == job.messages, "{} of {} messages were sent", sent.count, job.messages);
+    let receivers: Vec<Done> = sides().filter(|side| side.sent.count == 0).collect();
+    match delivery {
+        Delivery::Around => {
+            for (i, side) in sides().enumerate() {
+                let next = laps[(i + 1) % laps.len()].done.received;
+                ensure!(next == side.sent, "{next:?} arrived of {:?}", side.sent);
+            }
+        }
+        Delivery::Each => receivers.iter().try_for_each(|side| arrived(side, sent))?,
+        Delivery::Together => {
+            let mut all = Done::default();
+            for Done { received, lost, .. } in &receivers {
+                all.received.count += received.count;
+                all.received.bytes += received.bytes;
+                all.received.sum = all.received.sum.wrapping_add(received.sum);
+                all.lost += lost;
+            }
+            arrived(&all, sent)?;
+        }
+    }
+    let started = laps.iter().map(|lap| lap.started).min().unwrap_or_default();
+    let ended = laps.iter().map(|lap| lap.ended).max().unwrap_or_default();
+    let due = match delivery {
+        Delivery::Each => sent.count * receivers.len().max(1) as u64,
+        Delivery::Together | Delivery::Around => sent.count,
+    };
+    Ok(Run {
+        elapsed: Duration::from_nanos(ended.saturating_sub(started)),
+        cpu,
+        messages: sent.count,
+        bytes: sent.bytes,
+        lost: receivers.iter().map(|side| side.lost).sum::<u64>() as f64 / due as f64,
+        times: sides().find_map(|side| side.times),
+    })
+}
+
+/// Everything but what it knows to be lost. Where messages are lost, no sum can be compared.
+fn arrived(side: &Done, sent: Moved) -> anyhow::Result<()> {
+    let Done { received, lost, .. } = side;
+    if *lost == 0 {
+        ensure!(*received == sent, "{received:?} arrived of {sent:?}");
+    }
+    let found = received.count + lost;
+    ensure!(
+        found == sent.count,
+        "{} arrived and {lost} were lost, which is {found} of {}",
+        received.count,
+        sent.count
+    );
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! The two kinds of work: there and back with one request outstanding, and one way as fast as it goes.
+
+use std::time::Instant;
+
+use anyhow::ensure;
+use hdrhistogram::Histogram;
+
+use crate::crew::{Crew, Delivery, Done, Go, Times};
+use crate::load::{Job, Sink, Source};
+
+/// The end into which messages go.
+pub trait Sending {
+    /// Sends the next message, or several that become visible together, waiting where there is no room.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be sent.
+    fn send(&mut self, source: &mut Source) -> anyhow::Result<()>;
+
+    /// After the last message: whatever the receiver needs to get all that were sent.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    fn finish(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+
+/// The end out of which they come.
+pub trait Receiving {
+    /// What can be done only when all sides are set up. Its time counts for nobody who answers or asks.
+    ///
+    /// # Errors
+    ///
+    /// If the other sides are not there.
+    fn meet(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    /// Waits for a message, and gives it, and whatever else is there, to `sink`.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be received.
+    fn receive(&mut self, sink: &mut Sink) -> anyhow::Result<()>;
+}
+
+/// Of so many calls, how many are timed one by one, after the others: the clock costs more than the
+/// fastest ways there and back.
+fn timed(calls: u64) -> u64 {
+    (calls / 5).clamp(1, 50_000)
+}
+
+/// A side that asks and one that answers with as many bytes. Whoever is first is set up first; both
+/// open their ends as they like.
+pub fn request<A, B>(
+    job: &Job,
+    server: impl FnOnce() -> anyhow::Result<A> + Send + 'static,
+    client: impl FnOnce() -> anyhow::Result<B> + Send + 'static,
+) -> Crew
+where
+    A: Sending + Receiving + 'static,
+    B: Sending + Receiving + 'static,
+{
+    let (requests, replies) = ((job.source(), job.sink()), (job.source(), job.sink()));
+    Crew::new(Delivery::Around)
+        .side(move || {
+            let line = server()?;
+            Ok(Box::new(move || answer(line, replies)))
+        })
+        .side(move || {
+            let line = client()?;
+            Ok(Box::new(move || call(line, requests)))
+        })
+}
+
+/// Asks, and waits for each answer.
+#[inline(never)]
+pub fn call<L: Sending + Receiving>(
+    mut line: L,
+    (mut source, mut sink): (Source, Sink),
+) -> anyhow::Result<Done> {
+    line.meet()?;
+    let times = trips(source.left(), || {
+        line.send(&mut source)?;
+        line.receive(&mut sink)
+    })?;
+    line.finish()?;
+    Ok(Done { times: Some(times), ..done(&source, &sink) })
+}
+
+/// Makes so many round trips.
+#[inline(always)]
+pub(crate) fn trips(
+    all: u64,
+    mut trip: impl FnMut() -> anyhow::Result<()>,
+) -> anyhow::Result<Times> {
+    let timed = timed(all);
+    let calls = all - timed;
+    let started = Instant::now();
+    for _ in 0..calls {
+        trip()?;
+    }
+    let mut before = Instant::now();
+    let elapsed = (before - started).as_nanos() as u64;
+    let mut times = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3)?;
+    for _ in 0..timed {
+        trip()?;
+        let now = Instant::now();
+        times.record((now - before).as_nanos() as u64)?;
+        before = now;
+    }
+    let [p50, p99] = [50.0, 99.0].map(|percentile| times.value_at_percentile(percentile));
+    Ok(Times { calls, elapsed, p50, p99 })
+}
+
+/// Answers every request with the next message of its own.
+#[inline(never)]
+fn answer<L: Sending + Receiving>(
+    mut line: L,
+    (mut source, mut sink): (Source, Sink),
+) -> anyhow::Result<Done> {
+    line.meet()?;
+    while sink.left() > 0 {
+        line.receive(&mut sink)?;
+        line.send(&mut source)?;
+    }
+    line.finish()?;
+    Ok(done(&source, &sink))
+}
+
+/// One side that sends and others that receive, each everything. They are set up in this order: the
+/// sender, or whoever must be first, is `first`.
+pub fn one_way<S, R>(
+    job: &Job,
+    sender: impl FnOnce() -> anyhow::Result<S> + Send + 'static,
+    receivers: Vec<impl FnOnce() -> anyhow::Result<R> + Send + 'static>,
+) -> Crew
+where
+    S: Sending + 'static,
+    R: Receiving + 'static,
+{
+    let source = job.source();
+    let crew = Crew::new(Delivery::Each).side(move || {
+        let end = sender()?;
+        Ok(Box::new(move || send(end, source)))
+    });
+    receivers.into_iter().fold(crew, |crew, receiver| {
+        let sink = job.sink();
+        crew.side(move || {
+            let end = receiver()?;
+            Ok(Box::new(move || receive(end, sink)) as Go)
+        })
+    })
+}
+
+/// Sends everything.
+#[inline(never)]
+fn send<S: Sending>(mut end: S, mut source: Source) -> anyhow::Result<Done> {
+    while source.left() > 0 {
+        end.send(&mut source)?;
+    }
+    end.finish()?;
+    Ok(Done::sent(source.tally()))
+}
+
+/// Receives everything.
+#[inline(never)]
+fn receive<R: Receiving>(mut end: R, mut sink: Sink) -> anyhow::Result<Done> {
+    end.meet()?;
+    while sink.left() > 0 {
+        let before = sink.left();
+        end.receive(&mut sink)?;
+        ensure!(sink.left() < before, "{before} messages are still to come, and there is an end");
+    }
+    Ok(Done { lost: sink.lost(), ..Done::received(sink.tally()) })
+}
+
+fn done(source: &Source, sink: &Sink) -> Done {
+    let (sent, received) = (source.tally().into(), sink.tally().into());
+    Done { sent, received, lost: sink.lost(), times: None }
+}
