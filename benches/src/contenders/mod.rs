@@ -1,11 +1,24 @@
 //! Who is compared, each used as its documentation advises.
 
+mod bus;
+mod channels;
 mod crossbeam;
 mod disruptor;
+mod eventfd;
 mod fanout;
+mod iceoryx2;
 mod limits;
+mod mqueue;
+mod readiness;
+mod ringfire;
 mod rtrb;
+mod shaq;
+mod shm;
 mod st3;
+mod streams;
+mod tokio;
+mod uring;
+mod zeromq;
 
 use serde::Serialize;
 
@@ -100,7 +113,26 @@ impl Contender {
 
 /// All rows that answer a question: limits first, then this project, then rivals.
 pub fn of(question: Question) -> Vec<Contender> {
-    let parts =
-        [limits::rows, fanout::rows, rtrb::rows, disruptor::rows, st3::rows, crossbeam::rows];
+    let parts: [fn(Question) -> Vec<Contender>; 19] = [
+        limits::rows,
+        fanout::rows,
+        shm::rows,
+        eventfd::rows,
+        streams::rows,
+        readiness::rows,
+        uring::rows,
+        mqueue::rows,
+        zeromq::rows,
+        iceoryx2::rows,
+        rtrb::rows,
+        disruptor::rows,
+        bus::rows,
+        tokio::rows,
+        ringfire::rows,
+        shaq::rows,
+        st3::rows,
+        crossbeam::rows,
+        channels::rows,
+    ];
     parts.into_iter().flat_map(|rows| rows(question)).collect()
 }
