@@ -32,6 +32,8 @@ pub const STYLE: &str = "\
 .chart .name{font-weight:600}
 .chart .quiet{fill:#59636e}
 .chart .small{font-size:11.5px}
+.chart .part{font-weight:600;font-size:12px;fill:#59636e}
+.chart .value{font-size:11.5px;paint-order:stroke;stroke:#fff;stroke-width:3px}
 .chart .title{font-size:17px;font-weight:600}
 .chart .limit{fill:#d3d8de;stroke:#7d8794}
 .chart .fanout{fill:#0a4a8f}
@@ -44,6 +46,8 @@ pub const STYLE: &str = "\
 @media (prefers-color-scheme:dark){
 .chart{fill:#e6e9ed}
 .chart .quiet{fill:#9aa5b1}
+.chart .part{fill:#9aa5b1}
+.chart .value{stroke:#14171b}
 .chart .limit{fill:#4d5764;stroke:#8b96a3}
 .chart .fanout{fill:#8ccbff}
 .chart .rival{fill:#bd6a1b}
@@ -120,6 +124,8 @@ pub fn file(group: &Group, machine: &Machine) -> String {
 /// What is drawn so far, and how far down it reaches.
 struct Sheet {
     marks: String,
+    /// The figures at the ends of bars: they lie above the lines that cross them.
+    values: String,
     y: f64,
     /// How many characters a line has.
     most: usize,
@@ -127,7 +133,7 @@ struct Sheet {
 
 impl Sheet {
     fn new(most: usize) -> Self {
-        Self { marks: String::new(), y: 0.0, most }
+        Self { marks: String::new(), values: String::new(), y: 0.0, most }
     }
 
     /// Text of as many lines as it needs.
@@ -233,12 +239,14 @@ impl Sheet {
             line(slow, slow, 3.0);
             line(fast, fast, 3.0);
         }
-        self.mark(format_args!(
-            "<text class=\"small\" x=\"{:.2}%\" dx=\"7\" y=\"{:.1}\">{}</text>\n</g>",
+        self.mark(format_args!("</g>"));
+        let _ = writeln!(
+            self.values,
+            "<text class=\"value\" x=\"{:.2}%\" dx=\"7\" y=\"{:.1}\">{}</text>",
             end.max(fast),
             middle + 4.0,
             figure(rate.median / scale)
-        ));
+        );
         self.y += BAR + GAP;
     }
 
@@ -266,11 +274,15 @@ fn draw(group: &Group, mut sheet: Sheet) -> Sheet {
             Unit::RoundTrips => "thousand round trips per second",
             Unit::Messages => "million messages per second",
         };
-        let how = if axis.logarithmic { ", LOGARITHMIC axis" } else { "" };
+        let how = if axis.logarithmic {
+            "; LOGARITHMIC axis: each line ten times the one before"
+        } else {
+            ""
+        };
         sheet.write("quiet small", &format!("{unit}{how}"));
         sheet.numbers(&axis, scale);
         // The grid lies beneath the bars, and how far down they go is known when they are drawn.
-        let bars = bars(&rows, &axis, scale, Sheet { marks: String::new(), ..sheet });
+        let bars = bars(&rows, &axis, scale, Sheet { y: sheet.y, ..Sheet::new(sheet.most) });
         let (top, bottom) = (sheet.y, bars.y);
         for tick in axis.ticks() {
             sheet.vertical("grid", axis.share(tick), top, bottom);
@@ -280,6 +292,7 @@ fn draw(group: &Group, mut sheet: Sheet) -> Sheet {
         if let Some((_, figures)) = limit {
             sheet.vertical("bound", axis.share(figures.rate.median), top, bottom);
         }
+        sheet.marks.push_str(&bars.values);
         sheet.numbers(&axis, scale);
     }
     for row in &group.rows {
@@ -312,7 +325,9 @@ fn bars(rows: &[(&Row, &Figures)], axis: &Axis, scale: f64, mut sheet: Sheet) ->
     for (row, figures) in rows {
         if differ && part(row) != before {
             before = part(row);
-            sheet.write("quiet small", before);
+            sheet.y += 3.0;
+            sheet.write("part", before);
+            sheet.y += 2.0;
         }
         sheet.bar(row, figures, axis, scale);
     }
