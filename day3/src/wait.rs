@@ -54,7 +54,7 @@ pub trait Wait: Default {
 }
 
 /// How many looks without an answer go by before the clock is read.
-const LOOKS_BETWEEN_CLOCKS: u32 = 64;
+const LOOKS_BETWEEN_CLOCKS: u64 = 64;
 
 /// Keeps the core, and looks again at once: the fastest, where every thread has a core to itself.
 #[derive(Clone, Copy, Debug, Default)]
@@ -80,7 +80,7 @@ pub struct Yield;
 
 /// How many looks [`Yield`] takes before it begins to give the core away: about a microsecond, which
 /// is what giving it away costs.
-const SPINS: u32 = 16;
+const SPINS: u64 = 16;
 
 impl Wait for Yield {
     #[inline]
@@ -99,9 +99,9 @@ impl Wait for Yield {
 fn look<R>(
     deadline: Option<Instant>,
     mut poll: impl FnMut() -> Option<R>,
-    mut pause: impl FnMut(u32),
+    mut pause: impl FnMut(u64),
 ) -> Option<R> {
-    let mut looks = 0u32;
+    let mut looks = 0u64;
     loop {
         if let Some(answer) = poll() {
             return Some(answer);
@@ -112,7 +112,7 @@ fn look<R>(
             return None;
         }
         pause(looks);
-        looks = looks.saturating_add(1);
+        looks += 1;
     }
 }
 
