@@ -89,7 +89,7 @@ use crate::bells::{BellError, Line, failed, failed_io};
 use crate::bridge::{Bridge, Post};
 use crate::doorbell::Ticket;
 use crate::eventfd::{Alarm, Counter};
-use crate::strategy::{Adaptive, SLICE};
+use crate::strategy::{self, Adaptive, SLICE};
 
 /// The nap of an end that nobody wakes: the first one, and the longest.
 const NAPS: (Duration, Duration) = (Duration::from_micros(50), Duration::from_millis(4));
@@ -309,12 +309,8 @@ fn sleep_elsewhere<R>(
         signal.sleeps.fetch_add(1, Ordering::Relaxed);
         return None;
     }
-    let word = match side {
-        Side::Consumer => &doorbell.consumers,
-        Side::Producer => &doorbell.producer,
-        // It may not write to the doorbell; it can only nap.
-        Side::Tap => return None,
-    };
+    // A tap can only nap.
+    let word = strategy::word(side, doorbell)?;
     let clear = || signal.clear();
     let look = || {
         signal.sleeps.fetch_add(1, Ordering::Relaxed);
