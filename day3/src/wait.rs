@@ -1,11 +1,13 @@
 //! What to do while there is nothing to do.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::sync::{spin_loop, yield_now};
 
 use crate::control::Doorbell;
+use crate::error::TimedOut;
 use crate::memory::Shared;
+use crate::roster::{self, ConsumerInfo};
 
 /// Who waits for whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +118,22 @@ fn look<R>(
     }
 }
 
+/// Calls `done` every 200 us until it says yes: to wait for what nobody rings for.
+///
+/// # Errors
+///
+/// [`TimedOut`] after `timeout`; `done` was called at least once.
+pub fn poll(timeout: Duration, mut done: impl FnMut() -> bool) -> Result<(), TimedOut> {
+    let started = Instant::now();
+    while !done() {
+        if started.elapsed() >= timeout {
+            return Err(TimedOut(timeout));
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    Ok(())
+}
+
 /// An end's way to wait, at the doorbell of its ring: waits for the other side, and wakes it.
 ///
 /// It wakes the other side also when it is dropped, because that one may be waiting for this end to
@@ -165,6 +183,17 @@ impl<W: Wait> Door<W> {
     pub fn wake(&self, others: Side) {
         debug_assert_eq!(others, self.own.opposite());
         self.wait.wake(others, &self.shared.doorbell);
+    }
+
+    /// For a producer: frees the slot of a consumer that is dead, and says whether there was one; see
+    /// [`roster::evict`].
+    pub fn evict(&self, consumer: &ConsumerInfo) -> bool {
+        let evicted = roster::evict(&self.shared, consumer);
+        if evicted {
+            // It may be asleep.
+            self.wake(Side::Consumer);
+        }
+        evicted
     }
 }
 

@@ -13,7 +13,7 @@ use day2::{DescriptorError, Mode};
 use day3::landing::{Mark, Trail};
 use day3::roster::{self, ConsumerInfo};
 use day3::sequencer::ProducerCursor;
-use day3::wait::{Door, Side};
+use day3::wait::{self, Door, Side};
 use day3::{Full, QueueOptions, Shared, TimedOut, Wait, Yield};
 
 use crate::data::Data;
@@ -347,7 +347,7 @@ impl<W: Wait> Writer<W> {
     ///
     /// [`TimedOut`] after `timeout`.
     pub fn wait_for_consumers(&mut self, n: usize, timeout: Duration) -> Result<(), TimedOut> {
-        self.poll(timeout, |writer| writer.consumers().len() >= n)
+        wait::poll(timeout, || self.consumers().len() >= n)
     }
 
     /// Waits until every registered consumer has read and released everything that was sent.
@@ -356,17 +356,12 @@ impl<W: Wait> Writer<W> {
     ///
     /// [`TimedOut`] after `timeout`.
     pub fn drain(&mut self, timeout: Duration) -> Result<(), TimedOut> {
-        self.poll(timeout, |writer| writer.cursor.lag() == 0)
+        wait::poll(timeout, || self.cursor.lag() == 0)
     }
 
     /// Frees the slot of a consumer that is dead; see [`roster::evict`].
     pub fn evict(&mut self, consumer: &ConsumerInfo) -> bool {
-        let evicted = roster::evict(self.door.shared(), consumer);
-        if evicted {
-            // It may be asleep.
-            self.door.wake(Side::Consumer);
-        }
-        evicted
+        self.door.evict(consumer)
     }
 
     /// Tells consumers that nothing more will come. They read what is there, then see the end.
@@ -441,21 +436,6 @@ impl<W: Wait> Writer<W> {
         *sent = sent.wrapping_add(messages);
         self.cursor.publish(bytes);
         self.door.wake(Side::Consumer);
-    }
-
-    fn poll(
-        &mut self,
-        timeout: Duration,
-        mut done: impl FnMut(&mut Self) -> bool,
-    ) -> Result<(), TimedOut> {
-        let started = Instant::now();
-        while !done(self) {
-            if started.elapsed() >= timeout {
-                return Err(TimedOut(timeout));
-            }
-            std::thread::sleep(Duration::from_micros(200));
-        }
-        Ok(())
     }
 }
 
