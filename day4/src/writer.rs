@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::sync::{AtomicU64, Ordering};
+use common::sync::AtomicU64;
 use common::{Capacity, NameError, QueueName, Sequence};
 use day2::{DescriptorError, Mode};
 use day3::landing::{Mark, Trail};
@@ -16,9 +16,9 @@ use day3::sequencer::ProducerCursor;
 use day3::wait::{self, Door, Side};
 use day3::{Full, QueueOptions, Shared, TimedOut, Wait, Yield};
 
-use crate::data::Data;
+use crate::data::{Data, seal};
 use crate::error::{BatchFull, CreateError, SendTimeoutError, TooLarge, TrySendError};
-use crate::frame::{Frame, HEADER, MOST, record_len};
+use crate::frame::{HEADER, MOST, record_len};
 use crate::memory::{ByteMemory, Offer, Segmented};
 
 /// The one who writes a ring of records.
@@ -421,15 +421,6 @@ impl<W: Wait> Writer<W> {
         door.until(deadline, || cursor.claim(size)).is_some()
     }
 
-    /// Writes the header of a frame whose message is in place.
-    #[inline]
-    fn seal(&mut self, frame: Sequence, len: usize, kind: u16) -> u64 {
-        let header = Frame { len: len as u32, kind };
-        // Relaxed: it is published with the message.
-        self.data.word(frame).store(header.word(), Ordering::Relaxed);
-        header.size()
-    }
-
     #[inline]
     fn publish(&mut self, bytes: u64, messages: u64) {
         let sent = &mut self.cursor.trail().sent;
@@ -472,7 +463,7 @@ impl<W: Wait> Grant<'_, W> {
     pub fn commit_as(self, len: usize, kind: u16) {
         assert!(len <= self.most, "{len} bytes of {} were to be sent", self.most);
         let next = self.writer.cursor.next();
-        let size = self.writer.seal(next, len, kind);
+        let size = seal(self.writer.data.word(next), len, kind);
         self.writer.publish(size, 1);
     }
 
@@ -618,14 +609,12 @@ impl<'a, W: Wait> WriteBatch<'a, W> {
     /// Writes the header of a message that is in place.
     #[inline]
     fn add(&mut self, len: usize, kind: u16) {
-        let header = Frame { len: len as u32, kind };
         // SAFETY: room that was claimed, and aligned, as frames are to 8 bytes.
         let word = unsafe { self.at.cast::<AtomicU64>().as_ref() };
-        // Relaxed: it is published with the message.
-        word.store(header.word(), Ordering::Relaxed);
+        let size = seal(word, len, kind);
         // SAFETY: the frame ends within the room.
-        self.at = unsafe { self.at.add(header.size() as usize) };
-        self.used += header.size();
+        self.at = unsafe { self.at.add(size as usize) };
+        self.used += size;
         self.count += 1;
     }
 }
