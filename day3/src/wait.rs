@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use common::sync::{spin_loop, yield_now};
+use common::sync::{AtomicU32, spin_loop, yield_now};
 
 use crate::control::Doorbell;
 use crate::error::TimedOut;
@@ -26,6 +26,16 @@ impl Side {
         match self {
             Self::Producer => Self::Consumer,
             Self::Consumer | Self::Tap => Self::Producer,
+        }
+    }
+
+    /// Where those on this side say that they sleep. A tap, which may write nothing, says so nowhere.
+    #[inline]
+    pub fn word(self, doorbell: &Doorbell) -> Option<&AtomicU32> {
+        match self {
+            Self::Consumer => Some(&doorbell.consumers),
+            Self::Producer => Some(&doorbell.producer),
+            Self::Tap => None,
         }
     }
 }

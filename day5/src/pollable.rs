@@ -89,7 +89,7 @@ use crate::bells::{BellError, Line, failed, failed_io};
 use crate::bridge::{Bridge, Post};
 use crate::doorbell::Ticket;
 use crate::eventfd::{Alarm, Counter};
-use crate::strategy::{self, Adaptive, SLICE};
+use crate::strategy::{Adaptive, SLICE};
 
 /// The nap of an end that nobody wakes: the first one, and the longest.
 const NAPS: (Duration, Duration) = (Duration::from_micros(50), Duration::from_millis(4));
@@ -310,7 +310,7 @@ fn sleep_elsewhere<R>(
         return None;
     }
     // A tap can only nap.
-    let word = strategy::word(side, doorbell)?;
+    let word = side.word(doorbell)?;
     let clear = || signal.clear();
     let look = || {
         signal.sleeps.fetch_add(1, Ordering::Relaxed);

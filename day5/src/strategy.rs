@@ -8,7 +8,7 @@ use core::fmt;
 use core::str::FromStr;
 use std::time::{Duration, Instant};
 
-use common::sync::{AtomicU32, spin_loop, yield_now};
+use common::sync::{spin_loop, yield_now};
 use day3::control::Doorbell;
 use day3::wait::{Side, Wait};
 
@@ -25,18 +25,9 @@ const LONGEST_NAP: Duration = Duration::from_millis(4);
 /// How many looks without an answer go by before the clock is read.
 const LOOKS_BETWEEN_CLOCKS: u32 = 64;
 
-/// Where those on this side say that they sleep. A tap, which may write nothing, says so nowhere.
-pub(crate) fn word(side: Side, doorbell: &Doorbell) -> Option<&AtomicU32> {
-    match side {
-        Side::Consumer => Some(&doorbell.consumers),
-        Side::Producer => Some(&doorbell.producer),
-        Side::Tap => None,
-    }
-}
-
 /// Says that an end here will ring for those on this side.
 pub(crate) fn attach(side: Side, doorbell: &Doorbell) {
-    if let Some(word) = word(side, doorbell) {
+    if let Some(word) = side.word(doorbell) {
         doorbell::attach(word);
     }
 }
@@ -50,7 +41,7 @@ macro_rules! rings {
 
         #[inline(always)]
         fn wake(&self, side: Side, doorbell: &Doorbell) {
-            if let Some(word) = word(side, doorbell)
+            if let Some(word) = side.word(doorbell)
                 && doorbell::ring(word)
             {
                 futex::wake(word);
@@ -259,7 +250,7 @@ fn sleep<R>(
     slice: Duration,
     mut poll: impl FnMut() -> Option<R>,
 ) -> Option<R> {
-    let Some(word) = word(side, doorbell) else { return nap(deadline, poll) };
+    let Some(word) = side.word(doorbell) else { return nap(deadline, poll) };
     loop {
         let slice = until(deadline, slice)?;
         let sleep = |ticket: Ticket| {
