@@ -125,8 +125,8 @@ impl Wait for Sleep {
 /// Spins while that wins, then yields, then sleeps: the default.
 ///
 /// How long it spins, it learns. A wait that ended while it spun lets it spin longer next time; one
-/// that ended only when the core was given away, or after a sleep, shorter: then either the others
-/// need the core, or there is nothing to do.
+/// that ended only when the core was given away, or after a sleep, shorter. And while others take the
+/// core when it is given away, it is given away at once: what we wait for may be what they do.
 #[derive(Clone, Copy, Debug)]
 pub struct Adaptive {
     /// How many looks it takes before it gives the core away.
@@ -135,6 +135,8 @@ pub struct Adaptive {
     until_trial: u32,
     /// And how many after that, if it does not.
     next_trial: u32,
+    /// For so many waits more, others are thought to want this core.
+    crowd: u32,
 }
 
 /// Some 200 us. A sleep and a wake-up cost 20 to 40 here, so that spinning longer than that uses more
@@ -149,14 +151,25 @@ const YIELDS: u32 = 64;
 /// in vain, each of which doubles it.
 const BETWEEN_TRIALS: (u32, u32) = (64, 1024);
 
+/// A core that was given away and is back this soon, nobody wanted: the call alone takes half of it
+/// here, and another thread's turn at least three times as much.
+const WANTED: Duration = Duration::from_micros(1);
+/// How many waits it gives the core away at once after somebody took it.
+const CROWD: u32 = 64;
+
 impl Default for Adaptive {
     fn default() -> Self {
-        Self { spins: MOST_SPINS, until_trial: BETWEEN_TRIALS.0, next_trial: BETWEEN_TRIALS.0 }
+        let (until_trial, next_trial) = (BETWEEN_TRIALS.0, BETWEEN_TRIALS.0);
+        Self { spins: MOST_SPINS, until_trial, next_trial, crowd: 0 }
     }
 }
 
 impl Adaptive {
     fn spins_now(&mut self) -> u32 {
+        if self.crowd > 0 {
+            self.crowd -= 1;
+            return FEWEST_SPINS;
+        }
         self.until_trial -= 1;
         if self.until_trial > 0 {
             return self.spins;
@@ -198,7 +211,14 @@ impl Wait for Adaptive {
             Looked::Late => return None,
             Looked::InVain => self.has_lost(),
         }
-        match look(deadline, YIELDS, &mut poll, yield_now) {
+        let give_away = || {
+            let given = Instant::now();
+            yield_now();
+            if given.elapsed() > WANTED {
+                self.crowd = CROWD;
+            }
+        };
+        match look(deadline, YIELDS, &mut poll, give_away) {
             Looked::Found(answer, _) => Some(answer),
             Looked::Late => None,
             Looked::InVain => sleep(side, doorbell, deadline, SLICE, poll),
@@ -225,7 +245,7 @@ fn look<R>(
     deadline: Option<Instant>,
     most: u32,
     mut poll: impl FnMut() -> Option<R>,
-    pause: impl Fn(),
+    mut pause: impl FnMut(),
 ) -> Looked<R> {
     for looks in 0..most {
         if let Some(answer) = poll() {

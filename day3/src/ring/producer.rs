@@ -95,7 +95,7 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     /// # Errors
     ///
     /// [`Full`]; nothing was sent.
-    #[inline]
+    #[inline(always)]
     pub fn try_send(&mut self, message: T) -> Result<(), Full> {
         let sequence = self.cursor.claim(1).ok_or(Full)?;
         self.write(sequence, message);
@@ -103,7 +103,7 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     }
 
     /// Sends a message, waiting for as long as the ring is full.
-    #[inline]
+    #[inline(always)]
     pub fn send(&mut self, message: T) {
         if self.cursor.claim(1).is_none() {
             self.wait_for(1, None);
@@ -239,14 +239,14 @@ impl<T: Pod, W: Wait> Producer<T, W> {
         self.door.wake(Side::Consumer);
     }
 
-    #[inline]
+    #[inline(always)]
     fn write(&mut self, sequence: Sequence, message: T) {
         // SAFETY: the sequence was claimed: the place is ours alone until we publish it.
         unsafe { self.places.at(sequence).write(message) };
         self.publish(1);
     }
 
-    #[inline]
+    #[inline(always)]
     fn publish(&mut self, n: u64) {
         self.cursor.publish(n);
         self.door.wake(Side::Consumer);
@@ -320,7 +320,7 @@ impl<T: Pod, W: Wait> Reservation<'_, T, W> {
     }
 
     /// Makes all messages visible at once.
-    #[inline]
+    #[inline(always)]
     pub fn publish(self) {
         self.producer.publish(self.run.len);
     }
