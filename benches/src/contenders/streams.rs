@@ -403,7 +403,12 @@ struct Trains {
 impl Trains {
     fn new(end: OwnedFd, most: usize) -> Self {
         let step = most.next_multiple_of(8).max(8);
-        Self { end, words: buffer(step * BATCH), step, heads: MultiHeaders::preallocate(BATCH, None) }
+        Self {
+            end,
+            words: buffer(step * BATCH),
+            step,
+            heads: MultiHeaders::preallocate(BATCH, None),
+        }
     }
 }
 
