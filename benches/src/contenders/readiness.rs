@@ -16,8 +16,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::select::{FD_SETSIZE, FdSet, select};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use nix::unistd::{read, write};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 
 use super::Contender;
 use crate::crew::Crew;
@@ -90,7 +89,7 @@ impl<W: Waits> Sending for Line<W> {
         source.write(message);
         let mut rest = &*message;
         while !rest.is_empty() {
-            match write(&self.end, rest) {
+            match send(self.end.as_raw_fd(), rest, MsgFlags::MSG_NOSIGNAL) {
                 Ok(written) => rest = &rest[written..],
                 Err(Errno::EAGAIN) => ready(&self.end, PollFlags::POLLOUT)?,
                 Err(Errno::EINTR) => {}
@@ -108,7 +107,7 @@ impl<W: Waits> Receiving for Line<W> {
         let mut filled = 0;
         self.waits.wait(&self.end)?;
         while filled < message.len() {
-            match read(&self.end, &mut message[filled..]) {
+            match recv(self.end.as_raw_fd(), &mut message[filled..], MsgFlags::empty()) {
                 Ok(0) => bail!("the other side is gone"),
                 Ok(found) => filled += found,
                 Err(Errno::EAGAIN) => self.waits.wait(&self.end)?,

@@ -6,7 +6,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use anyhow::{Context, bail, ensure};
 use common::bytes::buffer;
@@ -34,12 +34,13 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
             ways.map(|way| conversation(question, way, place)).into()
         }
         Question::OneWay(size) => {
-            let modes = if size.most() <= 1024 {
-                &[Style::Singly, Style::Batches][..]
-            } else {
-                &[Style::Singly]
+            let gathers =
+                |way| size.most() <= if way == Way::Packets { 1024 } else { GATHERED / 2 };
+            let modes = |way| {
+                let batches = gathers(way).then_some(Style::Batches);
+                [Some(Style::Singly), batches].into_iter().flatten()
             };
-            let rows = ways.iter().flat_map(|way| modes.iter().map(|style| (*way, *style)));
+            let rows = ways.into_iter().flat_map(|way| modes(way).map(move |style| (way, style)));
             rows.map(|(way, style)| stream(question, way, size, style)).collect()
         }
         _ => vec![],
@@ -55,7 +56,10 @@ fn conversation(question: Question, way: Way, place: Place) -> Contender {
     Contender::rival(question, (way.name(), mode), (place, 2), move |job| {
         let len = job.most();
         let [a, b] = way.ends()?;
-        let side = move |ends| move || Ok(Plain { ends, words: buffer(len), len });
+        let side = move |Ends { reads, writes }| {
+            let (reads, writes) = (End::new(way, reads), End::new(way, writes));
+            move || Ok(Plain { reads, writes, words: buffer(len), len })
+        };
         if way == Way::Packets {
             let side = |ends: Ends| move || Ok(Packets { end: ends.reads, words: buffer(len) });
             return Ok(request(job, side(a), side(b)));
@@ -87,7 +91,7 @@ fn stream(question: Question, way: Way, size: Size, style: Style) -> Contender {
                 let side = |end| move || Ok(Trains::new(end, most));
                 one_way(job, side(writes), vec![side(reads)])
             }
-            (_, style) => records(job, writes, reads, style),
+            (way, style) => records(job, [writes, reads].map(|end| End::new(way, end)), style),
         })
     });
     if style == Style::Batches { row.batches() } else { row }
@@ -174,7 +178,7 @@ fn tcp() -> anyhow::Result<[OwnedFd; 2]> {
 }
 
 /// Beyond the system's limit only with `CAP_NET_ADMIN`, else up to it.
-fn make_room(end: &impl std::os::fd::AsFd) -> anyhow::Result<()> {
+fn make_room(end: &impl AsFd) -> anyhow::Result<()> {
     if setsockopt(end, sockopt::SndBufForce, &ROOM).is_err() {
         setsockopt(end, sockopt::SndBuf, &ROOM).context("setting SO_SNDBUF")?;
     }
@@ -193,32 +197,58 @@ fn both([a, b]: [OwnedFd; 2]) -> anyhow::Result<[Ends; 2]> {
     Ok([ends(a)?, ends(b)?])
 }
 
-/// Writes all of `bytes`.
-fn write_all(end: &OwnedFd, mut bytes: &[u8]) -> anyhow::Result<()> {
-    while !bytes.is_empty() {
-        match write(end, bytes) {
-            Ok(written) => bytes = &bytes[written..],
-            Err(Errno::EINTR) => {}
-            Err(error) => return Err(error).context("writing"),
-        }
-    }
-    Ok(())
+/// What bytes go in or come out of.
+struct End {
+    end: OwnedFd,
+    /// `send` and `recv` are shorter ways into the kernel than `write` and `read`.
+    socket: bool,
 }
 
-/// Waits for bytes; returns how many came.
-fn read_some(end: &OwnedFd, place: &mut [u8]) -> anyhow::Result<usize> {
-    loop {
-        match read(end, place) {
-            Ok(0) => bail!("the other side is gone"),
-            Err(Errno::EINTR) => {}
-            found => return found.context("reading"),
+impl End {
+    fn new(way: Way, end: OwnedFd) -> Self {
+        Self { end, socket: way != Way::Pipe }
+    }
+
+    /// Writes all of `bytes`.
+    #[inline]
+    fn write_all(&self, mut bytes: &[u8]) -> anyhow::Result<()> {
+        while !bytes.is_empty() {
+            let written = if self.socket {
+                send(self.end.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL)
+            } else {
+                write(&self.end, bytes)
+            };
+            match written {
+                Ok(written) => bytes = &bytes[written..],
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error).context("writing"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for bytes; returns how many came.
+    #[inline]
+    fn read_some(&self, place: &mut [u8]) -> anyhow::Result<usize> {
+        loop {
+            let found = if self.socket {
+                recv(self.end.as_raw_fd(), place, MsgFlags::empty())
+            } else {
+                read(&self.end, place)
+            };
+            match found {
+                Ok(0) => bail!("the other side is gone"),
+                Err(Errno::EINTR) => {}
+                found => return found.context("reading"),
+            }
         }
     }
 }
 
 /// One side of a conversation in messages of one length.
 struct Plain {
-    ends: Ends,
+    reads: End,
+    writes: End,
     words: Vec<u64>,
     len: usize,
 }
@@ -228,7 +258,7 @@ impl Sending for Plain {
     fn send(&mut self, source: &mut Source) -> anyhow::Result<()> {
         let message = &mut bytemuck::cast_slice_mut(&mut self.words)[..self.len];
         source.write(message);
-        write_all(&self.ends.writes, message)
+        self.writes.write_all(message)
     }
 }
 
@@ -238,7 +268,7 @@ impl Receiving for Plain {
         let message = &mut bytemuck::cast_slice_mut(&mut self.words)[..self.len];
         let mut filled = 0;
         while filled < message.len() {
-            filled += read_some(&self.ends.reads, &mut message[filled..])?;
+            filled += self.reads.read_some(&mut message[filled..])?;
         }
         sink.read(message);
         Ok(())
@@ -253,7 +283,7 @@ fn record(len: usize) -> usize {
     (FRONT + len).next_multiple_of(8)
 }
 
-fn records(job: &Job, writes: OwnedFd, reads: OwnedFd, style: Style) -> Crew {
+fn records(job: &Job, [writes, reads]: [End; 2], style: Style) -> Crew {
     let most = job.most();
     let full = if style == Style::Batches { GATHERED } else { 0 };
     let sender = move || {
@@ -269,7 +299,7 @@ fn records(job: &Job, writes: OwnedFd, reads: OwnedFd, style: Style) -> Crew {
 
 /// Writes records: one, or as many as fit into so many bytes.
 struct Writer {
-    end: OwnedFd,
+    end: End,
     words: Vec<u64>,
     full: usize,
 }
@@ -286,7 +316,7 @@ impl Sending for Writer {
             source.write(&mut bytes[place..place + len]);
             end += record(len);
             if source.left() == 0 || end + record(source.next_len()) > FRONT + self.full {
-                return write_all(&self.end, &bytes[FRONT..end]);
+                return self.end.write_all(&bytes[FRONT..end]);
             }
         }
     }
@@ -294,7 +324,7 @@ impl Sending for Writer {
 
 /// Reads whatever is there, and gives the messages away where they lie.
 struct Reader {
-    end: OwnedFd,
+    end: End,
     words: Vec<u64>,
     /// Before this byte, all has been given away.
     start: usize,
@@ -345,7 +375,7 @@ impl Reader {
             self.filled -= self.start - FRONT;
             self.start = FRONT;
         }
-        self.filled += read_some(&self.end, &mut bytes[self.filled..])?;
+        self.filled += self.end.read_some(&mut bytes[self.filled..])?;
         Ok(())
     }
 }
