@@ -1,8 +1,9 @@
 //! crossbeam-channel and kanal: channels that several consumers share, and the standard library's, that
 //! has one; threads of one process.
 //!
-//! Their own calls wait as they see fit. Where we wait for them, with `try_` calls, they have a row
-//! more.
+//! Their own calls wait as they see fit. With `try_` calls we wait instead: crossbeam-channel has a row
+//! more for that, because which of both is faster depends on how many consumers there are; kanal has
+//! not, because its lock suffers from it. A consumer of kanal can also take all that is there at once.
 
 use std::sync::mpsc::{SyncSender, sync_channel};
 
@@ -31,7 +32,6 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
         row(crossbeam, "bounded, try_send/try_recv", crossbeam_trying),
         row(kanal, "bounded, send/drain_into", kanal_draining).batches(),
         row(kanal, "bounded, send/recv", kanal_blocking),
-        row(kanal, "bounded, try_send/try_recv", kanal_trying),
     ];
     if question == Question::FanOut(1) {
         rows.push(row("std mpsc", "sync_channel, send/recv", |job, _| standard(job)));
@@ -85,37 +85,6 @@ fn kanal_blocking(job: &Job, consumers: usize) -> Crew {
     let send = move |messages| push(messages, |message| Ok(sender.send(message)?));
     let receivers = vec![receiver; consumers].into_iter();
     crew(job, send, receivers.map(|receiver| move || Ok(pull(|| receiver.recv().ok()))))
-}
-
-fn kanal_trying(job: &Job, consumers: usize) -> Crew {
-    let (sender, receiver) = kanal::bounded::<Packet>(CAPACITY);
-    let send = move |messages| {
-        let idle = Idle::new(consumers + 1);
-        push(messages, |message| {
-            while !sender.try_send(message)? {
-                idle.wait();
-            }
-            idle.reset();
-            Ok(())
-        })
-    };
-    let receivers = vec![receiver; consumers].into_iter();
-    let receive = move |receiver: kanal::Receiver<Packet>| {
-        let idle = Idle::new(consumers + 1);
-        pull(|| {
-            loop {
-                match receiver.try_recv() {
-                    Ok(Some(message)) => {
-                        idle.reset();
-                        return Some(message);
-                    }
-                    Ok(None) => idle.wait(),
-                    Err(_) => return None,
-                }
-            }
-        })
-    };
-    crew(job, send, receivers.map(|receiver| move || Ok(receive(receiver))))
 }
 
 /// Takes all that is there, and waits for one message where nothing is.

@@ -25,7 +25,7 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
         Question::FanOut(consumers) => broadcasts(question, consumers),
         Question::Sharing(consumers) => [Place::Threads, Place::Processes]
             .map(|place| {
-                let mode = "MpmcProducer push/recv_blocking, may lose";
+                let mode = "MPMC, lossy, push/recv_blocking";
                 let build = move |job: &Job| Ok(queue(job, consumers));
                 Contender::rival(question, (NAME, mode), (place, consumers + 1), build)
             })
@@ -40,12 +40,12 @@ fn broadcasts(question: Question, consumers: usize) -> Vec<Contender> {
         for batch in [BATCH, 1] {
             for place in [Place::Threads, Place::Processes] {
                 let flowing = match flow {
-                    FlowControl::LosslessBackpressure => "LosslessBackpressure",
-                    FlowControl::LossyLatestWins => "LossyLatestWins, may lose",
+                    FlowControl::LosslessBackpressure => "lossless",
+                    FlowControl::LossyLatestWins => "lossy",
                 };
                 let calls = if batch > 1 { "push_batch/recv_batch" } else { "push/recv_blocking" };
                 let build = move |job: &Job| Ok(broadcast(job, consumers, flow, batch));
-                let mode = format!("{calls}, {flowing}");
+                let mode = format!("{flowing}, {calls}");
                 let row = Contender::rival(question, (NAME, mode), (place, consumers + 1), build);
                 rows.push(if batch > 1 { row.batches() } else { row });
             }

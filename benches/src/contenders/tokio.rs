@@ -1,6 +1,8 @@
 //! tokio's broadcast channel: threads of one process; it drops what a slow consumer has not read.
 //!
 //! The sender never waits. A consumer that has been overtaken is told how many messages it has lost.
+//! Consumers either look again and again, which brings them the most messages, or await them, each in
+//! a runtime of its own.
 
 use common::payload::{Payload, Tally};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
@@ -17,13 +19,12 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
     let Question::FanOut(consumers) = question else { return vec![] };
     let row = |mode: &str, receive: fn(Receiver<Packet>, usize) -> anyhow::Result<Done>| {
         let build = move |job: &Job| Ok(broadcast(job.messages, consumers, receive));
-        let mode = format!("broadcast, {mode}, may lose");
+        let mode = format!("broadcast, lossy, {mode}");
         Contender::rival(question, ("tokio 1.54", mode), (Place::Threads, consumers + 1), build)
     };
     vec![
-        row("blocking_recv", |receiver, _| Ok(blocking(receiver))),
         row("try_recv", |receiver, sides| Ok(trying(receiver, sides))),
-        row("current-thread runtimes", |receiver, _| awaiting(receiver)),
+        row("recv().await", |receiver, _| awaiting(receiver)),
     ]
 }
 
@@ -51,17 +52,6 @@ fn send(sender: &Sender<Packet>, messages: u64) -> anyhow::Result<Tally> {
         tally.add(1, sum);
     }
     Ok(tally)
-}
-
-fn blocking(mut receiver: Receiver<Packet>) -> Done {
-    let (mut tally, mut lost) = (Tally::default(), 0);
-    loop {
-        match receiver.blocking_recv() {
-            Ok(message) => tally.add(1, message.sum()),
-            Err(RecvError::Lagged(missed)) => lost += missed,
-            Err(RecvError::Closed) => return Done { lost, ..Done::received(tally) },
-        }
-    }
 }
 
 fn trying(mut receiver: Receiver<Packet>, sides: usize) -> Done {
