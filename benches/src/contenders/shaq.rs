@@ -3,6 +3,9 @@
 //!
 //! Version 3.0, which has no broadcast: 4.x and 5.x build with a nightly compiler only
 //! (`isolate_most_least_significant_one`).
+//!
+//! Consumers that share give messages back in order, and spin, without yielding, until those before
+//! them have. With more of them than cores some runs do not end in time; the row then says so.
 
 use std::fs::{File, OpenOptions};
 use std::path::Path;
