@@ -320,11 +320,15 @@ impl<S: Service> Receiving for Events<S> {
 }
 
 type Calls<S> = request_response::PortFactory<S, [u8], (), [u8], ()>;
+type Answers<S> = Server<S, [u8], (), [u8], ()>;
+type Asked<S> = ActiveRequest<S, [u8], (), [u8], ()>;
+type Asks<S> = Client<S, [u8], (), [u8], ()>;
+type Awaited<S> = PendingResponse<S, [u8], (), [u8], ()>;
 
 /// Answers requests.
 struct Answering<S: Service> {
-    server: ManuallyDrop<Server<S, [u8], (), [u8], ()>>,
-    active: Option<ActiveRequest<S, [u8], (), [u8], ()>>,
+    server: ManuallyDrop<Answers<S>>,
+    active: Option<Asked<S>>,
     idle: Idle,
 }
 
@@ -357,8 +361,8 @@ impl<S: Service> Sending for Answering<S> {
 
 /// Asks.
 struct Asking<S: Service> {
-    client: ManuallyDrop<Client<S, [u8], (), [u8], ()>>,
-    pending: Option<PendingResponse<S, [u8], (), [u8], ()>>,
+    client: ManuallyDrop<Asks<S>>,
+    pending: Option<Awaited<S>>,
     idle: Idle,
 }
 
