@@ -28,7 +28,7 @@ const FRAGMENTS: usize = 256;
 
 pub(super) fn build(job: &Job, term: usize, consumers: usize) -> anyhow::Result<Crew> {
     let folder = CString::new(job.folder.join("aeron").as_os_str().as_bytes())?;
-    let sides = consumers + 1;
+    let sides = super::sides(consumers);
     let receiver = || {
         let folder = folder.clone();
         move || Subscriber::open(&folder, sides)
