@@ -16,7 +16,6 @@
 mod log;
 
 use super::{Contender, ROOM};
-use crate::crew::Place;
 use crate::question::{Question, Size};
 
 const NAME: &str = "rusteron 0.2";
@@ -38,7 +37,7 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
 
 #[cfg(feature = "aeron")]
 fn contender(question: Question, mode: &str, term: usize, consumers: usize) -> Contender {
-    let sides = (Place::Processes, sides(consumers));
+    let sides = (crate::crew::Place::Processes, sides(consumers));
     Contender::rival(question, (NAME, mode), sides, move |job| log::build(job, term, consumers))
 }
 
