@@ -1,5 +1,6 @@
 //! Who is compared, each used as its documentation advises.
 
+mod aeron;
 mod bus;
 mod channels;
 mod crossbeam;
@@ -113,7 +114,7 @@ impl Contender {
 
 /// All rows that answer a question: limits first, then this project, then rivals.
 pub fn of(question: Question) -> Vec<Contender> {
-    let parts: [fn(Question) -> Vec<Contender>; 19] = [
+    let parts: [fn(Question) -> Vec<Contender>; 20] = [
         limits::rows,
         fanout::rows,
         shm::rows,
@@ -124,6 +125,7 @@ pub fn of(question: Question) -> Vec<Contender> {
         mqueue::rows,
         zeromq::rows,
         iceoryx2::rows,
+        aeron::rows,
         rtrb::rows,
         disruptor::rows,
         bus::rows,
