@@ -1,6 +1,7 @@
 //! ZeroMQ, whose library the crate `zmq` builds from source: a PAIR of sockets there and back, PUSH and
 //! PULL one way, XPUB and SUB for fan-out. Between processes over its ipc transport, a Unix stream that
-//! one background thread on each side serves; between threads over inproc, without one.
+//! one background thread on each side serves; between threads over inproc, without one. Each side's
+//! high-water mark is as many messages as the other rivals have room for.
 
 use super::Contender;
 use crate::crew::Place;
@@ -44,7 +45,7 @@ enum Way {
 fn row(question: Question, mode: &str, (place, sides): (Place, usize), way: Way) -> Contender {
     let build = move |job: &crate::load::Job| match way {
         Way::Threads | Way::Processes => Ok(library::pair(job, way)),
-        Way::Push | Way::Publish => Ok(library::stream(job, way, sides - 1)),
+        Way::Push | Way::Publish => library::stream(job, way, sides - 1),
     };
     Contender::rival(question, (WHO, mode), (place, sides), build)
 }
@@ -56,6 +57,8 @@ fn row(question: Question, mode: &str, _: (Place, usize), _: Way) -> Contender {
 
 #[cfg(feature = "zeromq")]
 mod library {
+    use std::io::{PipeReader, Read, Write, pipe};
+
     use anyhow::{Context as _, ensure};
     use common::bytes::buffer;
     use nix::errno::Errno;
@@ -82,6 +85,8 @@ mod library {
             move || {
                 let context = shared.unwrap_or_default();
                 let socket = context.socket(SocketType::PAIR).context("zmq_socket")?;
+                // The last answer is still to be sent when its socket is dropped.
+                socket.set_linger(-1).context("ZMQ_LINGER")?;
                 open(&socket, &address).with_context(|| format!("opening {address}"))?;
                 Ok(End { socket, message: Message::new(), buffer: buffer(len) })
             }
@@ -116,31 +121,42 @@ mod library {
 
     /// One who sends and some who receive. These bind and are set up first, so that the sender, when he
     /// is set up, waits until all are connected.
-    pub(super) fn stream(job: &Job, way: Way, receivers: usize) -> Crew {
-        let (most, limit) = (job.most(), limit(job));
+    ///
+    /// And he stays until all have everything: a socket that has reached its high-water mark throws
+    /// away what the kernel still has for it when its peer hangs up.
+    pub(super) fn stream(job: &Job, way: Way, receivers: usize) -> anyhow::Result<Crew> {
+        let (most, limit) = (job.most(), limit(job, way));
+        let (all, done) = pipe().context("pipe")?;
         let addresses: Vec<_> =
             (0..receivers).map(|n| format!("ipc://{}/{n}", job.folder.display())).collect();
-        let crew = addresses.iter().cloned().fold(Crew::new(Delivery::Each), |crew, address| {
+        let mut crew = Crew::new(Delivery::Each);
+        for address in addresses.clone() {
             let sink = job.sink();
-            crew.side(move || {
+            let mut done = done.try_clone().context("a second descriptor")?;
+            crew = crew.side(move || {
                 let socket = receiver(way, limit, &address)?;
                 let end = End { socket, message: Message::new(), buffer: vec![] };
-                Ok(Box::new(move || receive(end, sink)) as Go)
-            })
-        });
+                let go = move || {
+                    let received = receive(end, sink)?;
+                    done.write_all(b"!").context("saying that all is there")?;
+                    Ok(received)
+                };
+                Ok(Box::new(go) as Go)
+            });
+        }
         let source = job.source();
-        crew.side(move || {
+        Ok(crew.side(move || {
             let socket = sender(way, limit, &addresses)?;
             let end = End { socket, message: Message::new(), buffer: buffer(most) };
-            Ok(Box::new(move || send(end, source)))
-        })
+            Ok(Box::new(move || send(end, source, (all, receivers))))
+        }))
     }
 
     /// Of how many messages a socket keeps at most: a limit that each side has for itself.
-    fn limit(job: &Job) -> i32 {
-        let most = match job.most() {
-            64 => CAPACITY,
-            len => ROOM / len,
+    fn limit(job: &Job, way: Way) -> i32 {
+        let most = match way {
+            Way::Publish => CAPACITY,
+            _ => ROOM / job.most().max(1),
         };
         i32::try_from(most).unwrap_or(i32::MAX)
     }
@@ -160,8 +176,6 @@ mod library {
         let kind = if way == Way::Push { SocketType::PUSH } else { SocketType::XPUB };
         let mut socket = Context::new().socket(kind).context("zmq_socket")?;
         socket.set_sndhwm(limit).context("ZMQ_SNDHWM")?;
-        // When it is dropped, its last messages are still to be sent.
-        socket.set_linger(-1).context("ZMQ_LINGER")?;
         if way == Way::Push {
             // There is nowhere to write to but what is connected.
             socket.set_immediate(true).context("ZMQ_IMMEDIATE")?;
@@ -195,10 +209,15 @@ mod library {
     }
 
     #[inline(never)]
-    fn send(mut end: End, mut source: Source) -> anyhow::Result<Done> {
+    fn send(
+        mut end: End,
+        mut source: Source,
+        (mut all, receivers): (PipeReader, usize),
+    ) -> anyhow::Result<Done> {
         while source.left() > 0 {
             end.send(&mut source)?;
         }
+        all.read_exact(&mut vec![0; receivers]).context("a receiver is gone")?;
         Ok(Done::sent(source.tally()))
     }
 
