@@ -119,18 +119,19 @@ mod library {
         }
     }
 
-    /// One who sends and some who receive. These bind and are set up first, so that the sender, when he
-    /// is set up, waits until all are connected.
+    /// One who sends and some who receive. These are set up first, and their background threads try to
+    /// connect until there is something to connect to; so the sender, when he is set up, can wait until
+    /// all are connected.
     ///
     /// And he stays until all have everything: a socket that has reached its high-water mark throws
     /// away what the kernel still has for it when its peer hangs up.
     pub(super) fn stream(job: &Job, way: Way, receivers: usize) -> anyhow::Result<Crew> {
         let (most, limit) = (job.most(), limit(job, way));
         let (all, done) = pipe().context("pipe")?;
-        let addresses: Vec<_> =
-            (0..receivers).map(|n| format!("ipc://{}/{n}", job.folder.display())).collect();
+        let address = format!("ipc://{}/sender", job.folder.display());
         let mut crew = Crew::new(Delivery::Each);
-        for address in addresses.clone() {
+        for _ in 0..receivers {
+            let address = address.clone();
             let sink = job.sink();
             let mut done = done.try_clone().context("a second descriptor")?;
             crew = crew.side(move || {
@@ -146,7 +147,7 @@ mod library {
         }
         let source = job.source();
         Ok(crew.side(move || {
-            let socket = sender(way, limit, &addresses)?;
+            let socket = sender(way, limit, (&address, receivers))?;
             let end = End { socket, message: Message::new(), buffer: buffer(most) };
             Ok(Box::new(move || send(end, source, (all, receivers))))
         }))
@@ -168,32 +169,29 @@ mod library {
         if way == Way::Publish {
             socket.set_subscribe(b"").context("ZMQ_SUBSCRIBE")?;
         }
-        socket.bind(address).with_context(|| format!("binding {address}"))?;
+        // Milliseconds: nobody is there yet.
+        socket.set_reconnect_ivl(1).context("ZMQ_RECONNECT_IVL")?;
+        socket.connect(address).with_context(|| format!("connecting to {address}"))?;
         Ok(socket)
     }
 
-    fn sender(way: Way, limit: i32, addresses: &[String]) -> anyhow::Result<Socket> {
+    fn sender(way: Way, limit: i32, (address, receivers): (&str, usize)) -> anyhow::Result<Socket> {
         let kind = if way == Way::Push { SocketType::PUSH } else { SocketType::XPUB };
         let mut socket = Context::new().socket(kind).context("zmq_socket")?;
         socket.set_sndhwm(limit).context("ZMQ_SNDHWM")?;
-        if way == Way::Push {
-            // There is nowhere to write to but what is connected.
-            socket.set_immediate(true).context("ZMQ_IMMEDIATE")?;
-        } else {
+        if way == Way::Publish {
             // Every subscription is heard of, not only the first.
             socket.set_xpub_verbose(true).context("ZMQ_XPUB_VERBOSE")?;
             never_drop(&mut socket)?;
         }
-        for address in addresses {
-            socket.connect(address).with_context(|| format!("connecting to {address}"))?;
+        socket.bind(address).with_context(|| format!("binding {address}"))?;
+        if way == Way::Push {
+            socket.poll(PollEvents::POLLOUT, -1).context("zmq_poll")?;
+            return Ok(socket);
         }
-        for _ in addresses {
-            if way == Way::Push {
-                socket.poll(PollEvents::POLLOUT, -1).context("zmq_poll")?;
-            } else {
-                let heard = socket.recv_bytes(0).context("waiting for subscribers")?;
-                ensure!(heard == [1], "expected a subscription to everything, found {heard:?}");
-            }
+        for _ in 0..receivers {
+            let heard = socket.recv_bytes(0).context("waiting for subscribers")?;
+            ensure!(heard == [1], "expected a subscription to everything, found {heard:?}");
         }
         Ok(socket)
     }
