@@ -171,13 +171,13 @@ pub struct Run {
 }
 
 impl Run {
-    /// Messages, or round trips, per second.
+    /// Round trips, or messages that arrived, per second.
     pub fn rate(&self) -> f64 {
         let (count, elapsed) = match self.times {
             Some(times) => (times.calls, Duration::from_nanos(times.elapsed)),
             None => (self.messages, self.elapsed),
         };
-        count as f64 / elapsed.as_secs_f64()
+        count as f64 * (1.0 - self.lost) / elapsed.as_secs_f64()
     }
 }
 

@@ -59,6 +59,7 @@ fn streams(question: Question, size: Size) -> Vec<Contender> {
         rows.push(if style == Style::Batches { row.batches() } else { row });
     };
     row(RECORDS, "grant", Style::Singly, |job| stream::<Adaptive>(job, 0));
+    row(RECORDS, "grant, spin", Style::Singly, |job| stream::<Spin>(job, 0));
     if size.most() <= 1024 {
         row(RECORDS, "batches of 4 KiB", Style::Batches, |job| stream::<Adaptive>(job, 4096));
     }
