@@ -1,6 +1,7 @@
 //! Fanout beside its rivals, doing the same work: every byte of every message is written and read, and
 //! a run whose counts or sums differ is a failure, not a figure.
 
+pub mod chart;
 mod child;
 pub mod contenders;
 pub mod crew;
@@ -11,6 +12,7 @@ pub mod load;
 pub mod machine;
 pub mod measure;
 pub mod memory;
+pub mod page;
 pub mod question;
 pub mod report;
 

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
+use common::report::grouped;
 use serde::Serialize;
 
-use crate::contenders::{Role, Style};
+use crate::contenders::{CAPACITY, ROOM, Role, Style};
 use crate::crew::Place;
 use crate::machine::Machine;
 use crate::question::Unit;
@@ -101,6 +102,20 @@ pub struct Spread {
     pub fastest: f64,
 }
 
+impl Report {
+    /// How it was made, in a line.
+    pub fn method(&self) -> String {
+        format!(
+            "medians of {} interleaved runs of about {} s; rings of 64-byte messages hold {}, all \
+             else {} bytes",
+            self.repeats,
+            self.seconds,
+            grouped(CAPACITY as u64),
+            grouped(ROOM as u64)
+        )
+    }
+}
+
 impl Spread {
     /// Of some rates.
     pub fn of(rates: &[f64]) -> Self {
@@ -125,50 +140,94 @@ impl Row {
     }
 }
 
+/// The heads of a row's figures are as many.
+pub const COLUMNS: usize = 8;
+
+impl Row {
+    /// Its figures, as the table has them; or why it has none, in one line.
+    pub fn cells(&self, unit: Unit) -> Result<[String; COLUMNS], String> {
+        let found = match &self.outcome {
+            Outcome::Measured(found) => found,
+            Outcome::Failed { why } => return Err(line(why)),
+        };
+        let rate = found.rate;
+        let [median, slowest, fastest] =
+            [rate.median, rate.slowest, rate.fastest].map(|rate| figure(rate / unit.scale()));
+        let (first, second) = match unit {
+            Unit::RoundTrips => (optional(found.p50), optional(found.p99)),
+            Unit::Messages => (figure(found.megabytes), percent(found.lost)),
+        };
+        let [limit, ours] = [found.of_limit, found.to_fanout].map(optional);
+        Ok([median, slowest, fastest, first, second, figure(found.cpu), limit, ours])
+    }
+}
+
+impl Unit {
+    /// What one of the table's figures stands for.
+    pub fn scale(self) -> f64 {
+        match self {
+            Self::RoundTrips => 1e3,
+            Self::Messages => 1e6,
+        }
+    }
+
+    /// What stands above a row's figures.
+    pub fn heads(self) -> [&'static str; COLUMNS] {
+        let [rate, first, second] = match self {
+            Self::RoundTrips => ["k trips/s", "p50 us", "p99 us"],
+            Self::Messages => ["M msg/s", "MB/s", "lost %"],
+        };
+        [rate, "slowest", "fastest", first, second, "CPU us", "of limit", "to fanout"]
+    }
+}
+
 impl Group {
     /// The part of the table.
     pub fn table(&self) -> String {
-        let mut out = format!("\n{}\n", self.title);
-        let scale = match self.unit {
-            Unit::RoundTrips => 1e3,
-            Unit::Messages => 1e6,
+        let width = |least: usize, of: &dyn Fn(&Row) -> usize| {
+            self.rows.iter().map(of).max().map_or(least, |most| least.max(most + 2))
         };
-        let heads = match self.unit {
-            Unit::RoundTrips => ["k trips/s", "p50 us", "p99 us", "CPU us"],
-            Unit::Messages => ["M msg/s", "MB/s", "lost %", "CPU us"],
+        let name = width(20, &|row| row.name.chars().count());
+        let mode = width(34, &|row| row.mode.chars().count());
+        let sides = width(14, &|row| row.sides().chars().count());
+        let figures = |out: &mut String, cells: &[&str]| {
+            for cell in cells {
+                let _ = write!(out, "{cell:>10}");
+            }
+            out.push('\n');
         };
-        let [rate, first, second, cpu] = heads;
-        let _ = writeln!(
-            out,
-            "  {:<20}{:<34}{:<14}{rate:>10}{:>10}{:>10}{first:>10}{second:>10}{cpu:>9}{:>10}{:>10}",
-            "", "", "", "slowest", "fastest", "of limit", "to fanout"
-        );
+        let mut out = format!("\n{}\n{:indent$}", self.title, "", indent = 2 + name + mode + sides);
+        figures(&mut out, &self.unit.heads());
         for row in &self.rows {
-            let _ = write!(out, "  {:<20}{:<34}", row.name, row.mode);
-            let Outcome::Measured(found) = &row.outcome else {
-                let Outcome::Failed { why } = &row.outcome else { continue };
-                let _ = writeln!(out, "failed: {why}");
-                continue;
-            };
-            let Spread { median, slowest, fastest } = found.rate;
-            let [median, slowest, fastest] = [median, slowest, fastest].map(|r| figure(r / scale));
-            let (first, second) = match self.unit {
-                Unit::RoundTrips => (optional(found.p50), optional(found.p99)),
-                Unit::Messages => (figure(found.megabytes), percent(found.lost)),
-            };
-            let (cpu, sides) = (figure(found.cpu), row.sides());
-            let [limit, ours] = [found.of_limit, found.to_fanout].map(optional);
-            let _ = writeln!(
-                out,
-                "{sides:<14}{median:>10}{slowest:>10}{fastest:>10}{first:>10}{second:>10}{cpu:>9}\
-                 {limit:>10}{ours:>10}"
-            );
+            let _ = write!(out, "  {:<name$}{:<mode$}", row.name, row.mode);
+            match row.cells(self.unit) {
+                Ok(cells) => {
+                    let _ = write!(out, "{:<sides$}", row.sides());
+                    figures(&mut out, &cells.each_ref().map(String::as_str));
+                }
+                Err(why) => {
+                    let _ = writeln!(out, "failed: {why}");
+                }
+            }
         }
         if self.rows.iter().any(|row| row.crowded) {
             out.push_str("  * more of them than cores\n");
         }
         out
     }
+
+    /// Its title, as a file or an anchor may be called.
+    pub fn slug(&self) -> String {
+        let letters =
+            |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { ' ' };
+        let words: String = self.title.chars().map(letters).collect();
+        words.split_whitespace().collect::<Vec<_>>().join("-")
+    }
+}
+
+/// Whatever a library said, in one line.
+fn line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Three digits that count, at least.

@@ -1,18 +1,19 @@
 //! Fanout, its rivals and the kernel's ways on this machine: the same work, interleaved, checked.
 
 use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::ensure;
-use benches::contenders::{self, CAPACITY, Contender, ROOM};
+use benches::contenders::{self, Contender};
 use benches::interrupt;
 use benches::machine::Machine;
 use benches::measure::{Effort, measure};
+use benches::page;
 use benches::question::Question;
 use benches::report::Report;
 use clap::Parser;
-use common::report::grouped;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Compare ways to pass messages, on this machine.
@@ -28,7 +29,7 @@ struct Arguments {
     #[arg(long, value_name = "N")]
     repeats: Option<usize>,
     /// About how long each run of a row takes
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     seconds: Option<f64>,
     /// Under a minute: fewer questions, shorter runs, 3 repeats
     #[arg(long)]
@@ -36,6 +37,10 @@ struct Arguments {
     /// Print one JSON object instead of the table
     #[arg(long)]
     json: bool,
+    /// Also write a bar chart (SVG) for each question to this folder, and report.html, a page with
+    /// all of them; makes the folder if there is none
+    #[arg(long, value_name = "DIR")]
+    plot: Option<PathBuf>,
     /// Say what would run, and run nothing
     #[arg(long)]
     list: bool,
@@ -46,26 +51,14 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let (repeats, seconds) = if arguments.quick { (3, 0.03) } else { (7, 0.25) };
-    let repeats = arguments.repeats.unwrap_or(repeats);
-    let seconds = arguments.seconds.unwrap_or(seconds);
-    ensure!(repeats > 0, "a comparison needs a run: --repeats 1 or more");
-    ensure!(
-        seconds > 0.0 && seconds <= 10.0,
-        "a run takes more than 0 and at most 10 seconds, found {seconds}: change --seconds"
-    );
+    let (repeats, seconds) = arguments.effort()?;
     let questions = chosen(arguments);
     ensure!(!questions.is_empty(), "no row holds {:?}: see --list", arguments.only);
     let mut out = std::io::stdout();
     if arguments.list {
-        for rows in &questions {
-            writeln!(out, "{}", rows[0].question)?;
-            for Contender { name, mode, .. } in rows {
-                writeln!(out, "  {name:<20}{mode}")?;
-            }
-        }
-        return Ok(());
+        return Ok(list(&mut out, &questions)?);
     }
+    arguments.plot.as_deref().map_or(Ok(()), page::prepare)?;
     interrupt::note()?;
     let mut report = Report { machine: Machine::here(), repeats, seconds, groups: Vec::new() };
     if !arguments.json {
@@ -86,6 +79,39 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     bar.finish_and_clear();
     if arguments.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+    }
+    if let Some(folder) = &arguments.plot {
+        for path in page::write(&report, folder)? {
+            eprintln!("wrote {}", path.display());
+        }
+    }
+    Ok(())
+}
+
+impl Arguments {
+    /// How often each row runs, and for how many seconds.
+    fn effort(&self) -> anyhow::Result<(usize, f64)> {
+        let (repeats, seconds) = if self.quick { (3, 0.03) } else { (7, 0.25) };
+        let repeats = self.repeats.unwrap_or(repeats);
+        let seconds = self.seconds.unwrap_or(seconds);
+        ensure!(
+            (1..=1000).contains(&repeats),
+            "a comparison has 1 to 1000 runs of each row, found {repeats}: change --repeats"
+        );
+        ensure!(
+            seconds > 0.0 && seconds <= 10.0,
+            "a run takes more than 0 and at most 10 seconds, found {seconds}: change --seconds"
+        );
+        Ok((repeats, seconds))
+    }
+}
+
+fn list(out: &mut impl Write, questions: &[Vec<Contender>]) -> std::io::Result<()> {
+    for rows in questions {
+        writeln!(out, "{}", rows[0].question)?;
+        for Contender { name, mode, .. } in rows {
+            writeln!(out, "  {name:<20}{mode}")?;
+        }
     }
     Ok(())
 }
@@ -112,16 +138,7 @@ fn announce(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
     for (name, line) in report.machine.lines() {
         writeln!(out, "{name:<10}{line}")?;
     }
-    writeln!(
-        out,
-        "{:<10}medians of {} interleaved runs of about {} s; rings of 64-byte messages hold {}, all \
-         else {} bytes",
-        "method",
-        report.repeats,
-        report.seconds,
-        grouped(CAPACITY as u64),
-        grouped(ROOM as u64)
-    )
+    writeln!(out, "{:<10}{}", "method", report.method())
 }
 
 /// Progress on a terminal, nothing elsewhere. It draws when it is told something: a thread that ticks

@@ -1,0 +1,427 @@
+//! Bar charts of a comparison, written by hand. What is horizontal is in percent of the chart's width,
+//! so that in a page only the bars shrink with the window, and no letter does.
+
+use std::fmt::Write as _;
+
+use crate::contenders::{Role, Style};
+use crate::machine::Machine;
+use crate::question::Unit;
+use crate::report::{Figures, Group, Outcome, Row, figure};
+
+/// The width of a chart in a file of its own, in pixels.
+const WIDTH: f64 = 860.0;
+/// How much of its width the bars may have, in percent; the rest is for figures.
+const AREA: f64 = 82.0;
+/// The height of a line of text and of a bar, in pixels.
+const LINE: f64 = 17.0;
+const BAR: f64 = 12.0;
+/// Between a row and the next.
+const GAP: f64 = 9.0;
+/// So many characters fit into a line, in a page on a telephone and in a file.
+const NARROW: usize = 50;
+const WIDE: usize = 110;
+/// A reason that has more lines ends here; the table has it all.
+const REASON: usize = 3;
+/// Where the fastest row is so many times as fast as the slowest, the axis is logarithmic.
+const SPAN: f64 = 30.0;
+
+/// The colours, in light and dark. They differ in lightness too: whoever sees no colours, or prints,
+/// can still tell one from another.
+pub const STYLE: &str = "\
+.chart{font:13px system-ui,sans-serif;fill:#1b1f24}
+.chart .name{font-weight:600}
+.chart .quiet{fill:#59636e}
+.chart .small{font-size:11.5px}
+.chart .title{font-size:17px;font-weight:600}
+.chart .limit{fill:#d3d8de;stroke:#7d8794}
+.chart .fanout{fill:#0a4a8f}
+.chart .rival{fill:#de8a33}
+.chart .spread{stroke:#1b1f24;stroke-width:1.5}
+.chart .halo{stroke:#fff;stroke-width:3.5}
+.chart .grid{stroke:#e3e6ea}
+.chart .bound{stroke:#59636e;stroke-width:1.5;stroke-dasharray:5 4}
+.chart .paper{fill:#fff}
+@media (prefers-color-scheme:dark){
+.chart{fill:#e6e9ed}
+.chart .quiet{fill:#9aa5b1}
+.chart .limit{fill:#4d5764;stroke:#8b96a3}
+.chart .fanout{fill:#8ccbff}
+.chart .rival{fill:#bd6a1b}
+.chart .spread{stroke:#e6e9ed}
+.chart .halo{stroke:#14171b}
+.chart .grid{stroke:#2c323a}
+.chart .bound{stroke:#9aa5b1}
+.chart .paper{fill:#14171b}
+}
+";
+
+/// Text as it may stand between tags and within attributes.
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            '\t' | '\n' | '\r' => out.push(' '),
+            // XML has no way to write these.
+            '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
+            _ if letter.is_control() => out.push('\u{fffd}'),
+            _ => out.push(letter),
+        }
+    }
+    out
+}
+
+/// The class of what a row draws.
+pub fn class(role: Role) -> &'static str {
+    match role {
+        Role::Limit => "limit",
+        Role::Fanout => "fanout",
+        Role::Rival => "rival",
+    }
+}
+
+/// The chart as a part of a page that has [`STYLE`].
+pub fn inline(group: &Group) -> String {
+    let Sheet { marks, y, .. } = draw(group, Sheet::new(NARROW));
+    let title = escape(&group.title);
+    format!(
+        "<svg class=\"chart\" xmlns=\"http://www.w3.org/2000/svg\" width=\"100%\" height=\"{y:.0}\" \
+         role=\"img\" aria-label=\"{title}\">\n{marks}</svg>\n"
+    )
+}
+
+/// The chart as a file.
+pub fn file(group: &Group, machine: &Machine) -> String {
+    let mut sheet = Sheet::new(WIDE);
+    sheet.y = 12.0;
+    sheet.write("title", &group.title);
+    sheet.y += 8.0;
+    let mut sheet = draw(group, sheet);
+    let Machine { processor, cores, kernel, commit, date, command, .. } = machine;
+    sheet.y += 4.0;
+    let origin = format!("{processor}, {cores} cores, {kernel}, commit {commit}, {date}");
+    sheet.write("quiet small", &origin);
+    sheet.write("quiet small", command);
+    let Sheet { marks, y, .. } = sheet;
+    let (height, inner) = (y + 10.0, WIDTH - 40.0);
+    let title = escape(&group.title);
+    format!(
+        "<svg class=\"chart\" xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" \
+         height=\"{height:.0}\" viewBox=\"0 0 {WIDTH} {height:.0}\">\n<title>{title}</title>\n\
+         <style>\n{STYLE}</style>\n<rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n\
+         <svg x=\"20\" width=\"{inner}\" height=\"{height:.0}\">\n{marks}</svg>\n</svg>\n"
+    )
+}
+
+/// What is drawn so far, and how far down it reaches.
+struct Sheet {
+    marks: String,
+    y: f64,
+    /// How many characters a line has.
+    most: usize,
+}
+
+impl Sheet {
+    fn new(most: usize) -> Self {
+        Self { marks: String::new(), y: 0.0, most }
+    }
+
+    /// Text of as many lines as it needs.
+    fn write(&mut self, class: &str, text: &str) {
+        for line in wrap(text, self.most) {
+            self.y += LINE;
+            let (y, line) = (self.y - 4.0, escape(&line));
+            self.mark(format_args!("<text class=\"{class}\" y=\"{y:.1}\">{line}</text>"));
+        }
+    }
+
+    fn mark(&mut self, mark: std::fmt::Arguments<'_>) {
+        let _ = writeln!(self.marks, "{mark}");
+    }
+
+    fn legend(&mut self, limit: Option<&Row>) {
+        self.y += LINE;
+        let entries =
+            [(Role::Fanout, 0, "Fanout"), (Role::Rival, 80, "rival"), (Role::Limit, 144, "limit")];
+        for (role, x, what) in entries {
+            let (class, y, text) = (class(role), self.y - 14.0, x + 17);
+            self.mark(format_args!(
+                "<rect class=\"{class}\" x=\"{}\" y=\"{y:.1}\" width=\"11\" height=\"11\"/>\
+                 <text class=\"small\" x=\"{text}\" y=\"{:.1}\">{what}</text>",
+                x + 1,
+                y + 10.0
+            ));
+        }
+        let y = self.y - 8.5;
+        self.mark(format_args!(
+            "<path class=\"spread\" d=\"M209 {y:.1}h22m0 -4v8m-22 0v-8\"/>\
+             <text class=\"small\" x=\"237\" y=\"{:.1}\">slowest to fastest</text>",
+            y + 4.5
+        ));
+        if let Some(Row { mode, .. }) = limit {
+            self.y += LINE;
+            let y = self.y - 8.5;
+            self.mark(format_args!(
+                "<path class=\"bound\" d=\"M1 {y:.1}h22\"/><text class=\"small\" x=\"29\" y=\"{:.1}\">\
+                 the limit: {}</text>",
+                y + 4.5,
+                escape(mode)
+            ));
+        }
+    }
+
+    /// The numbers of the axis.
+    fn numbers(&mut self, axis: &Axis, scale: f64) {
+        self.y += LINE;
+        let y = self.y - 5.0;
+        for tick in axis.ticks() {
+            let share = axis.share(tick);
+            let anchor = if share == 0.0 { "start" } else { "middle" };
+            self.mark(format_args!(
+                "<text class=\"quiet small\" x=\"{:.2}%\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>",
+                share * AREA,
+                short(tick / scale)
+            ));
+        }
+    }
+
+    /// A line across all rows, at this share of the axis.
+    fn vertical(&mut self, class: &str, share: f64, top: f64, bottom: f64) {
+        let x = share * AREA;
+        self.mark(format_args!(
+            "<line class=\"{class}\" x1=\"{x:.2}%\" x2=\"{x:.2}%\" y1=\"{top:.1}\" \
+             y2=\"{bottom:.1}\"/>"
+        ));
+    }
+
+    fn label(&mut self, row: &Row) {
+        for (i, line) in wrap(&label(row), self.most).iter().enumerate() {
+            self.y += LINE;
+            let y = self.y - 5.0;
+            let named = line.strip_prefix(row.name).filter(|_| i == 0);
+            let (name, rest) = named.map_or(("", line.as_str()), |rest| (row.name, rest));
+            let (name, rest) = (escape(name), escape(rest));
+            self.mark(format_args!(
+                "<text y=\"{y:.1}\"><tspan class=\"name\">{name}</tspan>{rest}</text>"
+            ));
+        }
+    }
+
+    fn bar(&mut self, row: &Row, figures: &Figures, axis: &Axis, scale: f64) {
+        let _ = writeln!(self.marks, "<g><title>{}</title>", escape(&told(row, figures, scale)));
+        self.label(row);
+        let rate = figures.rate;
+        let at = |rate| axis.share(rate) * AREA;
+        let [end, slow, fast] = [rate.median, rate.slowest, rate.fastest].map(at);
+        let (class, top, middle) = (class(row.role), self.y, self.y + BAR / 2.0);
+        self.mark(format_args!(
+            "<rect class=\"{class}\" y=\"{top:.1}\" width=\"{end:.2}%\" height=\"{BAR}\"/>"
+        ));
+        for class in ["halo", "spread"] {
+            let mut line = |from: f64, to: f64, half: f64| {
+                let (y, down) = (middle - half, middle + half);
+                self.mark(format_args!(
+                    "<line class=\"{class}\" x1=\"{from:.2}%\" x2=\"{to:.2}%\" y1=\"{y:.1}\" \
+                     y2=\"{down:.1}\"/>"
+                ));
+            };
+            line(slow, fast, 0.0);
+            line(slow, slow, 3.0);
+            line(fast, fast, 3.0);
+        }
+        self.mark(format_args!(
+            "<text class=\"small\" x=\"{:.2}%\" dx=\"7\" y=\"{:.1}\">{}</text>\n</g>",
+            end.max(fast),
+            middle + 4.0,
+            figure(rate.median / scale)
+        ));
+        self.y += BAR + GAP;
+    }
+
+    fn failure(&mut self, row: &Row, why: &str) {
+        self.label(row);
+        let mut lines = wrap(&format!("failed: {why}"), self.most);
+        if lines.len() > REASON {
+            lines.truncate(REASON);
+            lines[REASON - 1].push('…');
+        }
+        lines.iter().for_each(|line| self.write("quiet small", line));
+        self.y += GAP;
+    }
+}
+
+/// All of it but titles and origins.
+fn draw(group: &Group, mut sheet: Sheet) -> Sheet {
+    let scale = group.unit.scale();
+    let rows: Vec<(&Row, &Figures)> = group.rows.iter().filter_map(measured).collect();
+    let limit = group.rows.iter().find(|row| row.role == Role::Limit).and_then(measured);
+    if let Some(axis) = Axis::of(&rows) {
+        sheet.legend(limit.map(|(row, _)| row));
+        sheet.y += 5.0;
+        let unit = match group.unit {
+            Unit::RoundTrips => "thousand round trips per second",
+            Unit::Messages => "million messages per second",
+        };
+        let how = if axis.logarithmic { ", LOGARITHMIC axis" } else { "" };
+        sheet.write("quiet small", &format!("{unit}{how}"));
+        sheet.numbers(&axis, scale);
+        // The grid lies beneath the bars, and how far down they go is known when they are drawn.
+        let bars = bars(&rows, &axis, scale, Sheet { marks: String::new(), ..sheet });
+        let (top, bottom) = (sheet.y, bars.y);
+        for tick in axis.ticks() {
+            sheet.vertical("grid", axis.share(tick), top, bottom);
+        }
+        sheet.y = bars.y;
+        sheet.marks.push_str(&bars.marks);
+        if let Some((_, figures)) = limit {
+            sheet.vertical("bound", axis.share(figures.rate.median), top, bottom);
+        }
+        sheet.numbers(&axis, scale);
+    }
+    for row in &group.rows {
+        if let Outcome::Failed { why } = &row.outcome {
+            sheet.failure(row, why);
+        }
+    }
+    if group.rows.iter().any(|row| row.crowded) {
+        sheet.write("quiet small", "* more threads or processes than cores");
+    }
+    sheet
+}
+
+/// The rows that have figures: limits first, then by how many messages become visible at once, if rows
+/// differ in that; of each the fastest first.
+fn bars(rows: &[(&Row, &Figures)], axis: &Axis, scale: f64, mut sheet: Sheet) -> Sheet {
+    let part = |row: &Row| match (row.role, row.style) {
+        (Role::Limit, _) => "",
+        (_, Style::Batches) => "several messages at once",
+        (_, Style::Singly) => "one message at a time",
+    };
+    let mut rows = rows.to_vec();
+    rows.sort_by(|(one, a), (other, b)| {
+        let parts = part(one).is_empty().cmp(&part(other).is_empty()).reverse();
+        parts.then(part(other).cmp(part(one))).then(b.rate.median.total_cmp(&a.rate.median))
+    });
+    let differ = rows.iter().any(|(row, _)| row.style == Style::Batches);
+    sheet.y += 4.0;
+    let mut before = "";
+    for (row, figures) in rows {
+        if differ && part(row) != before {
+            before = part(row);
+            sheet.write("quiet small", before);
+        }
+        sheet.bar(row, figures, axis, scale);
+    }
+    sheet
+}
+
+fn measured(row: &Row) -> Option<(&Row, &Figures)> {
+    match &row.outcome {
+        Outcome::Measured(figures) => Some((row, figures)),
+        Outcome::Failed { .. } => None,
+    }
+}
+
+/// Who, how and where.
+fn label(row: &Row) -> String {
+    let sides = row.sides();
+    let rest = [row.mode.as_str(), &sides].map(str::trim).map(str::to_owned);
+    let rest: Vec<String> = rest.into_iter().filter(|part| !part.is_empty()).collect();
+    format!("{}  {}", row.name, rest.join(", "))
+}
+
+/// What a reader sees who points at a bar.
+fn told(row: &Row, figures: &Figures, scale: f64) -> String {
+    let rate = figures.rate;
+    let [median, slowest, fastest] =
+        [rate.median, rate.slowest, rate.fastest].map(|rate| figure(rate / scale));
+    format!("{}: {median}, from {slowest} to {fastest}", label(row))
+}
+
+/// Where a rate is on the axis.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Axis {
+    low: f64,
+    high: f64,
+    logarithmic: bool,
+}
+
+impl Axis {
+    /// One on which all `rows` have a place, if there are any.
+    fn of(rows: &[(&Row, &Figures)]) -> Option<Self> {
+        let known = |rate: &f64| rate.is_finite() && *rate > 0.0;
+        let least =
+            |rates: &mut dyn Iterator<Item = f64>| rates.filter(known).min_by(f64::total_cmp);
+        let medians = || rows.iter().map(|(_, figures)| figures.rate.median);
+        let ends = || {
+            let ends = |rate: crate::report::Spread| [rate.slowest, rate.fastest];
+            rows.iter().flat_map(move |(_, figures)| ends(figures.rate)).chain(medians())
+        };
+        let high = ends().filter(known).max_by(f64::total_cmp)?;
+        let most = medians().filter(known).max_by(f64::total_cmp)?;
+        let logarithmic = most > SPAN * least(&mut medians())?;
+        // A bar that began where its rate is would not be seen.
+        let low =
+            if logarithmic { 10f64.powf((least(&mut ends())? / 1.5).log10().floor()) } else { 0.0 };
+        Some(Self { low, high, logarithmic })
+    }
+
+    /// 0 at its beginning, 1 at its end.
+    fn share(&self, rate: f64) -> f64 {
+        let share = if self.logarithmic {
+            (rate / self.low).log10() / (self.high / self.low).log10()
+        } else {
+            rate / self.high
+        };
+        if share.is_nan() { 0.0 } else { share.clamp(0.0, 1.0) }
+    }
+
+    /// The rates that have a number and a line: round ones.
+    fn ticks(&self) -> Vec<f64> {
+        if self.logarithmic {
+            let first = self.low.log10().round() as i32;
+            let last = self.high.log10().floor() as i32;
+            return (first..=last).map(|exponent| 10f64.powi(exponent)).collect();
+        }
+        let rough = self.high / 5.0;
+        let unit = 10f64.powf(rough.log10().floor());
+        let step = [1.0, 2.0, 5.0, 10.0].map(|n| n * unit).into_iter().find(|step| *step >= rough);
+        let step = step.unwrap_or(rough);
+        let count = (self.high / step).floor() as u32;
+        (0..=count).map(|n| f64::from(n) * step).collect()
+    }
+}
+
+/// A round number, without zeros that say nothing.
+fn short(number: f64) -> String {
+    let text = format!("{number:.9}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// Lines of at most `most` characters, broken at spaces where there are some.
+fn wrap(text: &str, most: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut count = 0;
+    for word in text.split_whitespace() {
+        let letters: Vec<char> = word.chars().collect();
+        for (i, piece) in letters.chunks(most).enumerate() {
+            let Some(line) = lines.last_mut() else { continue };
+            if count > 0 && (i > 0 || count + 1 + piece.len() > most) {
+                lines.push(piece.iter().collect());
+                count = piece.len();
+            } else {
+                let space = count > 0;
+                if space {
+                    line.push(' ');
+                }
+                line.extend(piece);
+                count += piece.len() + usize::from(space);
+            }
+        }
+    }
+    lines
+}
