@@ -62,6 +62,8 @@ fn streams(question: Question, size: Size) -> Vec<Contender> {
     row(RECORDS, "grant, spin", Style::Singly, |job| stream::<Spin>(job, 0));
     if size.most() <= 1024 {
         row(RECORDS, "batches of 4 KiB", Style::Batches, |job| stream::<Adaptive>(job, 4096));
+    } else if matches!(size, Size::UpTo(_)) {
+        row(RECORDS, "batches of 64 KiB", Style::Batches, |job| stream::<Adaptive>(job, 1 << 16));
     }
     match size {
         Size::Fixed(8) => row(RING, "send", Style::Singly, words::<1>),

@@ -32,7 +32,7 @@ pub const CAPACITY: usize = 1024;
 /// How many messages a batch has.
 pub const BATCH: usize = 64;
 /// How many bytes every ring, pipe and socket holds whose messages have other sizes.
-pub const ROOM: usize = 1 << 20;
+pub const ROOM: usize = 4 << 20;
 
 /// What a row is in its part of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
