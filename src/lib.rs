@@ -153,6 +153,18 @@ pub mod inspect {
 }
 
 /// How to wait: [`Adaptive`] unless you say otherwise; a strategy of one's own implements [`Wait`].
+///
+/// ```
+/// use fanout::{Consumer, Producer, Start};
+///
+/// let name = format!("/doc-wait-{}", std::process::id());
+/// let mut producer = Producer::<u64>::create(&name, 1024)?.waiting(fanout::Yield);
+/// let consumer = Consumer::<u64>::join(&name, Start::Oldest)?.waiting(fanout::Spin);
+/// let mut consumer = consumer.waiting(fanout::Sleep::default());
+/// producer.send(42);
+/// assert_eq!(consumer.recv()?, 42);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub mod wait {
     pub use day3::control::Doorbell;
     pub use day3::wait::{Side, Wait};

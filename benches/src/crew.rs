@@ -171,13 +171,13 @@ pub struct Run {
 }
 
 impl Run {
-    /// Messages, or round trips, per second.
+    /// Round trips, or messages that arrived, per second.
     pub fn rate(&self) -> f64 {
         let (count, elapsed) = match self.times {
             Some(times) => (times.calls, Duration::from_nanos(times.elapsed)),
             None => (self.messages, self.elapsed),
         };
-        count as f64 / elapsed.as_secs_f64()
+        count as f64 * (1.0 - self.lost) / elapsed.as_secs_f64()
     }
 }
 
@@ -198,7 +198,7 @@ pub fn run(build: &Build, place: Place, job: &Job) -> anyhow::Result<Run> {
     match place {
         Place::Threads => start(&mut |talk| {
             let Crew { delivery, sides } = build(job)?;
-            perform(delivery, sides.into_iter().enumerate().collect(), talk)
+            perform(delivery, sides.into_iter().enumerate().collect(), job.pinned, talk)
         })?,
         Place::Processes => {
             let Crew { delivery, mut sides } = build(job)?;
@@ -208,7 +208,7 @@ pub fn run(build: &Build, place: Place, job: &Job) -> anyhow::Result<Run> {
                     let mut rest = std::mem::take(&mut sides);
                     let mine = rest.remove(0);
                     drop(rest);
-                    perform(delivery, vec![(side, mine)], talk)
+                    perform(delivery, vec![(side, mine)], job.pinned, talk)
                 })?;
                 drop(sides.remove(0));
             }
@@ -245,6 +245,7 @@ fn cpu() -> anyhow::Result<Duration> {
 fn perform(
     delivery: Delivery,
     sides: Vec<(usize, SetUp)>,
+    pinned: bool,
     talk: &mut Talk,
 ) -> anyhow::Result<Laps> {
     let start = Arc::new(Barrier::new(sides.len() + 1));
@@ -256,6 +257,10 @@ fn perform(
         thread::spawn(move || {
             let whole = move || {
                 let go = side().context("setting up")?;
+                // Not before: threads that a library has started by now may run anywhere.
+                if pinned {
+                    affinity::pin(&affinity::cores(), number);
+                }
                 let _ = ready.send(());
                 drop(ready);
                 start.wait();

@@ -21,13 +21,15 @@ pub struct Job {
     pub folder: PathBuf,
     /// After so long, everybody who takes part is killed.
     pub patience: Duration,
+    /// Each side gets a core of its own.
+    pub pinned: bool,
 }
 
 /// Where shared-memory objects are found.
 const SHARED: &str = "/dev/shm";
 
 impl Job {
-    /// So many messages of such lengths.
+    /// So many messages of such lengths, for sides that nobody pins.
     ///
     /// # Errors
     ///
@@ -38,7 +40,8 @@ impl Job {
         let name = format!("fanout-compare-{}-{n}", std::process::id());
         let folder = Path::new(SHARED).join(format!("{name}.d"));
         std::fs::create_dir(&folder).with_context(|| format!("making {}", folder.display()))?;
-        Ok(Self { messages, lengths, name: format!("/{name}"), folder, patience })
+        let name = format!("/{name}");
+        Ok(Self { messages, lengths, name, folder, patience, pinned: false })
     }
 
     /// What the sending side sends.

@@ -16,10 +16,11 @@ pub struct Effort {
     pub repeats: usize,
     /// About how long each of its runs takes.
     pub run: Duration,
+    /// How long a run may take: then it is killed, and the row has failed.
+    pub patience: Duration,
+    /// Give each side a core of its own, where there are as many.
+    pub pinned: bool,
 }
-
-/// The longest that a run may take.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How many messages the first trial has, which tells how many fill a run.
 const FIRST: u64 = 200;
@@ -79,8 +80,11 @@ impl Turns<'_> {
         };
         let lengths = self.contender.question.size().lengths();
         loop {
-            let job = Job::new(self.messages, lengths.clone(), PATIENCE);
-            let run = job.and_then(|job| crew::run(build, self.contender.place, &job));
+            let job = Job::new(self.messages, lengths.clone(), effort.patience);
+            let run = job.and_then(|mut job| {
+                job.pinned = effort.pinned && crew::fits(self.contender.sides);
+                crew::run(build, self.contender.place, &job)
+            });
             let run = run.map_err(|error| format!("{error:#}"))?;
             let before = self.messages;
             let fill = run.rate() * effort.run.as_secs_f64();

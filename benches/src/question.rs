@@ -130,7 +130,7 @@ impl Question {
 impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let consumers =
-            |n: usize| if n == 1 { "1 consumer".into() } else { format!("{n} consumers") };
+            |n: usize| if n == 1 { "1 consumer".into() } else { format!("each of {n}") };
         match *self {
             Self::Request { bytes, place: Place::Threads } => {
                 write!(f, "request and response, {bytes} bytes each way, two threads")
@@ -139,8 +139,8 @@ impl fmt::Display for Question {
                 write!(f, "request and response, {bytes} bytes each way, two processes")
             }
             Self::OneWay(size) => write!(f, "one way, {size}, two processes"),
-            Self::FanOut(n) => write!(f, "fan-out, 64 B, {} that see everything", consumers(n)),
-            Self::Sharing(n) => write!(f, "work sharing, 64 B, {} that compete", consumers(n)),
+            Self::FanOut(n) => write!(f, "fan-out, 64 B, every message to {}", consumers(n)),
+            Self::Sharing(n) => write!(f, "work sharing, 64 B, each message to one of {n}"),
         }
     }
 }

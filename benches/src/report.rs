@@ -19,6 +19,8 @@ pub struct Report {
     pub repeats: usize,
     /// About how long each run took, in seconds.
     pub seconds: f64,
+    /// Each side had a core of its own, where there were as many.
+    pub pinned: bool,
     /// The answers to each question.
     pub groups: Vec<Group>,
 }
@@ -106,10 +108,11 @@ impl Report {
     /// How it was made, in a line.
     pub fn method(&self) -> String {
         format!(
-            "medians of {} interleaved runs of about {} s; rings of 64-byte messages hold {}, all \
-             else {} bytes",
+            "medians of {} interleaved runs of about {} s; sides {}; rings of 64-byte messages hold \
+             {}, all else {} bytes",
             self.repeats,
             self.seconds,
+            if self.pinned { "pinned to a core each where that fits" } else { "not pinned" },
             grouped(CAPACITY as u64),
             grouped(ROOM as u64)
         )

@@ -59,6 +59,28 @@ mod door {
         false
     }
 
+    /// A cell for a model's payload. Under loom it is loom's, which reports accesses that nothing
+    /// orders; here it has the same calls, and nobody watches.
+    #[derive(Debug)]
+    pub struct UnsafeCell<T>(core::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        /// A cell with this in it.
+        pub fn new(value: T) -> Self {
+            Self(core::cell::UnsafeCell::new(value))
+        }
+
+        /// Calls `f` with an address to read from.
+        pub fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+            f(self.0.get())
+        }
+
+        /// Calls `f` with an address to write to.
+        pub fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+            f(self.0.get())
+        }
+    }
+
     /// Threads that loom can schedule.
     pub mod thread {
         pub use std::thread::{JoinHandle, spawn};
@@ -71,6 +93,7 @@ mod door {
 
     use std::sync::OnceLock;
 
+    pub use loom::cell::UnsafeCell;
     pub use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
     pub use loom::sync::{Arc, Mutex};
     pub use loom::thread;

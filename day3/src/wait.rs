@@ -1,11 +1,13 @@
 //! What to do while there is nothing to do.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use common::sync::{spin_loop, yield_now};
+use common::sync::{AtomicU32, spin_loop, yield_now};
 
 use crate::control::Doorbell;
+use crate::error::TimedOut;
 use crate::memory::Shared;
+use crate::roster::{self, ConsumerInfo};
 
 /// Who waits for whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,16 @@ impl Side {
         match self {
             Self::Producer => Self::Consumer,
             Self::Consumer | Self::Tap => Self::Producer,
+        }
+    }
+
+    /// Where those on this side say that they sleep. A tap, which may write nothing, says so nowhere.
+    #[inline]
+    pub fn word(self, doorbell: &Doorbell) -> Option<&AtomicU32> {
+        match self {
+            Self::Consumer => Some(&doorbell.consumers),
+            Self::Producer => Some(&doorbell.producer),
+            Self::Tap => None,
         }
     }
 }
@@ -54,7 +66,7 @@ pub trait Wait: Default {
 }
 
 /// How many looks without an answer go by before the clock is read.
-const LOOKS_BETWEEN_CLOCKS: u32 = 64;
+const LOOKS_BETWEEN_CLOCKS: u64 = 64;
 
 /// Keeps the core, and looks again at once: the fastest, where every thread has a core to itself.
 #[derive(Clone, Copy, Debug, Default)]
@@ -80,7 +92,7 @@ pub struct Yield;
 
 /// How many looks [`Yield`] takes before it begins to give the core away: about a microsecond, which
 /// is what giving it away costs.
-const SPINS: u32 = 16;
+const SPINS: u64 = 16;
 
 impl Wait for Yield {
     #[inline]
@@ -99,9 +111,9 @@ impl Wait for Yield {
 fn look<R>(
     deadline: Option<Instant>,
     mut poll: impl FnMut() -> Option<R>,
-    mut pause: impl FnMut(u32),
+    mut pause: impl FnMut(u64),
 ) -> Option<R> {
-    let mut looks = 0u32;
+    let mut looks = 0u64;
     loop {
         if let Some(answer) = poll() {
             return Some(answer);
@@ -112,8 +124,24 @@ fn look<R>(
             return None;
         }
         pause(looks);
-        looks = looks.saturating_add(1);
+        looks += 1;
     }
+}
+
+/// Calls `done` every 200 us until it says yes: to wait for what nobody rings for.
+///
+/// # Errors
+///
+/// [`TimedOut`] after `timeout`; `done` was called at least once.
+pub fn poll(timeout: Duration, mut done: impl FnMut() -> bool) -> Result<(), TimedOut> {
+    let started = Instant::now();
+    while !done() {
+        if started.elapsed() >= timeout {
+            return Err(TimedOut(timeout));
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    Ok(())
 }
 
 /// An end's way to wait, at the doorbell of its ring: waits for the other side, and wakes it.
@@ -165,6 +193,17 @@ impl<W: Wait> Door<W> {
     pub fn wake(&self, others: Side) {
         debug_assert_eq!(others, self.own.opposite());
         self.wait.wake(others, &self.shared.doorbell);
+    }
+
+    /// For a producer: frees the slot of a consumer that is dead, and says whether there was one; see
+    /// [`roster::evict`].
+    pub fn evict(&self, consumer: &ConsumerInfo) -> bool {
+        let evicted = roster::evict(&self.shared, consumer);
+        if evicted {
+            // It may be asleep.
+            self.wake(Side::Consumer);
+        }
+        evicted
     }
 }
 

@@ -82,6 +82,15 @@ impl Data {
     }
 }
 
+/// Writes the header of a frame whose message is in place; says how long the frame is.
+#[inline(always)]
+pub(crate) fn seal(word: &AtomicU64, len: usize, kind: u16) -> u64 {
+    let header = Frame { len: len as u32, kind };
+    // Relaxed: it is published with the message.
+    word.store(header.word(), Ordering::Relaxed);
+    header.size()
+}
+
 /// Goes from frame to frame.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Walk {

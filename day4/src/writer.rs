@@ -7,18 +7,18 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::sync::{AtomicU64, Ordering};
+use common::sync::AtomicU64;
 use common::{Capacity, NameError, QueueName, Sequence};
 use day2::{DescriptorError, Mode};
 use day3::landing::{Mark, Trail};
 use day3::roster::{self, ConsumerInfo};
 use day3::sequencer::ProducerCursor;
-use day3::wait::{Door, Side};
+use day3::wait::{self, Door, Side};
 use day3::{Full, QueueOptions, Shared, TimedOut, Wait, Yield};
 
-use crate::data::Data;
+use crate::data::{Data, seal};
 use crate::error::{BatchFull, CreateError, SendTimeoutError, TooLarge, TrySendError};
-use crate::frame::{Frame, HEADER, MOST, record_len};
+use crate::frame::{HEADER, MOST, record_len};
 use crate::memory::{ByteMemory, Offer, Segmented};
 
 /// The one who writes a ring of records.
@@ -347,7 +347,7 @@ impl<W: Wait> Writer<W> {
     ///
     /// [`TimedOut`] after `timeout`.
     pub fn wait_for_consumers(&mut self, n: usize, timeout: Duration) -> Result<(), TimedOut> {
-        self.poll(timeout, |writer| writer.consumers().len() >= n)
+        wait::poll(timeout, || self.consumers().len() >= n)
     }
 
     /// Waits until every registered consumer has read and released everything that was sent.
@@ -356,17 +356,12 @@ impl<W: Wait> Writer<W> {
     ///
     /// [`TimedOut`] after `timeout`.
     pub fn drain(&mut self, timeout: Duration) -> Result<(), TimedOut> {
-        self.poll(timeout, |writer| writer.cursor.lag() == 0)
+        wait::poll(timeout, || self.cursor.lag() == 0)
     }
 
     /// Frees the slot of a consumer that is dead; see [`roster::evict`].
     pub fn evict(&mut self, consumer: &ConsumerInfo) -> bool {
-        let evicted = roster::evict(self.door.shared(), consumer);
-        if evicted {
-            // It may be asleep.
-            self.door.wake(Side::Consumer);
-        }
-        evicted
+        self.door.evict(consumer)
     }
 
     /// Tells consumers that nothing more will come. They read what is there, then see the end.
@@ -426,36 +421,12 @@ impl<W: Wait> Writer<W> {
         door.until(deadline, || cursor.claim(size)).is_some()
     }
 
-    /// Writes the header of a frame whose message is in place.
-    #[inline]
-    fn seal(&mut self, frame: Sequence, len: usize, kind: u16) -> u64 {
-        let header = Frame { len: len as u32, kind };
-        // Relaxed: it is published with the message.
-        self.data.word(frame).store(header.word(), Ordering::Relaxed);
-        header.size()
-    }
-
     #[inline]
     fn publish(&mut self, bytes: u64, messages: u64) {
         let sent = &mut self.cursor.trail().sent;
         *sent = sent.wrapping_add(messages);
         self.cursor.publish(bytes);
         self.door.wake(Side::Consumer);
-    }
-
-    fn poll(
-        &mut self,
-        timeout: Duration,
-        mut done: impl FnMut(&mut Self) -> bool,
-    ) -> Result<(), TimedOut> {
-        let started = Instant::now();
-        while !done(self) {
-            if started.elapsed() >= timeout {
-                return Err(TimedOut(timeout));
-            }
-            std::thread::sleep(Duration::from_micros(200));
-        }
-        Ok(())
     }
 }
 
@@ -492,7 +463,7 @@ impl<W: Wait> Grant<'_, W> {
     pub fn commit_as(self, len: usize, kind: u16) {
         assert!(len <= self.most, "{len} bytes of {} were to be sent", self.most);
         let next = self.writer.cursor.next();
-        let size = self.writer.seal(next, len, kind);
+        let size = seal(self.writer.data.word(next), len, kind);
         self.writer.publish(size, 1);
     }
 
@@ -638,14 +609,12 @@ impl<'a, W: Wait> WriteBatch<'a, W> {
     /// Writes the header of a message that is in place.
     #[inline]
     fn add(&mut self, len: usize, kind: u16) {
-        let header = Frame { len: len as u32, kind };
         // SAFETY: room that was claimed, and aligned, as frames are to 8 bytes.
         let word = unsafe { self.at.cast::<AtomicU64>().as_ref() };
-        // Relaxed: it is published with the message.
-        word.store(header.word(), Ordering::Relaxed);
+        let size = seal(word, len, kind);
         // SAFETY: the frame ends within the room.
-        self.at = unsafe { self.at.add(header.size() as usize) };
-        self.used += header.size();
+        self.at = unsafe { self.at.add(size as usize) };
+        self.used += size;
         self.count += 1;
     }
 }

@@ -4,7 +4,9 @@
 //! `cargo model -p day4 --test loom_models` explores them; an ordinary `cargo test` runs each once on
 //! real threads. `FANOUT_PREEMPTIONS` and `FANOUT_MUTANT` are as on Day 3.
 
-use common::sync::{Arc, AtomicU64, Mutex, Ordering, explore_model as explore, thread, yield_now};
+use common::sync::{
+    Arc, AtomicU64, Mutex, Ordering, UnsafeCell, explore_model as explore, thread, yield_now,
+};
 use common::{Capacity, Sequence};
 use day3::Start;
 use day3::control::Control;
@@ -15,28 +17,6 @@ use day3::sequencer::{ConsumerCursor, Cursor, Nothing, ProducerCursor, Run};
 use day3::tap::TapCursor;
 use day4::frame::Frame;
 use day4::marks::Marks;
-
-#[cfg(loom)]
-use loom::cell::UnsafeCell;
-
-/// loom's cell without loom: the same calls, and nobody watches.
-#[cfg(not(loom))]
-struct UnsafeCell<T>(core::cell::UnsafeCell<T>);
-
-#[cfg(not(loom))]
-impl<T> UnsafeCell<T> {
-    fn new(value: T) -> Self {
-        Self(core::cell::UnsafeCell::new(value))
-    }
-
-    fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
-        f(self.0.get())
-    }
-
-    fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
-        f(self.0.get())
-    }
-}
 
 /// Sequences start shortly before they wrap.
 const FIRST: Sequence = Sequence::new(u64::MAX - 15);

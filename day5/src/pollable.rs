@@ -309,12 +309,8 @@ fn sleep_elsewhere<R>(
         signal.sleeps.fetch_add(1, Ordering::Relaxed);
         return None;
     }
-    let word = match side {
-        Side::Consumer => &doorbell.consumers,
-        Side::Producer => &doorbell.producer,
-        // It may not write to the doorbell; it can only nap.
-        Side::Tap => return None,
-    };
+    // A tap can only nap.
+    let word = side.word(doorbell)?;
     let clear = || signal.clear();
     let look = || {
         signal.sleeps.fetch_add(1, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use core::fmt;
 use core::str::FromStr;
 use std::time::{Duration, Instant};
 
-use common::sync::{AtomicU32, spin_loop, yield_now};
+use common::sync::{spin_loop, yield_now};
 use day3::control::Doorbell;
 use day3::wait::{Side, Wait};
 
@@ -25,30 +25,29 @@ const LONGEST_NAP: Duration = Duration::from_millis(4);
 /// How many looks without an answer go by before the clock is read.
 const LOOKS_BETWEEN_CLOCKS: u32 = 64;
 
-/// Where those on this side say that they sleep. A tap, which may write nothing, says so nowhere.
-fn word(side: Side, doorbell: &Doorbell) -> Option<&AtomicU32> {
-    match side {
-        Side::Consumer => Some(&doorbell.consumers),
-        Side::Producer => Some(&doorbell.producer),
-        Side::Tap => None,
-    }
-}
-
-/// What all ways to wait have in common: they will ring for this side.
+/// Says that an end here will ring for those on this side.
 pub(crate) fn attach(side: Side, doorbell: &Doorbell) {
-    if let Some(word) = word(side, doorbell) {
+    if let Some(word) = side.word(doorbell) {
         doorbell::attach(word);
     }
 }
 
-/// What all ways to wait have in common: they wake those on this side who sleep.
-#[inline(always)]
-pub(crate) fn ring(side: Side, doorbell: &Doorbell) {
-    if let Some(word) = word(side, doorbell)
-        && doorbell::ring(word)
-    {
-        futex::wake(word);
-    }
+/// What all ways to wait here have in common: they ring for those who sleep.
+macro_rules! rings {
+    () => {
+        fn attach(&self, side: Side, doorbell: &Doorbell) {
+            attach(side, doorbell);
+        }
+
+        #[inline(always)]
+        fn wake(&self, side: Side, doorbell: &Doorbell) {
+            if let Some(word) = side.word(doorbell)
+                && doorbell::ring(word)
+            {
+                futex::wake(word);
+            }
+        }
+    };
 }
 
 /// Keeps the core, and looks again at once: the fastest, where every thread has a core to itself.
@@ -59,30 +58,20 @@ impl Wait for Spin {
     #[inline]
     fn until<R>(
         &mut self,
-        _: Side,
-        _: &Doorbell,
+        side: Side,
+        doorbell: &Doorbell,
         deadline: Option<Instant>,
         poll: impl FnMut() -> Option<R>,
     ) -> Option<R> {
-        match look(deadline, u32::MAX, poll, spin_loop) {
-            Looked::Found(answer, _) => Some(answer),
-            Looked::Late | Looked::InVain => None,
-        }
+        day3::Spin.until(side, doorbell, deadline, poll)
     }
 
-    fn attach(&self, side: Side, doorbell: &Doorbell) {
-        attach(side, doorbell);
-    }
-
-    #[inline(always)]
-    fn wake(&self, side: Side, doorbell: &Doorbell) {
-        ring(side, doorbell);
-    }
+    rings!();
 }
 
 /// Spins a little, then gives the core away between looks.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Yield(day3::Yield);
+pub struct Yield;
 
 impl Wait for Yield {
     #[inline]
@@ -93,17 +82,10 @@ impl Wait for Yield {
         deadline: Option<Instant>,
         poll: impl FnMut() -> Option<R>,
     ) -> Option<R> {
-        self.0.until(side, doorbell, deadline, poll)
+        day3::Yield.until(side, doorbell, deadline, poll)
     }
 
-    fn attach(&self, side: Side, doorbell: &Doorbell) {
-        attach(side, doorbell);
-    }
-
-    #[inline(always)]
-    fn wake(&self, side: Side, doorbell: &Doorbell) {
-        ring(side, doorbell);
-    }
+    rings!();
 }
 
 /// Looks once, and sleeps until somebody wakes it.
@@ -137,21 +119,14 @@ impl Wait for Sleep {
         poll().or_else(|| sleep(side, doorbell, deadline, self.slice, poll))
     }
 
-    fn attach(&self, side: Side, doorbell: &Doorbell) {
-        attach(side, doorbell);
-    }
-
-    #[inline(always)]
-    fn wake(&self, side: Side, doorbell: &Doorbell) {
-        ring(side, doorbell);
-    }
+    rings!();
 }
 
 /// Spins while that wins, then yields, then sleeps: the default.
 ///
 /// How long it spins, it learns. A wait that ended while it spun lets it spin longer next time; one
-/// that ended only when the core was given away, or after a sleep, shorter: then either the others
-/// need the core, or there is nothing to do.
+/// that ended only when the core was given away, or after a sleep, shorter. And while others take the
+/// core when it is given away, it is given away at once: what we wait for may be what they do.
 #[derive(Clone, Copy, Debug)]
 pub struct Adaptive {
     /// How many looks it takes before it gives the core away.
@@ -160,6 +135,8 @@ pub struct Adaptive {
     until_trial: u32,
     /// And how many after that, if it does not.
     next_trial: u32,
+    /// For so many waits more, others are thought to want this core.
+    crowd: u32,
 }
 
 /// Some 200 us. A sleep and a wake-up cost 20 to 40 here, so that spinning longer than that uses more
@@ -174,14 +151,25 @@ const YIELDS: u32 = 64;
 /// in vain, each of which doubles it.
 const BETWEEN_TRIALS: (u32, u32) = (64, 1024);
 
+/// A core that was given away and is back this soon, nobody wanted: the call alone takes half of it
+/// here, and another thread's turn at least three times as much.
+const WANTED: Duration = Duration::from_micros(1);
+/// How many waits it gives the core away at once after somebody took it.
+const CROWD: u32 = 64;
+
 impl Default for Adaptive {
     fn default() -> Self {
-        Self { spins: MOST_SPINS, until_trial: BETWEEN_TRIALS.0, next_trial: BETWEEN_TRIALS.0 }
+        let (until_trial, next_trial) = (BETWEEN_TRIALS.0, BETWEEN_TRIALS.0);
+        Self { spins: MOST_SPINS, until_trial, next_trial, crowd: 0 }
     }
 }
 
 impl Adaptive {
     fn spins_now(&mut self) -> u32 {
+        if self.crowd > 0 {
+            self.crowd -= 1;
+            return FEWEST_SPINS;
+        }
         self.until_trial -= 1;
         if self.until_trial > 0 {
             return self.spins;
@@ -223,21 +211,21 @@ impl Wait for Adaptive {
             Looked::Late => return None,
             Looked::InVain => self.has_lost(),
         }
-        match look(deadline, YIELDS, &mut poll, yield_now) {
+        let give_away = || {
+            let given = Instant::now();
+            yield_now();
+            if given.elapsed() > WANTED {
+                self.crowd = CROWD;
+            }
+        };
+        match look(deadline, YIELDS, &mut poll, give_away) {
             Looked::Found(answer, _) => Some(answer),
             Looked::Late => None,
             Looked::InVain => sleep(side, doorbell, deadline, SLICE, poll),
         }
     }
 
-    fn attach(&self, side: Side, doorbell: &Doorbell) {
-        attach(side, doorbell);
-    }
-
-    #[inline(always)]
-    fn wake(&self, side: Side, doorbell: &Doorbell) {
-        ring(side, doorbell);
-    }
+    rings!();
 }
 
 /// How a number of looks went.
@@ -250,17 +238,16 @@ enum Looked<R> {
     InVain,
 }
 
-/// Looks up to `most` times (`u32::MAX`: for ever), with a pause after each look in vain. A deadline
-/// in the past still gets one look.
+/// Looks up to `most` times, with a pause after each look in vain. A deadline in the past still gets one
+/// look.
 #[inline]
 fn look<R>(
     deadline: Option<Instant>,
     most: u32,
     mut poll: impl FnMut() -> Option<R>,
-    pause: impl Fn(),
+    mut pause: impl FnMut(),
 ) -> Looked<R> {
-    let mut looks = 0u32;
-    while looks < most || most == u32::MAX {
+    for looks in 0..most {
         if let Some(answer) = poll() {
             return Looked::Found(answer, looks);
         }
@@ -270,7 +257,6 @@ fn look<R>(
             return Looked::Late;
         }
         pause();
-        looks = looks.wrapping_add(1);
     }
     Looked::InVain
 }
@@ -284,7 +270,7 @@ fn sleep<R>(
     slice: Duration,
     mut poll: impl FnMut() -> Option<R>,
 ) -> Option<R> {
-    let Some(word) = word(side, doorbell) else { return nap(deadline, poll) };
+    let Some(word) = side.word(doorbell) else { return nap(deadline, poll) };
     loop {
         let slice = until(deadline, slice)?;
         let sleep = |ticket: Ticket| {
@@ -348,7 +334,7 @@ impl Strategy {
     pub fn start(self) -> Named {
         match self {
             Self::Spin => Named::Spin(Spin),
-            Self::Yield => Named::Yield(Yield::default()),
+            Self::Yield => Named::Yield(Yield),
             Self::Sleep => Named::Sleep(Sleep::default()),
             Self::Adaptive => Named::Adaptive(Adaptive::default()),
         }
@@ -413,12 +399,5 @@ impl Wait for Named {
         }
     }
 
-    fn attach(&self, side: Side, doorbell: &Doorbell) {
-        attach(side, doorbell);
-    }
-
-    #[inline(always)]
-    fn wake(&self, side: Side, doorbell: &Doorbell) {
-        ring(side, doorbell);
-    }
+    rings!();
 }

@@ -34,6 +34,9 @@ struct Arguments {
     /// Under a minute: fewer questions, shorter runs, 3 repeats
     #[arg(long)]
     quick: bool,
+    /// Let the scheduler decide where sides run, instead of giving each a core of its own
+    #[arg(long)]
+    unpinned: bool,
     /// Print one JSON object instead of the table
     #[arg(long)]
     json: bool,
@@ -51,7 +54,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let (repeats, seconds) = arguments.effort()?;
+    let effort = arguments.effort()?;
     let questions = chosen(arguments);
     ensure!(!questions.is_empty(), "no row holds {:?}: see --list", arguments.only);
     let mut out = std::io::stdout();
@@ -60,11 +63,12 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     arguments.plot.as_deref().map_or(Ok(()), page::prepare)?;
     interrupt::note()?;
-    let mut report = Report { machine: Machine::here(), repeats, seconds, groups: Vec::new() };
+    let Effort { repeats, run, pinned, .. } = effort;
+    let (machine, seconds) = (Machine::here(), run.as_secs_f64());
+    let mut report = Report { machine, repeats, seconds, pinned, groups: Vec::new() };
     if !arguments.json {
         announce(&mut out, &report)?;
     }
-    let effort = Effort { repeats, run: Duration::from_secs_f64(seconds) };
     let bar = bar(questions.iter().map(Vec::len).sum::<usize>() * (repeats + 1));
     for rows in &questions {
         let group = measure(rows, effort, |row| {
@@ -89,9 +93,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 impl Arguments {
-    /// How often each row runs, and for how many seconds.
-    fn effort(&self) -> anyhow::Result<(usize, f64)> {
-        let (repeats, seconds) = if self.quick { (3, 0.03) } else { (7, 0.25) };
+    /// How often each row runs, and for how long.
+    fn effort(&self) -> anyhow::Result<Effort> {
+        let (repeats, seconds, patience) = if self.quick { (3, 0.02, 2) } else { (7, 0.25, 20) };
         let repeats = self.repeats.unwrap_or(repeats);
         let seconds = self.seconds.unwrap_or(seconds);
         ensure!(
@@ -102,7 +106,9 @@ impl Arguments {
             seconds > 0.0 && seconds <= 10.0,
             "a run takes more than 0 and at most 10 seconds, found {seconds}: change --seconds"
         );
-        Ok((repeats, seconds))
+        let run = Duration::from_secs_f64(seconds);
+        let patience = Duration::from_secs(patience) + 10 * run;
+        Ok(Effort { repeats, run, patience, pinned: !self.unpinned })
     }
 }
 
@@ -110,7 +116,7 @@ fn list(out: &mut impl Write, questions: &[Vec<Contender>]) -> std::io::Result<(
     for rows in questions {
         writeln!(out, "{}", rows[0].question)?;
         for Contender { name, mode, .. } in rows {
-            writeln!(out, "  {name:<20}{mode}")?;
+            writeln!(out, "  {name:<22}{mode}")?;
         }
     }
     Ok(())

@@ -23,8 +23,8 @@ use crate::question::Question;
 
 pub(super) fn rows(question: Question) -> Vec<Contender> {
     let Question::FanOut(consumers) = question else { return vec![] };
-    let row = |mode, batch, run: fn(u64, usize, usize) -> anyhow::Result<Crew>| {
-        let run = move |job: &Job| run(job.messages, batch, consumers);
+    let row = |mode, batch, run: fn(&Job, usize, usize) -> anyhow::Result<Crew>| {
+        let run = move |job: &Job| run(job, batch, consumers);
         let sides = (Place::Threads, consumers + 1);
         let row = Contender::rival(question, ("disruptor 4.4", mode), sides, run);
         if batch > 1 { row.batches() } else { row }
@@ -63,7 +63,7 @@ impl WaitStrategy for Yielding {
     }
 }
 
-fn handlers<W>(messages: u64, batch: usize, consumers: usize, wait: W) -> anyhow::Result<Crew>
+fn handlers<W>(job: &Job, batch: usize, consumers: usize, wait: W) -> anyhow::Result<Crew>
 where
     W: WaitStrategy + 'static,
 {
@@ -75,18 +75,18 @@ where
     let crew = match (consumers, states.next()) {
         (1, Some(first)) => {
             let mut builder = builder;
-            if let (true, Some(&core)) = (fits(2), affinity::cores().get(1)) {
+            if let (true, Some(&core)) = (job.pinned, affinity::cores().get(1)) {
                 builder = builder.pin_at_core(core);
             }
             let producer = builder.handle_events_and_state_with(handle, || first).build();
-            crew.ready(sending(producer, messages, batch, sides))
+            crew.ready(sending(producer, job.messages, batch, sides))
         }
         (_, first) => {
             let mut builder = builder.with_multi_consumer();
             for state in first.into_iter().chain(states) {
                 builder = builder.handle_events_and_state_with(handle, || state);
             }
-            crew.ready(sending(builder.build(), messages, batch, sides))
+            crew.ready(sending(builder.build(), job.messages, batch, sides))
         }
     };
     Ok(arrived.into_iter().fold(crew, |crew, arrived: Receiver<Tally>| {
@@ -118,13 +118,13 @@ fn handle(handled: &mut Handled, event: &Packet, _: disruptor::Sequence, _: bool
     handled.tally.add(1, event.sum());
 }
 
-fn pollers(messages: u64, batch: usize, consumers: usize) -> anyhow::Result<Crew> {
+fn pollers(job: &Job, batch: usize, consumers: usize) -> anyhow::Result<Crew> {
     let builder = build_single_producer(CAPACITY, || Packet::ZERO, BusySpin);
     let crew = Crew::new(Delivery::Each);
     let sides = consumers + 1;
     if consumers == 1 {
         let (poller, builder) = builder.new_event_poller();
-        let crew = crew.ready(sending(builder.build(), messages, batch, sides));
+        let crew = crew.ready(sending(builder.build(), job.messages, batch, sides));
         return Ok(crew.ready(receiving(poller, sides)));
     }
     let mut builder = builder.with_multi_consumer();
@@ -134,7 +134,7 @@ fn pollers(messages: u64, batch: usize, consumers: usize) -> anyhow::Result<Crew
         pollers.push(poller);
         builder = next;
     }
-    let crew = crew.ready(sending(builder.build(), messages, batch, sides));
+    let crew = crew.ready(sending(builder.build(), job.messages, batch, sides));
     Ok(pollers.into_iter().fold(crew, |crew, poller| crew.ready(receiving(poller, sides))))
 }
 

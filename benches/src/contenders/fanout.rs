@@ -7,7 +7,7 @@ use common::payload::{Message, Payload, Tally, fill, sum};
 use day3::ring;
 use day3::sequencer::Cursor;
 use fanout::records::ends;
-use fanout::{Adaptive, Heap, JoinOptions, Memory, Receiver, Sleep, Spin, Start, Wait};
+use fanout::{Adaptive, Heap, JoinOptions, Memory, Receiver, Sleep, Spin, Start, Wait, Yield};
 
 use super::{BATCH, CAPACITY, Contender, ROOM, Role, Style};
 use crate::Packet;
@@ -59,8 +59,11 @@ fn streams(question: Question, size: Size) -> Vec<Contender> {
         rows.push(if style == Style::Batches { row.batches() } else { row });
     };
     row(RECORDS, "grant", Style::Singly, |job| stream::<Adaptive>(job, 0));
+    row(RECORDS, "grant, spin", Style::Singly, |job| stream::<Spin>(job, 0));
     if size.most() <= 1024 {
         row(RECORDS, "batches of 4 KiB", Style::Batches, |job| stream::<Adaptive>(job, 4096));
+    } else if matches!(size, Size::UpTo(_)) {
+        row(RECORDS, "batches of 64 KiB", Style::Batches, |job| stream::<Adaptive>(job, 1 << 16));
     }
     match size {
         Size::Fixed(8) => row(RING, "send", Style::Singly, words::<1>),
@@ -229,8 +232,10 @@ fn broadcasts(question: Question, consumers: usize) -> Vec<Contender> {
     let mut rows = Vec::new();
     for batch in [BATCH, 1] {
         for place in [Place::Threads, Place::Processes] {
-            let build = move |job: &Job| Ok(broadcast::<8>(job, consumers, batch));
+            let build = move |job: &Job| Ok(broadcast::<8, Adaptive>(job, consumers, batch));
             rows.push(ring_row(question, "", (place, consumers), batch, build));
+            let build = move |job: &Job| Ok(broadcast::<8, Yield>(job, consumers, batch));
+            rows.push(ring_row(question, "yield, ", (place, consumers), batch, build));
         }
         if consumers == 1 {
             let build = move |job: &Job| heap(job, batch);
@@ -265,22 +270,26 @@ fn ring_row(
 }
 
 fn words<const WORDS: usize>(job: &Job) -> Crew {
-    broadcast::<WORDS>(job, 1, 1)
+    broadcast::<WORDS, Adaptive>(job, 1, 1)
 }
 
-fn broadcast<const WORDS: usize>(job: &Job, consumers: usize, batch: usize) -> Crew {
-    let crew = producing::<WORDS>(job, Delivery::Each, batch);
+fn broadcast<const WORDS: usize, W: Wait + 'static>(
+    job: &Job,
+    consumers: usize,
+    batch: usize,
+) -> Crew {
+    let crew = producing::<WORDS, W>(job, Delivery::Each, batch);
     (0..consumers).fold(crew, |crew, _| {
         let name = job.name.clone();
         crew.side(move || {
-            let consumer = ring::Consumer::<Message<WORDS>, Adaptive>::join(&*name, Start::Oldest)?;
+            let consumer = ring::Consumer::<Message<WORDS>, W>::join(&*name, Start::Oldest)?;
             Ok(receiving(consumer, batch))
         })
     })
 }
 
 fn group(job: &Job, members: usize, batch: usize) -> Crew {
-    let crew = producing::<8>(job, Delivery::Together, batch);
+    let crew = producing::<8, Adaptive>(job, Delivery::Together, batch);
     (0..members).fold(crew, |crew, _| {
         let name = job.name.clone();
         crew.side(move || {
@@ -307,11 +316,15 @@ fn heap(job: &Job, batch: usize) -> anyhow::Result<Crew> {
     }))
 }
 
-fn producing<const WORDS: usize>(job: &Job, delivery: Delivery, batch: usize) -> Crew {
+fn producing<const WORDS: usize, W: Wait + 'static>(
+    job: &Job,
+    delivery: Delivery,
+    batch: usize,
+) -> Crew {
     let (name, messages) = (job.name.clone(), job.messages);
     Crew::new(delivery).side(move || {
         let room = CAPACITY as u64;
-        let producer = ring::Producer::<Message<WORDS>, Adaptive>::create(&*name, room)?;
+        let producer = ring::Producer::<Message<WORDS>, W>::create(&*name, room)?;
         Ok(sending(producer, messages, batch))
     })
 }

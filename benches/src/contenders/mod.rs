@@ -1,5 +1,6 @@
 //! Who is compared, each used as its documentation advises.
 
+mod aeron;
 mod bus;
 mod channels;
 mod crossbeam;
@@ -31,7 +32,7 @@ pub const CAPACITY: usize = 1024;
 /// How many messages a batch has.
 pub const BATCH: usize = 64;
 /// How many bytes every ring, pipe and socket holds whose messages have other sizes.
-pub const ROOM: usize = 1 << 20;
+pub const ROOM: usize = 4 << 20;
 
 /// What a row is in its part of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -113,7 +114,7 @@ impl Contender {
 
 /// All rows that answer a question: limits first, then this project, then rivals.
 pub fn of(question: Question) -> Vec<Contender> {
-    let parts: [fn(Question) -> Vec<Contender>; 19] = [
+    let parts: [fn(Question) -> Vec<Contender>; 20] = [
         limits::rows,
         fanout::rows,
         shm::rows,
@@ -124,6 +125,7 @@ pub fn of(question: Question) -> Vec<Contender> {
         mqueue::rows,
         zeromq::rows,
         iceoryx2::rows,
+        aeron::rows,
         rtrb::rows,
         disruptor::rows,
         bus::rows,

@@ -12,7 +12,7 @@ use crate::memory::{Memory, Named, Shared};
 use crate::options::QueueOptions;
 use crate::roster::{self, ConsumerInfo};
 use crate::sequencer::{ProducerCursor, Run};
-use crate::wait::{Door, Side, Wait, Yield};
+use crate::wait::{self, Door, Side, Wait, Yield};
 
 /// The one who writes a ring.
 ///
@@ -95,7 +95,7 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     /// # Errors
     ///
     /// [`Full`]; nothing was sent.
-    #[inline]
+    #[inline(always)]
     pub fn try_send(&mut self, message: T) -> Result<(), Full> {
         let sequence = self.cursor.claim(1).ok_or(Full)?;
         self.write(sequence, message);
@@ -103,7 +103,7 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     }
 
     /// Sends a message, waiting for as long as the ring is full.
-    #[inline]
+    #[inline(always)]
     pub fn send(&mut self, message: T) {
         if self.cursor.claim(1).is_none() {
             self.wait_for(1, None);
@@ -212,7 +212,7 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     ///
     /// [`TimedOut`] after `timeout`.
     pub fn wait_for_consumers(&mut self, n: usize, timeout: Duration) -> Result<(), TimedOut> {
-        self.poll(timeout, |producer| producer.consumers().len() >= n)
+        wait::poll(timeout, || self.consumers().len() >= n)
     }
 
     /// Waits until every registered consumer has read and released everything that was sent.
@@ -221,19 +221,14 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     ///
     /// [`TimedOut`] after `timeout`.
     pub fn drain(&mut self, timeout: Duration) -> Result<(), TimedOut> {
-        self.poll(timeout, |producer| producer.cursor.lag() == 0)
+        wait::poll(timeout, || self.cursor.lag() == 0)
     }
 
     /// Frees the slot of a consumer that is dead, so that it gates nobody; says whether there was one.
     ///
     /// See [`roster::evict`] for what it means to a consumer that is not dead.
     pub fn evict(&mut self, consumer: &ConsumerInfo) -> bool {
-        let evicted = roster::evict(self.door.shared(), consumer);
-        if evicted {
-            // It may be asleep.
-            self.door.wake(Side::Consumer);
-        }
-        evicted
+        self.door.evict(consumer)
     }
 
     /// Tells consumers that nothing more will come. They read what is there, then see the end.
@@ -244,14 +239,14 @@ impl<T: Pod, W: Wait> Producer<T, W> {
         self.door.wake(Side::Consumer);
     }
 
-    #[inline]
+    #[inline(always)]
     fn write(&mut self, sequence: Sequence, message: T) {
         // SAFETY: the sequence was claimed: the place is ours alone until we publish it.
         unsafe { self.places.at(sequence).write(message) };
         self.publish(1);
     }
 
-    #[inline]
+    #[inline(always)]
     fn publish(&mut self, n: u64) {
         self.cursor.publish(n);
         self.door.wake(Side::Consumer);
@@ -269,21 +264,6 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     fn wait_for(&mut self, n: u64, deadline: Option<Instant>) -> bool {
         let Self { cursor, door, .. } = self;
         door.until(deadline, || cursor.claim(n)).is_some()
-    }
-
-    fn poll(
-        &mut self,
-        timeout: Duration,
-        mut done: impl FnMut(&mut Self) -> bool,
-    ) -> Result<(), TimedOut> {
-        let started = Instant::now();
-        while !done(self) {
-            if started.elapsed() >= timeout {
-                return Err(TimedOut(timeout));
-            }
-            std::thread::sleep(Duration::from_micros(200));
-        }
-        Ok(())
     }
 }
 
@@ -340,7 +320,7 @@ impl<T: Pod, W: Wait> Reservation<'_, T, W> {
     }
 
     /// Makes all messages visible at once.
-    #[inline]
+    #[inline(always)]
     pub fn publish(self) {
         self.producer.publish(self.run.len);
     }

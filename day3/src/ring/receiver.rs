@@ -170,7 +170,7 @@ impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
     /// # Errors
     ///
     /// [`TryRecvError`].
-    #[inline]
+    #[inline(always)]
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
         let run = self.cursor.take(1)?;
         Ok(self.read(run))
@@ -181,7 +181,7 @@ impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
     /// # Errors
     ///
     /// [`RecvError`].
-    #[inline]
+    #[inline(always)]
     pub fn recv(&mut self) -> Result<T, RecvError> {
         let run = match self.cursor.take(1) {
             Ok(run) => run,
@@ -243,7 +243,7 @@ impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
         Ok(Batch { receiver: self, run })
     }
 
-    #[inline]
+    #[inline(always)]
     fn read(&mut self, run: Run) -> T {
         // SAFETY: the run is ours to read until we release it; `Pod` makes every bit pattern a `T`.
         let message = unsafe { self.places.at(run.first).read() };
@@ -251,7 +251,7 @@ impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
         message
     }
 
-    #[inline]
+    #[inline(always)]
     fn release(&mut self) {
         self.cursor.release();
         self.door.wake(Side::Producer);

@@ -1,6 +1,6 @@
 //! A ring small enough to explore: the real control and cursors, and places that loom watches.
 
-use common::sync::{Arc, AtomicU64, Mutex, Ordering, thread, yield_now};
+use common::sync::{Arc, AtomicU64, Mutex, Ordering, UnsafeCell, thread, yield_now};
 use common::{Capacity, Sequence};
 use day3::Start;
 use day3::control::Control;
@@ -9,28 +9,6 @@ use day3::landing::Everywhere;
 use day3::roster::{self, Applicant, NoSlot, Ring, Role};
 use day3::sequencer::{ConsumerCursor, Cursor, Nothing, ProducerCursor};
 use day3::tap::TapCursor;
-
-#[cfg(loom)]
-use loom::cell::UnsafeCell;
-
-/// loom's cell without loom: the same calls, and nobody watches.
-#[cfg(not(loom))]
-struct UnsafeCell<T>(core::cell::UnsafeCell<T>);
-
-#[cfg(not(loom))]
-impl<T> UnsafeCell<T> {
-    fn new(value: T) -> Self {
-        Self(core::cell::UnsafeCell::new(value))
-    }
-
-    fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
-        f(self.0.get())
-    }
-
-    fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
-        f(self.0.get())
-    }
-}
 
 /// Sequences start shortly before they wrap.
 pub(crate) const FIRST: Sequence = Sequence::new(u64::MAX - 2);

@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 mod crew;
+mod lap;
 mod ring;
 mod sleeper;
 mod socket;
@@ -116,7 +117,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<()> {
     match (arguments.part, arguments.role) {
         (Some(mode), Some(role)) => {
             let Arguments { descriptor, at, .. } = arguments;
-            crew::member(|| wheel::work(mode, role, &load, descriptor, at))
+            lap::run(|| wheel::work(mode, role, &load, descriptor, at))
         }
         _ => benchmark(arguments, load),
     }

@@ -10,7 +10,7 @@ use day4::reader::Reader;
 use day4::writer::Writer;
 use day4::{RecvError, record_len};
 
-use crate::crew::Work;
+use crate::lap::Work;
 use crate::wheel::Load;
 use common::bytes::Tally;
 

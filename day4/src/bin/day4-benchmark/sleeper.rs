@@ -22,6 +22,8 @@ pub(crate) fn bell() -> anyhow::Result<OwnedFd> {
 }
 
 /// Sleeps in epoll until the other side rings. One without bells, the default one, yields.
+///
+/// Its side's word is 1 from before its last look until somebody rings.
 #[derive(Debug, Default)]
 pub(crate) struct Sleeper(Option<Bells>);
 
@@ -38,16 +40,6 @@ impl Sleeper {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll_create")?;
         epoll.add(&mine, EpollEvent::new(EpollFlags::EPOLLIN, 0)).context("epoll_ctl")?;
         Ok(Self(Some(Bells { mine, theirs, epoll })))
-    }
-}
-
-/// Where a side says that it sleeps: 1 from before its last look until somebody rings.
-/// A tap has nowhere to say so.
-fn word(side: Side, doorbell: &Doorbell) -> Option<&AtomicU32> {
-    match side {
-        Side::Consumer => Some(&doorbell.consumers),
-        Side::Producer => Some(&doorbell.producer),
-        Side::Tap => None,
     }
 }
 
@@ -78,7 +70,7 @@ impl Wait for Sleeper {
             if let Some(answer) = poll() {
                 return Some(answer);
             }
-            let (Some(bells), Some(word)) = (&self.0, word(side, doorbell)) else {
+            let (Some(bells), Some(word)) = (&self.0, side.word(doorbell)) else {
                 if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                     return None;
                 }
@@ -105,7 +97,7 @@ impl Wait for Sleeper {
     fn wake(&self, side: Side, doorbell: &Doorbell) {
         // edge: announce <-> change
         fence(Ordering::SeqCst);
-        if let Some(word) = word(side, doorbell)
+        if let Some(word) = side.word(doorbell)
             && word.load(Ordering::Relaxed) != 0
         {
             self.ring(word);

@@ -11,7 +11,8 @@ use day3::Spin;
 use serde::Serialize;
 use std::os::fd::{OwnedFd, RawFd};
 
-use crate::crew::{Crew, Lap, Work, inherited};
+use crate::crew::{Crew, inherited};
+use crate::lap::{Lap, Work, race};
 use crate::sleeper::{Sleeper, bell};
 use crate::{ring, socket};
 use common::bytes::{Lengths, Tally, Touch};
@@ -79,19 +80,21 @@ fn patience(load: &Load) -> Duration {
 
 /// One run; `arguments` are those that the processes get besides their part.
 fn run(mode: Mode, load: &Load, arguments: &[String]) -> anyhow::Result<(Tally, Duration)> {
-    let mut crew = Crew::new(Instant::now() + patience(load));
+    let mut crew = Crew::new(Instant::now() + patience(load), "use fewer --messages");
     let (sender, receiver) = descriptors(mode, load)?;
     let part = |role: &str, at: &[String]| {
         let name = mode.to_possible_value().map_or_else(String::new, |v| v.get_name().to_owned());
         let part = ["--part".to_owned(), name, "--role".to_owned(), role.to_owned()];
         [&part, at, arguments].concat()
     };
-    let offer = crew.hire("sender", &part("sender", &[]), sender)?;
+    let sender = crew.hire("sender", &part("sender", &[]), sender)?;
+    let offer = crew.hear(sender, "ready")?.remove(0);
     if mode != Mode::Memcpy {
         let at = if offer.is_empty() { vec![] } else { vec!["--at".to_owned(), offer] };
-        crew.hire("receiver", &part("receiver", &at), receiver)?;
+        let receiver = crew.hire("receiver", &part("receiver", &at), receiver)?;
+        crew.hear(receiver, "ready")?;
     }
-    let laps = crew.race()?;
+    let laps = race(crew)?;
     let tally = laps[0].tally;
     for lap in &laps {
         ensure!(lap.tally == tally, "sent was {tally:?}, received {:?}", lap.tally);

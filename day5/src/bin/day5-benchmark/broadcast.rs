@@ -12,7 +12,8 @@ use day3::ring::{Consumer, Producer};
 use day5::Named;
 use serde::{Deserialize, Serialize};
 
-use crate::crew::{Cue, now};
+use crate::crew::now;
+use crate::cue::Cue;
 use crate::plan::{Broadcast, Plan};
 
 type Words = Message<8>;

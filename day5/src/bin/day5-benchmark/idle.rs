@@ -8,7 +8,8 @@ use day3::ring::{Consumer, Producer};
 use day5::Strategy;
 use serde::{Deserialize, Serialize};
 
-use crate::crew::{Cue, now, used};
+use crate::crew::now;
+use crate::cue::{Cue, used};
 use crate::ends::CAPACITY;
 use crate::plan::Plan;
 

@@ -14,7 +14,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 mod broadcast;
+#[path = "../../../../day4/src/bin/day4-benchmark/crew.rs"]
 mod crew;
+mod cue;
 mod ends;
 mod idle;
 mod machine;
@@ -99,7 +101,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<()> {
     let case = Case::all(&consumers).into_iter().find(|case| case.to_string() == *name);
     let case = case.with_context(|| format!("there is no case {name:?}"))?;
     let Arguments { at, descriptor, .. } = arguments;
-    crew::member(|cue| run::play((case, role), &plan, (at, descriptor), cue))
+    cue::play(|cue| run::play((case, role), &plan, (at, descriptor), cue))
 }
 
 fn plan(arguments: &Arguments) -> anyhow::Result<Plan> {

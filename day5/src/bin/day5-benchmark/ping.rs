@@ -14,7 +14,7 @@ use day5::Strategy;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use crate::crew::Cue;
+use crate::cue::Cue;
 use crate::ends::{self, Bare, CAPACITY, Counters, Descriptors, End, Files, Futex, Rings};
 use crate::plan::Plan;
 

@@ -1,7 +1,7 @@
 //! The cases, interleaved: each runs once before any runs again.
 
 use std::os::fd::RawFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use common::QueueName;
@@ -9,11 +9,15 @@ use common::report::Throughput;
 use common::sync::{AtomicU32, Ordering};
 use day2::Segment;
 
-use crate::crew::{Crew, Cue, inherited};
+use crate::crew::{Crew, inherited};
+use crate::cue::{Cue, race};
 use crate::idle::Idled;
 use crate::ping::{Pinged, Side};
 use crate::plan::{Case, Plan, Role};
 use crate::{broadcast, idle, ping};
+
+/// How long a member may take, beyond what it was asked to take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a run of a case found.
 #[derive(Clone, Debug)]
@@ -50,7 +54,8 @@ pub(crate) fn run(case: Case, plan: &Plan, arguments: &[String]) -> anyhow::Resu
     // Outlives the crew: whoever is still creating something is killed before it is removed.
     let mut shared = Some(Names::new()?);
     let names = shared.as_ref().map(|names| names.0.clone()).context("names are gone")?;
-    let mut crew = Crew::new(plan.seconds + plan.idle);
+    let mut crew =
+        Crew::new(Instant::now() + plan.seconds + plan.idle + PATIENCE, "choose fewer --seconds");
     let mut hire = |role: Role, descriptors| {
         let [there, back] = &names;
         let part = [
@@ -79,7 +84,7 @@ pub(crate) fn run(case: Case, plan: &Plan, arguments: &[String]) -> anyhow::Resu
         }
     }
     // Once all have joined, nothing is left, whatever happens.
-    let reports = crew.race(|| drop(shared.take()))?;
+    let reports = race(&mut crew, || drop(shared.take()))?;
     let unread = || format!("a child reported {:?}", reports[0]);
     Ok(match case {
         Case::Ping(..) => Found::Pinged(serde_json::from_str(&reports[0]).with_context(unread)?),

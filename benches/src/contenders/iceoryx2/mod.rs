@@ -1,0 +1,90 @@
+//! iceoryx2: services in shared memory, between processes or threads, in their lossless configuration:
+//! nothing overflows, and whoever publishes waits until every subscriber has room.
+//!
+//! It has no batches. A message is loaned, written in place, sent, and read in place. Whoever receives
+//! polls, or waits for an event that follows each message; a publisher that finds no room yields, and
+//! after 10,000 times sleeps, as iceoryx2 does it by itself. Its `ipc` services are used everywhere,
+//! and for fan-out between threads also its `local` ones, which stay within one process: there and back
+//! they are no faster.
+
+#[cfg(feature = "iceoryx2")]
+mod services;
+
+use super::Contender;
+use crate::crew::Place;
+use crate::question::Question;
+
+const NAME: &str = "iceoryx2 0.10";
+
+/// Which of its services.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// Between processes, or threads that do not know that they share one.
+    Ipc,
+    /// Between threads of one process.
+    Local,
+}
+
+/// Which of its ways to pass messages.
+#[derive(Clone, Copy)]
+enum Pattern {
+    /// Slices of bytes, one way.
+    Slices,
+    /// Messages of one type, to all.
+    Broadcast,
+    /// Slices of bytes both ways.
+    BothWays,
+    /// The same, and an event after each.
+    Events,
+    /// Requests and responses.
+    RequestResponse,
+}
+
+pub(super) fn rows(question: Question) -> Vec<Contender> {
+    let mut rows = Vec::new();
+    let mut row = |pattern, mode, scope, sides| {
+        rows.push(contender(question, (pattern, mode), scope, sides));
+    };
+    match question {
+        Question::Request { place, .. } => {
+            row(Pattern::BothWays, "pub/sub both ways, polling", Scope::Ipc, (place, 2));
+            row(Pattern::RequestResponse, "request_response, polling", Scope::Ipc, (place, 2));
+            row(Pattern::Events, "pub/sub + event", Scope::Ipc, (place, 2));
+        }
+        Question::OneWay(_) => {
+            row(Pattern::Slices, "loan_slice_uninit", Scope::Ipc, (Place::Processes, 2));
+        }
+        Question::FanOut(consumers) => {
+            for (scope, place) in [
+                (Scope::Ipc, Place::Threads),
+                (Scope::Local, Place::Threads),
+                (Scope::Ipc, Place::Processes),
+            ] {
+                row(Pattern::Broadcast, "loan_uninit", scope, (place, consumers + 1));
+            }
+        }
+        Question::Sharing(_) => {}
+    }
+    rows
+}
+
+fn contender(
+    question: Question,
+    (pattern, mode): (Pattern, &str),
+    scope: Scope,
+    sides: (Place, usize),
+) -> Contender {
+    let mode = match scope {
+        Scope::Ipc => mode.to_owned(),
+        Scope::Local => format!("local, {mode}"),
+    };
+    #[cfg(feature = "iceoryx2")]
+    return Contender::rival(question, (NAME, mode), sides, move |job| {
+        services::build(job, pattern, scope, sides.1)
+    });
+    #[cfg(not(feature = "iceoryx2"))]
+    {
+        let _ = (pattern, sides);
+        Contender::missing(question, (NAME, mode), "not compiled: cargo feature iceoryx2 is off")
+    }
+}

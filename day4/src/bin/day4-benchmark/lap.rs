@@ -1,0 +1,58 @@
+//! A lap: what each of a crew moves, all of them at once.
+
+use std::time::Duration;
+
+use anyhow::bail;
+
+use crate::crew::{Crew, member, now, step};
+use common::bytes::Tally;
+
+/// What a member of the crew moved, and between when and when.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lap {
+    pub(crate) tally: Tally,
+    started: Duration,
+    ended: Duration,
+}
+
+impl Lap {
+    /// From when the first of them started until the last had finished.
+    pub(crate) fn time(laps: &[Self]) -> Duration {
+        let started = laps.iter().map(|lap| lap.started).min().unwrap_or_default();
+        let ended = laps.iter().map(|lap| lap.ended).max().unwrap_or_default();
+        ended - started
+    }
+}
+
+/// Lets all of the crew go at once, and waits until all have finished.
+pub(crate) fn race(mut crew: Crew) -> anyhow::Result<Vec<Lap>> {
+    crew.tell("go")?;
+    crew.hear(0, "done")?.iter().map(|line| lap(line)).collect()
+}
+
+fn lap(line: &str) -> anyhow::Result<Lap> {
+    let numbers: Vec<u64> = line.split(' ').map(str::parse).collect::<Result<_, _>>()?;
+    let [started, ended, count, bytes, checksum] = numbers[..] else {
+        bail!("a child reported {line:?}, expected five numbers")
+    };
+    let (started, ended) = (Duration::from_nanos(started), Duration::from_nanos(ended));
+    Ok(Lap { tally: Tally { count, bytes, checksum }, started, ended })
+}
+
+/// What a member does: gets ready, says something for the next to hear, and then does its work.
+pub(crate) struct Work<'a> {
+    pub(crate) offer: String,
+    pub(crate) run: Box<dyn FnOnce() -> anyhow::Result<Tally> + 'a>,
+}
+
+/// The part of one of the crew, in its own process.
+pub(crate) fn run<'a>(prepare: impl FnOnce() -> anyhow::Result<Work<'a>>) -> anyhow::Result<()> {
+    member(|| {
+        let work = prepare()?;
+        step("ready", &work.offer, "go")?;
+        let started = now()?;
+        let Tally { count, bytes, checksum } = (work.run)()?;
+        let (started, ended) = (started.as_nanos(), now()?.as_nanos());
+        Ok(format!("{started} {ended} {count} {bytes} {checksum}"))
+    })
+}
