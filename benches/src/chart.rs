@@ -18,7 +18,7 @@ const BAR: f64 = 12.0;
 /// Between a row and the next.
 const GAP: f64 = 9.0;
 /// So many characters fit into a line, in a page on a telephone and in a file.
-const NARROW: usize = 50;
+const NARROW: usize = 46;
 const WIDE: usize = 110;
 /// A reason that has more lines ends here; the table has it all.
 const REASON: usize = 3;
@@ -33,7 +33,7 @@ pub const STYLE: &str = "\
 .chart .quiet{fill:#59636e}
 .chart .small{font-size:11.5px}
 .chart .part{font-weight:600;font-size:12px;fill:#59636e}
-.chart .value{font-size:11.5px;paint-order:stroke;stroke:#fff;stroke-width:3px}
+.chart .over{paint-order:stroke;stroke:#fff;stroke-width:3px}
 .chart .title{font-size:17px;font-weight:600}
 .chart .limit{fill:#d3d8de;stroke:#7d8794}
 .chart .fanout{fill:#0a4a8f}
@@ -47,7 +47,7 @@ pub const STYLE: &str = "\
 .chart{fill:#e6e9ed}
 .chart .quiet{fill:#9aa5b1}
 .chart .part{fill:#9aa5b1}
-.chart .value{stroke:#14171b}
+.chart .over{stroke:#14171b}
 .chart .limit{fill:#4d5764;stroke:#8b96a3}
 .chart .fanout{fill:#8ccbff}
 .chart .rival{fill:#bd6a1b}
@@ -124,8 +124,8 @@ pub fn file(group: &Group, machine: &Machine) -> String {
 /// What is drawn so far, and how far down it reaches.
 struct Sheet {
     marks: String,
-    /// The figures at the ends of bars: they lie above the lines that cross them.
-    values: String,
+    /// What rows are called, and their figures: above the lines that cross them.
+    texts: String,
     y: f64,
     /// How many characters a line has.
     most: usize,
@@ -133,7 +133,7 @@ struct Sheet {
 
 impl Sheet {
     fn new(most: usize) -> Self {
-        Self { marks: String::new(), values: String::new(), y: 0.0, most }
+        Self { marks: String::new(), texts: String::new(), y: 0.0, most }
     }
 
     /// Text of as many lines as it needs.
@@ -211,9 +211,10 @@ impl Sheet {
             let named = line.strip_prefix(row.name).filter(|_| i == 0);
             let (name, rest) = named.map_or(("", line.as_str()), |rest| (row.name, rest));
             let (name, rest) = (escape(name), escape(rest));
-            self.mark(format_args!(
-                "<text y=\"{y:.1}\"><tspan class=\"name\">{name}</tspan>{rest}</text>"
-            ));
+            let _ = writeln!(
+                self.texts,
+                "<text class=\"over\" y=\"{y:.1}\"><tspan class=\"name\">{name}</tspan>{rest}</text>"
+            );
         }
     }
 
@@ -241,8 +242,8 @@ impl Sheet {
         }
         self.mark(format_args!("</g>"));
         let _ = writeln!(
-            self.values,
-            "<text class=\"value\" x=\"{:.2}%\" dx=\"7\" y=\"{:.1}\">{}</text>",
+            self.texts,
+            "<text class=\"over small\" x=\"{:.2}%\" dx=\"7\" y=\"{:.1}\">{}</text>",
             end.max(fast),
             middle + 4.0,
             figure(rate.median / scale)
@@ -292,14 +293,17 @@ fn draw(group: &Group, mut sheet: Sheet) -> Sheet {
         if let Some((_, figures)) = limit {
             sheet.vertical("bound", axis.share(figures.rate.median), top, bottom);
         }
-        sheet.marks.push_str(&bars.values);
+        sheet.marks.push_str(&bars.texts);
         sheet.numbers(&axis, scale);
     }
+    sheet.y += 6.0;
     for row in &group.rows {
         if let Outcome::Failed { why } = &row.outcome {
             sheet.failure(row, why);
         }
     }
+    let names = std::mem::take(&mut sheet.texts);
+    sheet.marks.push_str(&names);
     if group.rows.iter().any(|row| row.crowded) {
         sheet.write("quiet small", "* more threads or processes than cores");
     }
@@ -343,10 +347,11 @@ fn measured(row: &Row) -> Option<(&Row, &Figures)> {
 
 /// Who, how and where.
 fn label(row: &Row) -> String {
-    let sides = row.sides();
-    let rest = [row.mode.as_str(), &sides].map(str::trim).map(str::to_owned);
-    let rest: Vec<String> = rest.into_iter().filter(|part| !part.is_empty()).collect();
-    format!("{}  {}", row.name, rest.join(", "))
+    // No line ends between a number and what it counts.
+    let sides = row.sides().replace(' ', "\u{a0}");
+    let rest = [row.mode.as_str(), &sides].map(str::trim);
+    let rest: Vec<&str> = rest.into_iter().filter(|part| !part.is_empty()).collect();
+    format!("{} {}", row.name, rest.join(", "))
 }
 
 /// What a reader sees who points at a bar.
@@ -423,7 +428,8 @@ fn short(number: f64) -> String {
 fn wrap(text: &str, most: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut count = 0;
-    for word in text.split_whitespace() {
+    let space = |c: char| c.is_whitespace() && c != '\u{a0}';
+    for word in text.split(space).filter(|word| !word.is_empty()) {
         let letters: Vec<char> = word.chars().collect();
         for (i, piece) in letters.chunks(most).enumerate() {
             let Some(line) = lines.last_mut() else { continue };
@@ -554,6 +560,7 @@ mod tests {
         assert_eq!(wrap("one two  three", 8), ["one two", "three"]);
         assert_eq!(wrap("abcdefghij kl", 4), ["abcd", "efgh", "ij", "kl"]);
         assert_eq!(wrap("ééé é", 3), ["ééé", "é"]);
+        assert_eq!(wrap("a 2\u{a0}b", 4), ["a", "2\u{a0}b"]);
         assert_eq!(wrap("", 3), [""]);
     }
 
@@ -589,9 +596,16 @@ mod tests {
         rows[1].style = Style::Batches;
         rows[2].style = Style::Batches;
         let chart = inline(&group(rows.to_vec()));
-        let at = |what: &str| chart.find(what).unwrap_or_else(|| panic!("{what}: {chart}"));
-        let order = ["> m1,", ">several", "> m3,", "> m2,", ">one message", "> m5,", "> m4,"];
-        assert!(order.map(at).is_sorted(), "{chart}");
+        let document = roxmltree::Document::parse(&chart).unwrap();
+        let down = |what: &str| -> f64 {
+            let is = |text: &str| text.trim_start().starts_with(what);
+            let text =
+                document.descendants().find(|node| node.is_text() && node.text().is_some_and(is));
+            let text = text.unwrap_or_else(|| panic!("{what}: {chart}"));
+            text.ancestors().find_map(|node| node.attribute("y")).unwrap().parse().unwrap()
+        };
+        let order = ["m1,", "several", "m3,", "m2,", "one message", "m5,", "m4,"];
+        assert!(order.map(down).is_sorted(), "{chart}");
         assert!(chart.contains("class=\"bound\""), "{chart}");
     }
 }

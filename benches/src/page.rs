@@ -37,7 +37,10 @@ th,td{padding:.3rem .55rem;border-bottom:1px solid var(--line);text-align:right;
 white-space:nowrap}
 thead th{color:var(--quiet);font-weight:600}
 .who,.why{text-align:left;white-space:normal}
-.who{min-width:10.5rem;max-width:19rem;font-weight:400;overflow-wrap:anywhere}
+.who{width:45%;min-width:10.5rem;font-weight:400;overflow-wrap:anywhere;position:sticky;left:0;\
+background:var(--paper)}
+tr.fanout .who{background:var(--band)}
+.who span{white-space:nowrap}
 .why{min-width:14rem;overflow-wrap:anywhere}
 .who b{font-weight:600}
 .who i{display:inline-block;width:.7em;height:.7em;margin-right:.45em;border:1px solid transparent}
@@ -131,12 +134,13 @@ fn method(out: &mut String, report: &Report) {
          <li><b>The same work.</b> Every byte of every message is written, and every byte is read by \
          each that gets it. Counts and checksums of both sides must agree, in each run; a row where \
          they do not, or that cannot run here, has a reason in the place of figures. Where a way may \
-         lose messages, those are counted as lost.</li>\n\
+         lose messages, those are counted as lost, and its rate is that of those that \
+         arrived.</li>\n\
          <li><b>CPU time</b> is user and system time of all sides together, their background threads \
          included, for each message or round trip.</li>\n\
-         <li><b>Limits.</b> There and back: one number on one cache line, answered on another. One \
+         <li><b>Limits.</b> There and back: a number on one cache line, answered on another. One \
          way: as many bytes through a bare buffer in shared memory, a quarter of it at a time, without \
-         messages; and a memcpy within one thread. <i>Of limit</i> is the rate as a multiple of that \
+         messages. And for both a memcpy within one thread, where nothing goes anywhere. <i>Of limit</i> is the rate as a multiple of that \
          of the first limit, which is dashed in the chart: the median over the turns. <i>To fanout</i> \
          is the same, to the first row of Fanout that moves as many messages at once.</li>\n\
          <li><b>*</b> marks rows with more threads or processes than the {} cores of this \
@@ -162,9 +166,7 @@ fn contents(out: &mut String, report: &Report) {
 fn question(out: &mut String, group: &Group) {
     let (slug, title) = (group.slug(), escape(&group.title));
     let _ = writeln!(out, "<h3 id=\"{slug}\">{title}</h3>\n{}", chart::inline(group));
-    out.push_str(
-        "<div class=\"wide\">\n<table>\n<thead><tr><th class=\"who\"></th><th class=\"who\"></th>",
-    );
+    out.push_str("<div class=\"wide\">\n<table>\n<thead><tr><th class=\"who\"></th>");
     for head in group.unit.heads() {
         let _ = write!(out, "<th>{head}</th>");
     }
@@ -178,7 +180,7 @@ fn line(out: &mut String, group: &Group, row: &Row) {
     let _ = write!(
         out,
         "<tr class=\"{class}\"><th class=\"who\" scope=\"row\"><i class=\"{class}\"></i>\
-         <b>{name}</b> {mode}</th><td class=\"sides\">{}</td>",
+         <b>{name}</b> {mode} <span class=\"quiet\">{}</span></th>",
         row.sides()
     );
     match row.cells(group.unit) {
