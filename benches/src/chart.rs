@@ -32,6 +32,8 @@ pub const STYLE: &str = "\
 .chart .name{font-weight:600}
 .chart .quiet{fill:#59636e}
 .chart .small{font-size:11.5px}
+.chart .part{font-weight:600;font-size:12px;fill:#59636e}
+.chart .value{font-size:11.5px;paint-order:stroke;stroke:#fff;stroke-width:3px}
 .chart .title{font-size:17px;font-weight:600}
 .chart .limit{fill:#d3d8de;stroke:#7d8794}
 .chart .fanout{fill:#0a4a8f}
@@ -44,6 +46,8 @@ pub const STYLE: &str = "\
 @media (prefers-color-scheme:dark){
 .chart{fill:#e6e9ed}
 .chart .quiet{fill:#9aa5b1}
+.chart .part{fill:#9aa5b1}
+.chart .value{stroke:#14171b}
 .chart .limit{fill:#4d5764;stroke:#8b96a3}
 .chart .fanout{fill:#8ccbff}
 .chart .rival{fill:#bd6a1b}
@@ -120,6 +124,8 @@ pub fn file(group: &Group, machine: &Machine) -> String {
 /// What is drawn so far, and how far down it reaches.
 struct Sheet {
     marks: String,
+    /// The figures at the ends of bars: they lie above the lines that cross them.
+    values: String,
     y: f64,
     /// How many characters a line has.
     most: usize,
@@ -127,7 +133,7 @@ struct Sheet {
 
 impl Sheet {
     fn new(most: usize) -> Self {
-        Self { marks: String::new(), y: 0.0, most }
+        Self { marks: String::new(), values: String::new(), y: 0.0, most }
     }
 
     /// Text of as many lines as it needs.
@@ -233,12 +239,14 @@ impl Sheet {
             line(slow, slow, 3.0);
             line(fast, fast, 3.0);
         }
-        self.mark(format_args!(
-            "<text class=\"small\" x=\"{:.2}%\" dx=\"7\" y=\"{:.1}\">{}</text>\n</g>",
+        self.mark(format_args!("</g>"));
+        let _ = writeln!(
+            self.values,
+            "<text class=\"value\" x=\"{:.2}%\" dx=\"7\" y=\"{:.1}\">{}</text>",
             end.max(fast),
             middle + 4.0,
             figure(rate.median / scale)
-        ));
+        );
         self.y += BAR + GAP;
     }
 
@@ -266,11 +274,15 @@ fn draw(group: &Group, mut sheet: Sheet) -> Sheet {
             Unit::RoundTrips => "thousand round trips per second",
             Unit::Messages => "million messages per second",
         };
-        let how = if axis.logarithmic { ", LOGARITHMIC axis" } else { "" };
+        let how = if axis.logarithmic {
+            "; LOGARITHMIC axis: each line ten times the one before"
+        } else {
+            ""
+        };
         sheet.write("quiet small", &format!("{unit}{how}"));
         sheet.numbers(&axis, scale);
         // The grid lies beneath the bars, and how far down they go is known when they are drawn.
-        let bars = bars(&rows, &axis, scale, Sheet { marks: String::new(), ..sheet });
+        let bars = bars(&rows, &axis, scale, Sheet { y: sheet.y, ..Sheet::new(sheet.most) });
         let (top, bottom) = (sheet.y, bars.y);
         for tick in axis.ticks() {
             sheet.vertical("grid", axis.share(tick), top, bottom);
@@ -280,6 +292,7 @@ fn draw(group: &Group, mut sheet: Sheet) -> Sheet {
         if let Some((_, figures)) = limit {
             sheet.vertical("bound", axis.share(figures.rate.median), top, bottom);
         }
+        sheet.marks.push_str(&bars.values);
         sheet.numbers(&axis, scale);
     }
     for row in &group.rows {
@@ -312,7 +325,9 @@ fn bars(rows: &[(&Row, &Figures)], axis: &Axis, scale: f64, mut sheet: Sheet) ->
     for (row, figures) in rows {
         if differ && part(row) != before {
             before = part(row);
-            sheet.write("quiet small", before);
+            sheet.y += 3.0;
+            sheet.write("part", before);
+            sheet.y += 2.0;
         }
         sheet.bar(row, figures, axis, scale);
     }
@@ -353,21 +368,23 @@ struct Axis {
 impl Axis {
     /// One on which all `rows` have a place, if there are any.
     fn of(rows: &[(&Row, &Figures)]) -> Option<Self> {
-        let known = |rate: &f64| rate.is_finite() && *rate > 0.0;
-        let least =
-            |rates: &mut dyn Iterator<Item = f64>| rates.filter(known).min_by(f64::total_cmp);
-        let medians = || rows.iter().map(|(_, figures)| figures.rate.median);
-        let ends = || {
-            let ends = |rate: crate::report::Spread| [rate.slowest, rate.fastest];
-            rows.iter().flat_map(move |(_, figures)| ends(figures.rate)).chain(medians())
+        rows.first()?;
+        let rates = || rows.iter().map(|(_, figures)| figures.rate);
+        let range = |rates: &mut dyn Iterator<Item = f64>| {
+            let known = rates.filter(|rate| rate.is_finite() && *rate > 0.0);
+            known.fold((f64::INFINITY, 0.0), |(low, high), rate| (rate.min(low), rate.max(high)))
         };
-        let high = ends().filter(known).max_by(f64::total_cmp)?;
-        let most = medians().filter(known).max_by(f64::total_cmp)?;
-        let logarithmic = most > SPAN * least(&mut medians())?;
+        let (low, high) =
+            range(&mut rates().flat_map(|rate| [rate.slowest, rate.median, rate.fastest]));
+        if high == 0.0 {
+            return Some(Self { low: 0.0, high: 1.0, logarithmic: false });
+        }
+        let (least, most) = range(&mut rates().map(|rate| rate.median));
+        if most <= SPAN * least {
+            return Some(Self { low: 0.0, high, logarithmic: false });
+        }
         // A bar that began where its rate is would not be seen.
-        let low =
-            if logarithmic { 10f64.powf((least(&mut ends())? / 1.5).log10().floor()) } else { 0.0 };
-        Some(Self { low, high, logarithmic })
+        Some(Self { low: 10f64.powf((low / 1.5).log10().floor()), high, logarithmic: true })
     }
 
     /// 0 at its beginning, 1 at its end.
@@ -424,4 +441,157 @@ fn wrap(text: &str, most: usize) -> Vec<String> {
         }
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crew::Place;
+    use crate::report::Spread;
+
+    fn row(mode: &str, rates: Option<[f64; 3]>) -> Row {
+        let measured = |[median, slowest, fastest]: [f64; 3]| {
+            Outcome::Measured(Figures {
+                rate: Spread { median, slowest, fastest },
+                megabytes: 1.0,
+                p50: None,
+                p99: None,
+                cpu: 1.0,
+                of_limit: None,
+                to_fanout: None,
+                lost: 0.0,
+                messages: 1,
+            })
+        };
+        Row {
+            name: "a<b>&\"c\" 1.0",
+            mode: mode.to_owned(),
+            role: Role::Rival,
+            style: Style::Singly,
+            place: Place::Threads,
+            sides: 3,
+            crowded: true,
+            outcome: rates.map_or(Outcome::Failed { why: mode.to_owned() }, measured),
+        }
+    }
+
+    fn group(rows: Vec<Row>) -> Group {
+        Group { chapter: "c", title: "t <&> 'q'".to_owned(), unit: Unit::Messages, rows }
+    }
+
+    fn machine() -> Machine {
+        let text = || "<&\"'>".to_owned();
+        Machine {
+            processor: text(),
+            cores: 2,
+            kernel: text(),
+            compiler: text(),
+            commit: text(),
+            date: text(),
+            command: text(),
+        }
+    }
+
+    fn axis(rates: &[[f64; 3]]) -> Axis {
+        let rows: Vec<Row> = rates.iter().map(|rates| row("", Some(*rates))).collect();
+        Axis::of(&rows.iter().filter_map(measured).collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn an_axis_begins_at_zero_unless_rates_are_far_apart() {
+        let near = axis(&[[100.0, 50.0, 200.0], [4.0, 0.5, 5.0]]);
+        assert_eq!(near, Axis { low: 0.0, high: 200.0, logarithmic: false });
+        assert_eq!([0.0, 50.0, 200.0].map(|rate| near.share(rate)), [0.0, 0.25, 1.0]);
+        assert_eq!(near.ticks(), [0.0, 50.0, 100.0, 150.0, 200.0]);
+
+        let far = axis(&[[1000.0, 900.0, 1000.0], [20.0, 5.0, 30.0]]);
+        assert_eq!(far, Axis { low: 1.0, high: 1000.0, logarithmic: true });
+        assert!((far.share(10.0) - 1.0 / 3.0).abs() < 1e-9);
+        assert_eq!(far.ticks(), [1.0, 10.0, 100.0, 1000.0]);
+    }
+
+    #[test]
+    fn the_slowest_bar_can_be_seen() {
+        for slowest in [1.0, 0.99, 1.01, 1e-3, 7e5] {
+            let axis = axis(&[[slowest * 1e3; 3], [slowest; 3]]);
+            assert!(axis.logarithmic && axis.share(slowest) > 0.02, "{slowest}: {axis:?}");
+        }
+    }
+
+    #[test]
+    fn no_rate_is_off_the_axis() {
+        let near = axis(&[[1.0; 3]]);
+        let far = axis(&[[1.0; 3], [100.0; 3]]);
+        for rate in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, 0.0, 1e300] {
+            assert!((0.0..=1.0).contains(&near.share(rate)), "{rate}");
+            assert!((0.0..=1.0).contains(&far.share(rate)), "{rate}");
+        }
+        assert_eq!(Axis::of(&[]), None);
+        let odd = row("", Some([f64::NAN, 0.0, f64::INFINITY]));
+        let axis = Axis::of(&measured(&odd).into_iter().collect::<Vec<_>>()).unwrap();
+        assert_eq!(axis.share(f64::INFINITY), 1.0);
+    }
+
+    #[test]
+    fn ticks_are_few_and_round() {
+        for high in [0.003, 1.0, 7.7, 99.0, 123_456.0, 4.2e9] {
+            let ticks = axis(&[[high; 3]]).ticks();
+            assert!((3..=6).contains(&ticks.len()), "{high}: {ticks:?}");
+            assert!(ticks.iter().all(|tick| short(*tick).len() <= 11), "{ticks:?}");
+        }
+        assert_eq!([0.0, 0.05, 2.5, 1000.0].map(short), ["0", "0.05", "2.5", "1000"]);
+    }
+
+    #[test]
+    fn text_is_escaped_and_has_only_what_xml_has() {
+        assert_eq!(escape("a<b> & \"c\" 'd'"), "a&lt;b&gt; &amp; &quot;c&quot; &#39;d&#39;");
+        assert_eq!(escape("a\nb\0c\u{1b}[1m"), "a b\u{fffd}c\u{fffd}[1m");
+        assert_eq!(escape("größer 3µs"), "größer 3µs");
+    }
+
+    #[test]
+    fn lines_break_at_spaces_and_long_words_anywhere() {
+        assert_eq!(wrap("one two  three", 8), ["one two", "three"]);
+        assert_eq!(wrap("abcdefghij kl", 4), ["abcd", "efgh", "ij", "kl"]);
+        assert_eq!(wrap("ééé é", 3), ["ééé", "é"]);
+        assert_eq!(wrap("", 3), [""]);
+    }
+
+    #[test]
+    fn charts_are_xml_whatever_rows_are_called() {
+        let long = "wörd <tag> & \u{7}".repeat(100);
+        let rows =
+            || vec![row("m", Some([5.0, 1.0, 9.0])), row(&long, Some([0.0; 3])), row(&long, None)];
+        let empty = || vec![row("it did not run", None)];
+        let still = || vec![row("nothing arrived", Some([0.0; 3]))];
+        for rows in [rows(), empty(), still(), Vec::new()] {
+            let group = group(rows);
+            for chart in [inline(&group), file(&group, &machine())] {
+                let document = roxmltree::Document::parse(&chart).unwrap();
+                let text: String = document.descendants().filter_map(|node| node.text()).collect();
+                let names = text.matches("a<b>&\"c\" 1.0").count();
+                assert!(names >= group.rows.len(), "{chart}");
+                let bars = document.descendants().filter(|node| {
+                    node.attribute("class") == Some("rival")
+                        && node.attribute("width").is_some_and(|width| width.ends_with('%'))
+                });
+                let measured = group.rows.iter().filter_map(measured).count();
+                assert_eq!(bars.count(), measured);
+            }
+        }
+    }
+
+    #[test]
+    fn limits_come_first_then_the_fastest_of_those_that_do_alike() {
+        let mut rows =
+            [1.0, 3.0, 2.0, 4.0, 5.0].map(|rate| row(&format!("m{rate}"), Some([rate; 3])));
+        rows[0].role = Role::Limit;
+        rows[1].style = Style::Batches;
+        rows[2].style = Style::Batches;
+        let chart = inline(&group(rows.to_vec()));
+        let at = |what: &str| chart.find(what).unwrap_or_else(|| panic!("{what}: {chart}"));
+        let order = ["> m1,", ">several", "> m3,", "> m2,", ">one message", "> m5,", "> m4,"];
+        assert!(order.map(at).is_sorted(), "{chart}");
+        assert!(chart.contains("class=\"bound\""), "{chart}");
+    }
 }
