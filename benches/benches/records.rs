@@ -14,12 +14,17 @@ use bbqueue::prod_cons::stream::{StreamConsumer, StreamGrantW, StreamProducer};
 use bbqueue::traits::coordination::cas::AtomicCoord;
 use bbqueue::traits::notifier::polling::Polling;
 use bbqueue::traits::storage::BoxedSlice;
-use benches::race::{Delivery, Idle, Side, fits, race};
+use benches::crew::fits;
+use benches::idle::Idle;
 use common::payload::{Message, Tally, fill, sum};
 use common::sync::{AtomicU64, Ordering};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use day3::{Spin, Start, Wait, Yield};
 use day4::{Reader, RecvError, Writer, record_len};
+
+mod race;
+
+use race::{Side, race};
 
 /// Bytes of ring: more than the cores' own caches hold, which is where both queues are fastest.
 const CAPACITY: usize = 4 << 20;
@@ -70,7 +75,7 @@ fn fanout<W: Wait + Send>(load: Load, consumers: usize, wait: fn() -> W) -> Dura
         writer.close();
         Ok(black_box(sent))
     });
-    race(load.messages, Delivery::Each, sending, sides).expect("everything arrives")
+    race(load.messages, sending, sides).expect("everything arrives")
 }
 
 #[inline(never)]
@@ -128,7 +133,7 @@ fn bbqueue(load: Load) -> Duration {
     let (producer, consumer) = (queue.stream_producer(), queue.stream_consumer());
     let sending: Side<'_> = Box::new(move || Ok(black_box(bbqueue_send(&producer, load))));
     let receiving: Side<'_> = Box::new(move || bbqueue_receive(&consumer, load));
-    race(load.messages, Delivery::Each, sending, vec![receiving]).expect("everything arrives")
+    race(load.messages, sending, vec![receiving]).expect("everything arrives")
 }
 
 #[inline(never)]

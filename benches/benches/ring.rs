@@ -6,12 +6,15 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use benches::race::{Delivery, Side, race};
 use bytemuck::Pod;
 use common::payload::{Message, Payload, Tally, fill, sum};
 use common::sync::{AtomicU64, Ordering};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use fanout::{Consumer, Producer, Start};
+
+mod race;
+
+use race::{Side, race};
 
 const CAPACITY: u64 = 1024;
 
@@ -50,7 +53,7 @@ fn transfer<P: Payload + Pod>(messages: u64, consumers: usize, batch: usize) -> 
         }
         Ok(black_box(tally))
     });
-    race(messages, Delivery::Each, sending, sides).expect("everything arrives")
+    race(messages, sending, sides).expect("everything arrives")
 }
 
 fn by_size<P: Payload + Pod>(criterion: &mut Criterion) {

@@ -31,7 +31,7 @@ impl Machine {
             .lines()
             .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
             .map_or("unknown processor", |(_, model)| model);
-        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        let arguments: Vec<String> = std::env::args().skip(1).map(quoted).collect();
         let flags = option_env!("RUSTFLAGS").map(|flags| format!("RUSTFLAGS='{flags}' "));
         let flags = flags.unwrap_or_default();
         let command = format!(
@@ -60,6 +60,15 @@ impl Machine {
             ("command", self.command.clone()),
         ]
     }
+}
+
+/// As it has to be typed.
+fn quoted(argument: String) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./,:".contains(c);
+    if !argument.is_empty() && argument.chars().all(plain) {
+        return argument;
+    }
+    format!("'{}'", argument.replace('\'', r"'\''"))
 }
 
 fn said(program: &str, arguments: &[&str]) -> String {

@@ -31,7 +31,7 @@ impl Lengths {
     }
 
     /// The length of the next message.
-    #[inline]
+    #[inline(always)]
     pub fn draw(&mut self) -> usize {
         if self.fixed {
             return self.most();
@@ -87,7 +87,7 @@ pub struct Tally {
 
 impl Tally {
     /// Counts one more message of `len` bytes whose words add up to `sum`.
-    #[inline]
+    #[inline(always)]
     pub fn add(&mut self, len: usize, sum: u64) {
         self.count += 1;
         self.bytes += len as u64;
@@ -96,7 +96,7 @@ impl Tally {
     }
 
     /// Writes the next message into `place`, all of it, and counts it.
-    #[inline]
+    #[inline(always)]
     pub fn write(&mut self, place: &mut [u8], touch: Touch) {
         let len = place.len();
         let sum = write(&mut place[..touch.of(len)], self.count);
@@ -104,7 +104,7 @@ impl Tally {
     }
 
     /// Reads the next message and counts it.
-    #[inline]
+    #[inline(always)]
     pub fn read(&mut self, message: &[u8], touch: Touch) {
         let sum = read(&message[..touch.of(message.len())]);
         self.add(message.len(), sum);
@@ -112,7 +112,7 @@ impl Tally {
 }
 
 /// Writes message number `number` into `bytes`, which are aligned to 8; returns the sum of its words.
-#[inline]
+#[inline(always)]
 fn write(bytes: &mut [u8], number: u64) -> u64 {
     let first = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let (words, tail) = bytes.split_at_mut(bytes.len() & !7);
@@ -129,13 +129,13 @@ fn write(bytes: &mut [u8], number: u64) -> u64 {
 }
 
 /// How many words it is to the next cache line.
-#[inline]
+#[inline(always)]
 fn to_line(words: &[Message<1>]) -> usize {
     words.as_ptr().align_offset(64).min(words.len())
 }
 
 /// The sum of the words of `bytes`.
-#[inline]
+#[inline(always)]
 fn read(bytes: &[u8]) -> u64 {
     let (words, tail) = bytes.split_at(bytes.len() & !7);
     let words = match bytemuck::try_cast_slice::<u8, Message<1>>(words) {
@@ -150,7 +150,7 @@ fn read(bytes: &[u8]) -> u64 {
 }
 
 /// Up to 8 bytes as a word.
-#[inline]
+#[inline(always)]
 fn word(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }

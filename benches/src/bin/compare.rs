@@ -95,7 +95,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
 impl Arguments {
     /// How often each row runs, and for how long.
     fn effort(&self) -> anyhow::Result<Effort> {
-        let (repeats, seconds, patience) = if self.quick { (3, 0.02, 2) } else { (7, 0.25, 20) };
+        let (repeats, seconds) = if self.quick { (3, 0.02) } else { (7, 0.25) };
         let repeats = self.repeats.unwrap_or(repeats);
         let seconds = self.seconds.unwrap_or(seconds);
         ensure!(
@@ -107,7 +107,7 @@ impl Arguments {
             "a run takes more than 0 and at most 10 seconds, found {seconds}: change --seconds"
         );
         let run = Duration::from_secs_f64(seconds);
-        let patience = Duration::from_secs(patience) + 10 * run;
+        let patience = Duration::from_secs(5) + 60 * run;
         Ok(Effort { repeats, run, patience, pinned: !self.unpinned })
     }
 }

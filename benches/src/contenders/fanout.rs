@@ -116,7 +116,7 @@ fn slots<const WORDS: usize, W: Wait + Send + 'static>(job: &Job) -> Crew {
 }
 
 impl<const WORDS: usize, W: Wait> Sending for Slots<WORDS, W> {
-    #[inline]
+    #[inline(always)]
     fn send(&mut self, source: &mut Source) -> anyhow::Result<()> {
         let mut message = Message::<WORDS>::ZERO;
         source.write(&mut bytemuck::bytes_of_mut(&mut message)[..self.len]);
@@ -130,7 +130,7 @@ impl<const WORDS: usize, W: Wait> Receiving for Slots<WORDS, W> {
         self.join()
     }
 
-    #[inline]
+    #[inline(always)]
     fn receive(&mut self, sink: &mut Sink) -> anyhow::Result<()> {
         let len = self.len;
         sink.read(&bytemuck::bytes_of(&self.back()?.recv()?)[..len]);
@@ -154,7 +154,7 @@ fn records<W: Wait + Send + 'static>(job: &Job) -> Crew {
 }
 
 impl<W: Wait> Sending for Frames<W> {
-    #[inline]
+    #[inline(always)]
     fn send(&mut self, source: &mut Source) -> anyhow::Result<()> {
         grant(&mut self.out, source)
     }
@@ -165,7 +165,7 @@ impl<W: Wait> Receiving for Frames<W> {
         self.join()
     }
 
-    #[inline]
+    #[inline(always)]
     fn receive(&mut self, sink: &mut Sink) -> anyhow::Result<()> {
         sink.read(&self.back()?.recv()?);
         Ok(())
@@ -173,7 +173,7 @@ impl<W: Wait> Receiving for Frames<W> {
 }
 
 /// Writes the next message in place.
-#[inline]
+#[inline(always)]
 fn grant<W: Wait>(writer: &mut ends::Writer<W>, source: &mut Source) -> anyhow::Result<()> {
     let len = source.next_len();
     let mut place = writer.grant(len)?;
@@ -189,7 +189,7 @@ struct Stream<W: Wait> {
 }
 
 impl<W: Wait> Sending for Stream<W> {
-    #[inline]
+    #[inline(always)]
     fn send(&mut self, source: &mut Source) -> anyhow::Result<()> {
         if self.batch == 0 {
             return grant(&mut self.writer, source);
@@ -208,7 +208,7 @@ impl<W: Wait> Sending for Stream<W> {
 }
 
 impl<W: Wait> Receiving for ends::Reader<W> {
-    #[inline]
+    #[inline(always)]
     fn receive(&mut self, sink: &mut Sink) -> anyhow::Result<()> {
         // Given back in quarters of the ring, as the hand-over does it.
         self.recv_batch(ROOM / 4)?.iter().for_each(|message| sink.read(message));

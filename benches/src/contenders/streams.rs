@@ -147,8 +147,11 @@ impl Way {
 
 fn pipe() -> anyhow::Result<(OwnedFd, OwnedFd)> {
     let (reads, writes) = pipe2(OFlag::O_CLOEXEC).context("pipe2")?;
-    // Where it may not hold as much, it holds what it held.
-    let _ = fcntl(&writes, FcntlArg::F_SETPIPE_SZ(ROOM as i32));
+    // As much as the kernel lets it hold, which without more rights is 1 MiB.
+    let mut room = ROOM as i32;
+    while fcntl(&writes, FcntlArg::F_SETPIPE_SZ(room)).is_err() && room > 1 << 16 {
+        room /= 2;
+    }
     Ok((reads, writes))
 }
 

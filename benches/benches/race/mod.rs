@@ -1,0 +1,69 @@
+//! Runs one producer against its consumers, threads of this process, and checks that each got everything.
+
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use anyhow::{anyhow, ensure};
+use benches::crew::fits;
+use common::affinity;
+use common::payload::Tally;
+
+/// One side of a race.
+pub(crate) type Side<'a> = Box<dyn FnOnce() -> anyhow::Result<Tally> + Send + 'a>;
+
+/// Lets all sides go at once; the time from when the first of them goes until the last has finished.
+///
+/// The sides read the clock themselves: whoever started them may not get a core before they are done.
+/// They are pinned where each can have a core to itself.
+///
+/// # Errors
+///
+/// If a side fails, or if what arrived is not what was sent.
+pub(crate) fn race(
+    messages: u64,
+    producer: Side<'_>,
+    consumers: Vec<Side<'_>>,
+) -> anyhow::Result<Duration> {
+    let cores = affinity::cores();
+    let pinned = fits(consumers.len() + 1);
+    let start = Barrier::new(consumers.len() + 1);
+    let (cores, start) = (&cores, &start);
+    let ready = move |core: usize, side: Side<'_>| {
+        if pinned {
+            affinity::pin(cores, core);
+        }
+        start.wait();
+        let started = Instant::now();
+        side().map(|tally| Lap { tally, started, ended: Instant::now() })
+    };
+    let (sent, received) = std::thread::scope(|scope| {
+        let sender = scope.spawn(move || ready(0, producer));
+        let receivers: Vec<_> = consumers
+            .into_iter()
+            .enumerate()
+            .map(|(i, consumer)| scope.spawn(move || ready(i + 1, consumer)))
+            .collect();
+        let sent = sender.join();
+        let received: Vec<_> = receivers.into_iter().map(|receiver| receiver.join()).collect();
+        (sent, received)
+    });
+    let panicked = |_| anyhow!("a thread panicked");
+    let sent = sent.map_err(panicked)??;
+    let received =
+        received.into_iter().map(|side| side.map_err(panicked)?).collect::<Result<Vec<_>, _>>()?;
+    ensure!(sent.tally.count == messages, "{} of {messages} were sent", sent.tally.count);
+    for lap in &received {
+        ensure!(lap.tally == sent.tally, "{:?} arrived of {:?}", lap.tally, sent.tally);
+    }
+    let laps = || received.iter().chain([&sent]);
+    let started = laps().map(|lap| lap.started).min().unwrap_or(sent.started);
+    let ended = laps().map(|lap| lap.ended).max().unwrap_or(sent.ended);
+    Ok(ended - started)
+}
+
+/// What a side moved, and when.
+struct Lap {
+    tally: Tally,
+    started: Instant,
+    ended: Instant,
+}
