@@ -1,7 +1,7 @@
 //! What this machine allows at most, whatever carries the messages.
 
 use common::bytes::Tally;
-use common::limits::{HandOver, copy};
+use common::limits::{Copy, HandOver};
 use common::sync::{AtomicU64, Ordering, spin_loop};
 
 use super::{CAPACITY, Contender, ROOM, Role};
@@ -111,8 +111,11 @@ fn hand_over(job: &Job, room: u64) -> anyhow::Result<Crew> {
 /// As many messages are copied.
 fn memcpy(job: &Job, room: u64) -> anyhow::Result<Crew> {
     let (messages, lengths) = (job.messages, job.lengths.clone());
-    Ok(Crew::new(Delivery::Around).ready(move || {
-        let moved = copy(room, messages, lengths)?.into();
-        Ok(Done { sent: moved, received: moved, ..Done::default() })
+    Ok(Crew::new(Delivery::Around).side(move || {
+        let mut copy = Copy::new(room);
+        Ok(Box::new(move || {
+            let moved = copy.run(messages, lengths)?.into();
+            Ok(Done { sent: moved, received: moved, ..Done::default() })
+        }))
     }))
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use clap::ValueEnum;
 use common::affinity;
-use common::limits::{self, HandOver};
+use common::limits::{Copy, HandOver};
 use common::report::{Throughput, median};
 use day3::Spin;
 use serde::Serialize;
@@ -162,9 +162,10 @@ pub(crate) fn work<'a>(
                 Role::Receiver => Box::new(move || socket::receiver(&end, load)),
             })
         }
-        (Mode::Memcpy, _) => simply(Box::new(move || {
-            Ok(limits::copy(load.capacity, load.messages, load.lengths.clone())?)
-        })),
+        (Mode::Memcpy, _) => {
+            let mut copy = Copy::new(load.capacity);
+            simply(Box::new(move || Ok(copy.run(load.messages, load.lengths.clone())?)))
+        }
         (Mode::HandOver, _) => {
             let quarters = HandOver::map(&next()?, load.capacity)?;
             simply(match role {
