@@ -107,7 +107,7 @@ impl Arguments {
             "a run takes more than 0 and at most 10 seconds, found {seconds}: change --seconds"
         );
         let run = Duration::from_secs_f64(seconds);
-        let patience = Duration::from_secs(5) + 60 * run;
+        let patience = Duration::from_secs(4) + 60 * run;
         Ok(Effort { repeats, run, patience, pinned: !self.unpinned })
     }
 }
