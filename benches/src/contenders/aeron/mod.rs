@@ -29,7 +29,7 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
         Question::FanOut(consumers) => consumers,
         _ => return vec![],
     };
-    [("aeron ipc, terms of 1 MiB", ROOM), ("aeron ipc, terms of 64 MiB", 64 << 20)]
+    [("aeron ipc, terms of 4 MiB", ROOM), ("aeron ipc, terms of 64 MiB", 64 << 20)]
         .into_iter()
         .map(|(mode, term)| contender(question, mode, term, consumers))
         .collect()
