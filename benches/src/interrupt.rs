@@ -1,9 +1,11 @@
-//! Ctrl-C: stops between or within runs, so that whatever was started is killed and removed.
+//! Signals. Ctrl-C stops between or within runs, so that whatever was started is killed and removed; the
+//! sides of a run go on.
 
 use std::sync::{Arc, OnceLock};
 
 use anyhow::ensure;
 use common::sync::{AtomicBool, Ordering};
+use nix::errno::Errno;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
@@ -30,4 +32,15 @@ pub fn noted() -> bool {
 pub(crate) fn check() -> anyhow::Result<()> {
     ensure!(!noted(), "interrupted");
     Ok(())
+}
+
+/// Makes a call of the kernel, again for as long as signals interrupt it.
+#[inline(always)]
+pub(crate) fn again<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            done => return done,
+        }
+    }
 }

@@ -11,7 +11,7 @@ use anyhow::Context;
 use common::payload::{Payload, Tally};
 use crossbeam_channel::{TryRecvError, TrySendError};
 
-use super::{CAPACITY, Contender};
+use super::{CAPACITY, Contender, Style};
 use crate::Packet;
 use crate::crew::{Crew, Delivery, Done, Place};
 use crate::idle::Idle;
@@ -30,7 +30,7 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
     let mut rows = vec![
         row(crossbeam, "bounded, send/recv", crossbeam_blocking),
         row(crossbeam, "bounded, try_send/try_recv", crossbeam_trying),
-        row(kanal, "bounded, send/drain_into", kanal_draining).batches(),
+        row(kanal, "bounded, send/drain_into", kanal_draining).style(Style::Batches),
         row(kanal, "bounded, send/recv", kanal_blocking),
     ];
     if question == Question::FanOut(1) {

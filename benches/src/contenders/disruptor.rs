@@ -14,7 +14,7 @@ use disruptor::{
     SingleProducerBarrier, build_single_producer,
 };
 
-use super::{BATCH, CAPACITY, Contender};
+use super::{BATCH, CAPACITY, Contender, Style};
 use crate::Packet;
 use crate::crew::{Crew, Delivery, Done, Place, fits};
 use crate::idle::Idle;
@@ -27,7 +27,7 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
         let run = move |job: &Job| run(job, batch, consumers);
         let sides = (Place::Threads, consumers + 1);
         let row = Contender::rival(question, ("disruptor 4.4", mode), sides, run);
-        if batch > 1 { row.batches() } else { row }
+        row.style(Style::of(batch))
     };
     let mut rows = vec![];
     for batch in [BATCH, 1] {

@@ -4,13 +4,13 @@
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context, ensure};
-use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::unistd::{read, write};
 
 use super::Contender;
 use super::shm::{Announce, SMALL, mailboxes};
 use crate::crew::Crew;
+use crate::interrupt::again;
 use crate::load::Job;
 use crate::question::Question;
 
@@ -47,25 +47,14 @@ impl Announce for Eventfds {
     #[inline]
     fn announce(&mut self, (): &()) -> anyhow::Result<()> {
         let one = 1u64.to_ne_bytes();
-        loop {
-            match write(&self.tells, &one) {
-                Ok(_) => return Ok(()),
-                Err(Errno::EINTR) => {}
-                Err(error) => return Err(error).context("writing to an eventfd"),
-            }
-        }
+        again(|| write(&self.tells, &one)).context("writing to an eventfd")?;
+        Ok(())
     }
 
     #[inline]
     fn wait(&mut self, (): &()) -> anyhow::Result<()> {
         let mut count = [0; 8];
-        loop {
-            match read(&self.told, &mut count) {
-                Ok(_) => break,
-                Err(Errno::EINTR) => {}
-                Err(error) => return Err(error).context("reading from an eventfd"),
-            }
-        }
+        again(|| read(&self.told, &mut count)).context("reading from an eventfd")?;
         let count = u64::from_ne_bytes(count);
         ensure!(count == 1, "the other side has said {count} times that one message is there");
         Ok(())

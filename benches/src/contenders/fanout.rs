@@ -56,7 +56,7 @@ fn streams(question: Question, size: Size) -> Vec<Contender> {
     let mut row = |name, mode: &'static str, style, build: fn(&Job) -> Crew| {
         let build = move |job: &Job| Ok(build(job));
         let row = Contender::rival(question, (name, mode), (Place::Processes, 2), build);
-        rows.push(if style == Style::Batches { row.batches() } else { row });
+        rows.push(row.style(style));
     };
     row(RECORDS, "grant", Style::Singly, |job| stream::<Adaptive>(job, 0));
     row(RECORDS, "grant, spin", Style::Singly, |job| stream::<Spin>(job, 0));
@@ -266,7 +266,7 @@ fn ring_row(
     let how = if batch > 1 { "batches of 64" } else { "one at a time" };
     let row =
         Contender::rival(question, (RING, format!("{mode}{how}")), (place, consumers + 1), build);
-    if batch > 1 { row.batches() } else { row }
+    row.style(Style::of(batch))
 }
 
 fn words<const WORDS: usize>(job: &Job) -> Crew {

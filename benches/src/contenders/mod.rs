@@ -76,6 +76,13 @@ pub struct Contender {
     pub build: Result<Box<Build>, String>,
 }
 
+impl Style {
+    /// So many messages at a time.
+    pub fn of(batch: usize) -> Self {
+        if batch > 1 { Self::Batches } else { Self::Singly }
+    }
+}
+
 impl Contender {
     /// A rival whose messages go singly.
     pub fn rival(
@@ -99,10 +106,10 @@ impl Contender {
         Self { build: Err(why.into()), ..row }
     }
 
-    /// The same, but messages go in batches.
+    /// The same, but messages go this way.
     #[must_use]
-    pub fn batches(self) -> Self {
-        Self { style: Style::Batches, ..self }
+    pub fn style(self, style: Style) -> Self {
+        Self { style, ..self }
     }
 
     /// The same as another role.

@@ -5,12 +5,12 @@ use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 
 use anyhow::Context;
 use common::bytes::buffer;
-use nix::errno::Errno;
 use nix::mqueue::{MQ_OFlag, MqAttr, MqdT, mq_open, mq_receive, mq_send, mq_unlink};
 use nix::sys::stat::Mode;
 
 use super::Contender;
 use crate::crew::Crew;
+use crate::interrupt::again;
 use crate::line::{Receiving, Sending, request};
 use crate::load::{Job, Sink, Source};
 use crate::question::Question;
@@ -80,13 +80,7 @@ impl Sending for Side {
     fn send(&mut self, source: &mut Source) -> anyhow::Result<()> {
         let message = &mut bytemuck::cast_slice_mut(&mut self.buffer)[..self.len];
         source.write(message);
-        loop {
-            match mq_send(&self.out.queue, message, 0) {
-                Ok(()) => return Ok(()),
-                Err(Errno::EINTR) => {}
-                Err(error) => return Err(error).context("mq_send"),
-            }
-        }
+        again(|| mq_send(&self.out.queue, message, 0)).context("mq_send")
     }
 }
 
@@ -94,15 +88,8 @@ impl Receiving for Side {
     #[inline]
     fn receive(&mut self, sink: &mut Sink) -> anyhow::Result<()> {
         let message = &mut bytemuck::cast_slice_mut(&mut self.buffer)[..self.len];
-        loop {
-            match mq_receive(&self.back.queue, message, &mut 0) {
-                Ok(len) => {
-                    sink.read(&message[..len]);
-                    return Ok(());
-                }
-                Err(Errno::EINTR) => {}
-                Err(error) => return Err(error).context("mq_receive"),
-            }
-        }
+        let len = again(|| mq_receive(&self.back.queue, message, &mut 0)).context("mq_receive")?;
+        sink.read(&message[..len]);
+        Ok(())
     }
 }

@@ -20,6 +20,7 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, 
 
 use super::Contender;
 use crate::crew::Crew;
+use crate::interrupt::again;
 use crate::line::{Receiving, Sending, request};
 use crate::load::{Job, Sink, Source};
 use crate::question::Question;
@@ -89,10 +90,9 @@ impl<W: Waits> Sending for Line<W> {
         source.write(message);
         let mut rest = &*message;
         while !rest.is_empty() {
-            match send(self.end.as_raw_fd(), rest, MsgFlags::MSG_NOSIGNAL) {
+            match again(|| send(self.end.as_raw_fd(), rest, MsgFlags::MSG_NOSIGNAL)) {
                 Ok(written) => rest = &rest[written..],
                 Err(Errno::EAGAIN) => ready(&self.end, PollFlags::POLLOUT)?,
-                Err(Errno::EINTR) => {}
                 Err(error) => return Err(error).context("writing"),
             }
         }
@@ -107,11 +107,11 @@ impl<W: Waits> Receiving for Line<W> {
         let mut filled = 0;
         self.waits.wait(&self.end)?;
         while filled < message.len() {
-            match recv(self.end.as_raw_fd(), &mut message[filled..], MsgFlags::empty()) {
+            let place = &mut message[filled..];
+            match again(|| recv(self.end.as_raw_fd(), place, MsgFlags::empty())) {
                 Ok(0) => bail!("the other side is gone"),
                 Ok(found) => filled += found,
                 Err(Errno::EAGAIN) => self.waits.wait(&self.end)?,
-                Err(Errno::EINTR) => {}
                 Err(error) => return Err(error).context("reading"),
             }
         }

@@ -11,7 +11,7 @@ use ringfire::{
     RingProducerBuilder, WaitStrategy, YieldBackoff,
 };
 
-use super::{BATCH, CAPACITY, Contender};
+use super::{BATCH, CAPACITY, Contender, Style};
 use crate::Packet;
 use crate::crew::{Crew, Delivery, Done, Place, fits};
 use crate::idle::Idle;
@@ -47,7 +47,7 @@ fn broadcasts(question: Question, consumers: usize) -> Vec<Contender> {
                 let build = move |job: &Job| Ok(broadcast(job, consumers, flow, batch));
                 let mode = format!("{flowing}, {calls}");
                 let row = Contender::rival(question, (NAME, mode), (place, consumers + 1), build);
-                rows.push(if batch > 1 { row.batches() } else { row });
+                rows.push(row.style(Style::of(batch)));
             }
         }
     }

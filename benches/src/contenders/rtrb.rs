@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use common::payload::{Payload, Tally, fill, sum};
 use rtrb::{Consumer, Producer, RingBuffer};
 
-use super::{BATCH, CAPACITY, Contender};
+use super::{BATCH, CAPACITY, Contender, Style};
 use crate::Packet;
 use crate::crew::{Crew, Delivery, Done, Place};
 use crate::idle::Idle;
@@ -18,7 +18,7 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
     };
     match question {
         Question::FanOut(1) => {
-            vec![row("uninit chunks of 64", chunks).batches(), row("push/pop", singles)]
+            vec![row("uninit chunks of 64", chunks).style(Style::Batches), row("push/pop", singles)]
         }
         _ => vec![],
     }

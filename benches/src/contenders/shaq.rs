@@ -14,7 +14,7 @@ use anyhow::Context;
 use common::payload::{Payload, Tally};
 use shaq::{mpmc, spsc};
 
-use super::{BATCH, CAPACITY, Contender};
+use super::{BATCH, CAPACITY, Contender, Style};
 use crate::Packet;
 use crate::crew::{Crew, Delivery, Done, Go, Place};
 use crate::idle::Idle;
@@ -41,7 +41,7 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
             let way = Use { place, consumers, batch };
             let build = move |job: &Job| build(job, way);
             let row = Contender::rival(question, (NAME, mode), (place, consumers + 1), build);
-            rows.push(if batch > 1 { row.batches() } else { row });
+            rows.push(row.style(Style::of(batch)));
         }
     }
     rows

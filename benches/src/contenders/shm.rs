@@ -16,6 +16,7 @@ use rustix::thread::futex::{self, Flags};
 use super::{Contender, Role};
 use crate::crew::{Crew, Delivery, Done, Go, Place};
 use crate::idle::Idle;
+use crate::interrupt::again;
 use crate::line::{Receiving, Sending, request, trips};
 use crate::load::{Job, Sink, Source};
 use crate::memory::{self, Shared};
@@ -230,15 +231,9 @@ impl Announce for Semaphores {
 
     #[inline]
     fn wait(&mut self, word: &Semaphore) -> anyhow::Result<()> {
-        loop {
-            // SAFETY: `prepare` has made a semaphore of it.
-            match Errno::result(unsafe { libc::sem_wait(word.0.get()) }) {
-                Ok(_) => return Ok(()),
-                // A signal came.
-                Err(Errno::EINTR) => {}
-                Err(error) => return Err(error).context("sem_wait"),
-            }
-        }
+        // SAFETY: `prepare` has made a semaphore of it.
+        again(|| Errno::result(unsafe { libc::sem_wait(word.0.get()) })).context("sem_wait")?;
+        Ok(())
     }
 }
 

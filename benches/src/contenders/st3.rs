@@ -6,7 +6,7 @@ use common::payload::{Payload, Tally};
 use common::sync::{AtomicBool, Ordering};
 use st3::StealError;
 
-use super::{BATCH, CAPACITY, Contender};
+use super::{BATCH, CAPACITY, Contender, Style};
 use crate::Packet;
 use crate::crew::{Crew, Delivery, Done, Place};
 use crate::idle::Idle;
@@ -18,7 +18,7 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
         let sides = (Place::Threads, consumers + 1);
         let run = move |job: &crate::load::Job| Ok(run(job.messages, consumers, batch));
         let row = Contender::rival(question, ("st3 0.4", mode), sides, run);
-        if batch > 1 { row.batches() } else { row }
+        row.style(Style::of(batch))
     };
     vec![
         row("fifo extend 64, steal <= 64", fifo::shared, BATCH),

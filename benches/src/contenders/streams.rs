@@ -8,9 +8,8 @@ use std::io::{IoSlice, IoSliceMut};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use common::bytes::buffer;
-use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, MultiHeaders, SockFlag, SockType, SockaddrStorage, getsockopt, recv,
@@ -20,6 +19,7 @@ use nix::unistd::{pipe2, read, write};
 
 use super::{BATCH, Contender, ROOM, Style};
 use crate::crew::{Crew, Place};
+use crate::interrupt::again;
 use crate::line::{Receiving, Sending, one_way, request};
 use crate::load::{Job, Sink, Source};
 use crate::question::{Question, Size};
@@ -94,7 +94,7 @@ fn stream(question: Question, way: Way, size: Size, style: Style) -> Contender {
             (way, style) => records(job, [writes, reads].map(|end| End::new(way, end)), style),
         })
     });
-    if style == Style::Batches { row.batches() } else { row }
+    row.style(style)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -216,16 +216,11 @@ impl End {
     #[inline]
     fn write_all(&self, mut bytes: &[u8]) -> anyhow::Result<()> {
         while !bytes.is_empty() {
-            let written = if self.socket {
-                send(self.end.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL)
-            } else {
-                write(&self.end, bytes)
-            };
-            match written {
-                Ok(written) => bytes = &bytes[written..],
-                Err(Errno::EINTR) => {}
-                Err(error) => return Err(error).context("writing"),
-            }
+            let written = again(|| match self.socket {
+                true => send(self.end.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL),
+                false => write(&self.end, bytes),
+            });
+            bytes = &bytes[written.context("writing")?..];
         }
         Ok(())
     }
@@ -233,18 +228,13 @@ impl End {
     /// Waits for bytes; returns how many came.
     #[inline]
     fn read_some(&self, place: &mut [u8]) -> anyhow::Result<usize> {
-        loop {
-            let found = if self.socket {
-                recv(self.end.as_raw_fd(), place, MsgFlags::empty())
-            } else {
-                read(&self.end, place)
-            };
-            match found {
-                Ok(0) => bail!("the other side is gone"),
-                Err(Errno::EINTR) => {}
-                found => return found.context("reading"),
-            }
-        }
+        let found = again(|| match self.socket {
+            true => recv(self.end.as_raw_fd(), place, MsgFlags::empty()),
+            false => read(&self.end, place),
+        });
+        let found = found.context("reading")?;
+        ensure!(found > 0, "the other side is gone");
+        Ok(found)
     }
 }
 
@@ -395,12 +385,8 @@ impl Sending for Packets {
         let len = source.next_len();
         let message = &mut bytemuck::cast_slice_mut(&mut self.words)[..len];
         source.write(message);
-        let sent = loop {
-            match send(self.end.as_raw_fd(), message, MsgFlags::MSG_NOSIGNAL) {
-                Err(Errno::EINTR) => {}
-                sent => break sent.context("sending")?,
-            }
-        };
+        let sent = again(|| send(self.end.as_raw_fd(), message, MsgFlags::MSG_NOSIGNAL));
+        let sent = sent.context("sending")?;
         ensure!(sent == len, "{sent} of {len} bytes of a message were sent");
         Ok(())
     }
@@ -412,12 +398,8 @@ impl Receiving for Packets {
     fn receive(&mut self, sink: &mut Sink) -> anyhow::Result<()> {
         let message: &mut [u8] = bytemuck::cast_slice_mut(&mut self.words);
         // With this flag the answer is the length that was sent, even if it does not fit.
-        let len = loop {
-            match recv(self.end.as_raw_fd(), message, MsgFlags::MSG_TRUNC) {
-                Err(Errno::EINTR) => {}
-                len => break len.context("receiving")?,
-            }
-        };
+        let len = again(|| recv(self.end.as_raw_fd(), message, MsgFlags::MSG_TRUNC));
+        let len = len.context("receiving")?;
         ensure!(len <= message.len(), "a message of {len} bytes came, longer than any was sent");
         sink.read(&message[..len]);
         Ok(())
