@@ -1,10 +1,13 @@
-//! The two kinds of work: there and back with one request outstanding, and one way as fast as it goes.
+//! The two kinds of work: there and back with one request outstanding, and one way as fast as it goes; and
+//! the latter for those who take messages of one size by value.
 
 use std::time::Instant;
 
 use anyhow::ensure;
+use common::payload::{self, Payload};
 use hdrhistogram::Histogram;
 
+use crate::Packet;
 use crate::crew::{Crew, Delivery, Done, Go, Times};
 use crate::load::{Job, Sink, Source};
 
@@ -175,6 +178,32 @@ fn receive<R: Receiving>(mut end: R, mut sink: Sink) -> anyhow::Result<Done> {
         ensure!(sink.left() < before, "{before} messages are still to come, and there is an end");
     }
     Ok(Done { lost: sink.lost(), ..Done::received(sink.tally()) })
+}
+
+/// Sends so many messages of 64 bytes, each by value.
+#[inline(always)]
+pub(crate) fn push(
+    messages: u64,
+    mut send: impl FnMut(Packet) -> anyhow::Result<()>,
+) -> anyhow::Result<payload::Tally> {
+    let mut tally = payload::Tally::default();
+    for sequence in 0..messages {
+        let mut message = Packet::ZERO;
+        let sum = message.fill(sequence);
+        send(message)?;
+        tally.add(1, sum);
+    }
+    Ok(tally)
+}
+
+/// Receives such messages until there is none.
+#[inline(always)]
+pub(crate) fn pull(mut receive: impl FnMut() -> Option<Packet>) -> payload::Tally {
+    let mut tally = payload::Tally::default();
+    while let Some(message) = receive() {
+        tally.add(1, message.sum());
+    }
+    tally
 }
 
 fn done(source: &Source, sink: &Sink) -> Done {

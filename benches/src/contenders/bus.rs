@@ -4,11 +4,11 @@
 //! That was faster than `try_` calls, with any number of consumers.
 
 use bus::{Bus, BusReader};
-use common::payload::{Payload, Tally};
 
 use super::{CAPACITY, Contender};
 use crate::Packet;
 use crate::crew::{Crew, Delivery, Done, Place};
+use crate::line::{pull, push};
 use crate::question::Question;
 
 pub(super) fn rows(question: Question) -> Vec<Contender> {
@@ -21,30 +21,15 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
 fn broadcast(messages: u64, consumers: usize) -> Crew {
     let mut bus = Bus::<Packet>::new(CAPACITY);
     let readers: Vec<_> = (0..consumers).map(|_| bus.add_rx()).collect();
-    let crew = Crew::new(Delivery::Each).ready(move || Ok(Done::sent(send((bus, messages)))));
-    readers
-        .into_iter()
-        .fold(crew, |crew, reader| crew.ready(move || Ok(Done::received(receive(reader)))))
-}
-
-/// The readers are told when the bus is dropped.
-#[inline(always)]
-fn send((mut bus, messages): (Bus<Packet>, u64)) -> Tally {
-    let mut tally = Tally::default();
-    for sequence in 0..messages {
-        let mut message = Packet::ZERO;
-        let sum = message.fill(sequence);
-        bus.broadcast(message);
-        tally.add(1, sum);
-    }
-    tally
-}
-
-#[inline(always)]
-fn receive(mut reader: BusReader<Packet>) -> Tally {
-    let mut tally = Tally::default();
-    while let Ok(message) = reader.recv() {
-        tally.add(1, message.sum());
-    }
-    tally
+    // The readers are told when the bus is dropped.
+    let crew = Crew::new(Delivery::Each).ready(move || {
+        let send = |message| {
+            bus.broadcast(message);
+            Ok(())
+        };
+        Ok(Done::sent(push(messages, send)?))
+    });
+    readers.into_iter().fold(crew, |crew, mut reader: BusReader<Packet>| {
+        crew.ready(move || Ok(Done::received(pull(|| reader.recv().ok()))))
+    })
 }

@@ -8,13 +8,14 @@
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 use anyhow::Context;
-use common::payload::{Payload, Tally};
+use common::payload::Tally;
 use crossbeam_channel::{TryRecvError, TrySendError};
 
 use super::{CAPACITY, Contender, Style};
 use crate::Packet;
 use crate::crew::{Crew, Delivery, Done, Place};
 use crate::idle::Idle;
+use crate::line::{pull, push};
 use crate::load::Job;
 use crate::question::Question;
 
@@ -127,28 +128,4 @@ fn crew<R: FnOnce() -> anyhow::Result<Tally> + Send + 'static>(
     let messages = job.messages;
     let crew = Crew::new(Delivery::Together).ready(move || Ok(Done::sent(send(messages)?)));
     receivers.fold(crew, |crew, receive| crew.ready(move || Ok(Done::received(receive()?))))
-}
-
-#[inline(always)]
-fn push(
-    messages: u64,
-    mut send: impl FnMut(Packet) -> anyhow::Result<()>,
-) -> anyhow::Result<Tally> {
-    let mut tally = Tally::default();
-    for sequence in 0..messages {
-        let mut message = Packet::ZERO;
-        let sum = message.fill(sequence);
-        send(message)?;
-        tally.add(1, sum);
-    }
-    Ok(tally)
-}
-
-#[inline(always)]
-fn pull(mut receive: impl FnMut() -> Option<Packet>) -> Tally {
-    let mut tally = Tally::default();
-    while let Some(message) = receive() {
-        tally.add(1, message.sum());
-    }
-    tally
 }

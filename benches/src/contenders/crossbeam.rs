@@ -10,6 +10,7 @@ use super::{CAPACITY, Contender};
 use crate::Packet;
 use crate::crew::{Crew, Delivery, Done, Place};
 use crate::idle::Idle;
+use crate::line::push;
 use crate::load::Job;
 use crate::question::Question;
 
@@ -33,7 +34,14 @@ fn shared(job: &Job, consumers: usize) -> Crew {
     let crew = Crew::new(Delivery::Together).ready({
         let (queue, ended) = (Arc::clone(&queue), Arc::clone(&ended));
         move || {
-            let sent = push((&queue, messages, idle()));
+            let idle = idle();
+            let sent = push(messages, |message| {
+                while queue.push(message).is_err() {
+                    idle.wait();
+                }
+                idle.reset();
+                Ok(())
+            })?;
             ended.store(true, Ordering::Release);
             Ok(Done::sent(sent))
         }
@@ -42,21 +50,6 @@ fn shared(job: &Job, consumers: usize) -> Crew {
         let (queue, ended) = (Arc::clone(&queue), Arc::clone(&ended));
         crew.ready(move || Ok(Done::received(pop((&queue, &ended, idle())))))
     })
-}
-
-#[inline(always)]
-fn push((queue, messages, idle): (&ArrayQueue<Packet>, u64, Idle)) -> Tally {
-    let mut tally = Tally::default();
-    for sequence in 0..messages {
-        let mut message = Packet::ZERO;
-        let sum = message.fill(sequence);
-        while queue.push(message).is_err() {
-            idle.wait();
-        }
-        idle.reset();
-        tally.add(1, sum);
-    }
-    tally
 }
 
 #[inline(always)]

@@ -15,6 +15,7 @@ use super::{BATCH, CAPACITY, Contender, Style};
 use crate::Packet;
 use crate::crew::{Crew, Delivery, Done, Place, fits};
 use crate::idle::Idle;
+use crate::line::push;
 use crate::load::Job;
 use crate::question::Question;
 
@@ -143,7 +144,10 @@ fn queue(job: &Job, consumers: usize) -> Crew {
     let crew = Crew::new(Delivery::Together).side(move || {
         let producer = MpmcProducer::<Packet>::create(&file, CAPACITY as u64)?;
         Ok(Box::new(move || {
-            let sent = push((&producer, messages));
+            let sent = push(messages, |message| {
+                producer.push(&message);
+                Ok(())
+            })?;
             (0..consumers).for_each(|_| {
                 producer.push(&END);
             });
@@ -164,18 +168,6 @@ fn queue(job: &Job, consumers: usize) -> Crew {
             }))
         })
     })
-}
-
-#[inline(always)]
-fn push((producer, messages): (&MpmcProducer<Packet>, u64)) -> Tally {
-    let mut tally = Tally::default();
-    for sequence in 0..messages {
-        let mut message = Packet::ZERO;
-        let sum = message.fill(sequence);
-        producer.push(&message);
-        tally.add(1, sum);
-    }
-    tally
 }
 
 #[inline(always)]

@@ -6,12 +6,13 @@
 
 use common::payload::{Payload, Tally};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
-use tokio::sync::broadcast::{Receiver, Sender, channel};
+use tokio::sync::broadcast::{Receiver, channel};
 
 use super::{CAPACITY, Contender};
 use crate::Packet;
 use crate::crew::{Crew, Delivery, Done, Place};
 use crate::idle::Idle;
+use crate::line::push;
 use crate::load::Job;
 use crate::question::Question;
 
@@ -36,22 +37,16 @@ fn broadcast(
     let (sender, receiver) = channel::<Packet>(CAPACITY);
     let mut receivers = vec![receiver];
     receivers.resize_with(consumers, || sender.subscribe());
-    let crew = Crew::new(Delivery::Each).ready(move || Ok(Done::sent(send(&sender, messages)?)));
+    let crew = Crew::new(Delivery::Each).ready(move || {
+        let send = |message| {
+            sender.send(message)?;
+            Ok(())
+        };
+        Ok(Done::sent(push(messages, send)?))
+    });
     receivers
         .into_iter()
         .fold(crew, |crew, receiver| crew.ready(move || receive(receiver, consumers + 1)))
-}
-
-#[inline(always)]
-fn send(sender: &Sender<Packet>, messages: u64) -> anyhow::Result<Tally> {
-    let mut tally = Tally::default();
-    for sequence in 0..messages {
-        let mut message = Packet::ZERO;
-        let sum = message.fill(sequence);
-        sender.send(message)?;
-        tally.add(1, sum);
-    }
-    Ok(tally)
 }
 
 fn trying(mut receiver: Receiver<Packet>, sides: usize) -> Done {
