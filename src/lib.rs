@@ -6,7 +6,7 @@
 //! let name = format!("/doc-{}", std::process::id());
 //! let mut producer = Producer::<u64>::create(&name, 1024)?;
 //! let mut consumer = Consumer::<u64>::join(&name, Start::Oldest)?; // in another process
-//! producer.send(42);
+//! producer.send(42)?;
 //! assert_eq!(consumer.recv()?, 42);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -36,7 +36,8 @@
 pub use common::{Capacity, QueueName, Sequence};
 pub use day3::control::SLOTS;
 pub use day3::{
-    Batch, Heap, JoinOptions, Memory, QueueOptions, Receiver, Reservation, Start, Wait,
+    Batch, Ending, Heap, JoinOptions, Memory, QueueOptions, Receiver, Reservation, Start,
+    Unattended, Wait,
 };
 pub use day5::{Adaptive, Sleep, Spin, Yield};
 
@@ -58,7 +59,7 @@ pub type Tap<T> = ring::Tap<T>;
 /// let name = format!("/doc-spin-{}", std::process::id());
 /// let mut producer = ring::Producer::<u64, Spin>::create(&name, 1024)?;
 /// let mut consumer = ring::Consumer::<u64>::join(&name, Start::Oldest)?; // adaptive
-/// producer.send(42);
+/// producer.send(42)?;
 /// assert_eq!(consumer.recv()?, 42);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -134,8 +135,8 @@ pub mod records {
     /// What can go wrong with records: one enum per operation.
     pub mod error {
         pub use day4::{
-            BatchFull, Corrupt, CreateError, ReadError, RecvError, RecvTimeoutError,
-            SendTimeoutError, TooLarge, TryRecvError, TrySendError,
+            BatchFull, Corrupt, CreateError, ReadError, RecvError, RecvTimeoutError, SendError,
+            SendTimeoutError, TimedOut, TooLarge, TryRecvError, TrySendError,
         };
     }
 }
@@ -148,8 +149,8 @@ pub mod segment {
 
 /// Looking at a ring without taking part in it.
 pub mod inspect {
-    pub use day3::inspect::{Observer, Snapshot};
-    pub use day3::roster::{ConsumerInfo, ConsumerKind};
+    pub use day3::inspect::{Observer, Snapshot, evict};
+    pub use day3::roster::{ConsumerInfo, ConsumerKind, GroupInfo};
 }
 
 /// How to wait: [`Adaptive`] unless you say otherwise; a strategy of one's own implements [`Wait`].
@@ -161,7 +162,7 @@ pub mod inspect {
 /// let mut producer = Producer::<u64>::create(&name, 1024)?.waiting(fanout::Yield);
 /// let consumer = Consumer::<u64>::join(&name, Start::Oldest)?.waiting(fanout::Spin);
 /// let mut consumer = consumer.waiting(fanout::Sleep::default());
-/// producer.send(42);
+/// producer.send(42)?;
 /// assert_eq!(consumer.recv()?, 42);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -179,8 +180,8 @@ pub mod error {
         RemoveError,
     };
     pub use day3::{
-        CreateError, Full, JoinError, RecvError, RecvTimeoutError, ReserveError, SendTimeoutError,
-        TimedOut, TryRecvError,
+        Corrupt, CreateError, JoinError, RecvError, RecvTimeoutError, SendError, SendTimeoutError,
+        TimedOut, TooLarge, TryRecvError, TrySendError,
     };
 }
 

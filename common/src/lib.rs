@@ -8,6 +8,7 @@ pub mod bytes;
 pub mod limits;
 pub mod name;
 pub mod payload;
+pub mod process;
 pub mod report;
 pub mod sequence;
 pub mod sync;

@@ -188,8 +188,9 @@ pub enum OpenError {
     },
     /// Messages of another type, though of the same size.
     #[error(
-        "{name} holds messages of type {found:?}, expected {expected:?}: \
-         use the producer's message type, or give both the same name"
+        "{name} holds messages of type {found:?}, expected {expected:?}: use the producer's message \
+         type; where it is the same struct under another path, give it one name in both programs, \
+         such as message_type(\"tick/1\") in QueueOptions and in JoinOptions"
     )]
     MessageType {
         /// The name asked for.
@@ -279,6 +280,18 @@ pub enum RemoveError {
     /// It could not be opened as a queue, and what is no queue is not ours to remove.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// An end of the queue is open: its producer's, a consumer's or a tap's.
+    #[error(
+        "{name} is in use by {}: stop that first, or remove the name all the same \
+         (fanout rm --force {name}); a process that has the queue open keeps it",
+        if *.has_producer { "its producer" } else { "a consumer or a tap" }
+    )]
+    Held {
+        /// The name asked for.
+        name: QueueName,
+        /// Whether it is the producer that has it open.
+        has_producer: bool,
+    },
     /// The kernel refused to unlink it.
     #[error("removing {name}: {call} failed: {errno}")]
     System {

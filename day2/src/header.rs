@@ -12,7 +12,7 @@ use crate::error::{CreateError, OpenError, type_name_error};
 pub const MAGIC: u64 = u64::from_le_bytes(*b"FANOUT\0\0");
 
 /// The version of the layout that this crate reads and writes.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// The most bytes that the name of a message type may have.
 pub const MOST_TYPE_NAME: usize = 256;
@@ -30,7 +30,7 @@ const READY: u32 = u32::from_le_bytes(*b"REDY");
 /// | offset | bytes | field |
 /// |---:|---:|---|
 /// | 0 | 8 | magic: `FANOUT` and two zeros |
-/// | 8 | 4 | layout version: 1 |
+/// | 8 | 4 | layout version: 2 |
 /// | 12 | 4 | state: 0 while being created, then `REDY` |
 /// | 16 | 4 | kind: 1 a log, 2 a ring, 3 a ring of records |
 /// | 20 | 4 | alignment of a message |

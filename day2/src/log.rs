@@ -116,6 +116,7 @@ impl<T: Pod> LogReader<T> {
     /// [`OpenError`].
     pub fn open(name: &QueueName, capacity: u64) -> Result<Self, OpenError> {
         let segment = Segment::open(name, Mode::Reader, READY_DEADLINE)?;
+        segment.hold()?;
         let expected = Expected { capacity: Some(capacity), ..expected::<T>() };
         segment.geometry().check(name, &expected)?;
         control(&segment).readers.fetch_add(1, Ordering::Relaxed);

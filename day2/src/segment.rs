@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use common::QueueName;
+use common::process::Origin;
 use common::sync::{AtomicBool, Ordering};
 use memmap2::{MmapOptions, MmapRaw};
 use nix::errno::Errno;
@@ -13,7 +14,7 @@ use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open, posix_fallocate};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{shm_open, shm_unlink};
-use nix::sys::stat::{FileStat, Mode as Permissions, SFlag, fchmod, fstat};
+use nix::sys::stat::{FileStat, Mode as Permissions, SFlag, fchmod, fstat, lstat};
 use nix::unistd::{SysconfVar, sysconf};
 
 use crate::error::{
@@ -108,7 +109,8 @@ impl Segment {
         let mode = Permissions::from_bits_truncate(permissions);
         let file = shm_open(name.as_str(), flags, mode).map_err(failed("shm_open"))?;
         let stat = fstat(&file).map_err(failed("fstat"))?;
-        let claim = Claim { name: name.clone(), identity: identity(&stat) };
+        let origin = Origin::here();
+        let claim = Claim { name: name.clone(), identity: identity(&stat), origin };
 
         // The umask took bits away that were asked for.
         fchmod(&file, mode).map_err(failed("fchmod"))?;
@@ -156,6 +158,8 @@ impl Segment {
         let control = map(control.offset, control.len)?;
         let data = map(data.offset, data.len)?;
 
+        set_lock(&file, libc::F_WRLCK, PRODUCER)
+            .map_err(|errno| create_error(name, "fcntl(F_OFD_SETLK)", errno))?;
         view(&header).fill(&geometry);
         fill(start(&control));
         view(&header).set_ready();
@@ -235,11 +239,55 @@ impl Segment {
     ///
     /// [`RemoveError`]: what cannot be opened as a queue is not removed.
     pub fn remove(name: &QueueName) -> Result<(), RemoveError> {
-        Self::open(name, Mode::Observer, Duration::ZERO)?;
-        shm_unlink(name.as_str()).map_err(|errno| {
-            let (name, call) = (name.clone(), "shm_unlink");
+        Self::open(name, Mode::Observer, Duration::ZERO)?.remove_name()
+    }
+
+    /// Removes the name of a queue that no end has open: no producer, no consumer, no tap.
+    ///
+    /// # Errors
+    ///
+    /// [`RemoveError`]; in particular [`RemoveError::Held`].
+    pub fn remove_unused(name: &QueueName) -> Result<(), RemoveError> {
+        let segment = Self::open(name, Mode::Observer, Duration::ZERO)?;
+        let has_producer = segment.has_producer();
+        if has_producer || segment.is_locked(HELD) {
+            return Err(RemoveError::Held { name: name.clone(), has_producer });
+        }
+        segment.remove_name()
+    }
+
+    fn remove_name(&self) -> Result<(), RemoveError> {
+        shm_unlink(self.name.as_str()).map_err(|errno| {
+            let (name, call) = (self.name.clone(), "shm_unlink");
             RemoveError::System { name, call, errno }
         })
+    }
+
+    /// Says that an end of the queue has this segment open, until it is dropped or its process ends:
+    /// a kernel lock that all ends share. What only looks, as [`remove_unused`](Self::remove_unused) and
+    /// `fanout stat` do, says nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::System`].
+    pub fn hold(&self) -> Result<(), OpenError> {
+        set_lock(&self.file, libc::F_RDLCK, HELD)
+            .map_err(|errno| open_error(&self.name, "fcntl(F_OFD_SETLK)", errno))
+    }
+
+    /// Whether the process that created the segment, or a child that it forked, has it open: the
+    /// kernel knows, in whatever pid namespace it runs.
+    pub fn has_producer(&self) -> bool {
+        self.is_locked(PRODUCER)
+    }
+
+    /// Whether another open file has a lock on this byte. Where the kernel does not tell, there is one.
+    fn is_locked(&self, byte: i64) -> bool {
+        let mut lock = lock(libc::F_WRLCK, byte);
+        match fcntl(&self.file, FcntlArg::F_OFD_GETLK(&mut lock)) {
+            Ok(_) => lock.l_type != libc::F_UNLCK as i16,
+            Err(_) => true,
+        }
     }
 
     /// Removes the name now, if this segment created it; a second call does nothing.
@@ -337,7 +385,7 @@ impl Segment {
         }
         // Dropped below unless the kernel agrees; to unlock what we do not hold changes nothing.
         let lock = SegmentLock { segment: self };
-        match set_lock(&self.file, libc::F_WRLCK) {
+        match set_lock(&self.file, libc::F_WRLCK, JOINING) {
             Ok(()) => Ok(Some(lock)),
             Err(Errno::EAGAIN | Errno::EACCES | Errno::EINTR) => Ok(None),
             Err(errno) => Err(errno),
@@ -360,7 +408,7 @@ pub struct SegmentLock<'a> {
 impl Drop for SegmentLock<'_> {
     fn drop(&mut self) {
         // Unlocking cannot fail; if it did, closing the file would release what we hold.
-        let _ = set_lock(&self.segment.file, libc::F_UNLCK);
+        let _ = set_lock(&self.segment.file, libc::F_UNLCK, JOINING);
         // edge: unlock -> lock
         self.segment.locked.store(false, Ordering::Release);
     }
@@ -371,14 +419,19 @@ impl Drop for SegmentLock<'_> {
 struct Claim {
     name: QueueName,
     identity: (u64, u64),
+    origin: Origin,
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK;
-        let Ok(file) = shm_open(self.name.as_str(), flags, Permissions::empty()) else { return };
+        // A child that was forked from the creator has a copy of this, and is not the creator.
+        if !self.origin.is_here() {
+            return;
+        }
+        // By its path: a process at its limit of descriptors has none left to open it.
+        let path = format!("/dev/shm{}", self.name.as_str());
         // Somebody may have removed our object and created another of that name.
-        if fstat(&file).is_ok_and(|stat| identity(&stat) == self.identity) {
+        if lstat(path.as_str()).is_ok_and(|stat| identity(&stat) == self.identity) {
             let _ = shm_unlink(self.name.as_str());
         }
     }
@@ -493,13 +546,23 @@ fn at_least(name: &QueueName, file: &OwnedFd, expected: u64) -> Result<(), OpenE
     Ok(())
 }
 
-fn set_lock(file: &OwnedFd, kind: i32) -> Result<(), Errno> {
-    let lock = libc::flock {
+/// The byte that is locked while an end joins.
+const JOINING: i64 = 0;
+/// The byte that every end but the producer has locked, all at once.
+const HELD: i64 = 1;
+/// The byte that the producer has locked.
+const PRODUCER: i64 = 2;
+
+fn set_lock(file: &OwnedFd, kind: i32, byte: i64) -> Result<(), Errno> {
+    fcntl(file, FcntlArg::F_OFD_SETLK(&lock(kind, byte))).map(drop)
+}
+
+fn lock(kind: i32, byte: i64) -> libc::flock {
+    libc::flock {
         l_type: kind as i16,
         l_whence: libc::SEEK_SET as i16,
-        l_start: 0,
+        l_start: byte,
         l_len: 1,
         l_pid: 0,
-    };
-    fcntl(file, FcntlArg::F_OFD_SETLK(&lock)).map(drop)
+    }
 }

@@ -5,14 +5,17 @@
 //!
 //! | offset | line | written by |
 //! |---:|---|---|
-//! | 0 | head: reserved, published, state | the producer |
+//! | 0 | head: reserved, published, state, widest claim, what it waits for, pid, reason | the producer |
 //! | 128 | doorbell: who sleeps (Day 5) | sleepers |
-//! | 256 | roster: how often somebody joined or left | consumers |
+//! | 256 | roster: how often somebody joined or left; which ring this is | consumers |
 //! | 384 | 64 consumer slots: state, cursor, who | each its consumer |
-//! | 8576 | 64 groups: claimed, name | each its members |
+//! | 8576 | 64 groups: claimed, flags, name | each its members |
+//!
+//! It is part of the segment's layout: a change raises [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
 
-use common::Sequence;
+use common::process::Origin;
 use common::sync::{AtomicU32, AtomicU64, Ordering};
+use common::Sequence;
 use crossbeam_utils::CachePadded;
 
 /// How many registered consumers, of whatever kind, a ring has room for.
@@ -24,6 +27,9 @@ pub const SLOTS: usize = 2;
 
 /// The most bytes of a label or a group's name that are kept.
 pub const NAME_BYTES: usize = 32;
+
+/// The most bytes of a producer's reason to give up that are kept.
+pub const REASON_BYTES: usize = 64;
 
 /// The shared lines of a ring.
 #[derive(Debug)]
@@ -57,11 +63,37 @@ pub(crate) struct Head {
     pub(crate) reserved: AtomicU64,
     /// Everything before this may be read.
     pub(crate) published: AtomicU64,
-    /// 0 while open, then [`CLOSED`].
+    /// 0 while open, then how it ended: [`FINISHED`] or [`ABORTED`].
     pub(crate) state: AtomicU64,
+    /// Beyond what is published, the producer writes at most this many sequences.
+    pub(crate) widest: AtomicU64,
+    /// How many sequences the producer waits for; 0 while it does not wait.
+    pub(crate) wanted: AtomicU64,
+    /// The process that the producer runs in, as it said itself.
+    pub(crate) owner: AtomicU64,
+    /// Why the producer gave up.
+    pub(crate) reason: Text<{ REASON_BYTES / 8 }>,
 }
 
-pub(crate) const CLOSED: u64 = 1;
+/// State of a ring whose producer has sent all that it wanted to send.
+pub(crate) const FINISHED: u64 = 1;
+/// State of a ring whose producer gave up before that.
+pub(crate) const ABORTED: u64 = 2;
+
+/// How a ring's producer has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ending {
+    /// Not yet.
+    Open,
+    /// It has sent all that it wanted to send.
+    Finished,
+    /// It gave up before that.
+    Aborted {
+        /// Why, in its own words; [`REASON_BYTES`] bytes of them are kept.
+        reason: String,
+    },
+}
 
 /// The line where sleepers announce themselves. Spinning and yielding leave it alone; Day 5 uses it.
 #[derive(Debug)]
@@ -78,6 +110,8 @@ pub struct Doorbell {
 #[repr(C)]
 pub(crate) struct Roster {
     pub(crate) generation: AtomicU64,
+    /// A number drawn for this ring, which no other is likely to have.
+    pub(crate) identity: AtomicU64,
 }
 
 /// A consumer's line.
@@ -93,17 +127,23 @@ pub(crate) struct ConsumerSlot {
     pub(crate) group: AtomicU64,
     /// The process that the consumer runs in.
     pub(crate) owner: AtomicU64,
-    pub(crate) label: NameWords,
+    pub(crate) label: Text<{ NAME_BYTES / 8 }>,
 }
 
-/// The line that the members of a group share.
+/// The line that the members of a group share. It keeps the group's place when the last of them leaves.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct GroupLine {
     /// Everything before this has gone to some member.
     pub(crate) claimed: AtomicU64,
-    pub(crate) name: NameWords,
+    /// [`HOLDS`], or 0.
+    pub(crate) flags: AtomicU64,
+    /// Empty while no group has had this line.
+    pub(crate) name: Text<{ NAME_BYTES / 8 }>,
 }
+
+/// The group holds the producer back also while it has no member.
+pub(crate) const HOLDS: u64 = 1;
 
 /// What a slot is in use for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,16 +195,27 @@ impl SlotState {
     }
 }
 
-/// A short text in shared memory, cut off after [`NAME_BYTES`] bytes.
+/// A short text in shared memory, cut off after `WORDS` times 8 bytes.
 #[derive(Debug)]
 #[repr(C)]
-pub(crate) struct NameWords([AtomicU64; NAME_BYTES / 8]);
+pub(crate) struct Text<const WORDS: usize>([AtomicU64; WORDS]);
 
-impl NameWords {
+impl<const WORDS: usize> Text<WORDS> {
+    fn new() -> Self {
+        Self(core::array::from_fn(|_| AtomicU64::new(0)))
+    }
+
     pub(crate) fn store(&self, text: &str) {
-        for (word, bytes) in self.0.iter().zip(padded(text).chunks_exact(8)) {
-            let bytes = bytes.try_into().unwrap_or_default();
-            word.store(u64::from_le_bytes(bytes), Ordering::Relaxed);
+        let mut len = text.len().min(8 * WORDS);
+        while !text.is_char_boundary(len) {
+            len -= 1;
+        }
+        let bytes = &text.as_bytes()[..len];
+        for (i, word) in self.0.iter().enumerate() {
+            let mut padded = [0; 8];
+            let part = bytes.chunks(8).nth(i).unwrap_or_default();
+            padded[..part.len()].copy_from_slice(part);
+            word.store(u64::from_le_bytes(padded), Ordering::Relaxed);
         }
     }
 
@@ -174,45 +225,58 @@ impl NameWords {
         let text = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
         String::from_utf8_lossy(text).into_owned()
     }
-}
 
-fn padded(text: &str) -> [u8; NAME_BYTES] {
-    let mut padded = [0; NAME_BYTES];
-    let mut len = text.len().min(NAME_BYTES);
-    while !text.is_char_boundary(len) {
-        len -= 1;
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0[0].load(Ordering::Relaxed) == 0
     }
-    padded[..len].copy_from_slice(&text.as_bytes()[..len]);
-    padded
 }
 
 impl Control {
     /// Control of a ring whose first message will have the sequence `first`, on the heap.
     pub fn new(first: Sequence) -> Self {
         let word = || AtomicU64::new(0);
-        let name = || NameWords(core::array::from_fn(|_| word()));
         let slot = |_| {
             let (state, cursor, group, owner) = (word(), word(), word(), word());
-            CachePadded::new(ConsumerSlot { state, cursor, group, owner, label: name() })
+            CachePadded::new(ConsumerSlot { state, cursor, group, owner, label: Text::new() })
         };
-        let group = |_| CachePadded::new(GroupLine { claimed: word(), name: name() });
-        let head = Head { reserved: word(), published: word(), state: word() };
+        let group = |_| {
+            CachePadded::new(GroupLine { claimed: word(), flags: word(), name: Text::new() })
+        };
+        let head = Head {
+            reserved: word(),
+            published: word(),
+            state: word(),
+            widest: word(),
+            wanted: word(),
+            owner: word(),
+            reason: Text::new(),
+        };
         let doorbell = Doorbell { consumers: AtomicU32::new(0), producer: AtomicU32::new(0) };
         let control = Self {
             head: CachePadded::new(head),
             doorbell: CachePadded::new(doorbell),
-            roster: CachePadded::new(Roster { generation: word() }),
+            roster: CachePadded::new(Roster { generation: word(), identity: word() }),
             slots: core::array::from_fn(slot),
             groups: core::array::from_fn(group),
         };
-        control.start_at(first);
+        // SAFETY: nobody else has it yet.
+        unsafe { control.start_at(first) };
         control
     }
 
     /// Sets the first sequence of a ring whose control is all zeros.
-    pub fn start_at(&self, first: Sequence) {
-        self.head.reserved.store(first.get(), Ordering::Relaxed);
-        self.head.published.store(first.get(), Ordering::Relaxed);
+    ///
+    /// # Safety
+    ///
+    /// Nobody else has the memory yet: an end that is attached goes by these words.
+    pub unsafe fn start_at(&self, first: Sequence) {
+        let order = Ordering::Relaxed;
+        self.head.reserved.store(first.get(), order);
+        self.head.published.store(first.get(), order);
+        // Before its first claim the producer writes one message at most, without a claim of its own.
+        self.head.widest.store(1, order);
+        self.head.owner.store(u64::from(Origin::here().pid()), order);
+        self.roster.identity.store(draw(), order);
     }
 
     /// How many messages have been published: the sequence of the next one.
@@ -220,8 +284,48 @@ impl Control {
         Sequence::new(self.head.published.load(Ordering::Acquire))
     }
 
-    /// Whether the producer has closed the ring.
+    /// Whether the producer has ended, however it did.
     pub fn is_closed(&self) -> bool {
-        self.head.state.load(Ordering::Acquire) == CLOSED
+        // edge: close -> drained
+        self.head.state.load(Ordering::Acquire) != 0
     }
+
+    /// How the producer has ended.
+    pub fn ending(&self) -> Ending {
+        // edge: close -> drained. The reason is written before the state that tells of it.
+        match self.head.state.load(Ordering::Acquire) {
+            0 => Ending::Open,
+            FINISHED => Ending::Finished,
+            _ => Ending::Aborted { reason: self.head.reason.load() },
+        }
+    }
+
+    /// The process that the producer said it runs in. For display: another pid namespace has other
+    /// numbers.
+    pub fn producer_pid(&self) -> u32 {
+        self.head.owner.load(Ordering::Relaxed) as u32
+    }
+
+    /// How many messages' places the producer waits for; 0 while it does not wait.
+    pub fn wanted(&self) -> u64 {
+        self.head.wanted.load(Ordering::Relaxed)
+    }
+
+    /// The number that was drawn for this ring when it was made.
+    pub fn identity(&self) -> u64 {
+        self.roster.identity.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that is not likely to be drawn again: std's hashers have random keys.
+#[cfg(not(loom))]
+fn draw() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish()
+}
+
+/// A model has one ring.
+#[cfg(loom)]
+fn draw() -> u64 {
+    1
 }

@@ -6,10 +6,11 @@ use common::{CapacityError, NameError};
 use day2::{LockError, OpenError};
 
 use crate::control::{NAME_BYTES, SLOTS};
-use crate::sequencer::Nothing;
+use crate::sequencer::{Nothing, Refusal};
 
 /// Why a ring could not be created. Nothing is left behind.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CreateError {
     /// The name is none that a queue can have.
     #[error(transparent)]
@@ -20,10 +21,29 @@ pub enum CreateError {
     /// The segment could not be created; a second producer of one name ends here.
     #[error(transparent)]
     Segment(#[from] day2::CreateError),
+    /// This process has no memory for a ring of that size.
+    #[error("no memory for the {bytes} bytes of the ring: choose a smaller capacity")]
+    NoMemory {
+        /// The bytes that the ring needs.
+        bytes: usize,
+    },
+    /// Frames of a ring of records lie at multiples of 8 (Day 4).
+    #[error("the first sequence of a ring of records is a multiple of 8, found {found}: round it")]
+    First {
+        /// What was asked for.
+        found: u64,
+    },
+    /// The kernel would not map the data of a ring of records twice (Day 4).
+    #[error(
+        "mapping the ring's data twice failed: {0}: choose a smaller capacity, or allow more \
+         address space (ulimit -v)"
+    )]
+    Mirror(std::io::Error),
 }
 
 /// Why a consumer could not join, or a tap not open. The ring goes on as before.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum JoinError {
     /// The name is none that a queue can have.
     #[error(transparent)]
@@ -36,10 +56,16 @@ pub enum JoinError {
     Lock(#[from] LockError),
     /// Every slot is taken.
     #[error(
-        "all {SLOTS} consumer slots are taken: let one leave, evict a dead one, or use a tap, \
+        "all {SLOTS} consumer slots are taken: let one leave, evict a dead one (fanout evict), or use a tap, \
          which needs no slot"
     )]
     TooManyConsumers,
+    /// Every group line is taken.
+    #[error(
+        "all {SLOTS} group lines belong to groups that have members or hold the producer back: let one \
+         leave, or have the producer forget one that nobody needs"
+    )]
+    TooManyGroups,
     /// A group's name that does not fit.
     #[error("a group's name has 1 to {NAME_BYTES} bytes and no NUL, found {found:?}: change it")]
     GroupName {
@@ -48,25 +74,59 @@ pub enum JoinError {
     },
 }
 
-/// Every place that was asked for lies a lap before a message that somebody has yet to read.
+/// More than a ring ever has room for at once. Nothing was sent, and the ring can be used on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the ring is full: its slowest consumer is a lap behind; send later, or wait with send")]
-pub struct Full;
+#[error(
+    "{len} do not fit: this ring takes at most {most} at once; \
+     send less at once, or create the ring with a larger capacity"
+)]
+pub struct TooLarge {
+    /// Places (in a ring of records: bytes of a message) that were asked for.
+    pub len: usize,
+    /// The most that fit.
+    pub most: usize,
+}
 
-/// Why no places could be reserved.
+/// Why something was not sent, and will not be, however long one waits. Nothing of it was published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ReserveError {
-    /// Not now.
+#[non_exhaustive]
+pub enum SendError {
+    /// This producer has closed the ring.
+    #[error("this producer has closed the queue: nothing can be sent any more; create another")]
+    Closed,
+    /// No consumer is registered, and the ring was created to refuse messages then.
+    #[error(
+        "no consumer is registered, and the queue was created to refuse messages then: \
+         start a consumer, or create the queue with another Unattended"
+    )]
+    Abandoned,
+    /// It never fits.
     #[error(transparent)]
-    Full(#[from] Full),
-    /// Not ever.
-    #[error("{asked} places were asked for at once, the ring has {capacity}: ask for fewer")]
-    TooMany {
-        /// Places asked for.
-        asked: usize,
-        /// Places that there are.
-        capacity: u64,
-    },
+    TooLarge(#[from] TooLarge),
+}
+
+/// Why something was not sent now. Nothing of it was published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TrySendError {
+    /// Every place that was asked for lies a lap before a message that somebody has yet to read.
+    #[error(
+        "the ring is full: its slowest consumer is a lap behind; send later, or wait with send"
+    )]
+    Full,
+    /// It will not be sent later either.
+    #[error(transparent)]
+    End(#[from] SendError),
+}
+
+/// Why something was not sent in time. Nothing of it was published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendTimeoutError {
+    /// The ring stayed full.
+    #[error("the ring stayed full for {0:?}: its slowest consumer is a lap behind (fanout stat)")]
+    TimedOut(Duration),
+    /// It will not be sent later either.
+    #[error(transparent)]
+    End(#[from] SendError),
 }
 
 /// Nothing changed before the deadline.
@@ -77,23 +137,67 @@ pub struct TimedOut(
     pub Duration,
 );
 
-/// Why a message was not sent; it was not published, not even in part.
+/// What lies in the shared memory cannot have been left there by a producer and consumers that keep to
+/// the protocol. The consumer goes no further; everything before has been delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SendTimeoutError {
-    /// The ring stayed full.
-    #[error("the ring stayed full for {0:?}: its slowest consumer is a lap behind (fanout stat)")]
-    TimedOut(Duration),
+#[non_exhaustive]
+pub enum Corrupt {
+    /// A cursor says that more is to be read than the ring has room for.
+    #[error(
+        "expected at most {capacity} to be published from sequence {next} on, found {found}: \
+         another process wrote over the ring's cursors; start the queue again under a new name"
+    )]
+    Cursor {
+        /// The next sequence to read.
+        next: u64,
+        /// What the cursor says instead.
+        found: u64,
+        /// What the ring has room for.
+        capacity: u64,
+    },
+    /// In a ring of records, what lies where a record should begin is none.
+    #[error(
+        "expected a record at byte {sequence} of the ring, of at most {room} bytes, found \
+         {found:#018x}: its producer is broken or its memory was written by another; start it again \
+         under a new name"
+    )]
+    Record {
+        /// Where the record should begin.
+        sequence: u64,
+        /// How many bytes are published from there on.
+        room: u64,
+        /// The word in the place of its header.
+        found: u64,
+    },
 }
 
 /// Why there is no message, and will be none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum RecvError {
     /// The producer has closed, and everything promised has been read.
     #[error("the producer has closed the queue, and everything is read")]
     Closed,
+    /// The producer gave up before it had sent everything; what it had sent has been read. The
+    /// consumer's `ending` says why.
+    #[error("the producer gave up before it was done, and what it had sent is read")]
+    Aborted,
     /// The producer took this consumer for dead and freed its slot.
     #[error("the producer has evicted this consumer: join again to go on")]
     Evicted,
+    /// The shared memory is not what it should be.
+    #[error(transparent)]
+    Corrupt(#[from] Corrupt),
+    /// The producer has hung up without closing: it was killed, or it signals nobody any more
+    /// (Day 5).
+    ///
+    /// What it had published is read. If it lives, the queue goes on for a consumer that waits in
+    /// another way.
+    #[error(
+        "the producer hung up without closing the queue, and everything is read: it was killed, or \
+         waits in another way now; see fanout stat, and join again"
+    )]
+    HungUp,
 }
 
 /// Why there is no message now.
@@ -119,11 +223,33 @@ pub enum RecvTimeoutError {
 }
 
 impl From<Nothing> for TryRecvError {
+    #[inline]
     fn from(nothing: Nothing) -> Self {
         match nothing {
             Nothing::Empty => Self::Empty,
             Nothing::Closed => Self::End(RecvError::Closed),
+            Nothing::Aborted => Self::End(RecvError::Aborted),
             Nothing::Evicted => Self::End(RecvError::Evicted),
+            Nothing::Corrupt { next, found, capacity } => {
+                Self::End(RecvError::Corrupt(Corrupt::Cursor { next, found, capacity }))
+            }
         }
+    }
+}
+
+impl From<Refusal> for TrySendError {
+    #[inline]
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Full => Self::Full,
+            Refusal::Closed => Self::End(SendError::Closed),
+            Refusal::Abandoned => Self::End(SendError::Abandoned),
+        }
+    }
+}
+
+impl From<Corrupt> for TryRecvError {
+    fn from(corrupt: Corrupt) -> Self {
+        Self::End(RecvError::Corrupt(corrupt))
     }
 }

@@ -3,7 +3,7 @@
 use common::sync::{Ordering, mutant};
 use common::{Capacity, Sequence, ordering};
 
-use crate::control::{Control, SLOTS, SlotState, SlotUse};
+use crate::control::{Control, HOLDS, SLOTS, SlotState, SlotUse};
 
 /// The producer's private list of who is attached.
 ///
@@ -23,6 +23,19 @@ impl Gate {
         // edge: join -> gate. Acquire, so that a changed generation shows the slots that changed.
         let order = ordering!("join-gate-acquire", Acquire);
         control.roster.generation.load(order) != self.generation
+    }
+
+    /// Whether nobody was attached when the slots were last read.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.broadcast.is_empty() && self.members.is_empty()
+    }
+
+    /// Whether a consumer is registered now.
+    pub(crate) fn has_listeners(&mut self, control: &Control) -> bool {
+        while self.has_changed(control) {
+            self.read_slots(control);
+        }
+        !self.is_empty()
     }
 
     /// How far the slowest consumer is behind `next`: 0 to the capacity.
@@ -87,6 +100,11 @@ impl Gate {
                 }
             }
         }
+        for (index, group) in control.groups.iter().enumerate() {
+            if group.flags.load(Ordering::Relaxed) & HOLDS != 0 {
+                self.groups.insert(index);
+            }
+        }
     }
 }
 
@@ -111,6 +129,10 @@ struct SlotSet(u64);
 const _: () = assert!(SLOTS <= 64);
 
 impl SlotSet {
+    fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
     fn insert(&mut self, index: usize) {
         self.0 |= 1 << index;
     }
@@ -128,7 +150,7 @@ impl SlotSet {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use crate::{Consumer, Full, Heap, JoinOptions, Memory, Producer, Start};
+    use crate::{Consumer, Heap, JoinOptions, Memory, Producer, Start, TrySendError};
     use common::sync::Ordering;
 
     use crate::control::SlotState;
@@ -142,8 +164,8 @@ mod tests {
         let consumer =
             unsafe { Consumer::<u64>::over(heap.clone(), Start::Oldest, &JoinOptions::new()) };
         let slot = consumer.as_ref().unwrap().slot();
-        assert_eq!(producer.try_send_batch(&[1, 2, 3, 4]), 4);
-        assert_eq!(producer.try_send(5), Err(Full));
+        assert_eq!(producer.try_send_batch(&[1, 2, 3, 4]), Ok(4));
+        assert_eq!(producer.try_send(5), Err(TrySendError::Full));
 
         // Its last step but one is done: the slot is free, and the roster's generation is what it was.
         let word = &heap.control().slots[slot].state;

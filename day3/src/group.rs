@@ -6,6 +6,7 @@ use common::sync::{Ordering, mutant, spin_loop};
 use common::{Sequence, fence, ordering};
 
 use crate::control::{Control, SLOTS};
+use crate::doorbell;
 use crate::roster::Seat;
 use crate::sequencer::{Cursor, Nothing, Run, look};
 
@@ -21,69 +22,123 @@ pub struct MemberCursor<C: Deref<Target = Control>> {
     group: usize,
     /// What had been published when we last looked.
     known: Sequence,
+    /// What was taken last and not yet released.
+    held: Run,
 }
 
 impl<C: Deref<Target = Control>> MemberCursor<C> {
     /// The member in this seat, which [`roster::join`](crate::roster::join) gave out.
-    pub fn new(control: C, seat: Seat) -> Self {
+    ///
+    /// # Safety
+    ///
+    /// The seat is in this control, and nobody else uses it.
+    pub unsafe fn new(control: C, seat: Seat) -> Self {
+        doorbell::attach(&control.doorbell.producer);
         let group = control.slots[seat.slot].group.load(Ordering::Relaxed) as usize % SLOTS;
-        Self { control, seat, group, known: seat.first }
+        let (known, held) = (seat.first, Run { first: seat.first, len: 0 });
+        Self { control, seat, group, known, held }
     }
 
+    /// Moves the cursor, unless the slot is another's by now.
     #[inline]
     fn set_cursor(&self, cursor: Sequence, order: Ordering) {
-        self.control.slots[self.seat.slot].cursor.store(cursor.get(), order);
+        if self.seat.is_taken(&self.control) || mutant("skip-seat-check") {
+            self.control.slots[self.seat.slot].cursor.store(cursor.get(), order);
+        }
+    }
+
+    /// Says that it holds nothing before `cursor`, and wakes a producer that waits for that.
+    #[inline]
+    fn give_back(&mut self, cursor: Sequence) {
+        // edge: release -> overwrite
+        self.set_cursor(cursor, ordering!("member-release-release", Release));
+        if !mutant("skip-park-ring") {
+            doorbell::wake(&self.control.doorbell.producer);
+        }
+    }
+
+    /// Gives everything back, so that the cursor gates nobody.
+    #[inline]
+    fn park(&mut self) {
+        self.held.len = 0;
+        self.give_back(self.known.opposite());
+    }
+
+    /// What there is from the group's claim on: one message or more, and at most a lap of them.
+    #[inline]
+    fn unclaimed(&mut self) -> Result<Run, Nothing> {
+        let line = &self.control.groups[self.group];
+        let claimed = || Sequence::new(line.claimed.load(Ordering::Relaxed));
+        let mut first = claimed();
+        // What we know is older than this claim, and published at most a lap after it.
+        while !first.is_before(self.known) {
+            let known = look(&self.control, &self.seat, first)?;
+            self.known = known;
+            // Between the two loads the others may have gone on for a lap, and more: the claim has to be
+            // the later of the two.
+            if !mutant("skip-claim-reload") {
+                first = claimed();
+            }
+        }
+        Ok(Run { first, len: self.known.since(first) })
+    }
+
+    /// Tries to claim the first part of what there is, as long as `measure` says. `None` if another
+    /// member was faster.
+    #[inline]
+    fn try_claim(&mut self, run: Run, measure: &mut impl FnMut(Run) -> u64) -> Option<Run> {
+        let len = measure(run);
+        assert!(len <= run.len, "a run of {} was measured as {len}", run.len);
+        let line = &self.control.groups[self.group];
+        if len == 0 {
+            // edge: reserve -> overwrite. If a word that we measured was written in a later lap,
+            // this fence makes visible the claim that the producer saw before it wrote.
+            fence!("measure-fence", Acquire);
+            let now = Sequence::new(line.claimed.load(Ordering::Relaxed));
+            let is_ours = now == run.first || mutant("skip-measure-recheck");
+            return is_ours.then_some(Run { len: 0, ..run });
+        }
+        // edge: release -> overwrite. A producer that sees this cursor no longer sees that the
+        // last run was released, so this store has to say that too.
+        if !mutant("skip-member-cursor") {
+            self.set_cursor(run.first, ordering!("member-cursor-release", Release));
+        }
+        // edge: claim -> gate. Whoever sees the claim sees the cursor written before it.
+        let won = line.claimed.compare_exchange(
+            run.first.get(),
+            run.first.plus(len).get(),
+            ordering!("claim-gate-release", Release),
+            Ordering::Relaxed,
+        );
+        won.is_ok().then_some(Run { len, ..run })
     }
 }
 
 impl<C: Deref<Target = Control>> Cursor for MemberCursor<C> {
     #[inline]
     fn take_by(&mut self, mut measure: impl FnMut(Run) -> u64) -> Result<Run, Nothing> {
-        let line = &self.control.groups[self.group];
-        let mut claimed = Sequence::new(line.claimed.load(Ordering::Relaxed));
+        // Whether the cursor stands where it gates the producer, and is about to be moved on.
+        let mut gates = self.held.len > 0;
         loop {
-            if !claimed.is_before(self.known) {
-                match look(&self.control, self.seat, claimed) {
-                    Ok(known) => self.known = known,
-                    // The slot is somebody else's by now, perhaps.
-                    Err(Nothing::Evicted) => return Err(Nothing::Evicted),
-                    Err(nothing) => {
-                        self.release();
-                        return Err(nothing);
-                    }
+            let run = match self.unclaimed() {
+                Ok(run) if run.len <= self.seat.capacity.get() => run,
+                Ok(run) => return Err(self.out_of_range(run)),
+                Err(nothing) => {
+                    self.park();
+                    return Err(nothing);
                 }
-            }
-            let run = Run { first: claimed, len: self.known.since(claimed) };
-            let len = measure(run);
-            debug_assert!(len <= run.len);
-            if len == 0 {
-                // edge: reserve -> overwrite. If a word that we measured was written in a later lap,
-                // this fence makes visible the claim that the producer saw before it wrote.
-                fence!("measure-fence", Acquire);
-                let now = Sequence::new(line.claimed.load(Ordering::Relaxed));
-                if now == claimed || mutant("skip-measure-recheck") {
-                    self.release();
-                    return Ok(Run { len: 0, ..run });
+            };
+            if let Some(run) = self.try_claim(run, &mut measure) {
+                self.held = run;
+                if run.len == 0 {
+                    self.park();
+                } else if gates && !mutant("skip-lost-ring") {
+                    // A producer that saw where the cursor stood before may sleep because of it.
+                    doorbell::wake(&self.control.doorbell.producer);
                 }
-                claimed = now;
-                continue;
+                return Ok(run);
             }
-            // edge: release -> overwrite. A producer that sees this cursor no longer sees that the
-            // last run was released, so this store has to say that too.
-            if !mutant("skip-member-cursor") {
-                self.set_cursor(claimed, ordering!("member-cursor-release", Release));
-            }
-            // edge: claim -> gate. Whoever sees the claim sees the cursor written before it.
-            let won = line.claimed.compare_exchange(
-                claimed.get(),
-                claimed.plus(len).get(),
-                ordering!("claim-gate-release", Release),
-                Ordering::Relaxed,
-            );
-            match won {
-                Ok(_) => return Ok(Run { first: claimed, len }),
-                Err(now) => claimed = Sequence::new(now),
-            }
+            gates = true;
             spin_loop();
         }
     }
@@ -95,13 +150,35 @@ impl<C: Deref<Target = Control>> Cursor for MemberCursor<C> {
 
     #[inline]
     fn release(&mut self) {
-        // edge: release -> overwrite
-        let order = ordering!("member-release-release", Release);
-        self.set_cursor(self.known.opposite(), order);
+        self.park();
     }
 
-    fn seat(&self) -> Seat {
-        self.seat
+    fn release_first(&mut self, len: u64) {
+        let held = self.held.len;
+        assert!(len <= held, "{len} of {held} messages were to be given back");
+        self.held = Run { first: self.held.first.plus(len), len: held - len };
+        if self.held.len == 0 {
+            self.park();
+        } else {
+            self.give_back(self.held.first);
+        }
+    }
+
+    fn seat(&self) -> &Seat {
+        &self.seat
+    }
+}
+
+impl<C: Deref<Target = Control>> MemberCursor<C> {
+    /// Why there is more than the ring has room for.
+    #[cold]
+    fn out_of_range(&mut self, run: Run) -> Nothing {
+        if !self.seat.is_taken(&self.control) {
+            return Nothing::Evicted;
+        }
+        self.park();
+        let found = self.known.get();
+        Nothing::Corrupt { next: run.first.get(), found, capacity: self.seat.capacity.get() }
     }
 }
 

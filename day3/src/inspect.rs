@@ -6,8 +6,10 @@ use common::QueueName;
 use common::sync::Ordering;
 use day2::{Kind, Mode, OpenError};
 
+use crate::control::Ending;
+use crate::doorbell;
 use crate::memory::{Memory, Named};
-use crate::roster::{self, ConsumerInfo};
+use crate::roster::{self, ConsumerInfo, GroupInfo};
 
 /// Watches a ring of whatever messages, or of records, read-only and unnoticed.
 #[derive(Debug)]
@@ -34,8 +36,18 @@ pub struct Snapshot {
     pub published: u64,
     /// Nothing from this sequence on is being written.
     pub reserved: u64,
-    /// Whether the producer has closed the ring.
+    /// Whether the producer has closed the ring, however it ended.
     pub closed: bool,
+    /// How the producer has ended.
+    pub ending: Ending,
+    /// The process that the producer said it runs in; another pid namespace has other numbers.
+    pub producer_pid: u32,
+    /// Whether the producer still has the ring open, as the kernel knows.
+    pub producer_lives: bool,
+    /// How many places the producer waits for; 0 while it does not wait.
+    pub waits_for: u64,
+    /// The groups whose place the ring knows.
+    pub groups: Vec<GroupInfo>,
     /// The registered consumers.
     pub consumers: Vec<ConsumerInfo>,
 }
@@ -67,9 +79,35 @@ impl Observer {
             published: control.published().get(),
             reserved: control.head.reserved.load(Ordering::Relaxed),
             closed: control.is_closed(),
+            ending: control.ending(),
+            producer_pid: control.producer_pid(),
+            producer_lives: self.memory.segment().has_producer(),
+            waits_for: control.wanted(),
+            groups: roster::groups(control),
             consumers: roster::list(control),
         }
     }
+}
+
+/// Frees the slot of a consumer of the ring `name` that is dead, from outside; says whether there was one.
+///
+/// # Errors
+///
+/// [`OpenError`].
+///
+/// # Safety
+///
+/// As for [`roster::evict`]: the consumer is dead.
+pub unsafe fn evict(
+    name: &QueueName,
+    consumer: &ConsumerInfo,
+    timeout: Duration,
+) -> Result<bool, OpenError> {
+    let memory = Named::open_any(name, Mode::Reader, &KINDS, timeout)?;
+    doorbell::attach(&memory.control().doorbell.producer);
+    doorbell::attach(&memory.control().doorbell.consumers);
+    // SAFETY: the caller says so.
+    Ok(unsafe { roster::evict(memory.control(), consumer) })
 }
 
 impl Snapshot {

@@ -40,6 +40,11 @@ pub trait Trail {
     /// The producer calls it each time before it reserves further, and reserves at most a lap from
     /// `next` on. So at any moment the last mark is one that nobody is overwriting.
     fn mark(&mut self, next: Sequence);
+
+    /// How many sequences a short message takes.
+    fn unit(&self) -> u64 {
+        1
+    }
 }
 
 /// No marks: a message begins at every sequence.

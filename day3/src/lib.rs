@@ -14,6 +14,7 @@
 //! language memory models?* (2012).
 
 pub mod control;
+pub mod doorbell;
 pub mod gate;
 pub mod group;
 pub mod landing;
@@ -37,8 +38,8 @@ pub mod wait;
 #[cfg(not(loom))]
 pub use {
     error::{
-        CreateError, Full, JoinError, RecvError, RecvTimeoutError, ReserveError, SendTimeoutError,
-        TimedOut, TryRecvError,
+        Corrupt, CreateError, JoinError, RecvError, RecvTimeoutError, SendError, SendTimeoutError,
+        TimedOut, TooLarge, TryRecvError, TrySendError,
     },
     memory::{Heap, Memory, Named, Shared},
     options::{JoinOptions, QueueOptions},
@@ -46,7 +47,9 @@ pub use {
     wait::{Spin, Wait, Yield},
 };
 
+pub use control::Ending;
 pub use roster::Start;
+pub use sequencer::Unattended;
 
 /// [`ring::Producer`] that yields while it waits.
 #[cfg(not(loom))]

@@ -3,7 +3,7 @@
 use core::fmt::{self, Debug};
 use core::ops::Deref;
 use core::ptr::NonNull;
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::control::Control;
 use crate::error::{CreateError, JoinError};
 use crate::landing::{Everywhere, Landing};
 use crate::options::{JoinOptions, QueueOptions};
-use crate::roster::{self, Applicant, Ring, Role, Seat, Start};
+use crate::roster::{self, Applicant, NoSlot, Ring, Role, Seat, Start};
 use common::QueueName;
 
 /// Where a ring's control and data are.
@@ -84,26 +84,45 @@ impl Deref for Shared {
 ///
 /// # Errors
 ///
-/// [`JoinError::GroupName`], [`JoinError::TooManyConsumers`], [`JoinError::Lock`].
+/// [`JoinError::GroupName`], [`JoinError::TooManyConsumers`], [`JoinError::TooManyGroups`],
+/// [`JoinError::Lock`].
 pub fn admit(
     memory: &dyn Memory,
     role: Role<'_>,
     start: Start,
     options: &JoinOptions,
 ) -> Result<Seat, JoinError> {
-    if let Role::Member { group } = role
+    if let Role::Member { group, .. } = role
         && !roster::is_group_name(group)
     {
         return Err(JoinError::GroupName { found: group.to_owned() });
     }
     let (owner, label) = (std::process::id(), options.label.as_str());
     let applicant = Applicant { role, start, owner, label };
-    let mut seat = None;
+    let mut seat = Err(NoSlot::Consumers);
     memory.locked(options.deadline, &mut || {
         let (control, ring) = (memory.control(), memory.ring());
-        seat = Some(roster::join(control, ring, memory.landing(), &applicant));
+        // SAFETY: this runs while nobody else joins.
+        seat = unsafe { roster::join(control, ring, memory.landing(), &applicant) };
     })?;
-    seat.and_then(Result::ok).ok_or(JoinError::TooManyConsumers)
+    seat.map_err(|none| match none {
+        NoSlot::Consumers => JoinError::TooManyConsumers,
+        NoSlot::Groups => JoinError::TooManyGroups,
+    })
+}
+
+/// Forgets the place of a group that has no member, while nobody joins; says whether there was one.
+///
+/// # Errors
+///
+/// [`LockError`].
+pub fn forget(memory: &dyn Memory, group: &str, timeout: Duration) -> Result<bool, LockError> {
+    let mut forgotten = false;
+    memory.locked(timeout, &mut || {
+        // SAFETY: this runs while nobody joins.
+        forgotten = unsafe { roster::forget(memory.control(), group) };
+    })?;
+    Ok(forgotten)
 }
 
 /// A ring in a named segment, between processes.
@@ -127,7 +146,8 @@ impl Named {
         let segment = Segment::create(name, geometry, options.permissions, |start| {
             // SAFETY: control is page-aligned, as long as was planned, zero, and nobody else's yet.
             let control = unsafe { start.cast::<Control>().as_ref() };
-            control.start_at(first);
+            // SAFETY: nobody else has the memory yet.
+            unsafe { control.start_at(first) };
         })?;
         Ok(Self { segment, ring: Ring { capacity, first } })
     }
@@ -140,6 +160,7 @@ impl Named {
         let this = Self::open_any(name, mode, &[Kind::Ring], options.deadline)?;
         let expected = Expected::messages::<T>(Kind::Ring, options.type_name::<T>());
         this.segment.geometry().check(name, &expected)?;
+        this.segment.hold()?;
         Ok(this)
     }
 
@@ -214,8 +235,8 @@ impl<T: Pod> Heap<T> {
     ///
     /// # Errors
     ///
-    /// [`CreateError::Capacity`], and [`CreateError::Segment`] for a message type without bytes or
-    /// more memory than can be addressed.
+    /// [`CreateError::Capacity`]; [`CreateError::Segment`] for a message type without bytes or more
+    /// memory than can be addressed; [`CreateError::NoMemory`] for more than there is.
     pub fn new(capacity: u64, first: u64) -> Result<Arc<Self>, CreateError> {
         let capacity = Capacity::new(capacity)?;
         let first = Sequence::new(first);
@@ -228,7 +249,8 @@ impl<T: Pod> Heap<T> {
             .map_err(|_| day2::CreateError::TooLarge { capacity: capacity.get(), size })?;
         // SAFETY: the layout's size is not zero, as neither the type's nor the capacity is.
         let start = unsafe { alloc_zeroed(layout) };
-        let Some(data) = NonNull::new(start.cast::<T>()) else { handle_alloc_error(layout) };
+        let no_memory = CreateError::NoMemory { bytes: layout.size() };
+        let data = NonNull::new(start.cast::<T>()).ok_or(no_memory)?;
         let control = Box::new(Control::new(first));
         let ring = Ring { capacity, first };
         Ok(Arc::new(Self { control, data, layout, ring, admission: Mutex::new(()) }))

@@ -1,9 +1,17 @@
 //! How a ring is created and joined, where the defaults do not fit.
 
 use core::any::type_name;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
+use day2::OpenError;
 use day2::segment::READY_DEADLINE;
+
+use crate::error::JoinError;
+use crate::sequencer::Unattended;
+
+/// How often a queue that is not there yet is looked for.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// How to create a ring.
 ///
@@ -16,13 +24,15 @@ pub struct QueueOptions {
     pub(crate) capacity: u64,
     pub(crate) permissions: u32,
     pub(crate) first: u64,
+    unattended: Unattended,
     message_type: Option<String>,
 }
 
 impl QueueOptions {
     /// A ring of `capacity` messages, a power of two (Day 4: of bytes, rounded up); for its owner only.
     pub fn new(capacity: u64) -> Self {
-        Self { capacity, permissions: 0o600, first: 0, message_type: None }
+        let unattended = Unattended::default();
+        Self { capacity, permissions: 0o600, first: 0, unattended, message_type: None }
     }
 
     /// Who may open it: mode bits, as for a file. Consumers need to read and write.
@@ -44,6 +54,19 @@ impl QueueOptions {
     pub fn first(mut self, sequence: u64) -> Self {
         self.first = sequence;
         self
+    }
+
+    /// What to do with messages while no consumer is registered; [`Unattended::Overwrite`] unless said
+    /// otherwise. With the other two, each send looks whether there is one.
+    #[must_use]
+    pub fn when_nobody_listens(mut self, unattended: Unattended) -> Self {
+        self.unattended = unattended;
+        self
+    }
+
+    /// What to do with messages while no consumer is registered.
+    pub fn unattended(&self) -> Unattended {
+        self.unattended
     }
 
     /// Messages, or bytes, that the ring was asked to hold.
@@ -76,12 +99,20 @@ impl QueueOptions {
 pub struct JoinOptions {
     pub(crate) deadline: Duration,
     pub(crate) label: String,
+    pub(crate) holds: bool,
+    wait_for_queue: Duration,
     message_type: Option<String>,
 }
 
 impl Default for JoinOptions {
     fn default() -> Self {
-        Self { deadline: READY_DEADLINE, label: String::new(), message_type: None }
+        Self {
+            deadline: READY_DEADLINE,
+            label: String::new(),
+            holds: false,
+            wait_for_queue: Duration::ZERO,
+            message_type: None,
+        }
     }
 }
 
@@ -96,6 +127,51 @@ impl JoinOptions {
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
+    }
+
+    /// How long to wait for a queue of that name to be created at all; not at all unless said
+    /// otherwise. So a consumer may be started before its producer.
+    #[must_use]
+    pub fn wait_for_queue(mut self, timeout: Duration) -> Self {
+        self.wait_for_queue = timeout;
+        self
+    }
+
+    /// For a member of a group: whether the group is to hold the producer back also while it has no
+    /// member, so that a worker that restarts has missed nothing. Without it the group's place is kept
+    /// until the producer has overwritten it. Once said, it holds for the group until the producer
+    /// [forgets](crate::ring::Producer::forget_group) it.
+    #[must_use]
+    pub fn hold_when_empty(mut self, holds: bool) -> Self {
+        self.holds = holds;
+        self
+    }
+
+    /// Whether the group is to hold the producer back also while it has no member.
+    pub fn holds_when_empty(&self) -> bool {
+        self.holds
+    }
+
+    /// Calls `open` until there is a queue of the name, for as long as these options say.
+    ///
+    /// # Errors
+    ///
+    /// What `open` said last.
+    pub fn when_there<R>(
+        &self,
+        mut open: impl FnMut() -> Result<R, JoinError>,
+    ) -> Result<R, JoinError> {
+        let started = Instant::now();
+        loop {
+            match open() {
+                Err(JoinError::Open(OpenError::NotFound { .. }))
+                    if started.elapsed() < self.wait_for_queue =>
+                {
+                    sleep(LOOK_AGAIN.min(self.wait_for_queue.saturating_sub(started.elapsed())));
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// A text that tells the operator who this is; 32 bytes of it are kept.

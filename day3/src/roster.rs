@@ -1,9 +1,12 @@
 //! Who sits in which consumer slot: joining, leaving, evicting, listing.
 
-use common::sync::{Ordering, mutant};
+use common::process::Origin;
+use common::sync::{AtomicU64, Ordering, mutant};
 use common::{Capacity, Sequence, fence, ordering};
+use crossbeam_utils::CachePadded;
 
-use crate::control::{Control, NAME_BYTES, SLOTS, SlotState, SlotUse};
+use crate::control::{ConsumerSlot, Control, GroupLine, HOLDS, NAME_BYTES, SLOTS, SlotState, SlotUse};
+use crate::doorbell;
 use crate::landing::Landing;
 
 /// Where a consumer begins to read.
@@ -25,6 +28,8 @@ pub enum Role<'a> {
     Member {
         /// 1 to [`NAME_BYTES`] bytes.
         group: &'a str,
+        /// Whether the group is to hold the producer back also while it has no member.
+        holds: bool,
     },
 }
 
@@ -33,7 +38,8 @@ pub enum Role<'a> {
 pub struct Applicant<'a> {
     /// As what.
     pub role: Role<'a>,
-    /// From where. The first member of a group decides for it.
+    /// From where. The first member of a group decides for it, if the ring does not know the group's
+    /// place, or has overwritten it.
     pub start: Start,
     /// The process it runs in.
     pub owner: u32,
@@ -42,16 +48,23 @@ pub struct Applicant<'a> {
 }
 
 /// A slot that a consumer has taken, and the first sequence that it is promised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Seat {
     pub(crate) slot: usize,
     pub(crate) state: SlotState,
     pub(crate) first: Sequence,
+    pub(crate) capacity: Capacity,
+    pub(crate) origin: Origin,
 }
 
-/// All slots are taken.
+/// Why there is no place for a newcomer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoSlot;
+pub enum NoSlot {
+    /// All slots are taken.
+    Consumers,
+    /// Every group line belongs to a group that has members, or holds the producer back.
+    Groups,
+}
 
 /// A ring as one who joins needs to know it.
 #[derive(Clone, Copy, Debug)]
@@ -62,15 +75,16 @@ pub struct Ring {
     pub first: Sequence,
 }
 
-/// Takes a free slot, and moves in.
-///
-/// The caller holds the ring's lock: two that join at once exclude one another. The producer is not
-/// locked out and may publish all the while.
+/// Takes a free slot, and moves in. The producer is not locked out and may publish all the while.
 ///
 /// # Errors
 ///
-/// [`NoSlot`] if all [`SLOTS`] are taken.
-pub fn join(
+/// [`NoSlot`].
+///
+/// # Safety
+///
+/// The caller holds the ring's lock: two that join at once exclude one another.
+pub unsafe fn join(
     control: &Control,
     ring: Ring,
     landing: &dyn Landing,
@@ -80,46 +94,95 @@ pub fn join(
     // the slot; the producer, which may see only us in it, learns so through us.
     let order = ordering!("leave-join-acquire", Acquire);
     let usage = |slot: usize| SlotState::from_bits(control.slots[slot].state.load(order));
-    let slot = (0..SLOTS).find(|&slot| usage(slot).usage() == SlotUse::Free).ok_or(NoSlot)?;
+    let slot = (0..SLOTS).find(|&slot| usage(slot).usage() == SlotUse::Free).ok_or(NoSlot::Consumers)?;
     let line = &control.slots[slot];
     line.owner.store(u64::from(applicant.owner), Ordering::Relaxed);
     line.label.store(applicant.label);
     let begin = start_of(control, ring, landing, applicant.start);
-    // edge: release -> overwrite. A producer that does not know yet that the slot has changed hands
-    // takes this cursor for the one before; so it has to say that what that one read, it has read.
-    let order = ordering!("join-cursor-release", Release);
-    let (word, state, group) = match applicant.role {
-        Role::Broadcast => {
-            line.cursor.store(begin.get(), order);
-            (&line.cursor, usage(slot).next(SlotUse::Broadcast), None)
-        }
-        Role::Member { group } => {
-            let group = find_group(control, group, begin);
-            line.group.store(group as u64, Ordering::Relaxed);
-            line.cursor.store(begin.opposite().get(), order);
-            (&control.groups[group].claimed, usage(slot).next(SlotUse::Member), Some(group))
-        }
-    };
+    let (place, state) = move_in(control, slot, usage(slot), applicant, begin)?;
     line.state.store(state.bits(), Ordering::Relaxed);
     // edge: join -> gate. The slot is written before the generation that tells of it.
     control.roster.generation.fetch_add(1, ordering!("join-gate-release", Release));
+    let first = settle(control, ring, landing, applicant.start, slot, &place);
+    // The producer may have seen our cursor, or the group's, where it was before, and sleep; or it may
+    // wait for a consumer.
+    if !mutant("skip-join-ring") {
+        doorbell::wake(&control.doorbell.producer);
+    }
+    Ok(Seat { slot, state, first, capacity: ring.capacity, origin: Origin::here() })
+}
+
+/// Where a newcomer's place in the ring is kept.
+struct Place<'a> {
+    word: &'a AtomicU64,
+    /// Its group, and whether the producer knew the group before it came.
+    group: Option<(usize, bool)>,
+}
+
+/// Writes the cursor of a newcomer, and what its slot is used for from now on.
+fn move_in<'a>(
+    control: &'a Control,
+    slot: usize,
+    before: SlotState,
+    applicant: &Applicant<'_>,
+    begin: Sequence,
+) -> Result<(Place<'a>, SlotState), NoSlot> {
+    let line = &control.slots[slot];
+    // edge: release -> overwrite. A producer that does not know yet that the slot has changed hands
+    // takes this cursor for the one before; so it has to say that what its predecessor read, it has read.
+    let order = ordering!("join-cursor-release", Release);
+    match applicant.role {
+        Role::Broadcast => {
+            line.cursor.store(begin.get(), order);
+            let place = Place { word: &line.cursor, group: None };
+            Ok((place, before.next(SlotUse::Broadcast)))
+        }
+        Role::Member { group, holds } => {
+            let group = find_group(control, group, begin)?;
+            let flags = &control.groups[group].flags;
+            let held = flags.load(Ordering::Relaxed) & HOLDS != 0;
+            if holds {
+                flags.store(HOLDS, Ordering::Relaxed);
+            }
+            line.group.store(group as u64, Ordering::Relaxed);
+            line.cursor.store(begin.opposite().get(), order);
+            let word = &control.groups[group].claimed;
+            Ok((Place { word, group: Some((group, held)) }, before.next(SlotUse::Member)))
+        }
+    }
+}
+
+/// Finds, once the newcomer is in the roster, the first sequence that it can be promised.
+fn settle(
+    control: &Control,
+    ring: Ring,
+    landing: &dyn Landing,
+    start: Start,
+    slot: usize,
+    place: &Place<'_>,
+) -> Sequence {
     loop {
         // edge: reserve <-> join. Either the producer sees us in the roster before it writes further,
         // or we see here how far it may write, and begin after that.
         fence!("join-fence", SeqCst);
-        let first = Sequence::new(word.load(Ordering::Relaxed));
+        let first = Sequence::new(place.word.load(Ordering::Relaxed));
         if mutant("skip-join-verify") || !first.is_before(oldest(control, ring)) {
-            return Ok(Seat { slot, state, first });
+            return first;
         }
         // The producer reserves before it asks, so a group that it waits for may look overrun and is
-        // not: while somebody else is a member, the producer knows the group, and it is in order.
-        // Once we are in the roster, that holds even if the other leaves now.
-        if group.is_some_and(|group| has_others(control, group, slot)) {
-            return Ok(Seat { slot, state, first });
+        // not: while somebody else is a member, or the group holds, the producer knows the group, and
+        // it is in order. Once we are in the roster, that holds even if the other leaves now.
+        if place.group.is_some_and(|(group, held)| held || has_others(control, group, slot)) {
+            return first;
         }
         // Another member may be claiming from the same word; then the next round looks again.
-        let moved = start_of(control, ring, landing, applicant.start).get();
-        let _ = word.compare_exchange(first.get(), moved, Ordering::Relaxed, Ordering::Relaxed);
+        let moved = start_of(control, ring, landing, start).get();
+        let _ = place.word.compare_exchange(
+            first.get(),
+            moved,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
     }
 }
 
@@ -127,12 +190,13 @@ pub fn join(
 fn has_others(control: &Control, group: usize, own: usize) -> bool {
     let slots = control.slots.iter().enumerate();
     let mut others = slots.filter(|&(slot, _)| slot != own).map(|(_, line)| line);
-    !mutant("skip-join-others")
-        && others.any(|line| {
-            let state = SlotState::from_bits(line.state.load(Ordering::Relaxed));
-            let index = line.group.load(Ordering::Relaxed) as usize % SLOTS;
-            state.usage() == SlotUse::Member && index == group
-        })
+    !mutant("skip-join-others") && others.any(|line| is_member(line, group))
+}
+
+fn is_member(line: &ConsumerSlot, group: usize) -> bool {
+    let state = SlotState::from_bits(line.state.load(Ordering::Relaxed));
+    let index = line.group.load(Ordering::Relaxed) as usize % SLOTS;
+    state.usage() == SlotUse::Member && index == group
 }
 
 impl Seat {
@@ -152,21 +216,35 @@ impl Seat {
         control.slots[self.slot].state.load(Ordering::Relaxed) == self.state.bits()
     }
 
-    /// Frees the slot; does nothing if it was evicted.
+    /// Frees the slot; does nothing if it was evicted, or in a child that was forked from the process
+    /// that took it.
     pub(crate) fn leave(&self, control: &Control) {
-        free(control, self.slot, self.state);
+        if self.origin.is_here() {
+            free(control, self.slot, self.state);
+        }
     }
 }
 
-/// Frees a slot whose consumer is gone; says whether there was one.
+/// Frees a slot whose consumer is dead; says whether there was one.
 ///
-/// Messages that it had not read are given up. A consumer that lives after all learns of it with its
-/// next look at the ring, and until then may read messages that are being overwritten: evict only who
-/// is dead.
+/// Messages that it had not read are given up. It is evicted as it was listed: if it has left since, and
+/// its slot is another's, or if it was listed for another ring, nothing happens.
 ///
-/// It is evicted as it was listed: if it has left since, and its slot is another's, nothing happens.
-pub fn evict(control: &Control, consumer: &ConsumerInfo) -> bool {
-    free(control, consumer.slot, consumer.state)
+/// # Safety
+///
+/// The consumer is dead: its process has ended. A consumer that lives learns of its eviction with its next
+/// look at the ring, and until then the producer overwrites messages that it has borrowed as `&[T]`.
+/// Day 6 ends this with a proof of death.
+pub unsafe fn evict(control: &Control, consumer: &ConsumerInfo) -> bool {
+    if consumer.ring != control.identity() {
+        return false;
+    }
+    let evicted = free(control, consumer.slot, consumer.state);
+    if evicted {
+        // It may be asleep, and alive after all.
+        doorbell::wake(&control.doorbell.consumers);
+    }
+    evicted
 }
 
 fn free(control: &Control, slot: usize, state: SlotState) -> bool {
@@ -178,8 +256,59 @@ fn free(control: &Control, slot: usize, state: SlotState) -> bool {
     if freed {
         // edge: join -> gate. Leaving, too, is told by the generation.
         control.roster.generation.fetch_add(1, ordering!("leave-roster-release", Release));
+        if !mutant("skip-leave-ring") {
+            doorbell::wake(&control.doorbell.producer);
+        }
     }
     freed
+}
+
+/// Forgets the place of a group that has no member, so that it holds the producer back no longer, and a
+/// member that joins begins anew. Says whether there was such a group.
+///
+/// # Safety
+///
+/// As for [`join`].
+pub unsafe fn forget(control: &Control, group: &str) -> bool {
+    let known = |line: &GroupLine| !line.name.is_empty() && line.name.load() == group;
+    let Some(index) = control.groups.iter().position(|line| known(line)) else { return false };
+    // No slot has this number, so that every member counts.
+    if has_others(control, index, SLOTS) {
+        return false;
+    }
+    control.groups[index].name.store("");
+    control.groups[index].flags.store(0, Ordering::Relaxed);
+    // edge: join -> gate
+    control.roster.generation.fetch_add(1, ordering!("leave-roster-release", Release));
+    doorbell::wake(&control.doorbell.producer);
+    true
+}
+
+/// A group as an observer sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupInfo {
+    /// Its name.
+    pub name: String,
+    /// How many members it has now.
+    pub members: usize,
+    /// Messages published that none of its members has claimed. More than the ring holds: its place
+    /// has been overwritten.
+    pub lag: u64,
+    /// Whether it holds the producer back also while it has no member.
+    pub holds: bool,
+}
+
+/// The groups whose place the ring knows.
+pub fn groups(control: &Control) -> Vec<GroupInfo> {
+    let lines = control.groups.iter().enumerate();
+    let known = lines.filter(|(_, line)| !line.name.is_empty());
+    let info = |(index, line): (usize, &CachePadded<GroupLine>)| GroupInfo {
+        name: line.name.load(),
+        members: control.slots.iter().filter(|slot| is_member(slot, index)).count(),
+        lag: lag_of(control, line.claimed.load(Ordering::Acquire)),
+        holds: line.flags.load(Ordering::Relaxed) & HOLDS != 0,
+    };
+    known.map(info).collect()
 }
 
 /// What a registered consumer is.
@@ -209,41 +338,44 @@ pub struct ConsumerInfo {
     /// what the member has in hand, whichever is older.
     pub lag: u64,
     pub(crate) state: SlotState,
+    /// The ring that it was listed for.
+    pub(crate) ring: u64,
 }
 
 /// The registered consumers, in the order of their slots.
 ///
 /// Each line is read while its owner may be writing it, so a count may be a moment old.
 pub fn list(control: &Control) -> Vec<ConsumerInfo> {
-    let lag_of = |cursor: u64| {
-        let lag = control.published().since(Sequence::new(cursor));
-        // Parked, or ahead of what we read a moment ago: nothing in hand.
-        if lag > Capacity::MAX { 0 } else { lag }
-    };
+    let ring = control.identity();
     let slots = control.slots.iter().enumerate();
     slots
         .filter_map(|(slot, line)| {
             let state = SlotState::from_bits(line.state.load(Ordering::Acquire));
-            let cursor = lag_of(line.cursor.load(Ordering::Acquire));
+            let cursor = lag_of(control, line.cursor.load(Ordering::Acquire));
             let (kind, lag) = match state.usage() {
                 SlotUse::Free => return None,
                 SlotUse::Broadcast => (ConsumerKind::Broadcast, cursor),
                 SlotUse::Member => {
                     let index = line.group.load(Ordering::Relaxed) as usize % SLOTS;
                     let line = &control.groups[index];
-                    let claimed = lag_of(line.claimed.load(Ordering::Acquire));
+                    let claimed = lag_of(control, line.claimed.load(Ordering::Acquire));
                     (ConsumerKind::Member { group: line.name.load() }, cursor.max(claimed))
                 }
             };
             let owner = line.owner.load(Ordering::Relaxed) as u32;
-            Some(ConsumerInfo { slot, kind, owner, label: line.label.load(), lag, state })
+            Some(ConsumerInfo { slot, kind, owner, label: line.label.load(), lag, state, ring })
         })
         .collect()
 }
 
-/// The oldest sequence that the producer is sure not to be overwriting.
-///
-/// Also what a tap may still copy.
+/// How far a cursor is behind what is published.
+fn lag_of(control: &Control, cursor: u64) -> u64 {
+    let lag = control.published().since(Sequence::new(cursor));
+    // Parked, or ahead of what we read a moment ago: nothing in hand.
+    if lag > Capacity::MAX { 0 } else { lag }
+}
+
+/// The oldest sequence that the producer is sure not to overwrite before it asks who has joined.
 pub fn oldest(control: &Control, ring: Ring) -> Sequence {
     let reserved = Sequence::new(control.head.reserved.load(Ordering::Relaxed));
     if reserved.since(ring.first) <= ring.capacity.get() {
@@ -261,25 +393,33 @@ fn start_of(control: &Control, ring: Ring, landing: &dyn Landing, start: Start) 
     mark.map_or_else(|| control.published(), |mark| mark.sequence)
 }
 
-/// The line of the group of this name, which is new, and begins at `begin`, if it has no member.
-fn find_group(control: &Control, name: &str, begin: Sequence) -> usize {
-    let mut used = [false; SLOTS];
+/// The line of the group of this name: the one that it has had before, also if its last member has left;
+/// otherwise a new one, which begins at `begin`.
+fn find_group(control: &Control, name: &str, begin: Sequence) -> Result<usize, NoSlot> {
+    let mut has_members = [false; SLOTS];
     for line in &control.slots {
         // edge: leave -> join. A line that its last member has left is ours to write.
         let state = SlotState::from_bits(line.state.load(Ordering::Acquire));
         if state.usage() == SlotUse::Member {
-            let group = line.group.load(Ordering::Relaxed) as usize % SLOTS;
-            if control.groups[group].name.load() == name {
-                return group;
-            }
-            used[group] = true;
+            has_members[line.group.load(Ordering::Relaxed) as usize % SLOTS] = true;
         }
     }
-    // There are as many lines as slots, and our slot's member is not among those counted.
-    let free = used.iter().position(|&used| !used).unwrap_or(0);
-    control.groups[free].name.store(name);
-    control.groups[free].claimed.store(begin.get(), Ordering::Relaxed);
-    free
+    let lines = || control.groups.iter().enumerate();
+    if let Some((known, _)) = lines().find(|(_, line)| line.name.load() == name) {
+        return Ok(known);
+    }
+    // A line that nobody has had comes first, then that of the group that is furthest behind.
+    let holds = |line: &GroupLine| line.flags.load(Ordering::Relaxed) & HOLDS != 0;
+    let rank = |line: &GroupLine| {
+        let lag = lag_of(control, line.claimed.load(Ordering::Relaxed));
+        (!line.name.is_empty(), core::cmp::Reverse(lag))
+    };
+    let free = lines().filter(|&(index, line)| !has_members[index] && !holds(line));
+    let (free, line) = free.min_by_key(|(_, line)| rank(line)).ok_or(NoSlot::Groups)?;
+    line.name.store(name);
+    line.flags.store(0, Ordering::Relaxed);
+    line.claimed.store(begin.get(), Ordering::Relaxed);
+    Ok(free)
 }
 
 /// Whether a group may be called that: 1 to [`NAME_BYTES`] bytes, no NUL.

@@ -5,10 +5,12 @@
 
 use core::ops::Deref;
 
+use common::process::Origin;
 use common::sync::{Ordering, mutant, spin_loop};
 use common::{Capacity, Sequence, fence, ordering};
 
-use crate::control::{CLOSED, Control};
+use crate::control::{ABORTED, Control, FINISHED};
+use crate::doorbell;
 use crate::gate::Gate;
 use crate::landing::Trail;
 use crate::roster::Seat;
@@ -20,8 +22,43 @@ pub enum Nothing {
     Empty,
     /// The producer has closed, and everything has been read.
     Closed,
+    /// The producer gave up before it was done, and what it had sent has been read.
+    Aborted,
     /// The producer has freed this consumer's slot.
     Evicted,
+    /// The shared cursors say what cannot be.
+    Corrupt {
+        /// The next sequence to read.
+        next: u64,
+        /// What the cursor says.
+        found: u64,
+        /// What the ring has room for.
+        capacity: u64,
+    },
+}
+
+/// A producer that may not write: why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// A consumer is in the way; there may be room later.
+    Full,
+    /// This producer has closed the ring.
+    Closed,
+    /// No consumer is registered, and the ring was made to refuse messages then.
+    Abandoned,
+}
+
+/// What a producer does with messages while no consumer is registered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unattended {
+    /// It sends them: the ring keeps those of the last lap for a consumer that joins at
+    /// [`Start::Oldest`](crate::Start::Oldest), and overwrites the older ones.
+    #[default]
+    Overwrite,
+    /// It waits for a consumer, as if the ring were full.
+    Wait,
+    /// It refuses them with an error.
+    Refuse,
 }
 
 /// A run of sequences that a consumer may read.
@@ -68,8 +105,15 @@ pub trait Cursor {
     /// Gives back the run taken last: its places may be written again.
     fn release(&mut self);
 
+    /// Gives back the first `len` sequences of the run taken last, and keeps the others.
+    ///
+    /// # Panics
+    ///
+    /// If there are fewer.
+    fn release_first(&mut self, len: u64);
+
     /// The slot that it sits in, and since when.
-    fn seat(&self) -> Seat;
+    fn seat(&self) -> &Seat;
 }
 
 /// The producer's end: claims sequences to write, and publishes them.
@@ -78,34 +122,80 @@ pub struct ProducerCursor<C: Deref<Target = Control>, T: Trail = ()> {
     control: C,
     trail: T,
     capacity: Capacity,
-    /// How many sequences beyond the ones asked for are reserved at a time.
-    stride: u64,
+    first: Sequence,
+    unattended: Unattended,
+    origin: Origin,
+    is_closed: bool,
     /// The next sequence to publish.
     next: Sequence,
-    /// Everything before this may be written without asking anybody.
+    /// Everything before this may be written without a question.
     allowance: Sequence,
+    /// Everything before this may be written without asking the gate.
+    granted: Sequence,
     /// What the head line says is reserved.
     reserved: Sequence,
+    /// What the head line says is the widest claim.
+    widest: u64,
+    /// Everything from here on was never lent to be written in.
+    lent: Sequence,
     /// Gate and capacity, as of the last look: nothing from here on may be written.
     limit: Sequence,
     gate: Gate,
 }
 
+/// How many sequences beyond the ones asked for a producer reserves at a time: at most this share of the
+/// ring, and of a large ring less. It is rare enough to cost nothing, and leaves the rest to a consumer
+/// that joins at the oldest message.
+const STRIDE_SHARE: u64 = 8;
+/// The same for a ring that is large, or has no consumer.
+const STRIDE_SHARE_OF_MUCH: u64 = 64;
+/// What a small ring's stride may be.
+const STRIDE_OF_FEW: u64 = 128;
+
 impl<C: Deref<Target = Control>> ProducerCursor<C> {
     /// The producer of a ring that nobody has produced into; `first` as in [`Control::new`].
-    pub fn new(control: C, capacity: Capacity, first: Sequence) -> Self {
-        Self::leaving(control, capacity, first, ())
+    ///
+    /// # Safety
+    ///
+    /// The ring has no other producer.
+    pub unsafe fn new(control: C, capacity: Capacity, first: Sequence) -> Self {
+        // SAFETY: the caller says so.
+        unsafe { Self::leaving(control, capacity, first, ()) }
     }
 }
 
 impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
     /// The same, leaving a trail of marks.
-    pub fn leaving(control: C, capacity: Capacity, first: Sequence, trail: T) -> Self {
-        let (next, allowance, reserved, limit) = (first, first, first, first);
-        // An eighth of the ring: rare enough to cost nothing, and a tap keeps the other seven.
-        let stride = capacity.get() / 8;
-        let gate = Gate::default();
-        Self { control, trail, capacity, stride, next, allowance, reserved, limit, gate }
+    ///
+    /// # Safety
+    ///
+    /// The ring has no other producer.
+    pub unsafe fn leaving(control: C, capacity: Capacity, first: Sequence, trail: T) -> Self {
+        doorbell::attach(&control.doorbell.consumers);
+        Self {
+            control,
+            trail,
+            capacity,
+            first,
+            unattended: Unattended::default(),
+            origin: Origin::here(),
+            is_closed: false,
+            next: first,
+            allowance: first,
+            granted: first,
+            reserved: first,
+            widest: 1,
+            lent: first,
+            limit: first,
+            gate: Gate::default(),
+        }
+    }
+
+    /// The same, doing this with messages while no consumer is registered.
+    #[must_use]
+    pub fn unattended(mut self, unattended: Unattended) -> Self {
+        self.unattended = unattended;
+        self
     }
 
     /// The sequence of the next message to be published.
@@ -131,39 +221,116 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
         &mut self.trail
     }
 
-    /// The first of `n` sequences that may be written now; `None` if a consumer is in the way.
+    /// The next sequence, if it may be written now; it has to be published before the next claim.
     ///
-    /// `n` is at most the capacity.
+    /// # Errors
+    ///
+    /// [`Refusal`].
     #[inline]
-    pub fn claim(&mut self, n: u64) -> Option<Sequence> {
-        if self.allowance.since(self.next) >= n || self.extend(n) { Some(self.next) } else { None }
-    }
-
-    /// How many of `most` sequences may be written now; 0 if a consumer is in the way.
-    #[inline]
-    pub fn claim_up_to(&mut self, most: u64) -> u64 {
-        let mut n = most.min(self.capacity.get());
-        // A claim that fails has looked, and left room for fewer.
-        while self.claim(n).is_none() {
-            n = self.limit.since(self.next);
+    pub fn claim_one(&mut self) -> Result<Sequence, Refusal> {
+        if self.allowance.since(self.next) == 0 {
+            self.extend(1)?;
         }
-        n
+        Ok(self.next)
     }
 
-    /// Makes the next `n` messages visible; they must have been claimed and written.
+    /// The first of `n` sequences that may be written now, and be published or not.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`].
+    ///
+    /// # Panics
+    ///
+    /// If the ring never has `n`.
     #[inline]
-    pub fn publish(&mut self, n: u64) {
-        debug_assert!(n <= self.allowance.since(self.next));
+    pub fn claim(&mut self, n: u64) -> Result<Sequence, Refusal> {
+        if self.allowance.since(self.next) < n {
+            self.extend(n)?;
+        }
+        if n > self.widest {
+            self.widen(n);
+        }
+        self.lent = self.lent.later(self.next.plus(n));
+        Ok(self.next)
+    }
+
+    /// How many of `most` sequences may be written now: at least one, unless none are asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`].
+    #[inline]
+    pub fn claim_up_to(&mut self, most: u64) -> Result<u64, Refusal> {
+        let mut n = most.min(self.capacity.get());
+        loop {
+            match self.claim(n) {
+                Ok(_) => return Ok(n),
+                // A claim that fails for want of room has looked, and there may be room for fewer.
+                Err(Refusal::Full) => {
+                    let room = self.limit.since(self.next);
+                    if room == 0 || room >= n {
+                        return Err(Refusal::Full);
+                    }
+                    n = room;
+                }
+                Err(refusal) => return Err(refusal),
+            }
+        }
+    }
+
+    /// Makes the next `n` messages visible; says whether a consumer slept, and was woken.
+    ///
+    /// # Safety
+    ///
+    /// They have been claimed and written.
+    #[inline]
+    pub unsafe fn publish(&mut self, n: u64) -> bool {
+        debug_assert!(n <= self.granted.since(self.next));
         self.next = self.next.plus(n);
         // edge: publish -> observe. Messages are written before the cursor that tells of them.
         let order = ordering!("publish-release", Release);
         self.control.head.published.store(self.next.get(), order);
+        // edge: publish -> torn. A tap that copies a word which is written after this fence sees, after
+        // its own fence, that everything before was published. (On x86-64 it costs nothing.)
+        fence!("publish-fence", Release);
+        doorbell::wake(&self.control.doorbell.consumers)
     }
 
-    /// Tells consumers that nothing more will come.
-    pub fn close(&mut self) {
-        // edge: close -> drained. What was published stays visible to whoever sees the end.
-        self.control.head.state.store(CLOSED, ordering!("close-release", Release));
+    /// Whether it has ended.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// Tells consumers that nothing more will come, because everything is sent; says whether one slept,
+    /// and was woken. Only the first end counts.
+    pub fn close(&mut self) -> bool {
+        self.end(FINISHED)
+    }
+
+    /// Tells consumers that nothing more will come, though not everything is sent; says whether one
+    /// slept, and was woken.
+    pub fn abort(&mut self, reason: &str) -> bool {
+        if !self.is_closed {
+            self.control.head.reason.store(reason);
+        }
+        self.end(ABORTED)
+    }
+
+    fn end(&mut self, state: u64) -> bool {
+        if self.is_closed {
+            return false;
+        }
+        self.is_closed = true;
+        (self.allowance, self.granted) = (self.next, self.next);
+        // Nothing will be written any more. What was lent and not published may have been.
+        let dirty = if self.next.is_before(self.lent) { self.lent } else { self.next };
+        let order = ordering!("dirty-release", Release);
+        self.control.head.widest.store(dirty.since(self.next), order);
+        self.control.head.reserved.store(dirty.get(), Ordering::Relaxed);
+        // edge: close -> drained. What was published stays visible to a consumer that sees the end.
+        self.control.head.state.store(state, ordering!("close-release", Release));
+        doorbell::wake(&self.control.doorbell.consumers)
     }
 
     /// How far the slowest registered consumer is behind, in messages; 0 with nobody attached.
@@ -171,17 +338,78 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
         self.gate.lag(&self.control, self.next, self.capacity)
     }
 
-    /// Raises the allowance to at least `n` beyond `next`; says whether it could.
+    /// Says, for observers, how many sequences it waits for: 0 when it does no longer.
+    pub fn waits_for(&self, n: u64) {
+        self.control.head.wanted.store(n, Ordering::Relaxed);
+    }
+
+    /// Whether no consumer is registered.
+    pub fn is_abandoned(&mut self) -> bool {
+        !self.gate.has_listeners(&self.control)
+    }
+
+    /// Says in the head line that claims may be as wide as this.
     #[cold]
     #[inline(never)]
-    fn extend(&mut self, n: u64) -> bool {
-        debug_assert!(n <= self.capacity.get());
+    fn widen(&mut self, n: u64) {
+        // Seldom: each time to the next power of two.
+        self.widest = n.next_power_of_two().min(self.capacity.get());
+        self.control.head.widest.store(self.widest, Ordering::Relaxed);
+        // edge: publish -> torn. A tap that copies a word written under this claim sees how wide it is.
+        fence!("widen-fence", Release);
+    }
+
+    /// Raises the allowance to at least `n` beyond `next`.
+    #[cold]
+    #[inline(never)]
+    fn extend(&mut self, n: u64) -> Result<(), Refusal> {
+        assert!(n <= self.capacity.get(), "{n} of {} places were asked for", self.capacity);
+        if self.is_closed {
+            return Err(Refusal::Closed);
+        }
+        if self.unattended == Unattended::Overwrite {
+            self.grant(n)?;
+            self.allowance = self.granted;
+            return Ok(());
+        }
+        // Each claim comes by here, so that one that is made after the last consumer has left is told.
+        if self.is_abandoned() {
+            let is_refused = self.unattended == Unattended::Refuse;
+            return Err(if is_refused { Refusal::Abandoned } else { Refusal::Full });
+        }
+        if self.granted.since(self.next) < n {
+            self.grant(n)?;
+        }
+        self.allowance = self.next.plus(n);
+        Ok(())
+    }
+
+    /// How far beyond a claim of `n` it reserves.
+    fn stride(&self, n: u64) -> u64 {
+        let capacity = self.capacity.get();
+        let share = capacity / STRIDE_SHARE_OF_MUCH;
+        let stride = if self.gate.is_empty() {
+            share
+        } else {
+            (capacity / STRIDE_SHARE).min(STRIDE_OF_FEW * self.trail.unit()).max(share)
+        };
+        // In the first lap nothing is overwritten, so that a consumer that comes late gets everything.
+        let lap = self.first.plus(capacity);
+        if self.next.is_before(lap) {
+            stride.min(lap.since(self.next).saturating_sub(n))
+        } else {
+            stride
+        }
+    }
+
+    /// Reserves at least `n` sequences beyond `next`, if no consumer is in the way.
+    fn grant(&mut self, n: u64) -> Result<(), Refusal> {
         if self.limit.since(self.next) < n && !self.look(n) {
-            return false;
+            return Err(Refusal::Full);
         }
         loop {
             let room = self.limit.since(self.next);
-            let target = self.next.plus(room.min(n + self.stride));
+            let target = self.next.plus(room.min(n + self.stride(n)));
             if self.reserved.is_before(target) {
                 if !mutant("skip-mark") {
                     self.trail.mark(self.next);
@@ -189,18 +417,15 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
                 self.reserved = target;
                 self.control.head.reserved.store(target.get(), Ordering::Relaxed);
             }
-            // Two edges in one fence.
-            // edge: reserve -> overwrite. A tap that copies a word written after this fence sees,
-            // after its own fence, that the place was reserved.
-            // edge: reserve <-> join. Either we see below that somebody has joined, or the one who
-            // joins sees what we have reserved.
+            // edge: reserve <-> join, reserve -> torn. Either we see below that somebody has joined, or the newcomer sees
+            // what we have reserved.
             fence!("reserve-fence", SeqCst);
             if mutant("skip-join-recheck") || !self.gate.has_changed(&self.control) {
-                self.allowance = target;
-                return true;
+                self.granted = target.later(self.granted);
+                return Ok(());
             }
             if !self.look(n) {
-                return false;
+                return Err(Refusal::Full);
             }
         }
     }
@@ -208,15 +433,23 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
     /// Looks at the gate; says whether `n` sequences fit.
     fn look(&mut self, n: u64) -> bool {
         let room = self.capacity.get() - self.lag();
-        // What was allowed before stays allowed: whoever has joined since begins after it.
-        self.limit = self.next.plus(room).later(self.allowance);
+        // What was granted before stays granted: a consumer that has joined since begins after it.
+        self.limit = self.next.plus(room).later(self.granted);
         self.limit.since(self.next) >= n
     }
 }
 
 impl<C: Deref<Target = Control>, T: Trail> Drop for ProducerCursor<C, T> {
     fn drop(&mut self) {
-        self.close();
+        // A child that was forked from the producer's process is not the producer.
+        if !self.origin.is_here() {
+            return;
+        }
+        if std::thread::panicking() {
+            self.abort("its thread panicked");
+        } else {
+            self.close();
+        }
     }
 }
 
@@ -255,7 +488,12 @@ const HOLD_BACK: u32 = 8;
 
 impl<C: Deref<Target = Control>> ConsumerCursor<C> {
     /// The consumer in this seat, which [`roster::join`](crate::roster::join) gave out.
-    pub fn new(control: C, seat: Seat) -> Self {
+    ///
+    /// # Safety
+    ///
+    /// The seat is in this control, and nobody else uses it.
+    pub unsafe fn new(control: C, seat: Seat) -> Self {
+        doorbell::attach(&control.doorbell.producer);
         let (next, known, pace) = (seat.first, seat.first, Pace::Waiting);
         let (few, hold_back) = (FEW, HOLD_BACK);
         Self { control, seat, next, taken: 0, known, pace, few, hold_back }
@@ -288,7 +526,7 @@ impl<C: Deref<Target = Control>> ConsumerCursor<C> {
                 spin_loop();
             }
         }
-        let known = look(&self.control, self.seat, self.next);
+        let known = look(&self.control, &self.seat, self.next);
         self.pace = match known {
             Err(_) => Pace::Waiting,
             Ok(known) if known.since(self.next) < self.few && self.pace != Pace::Waiting => {
@@ -323,16 +561,33 @@ impl<C: Deref<Target = Control>> Cursor for ConsumerCursor<C> {
 
     #[inline]
     fn release(&mut self) {
-        self.next = self.next.plus(self.taken);
-        self.taken = 0;
+        self.advance(self.taken);
+    }
+
+    fn release_first(&mut self, len: u64) {
+        assert!(len <= self.taken, "{len} of {} messages were to be given back", self.taken);
+        self.advance(len);
+    }
+
+    fn seat(&self) -> &Seat {
+        &self.seat
+    }
+}
+
+impl<C: Deref<Target = Control>> ConsumerCursor<C> {
+    #[inline(always)]
+    fn advance(&mut self, len: u64) {
+        self.next = self.next.plus(len);
+        self.taken -= len;
+        // One that was evicted, and lives after all, must not write into its successor's slot.
+        if !self.seat.is_taken(&self.control) && !mutant("skip-seat-check") {
+            return;
+        }
         let slot = &self.control.slots[self.seat.slot];
         // edge: release -> overwrite
         let order = ordering!("release-overwrite-release", Release);
         slot.cursor.store(self.next.get(), order);
-    }
-
-    fn seat(&self) -> Seat {
-        self.seat
+        doorbell::wake(&self.control.doorbell.producer);
     }
 }
 
@@ -342,10 +597,10 @@ impl<C: Deref<Target = Control>> Drop for ConsumerCursor<C> {
     }
 }
 
-/// What is published beyond `next`, or why there is nothing.
+/// What is published beyond `next`, at most a lap, or why there is nothing.
 #[inline]
-pub(crate) fn look(control: &Control, seat: Seat, next: Sequence) -> Result<Sequence, Nothing> {
-    // First: what is published may be overwritten before one reads it whom nobody waits for.
+pub(crate) fn look(control: &Control, seat: &Seat, next: Sequence) -> Result<Sequence, Nothing> {
+    // First: what is published may be overwritten before a consumer reads it whom nobody waits for.
     if !seat.is_taken(control) {
         return Err(Nothing::Evicted);
     }
@@ -353,14 +608,36 @@ pub(crate) fn look(control: &Control, seat: Seat, next: Sequence) -> Result<Sequ
     let order = ordering!("observe-acquire", Acquire);
     let published = || Sequence::new(control.head.published.load(order));
     let known = published();
-    if next.is_before(known) {
+    if known.since(next).wrapping_sub(1) < seat.capacity.get() {
         return Ok(known);
     }
+    if known != next {
+        return Err(out_of_range(control, seat, next, known));
+    }
     // edge: close -> drained
-    if control.head.state.load(ordering!("drained-acquire", Acquire)) != CLOSED {
+    let state = control.head.state.load(ordering!("drained-acquire", Acquire));
+    if state == 0 {
         return Err(Nothing::Empty);
     }
     // The last messages may have come between the first look and the end.
     let known = if mutant("skip-drain-recheck") { known } else { published() };
-    if next.is_before(known) { Ok(known) } else { Err(Nothing::Closed) }
+    if known.since(next).wrapping_sub(1) < seat.capacity.get() {
+        return Ok(known);
+    }
+    Err(if state == FINISHED { Nothing::Closed } else { Nothing::Aborted })
+}
+
+/// Why more is published beyond `next` than the ring has room for, or less than nothing.
+#[cold]
+fn out_of_range(control: &Control, seat: &Seat, next: Sequence, known: Sequence) -> Nothing {
+    if !seat.is_taken(control) {
+        // It was evicted after we had looked, and the producer has gone on without it.
+        return Nothing::Evicted;
+    }
+    let capacity = seat.capacity.get();
+    if next.since(known) <= capacity {
+        // A member may see another's claim before it sees what that one has claimed.
+        return Nothing::Empty;
+    }
+    Nothing::Corrupt { next: next.get(), found: known.get(), capacity }
 }

@@ -2,12 +2,12 @@
 
 use core::ops::Deref;
 
-use common::sync::mutant;
+use common::sync::{Ordering, mutant};
 use common::{Sequence, fence, ordering};
 
-use crate::control::{CLOSED, Control};
+use crate::control::{Control, Ending, FINISHED};
 use crate::landing::{Everywhere, Landing, Mark};
-use crate::roster::{Ring, Start, oldest};
+use crate::roster::{Ring, Start};
 use crate::sequencer::{Nothing, Run};
 
 /// A tap's place in the ring. It writes nothing that others see.
@@ -24,14 +24,23 @@ pub struct TapCursor<C: Deref<Target = Control>, L: Landing = Everywhere> {
     known: Sequence,
     received: u64,
     lost: u64,
+    /// How far beyond the oldest message it went on when it was lapped last.
+    jump: u64,
+    /// Whether it has caught up since then, or read a lap.
+    calm: bool,
+    /// How many sequences it has read since then.
+    read: u64,
 }
+
+/// The least that a tap jumps over which is lapped again and again, as a share of the ring; and the most.
+const JUMP_SHARES: (u64, u64) = (64, 2);
 
 impl<C: Deref<Target = Control>> TapCursor<C> {
     /// A tap that begins at `start`.
     pub fn new(control: C, ring: Ring, start: Start) -> Self {
         let sequence = match start {
             Start::Latest => control.published(),
-            Start::Oldest => oldest(&control, ring),
+            Start::Oldest => intact(&control, ring),
         };
         let mark = Mark { sequence, number: sequence.get() };
         Self::landing(control, ring, Everywhere, mark)
@@ -46,6 +55,7 @@ impl<C: Deref<Target = Control>> TapCursor<C> {
         self.number = self.number.wrapping_add(run.len);
         self.received += run.len - torn;
         self.lost += torn;
+        self.has_read(run.len);
         if torn > 0 {
             // There is always a place to go on.
             let _ = self.skip();
@@ -63,7 +73,8 @@ impl<C: Deref<Target = Control>, L: Landing> TapCursor<C, L> {
     /// A tap that begins at this mark, and finds others where it is lapped.
     pub fn landing(control: C, ring: Ring, landing: L, begin: Mark) -> Self {
         let Mark { sequence: next, number } = begin;
-        Self { control, ring, landing, next, number, known: next, received: 0, lost: 0 }
+        let (received, lost, jump, calm, read) = (0, 0, 0, true, 0);
+        Self { control, ring, landing, next, number, known: next, received, lost, jump, calm, read }
     }
 
     /// Up to `most` messages to copy; what may already have been overwritten is counted as lost.
@@ -92,7 +103,19 @@ impl<C: Deref<Target = Control>, L: Landing> TapCursor<C, L> {
         self.next = run.first.plus(run.len);
         self.number = self.number.wrapping_add(1);
         self.received += 1;
+        self.has_read(run.len);
         true
+    }
+
+    #[inline]
+    fn has_read(&mut self, len: u64) {
+        self.read = self.read.saturating_add(len);
+        self.calm |= self.read >= self.ring.capacity.get();
+    }
+
+    /// How the producer has ended.
+    pub fn ending(&self) -> Ending {
+        self.control.ending()
     }
 
     /// [`torn`], for this tap's ring.
@@ -125,25 +148,32 @@ impl<C: Deref<Target = Control>, L: Landing> TapCursor<C, L> {
         let mut known = published();
         if known == self.next {
             // edge: close -> drained
-            if self.control.head.state.load(ordering!("tap-drained-acquire", Acquire)) != CLOSED {
+            let state = self.control.head.state.load(ordering!("tap-drained-acquire", Acquire));
+            if state == 0 {
+                // It keeps up: the next lap comes as a surprise.
+                self.calm = true;
                 return Err(Nothing::Empty);
             }
             if !mutant("skip-tap-drain-recheck") {
                 known = published();
             }
             if known == self.next {
-                return Err(Nothing::Closed);
+                return Err(if state == FINISHED { Nothing::Closed } else { Nothing::Aborted });
             }
         }
         self.known = known;
-        if self.next.is_before(oldest(&self.control, self.ring)) {
+        if self.next.is_before(intact(&self.control, self.ring)) {
             return self.skip();
         }
-        Ok(())
+        self.check()
     }
 
-    /// Jumps over what is overwritten, and further: to the middle of what is left, because the
-    /// oldest message would be gone before it was copied.
+    /// Jumps over what is overwritten.
+    ///
+    /// It goes on at the oldest message that it can still get in time. Where it was lapped once, that is
+    /// the oldest one that is whole. Where it is lapped again before it has caught up or read a lap, the
+    /// oldest one would be gone before it was copied, so it jumps further each time: at most to the
+    /// middle of what is left.
     ///
     /// [`Nothing::Empty`] if there is no mark to land on yet: the producer is about to leave one.
     #[cold]
@@ -151,12 +181,8 @@ impl<C: Deref<Target = Control>, L: Landing> TapCursor<C, L> {
         // edge: publish -> observe
         let order = ordering!("tap-skip-acquire", Acquire);
         self.known = Sequence::new(self.control.head.published.load(order));
-        let oldest = oldest(&self.control, self.ring);
-        let target = if oldest.is_before(self.known) {
-            oldest.plus(self.known.since(oldest) / 2)
-        } else {
-            self.known
-        };
+        let oldest = intact(&self.control, self.ring);
+        let target = oldest.plus(self.next_jump(oldest));
         let landing = &self.landing;
         let Some(mark) = landing.at_or_after(target).or_else(|| landing.at_or_after(oldest)) else {
             self.known = self.next;
@@ -167,18 +193,60 @@ impl<C: Deref<Target = Control>, L: Landing> TapCursor<C, L> {
             (self.next, self.number) = (mark.sequence, mark.number);
         }
         self.known = self.known.later(self.next);
-        Ok(())
+        self.check()
     }
+
+    /// How far beyond the oldest message to go on; there is more of it the more often it was lapped.
+    fn next_jump(&mut self, oldest: Sequence) -> u64 {
+        let lap = self.ring.capacity.get();
+        let is_final = self.control.is_closed();
+        self.jump = if self.calm || is_final {
+            0
+        } else {
+            (2 * self.jump).max(lap / JUMP_SHARES.0).max(1).min(lap / JUMP_SHARES.1)
+        };
+        (self.calm, self.read) = (false, 0);
+        let left = if oldest.is_before(self.known) { self.known.since(oldest) } else { 0 };
+        self.jump.min(left)
+    }
+
+    /// Nothing beyond a lap is read, whatever the shared cursors say.
+    fn check(&mut self) -> Result<(), Nothing> {
+        let capacity = self.ring.capacity.get();
+        if self.known.since(self.next) <= capacity {
+            return Ok(());
+        }
+        let (next, found) = (self.next.get(), self.known.get());
+        self.known = self.next;
+        Err(Nothing::Corrupt { next, found, capacity })
+    }
+}
+
+/// The oldest sequence that is whole, and that the producer is not writing over.
+///
+/// It may be writing what it has reserved, and nothing that is further beyond what is published than
+/// its claims are wide. Both hold, so the lesser of the two.
+pub fn intact(control: &Control, ring: Ring) -> Sequence {
+    let head = &control.head;
+    let capacity = ring.capacity.get();
+    // edge: publish -> torn. In this order: a producer that has ended takes the width of its claims back
+    // after it has published the last message.
+    let widest = head.widest.load(ordering!("widest-acquire", Acquire)).min(capacity);
+    let published = Sequence::new(head.published.load(Ordering::Relaxed));
+    let reserved = Sequence::new(head.reserved.load(Ordering::Relaxed));
+    let (written, first) = (published.plus(widest), ring.first);
+    let end = if reserved.is_before(written) { reserved } else { written };
+    if end.since(first) <= capacity { first } else { end.minus(capacity) }
 }
 
 /// How many of the first sequences of `run`, which has just been read, may have been overwritten
 /// meanwhile.
 #[inline]
 pub fn torn(control: &Control, ring: Ring, run: Run) -> u64 {
-    // edge: reserve -> overwrite. If a word that we copied was written in a later lap, this fence
-    // makes visible that the place had been reserved before.
+    // edge: publish -> torn, reserve -> torn. If a word that we copied was written in a later lap, this
+    // fence makes visible what was published and reserved before.
     fence!("tap-fence", Acquire);
-    let oldest = oldest(control, ring);
+    let oldest = intact(control, ring);
     if run.first.is_before(oldest) && !mutant("skip-tap-confirm") {
         return oldest.since(run.first).min(run.len);
     }

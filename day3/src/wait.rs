@@ -40,7 +40,11 @@ impl Side {
     }
 }
 
-/// A way to wait. The doorbell is there for those that sleep (Day 5).
+/// A way to wait, and nothing else: the ends themselves wake the other side.
+///
+/// The doorbell is there for a strategy that sleeps (Day 5). Whatever a strategy answers, an end goes by
+/// what `poll` has answered: one that gives up too early, or keeps the answer to itself, makes its end
+/// look again.
 pub trait Wait: Default {
     /// Calls `poll` until it answers, or until `deadline` has passed; `None` then.
     ///
@@ -53,15 +57,10 @@ pub trait Wait: Default {
         poll: impl FnMut() -> Option<R>,
     ) -> Option<R>;
 
-    /// Called once, before an end that waits this way is used: it will wake those on this side.
-    fn attach(&self, side: Side, doorbell: &Doorbell) {
-        let _ = (side, doorbell);
-    }
-
-    /// Called after something changed that `side` may be waiting for.
-    #[inline(always)]
-    fn wake(&self, side: Side, doorbell: &Doorbell) {
-        let _ = (side, doorbell);
+    /// Called after sleepers on `side` were woken: once for each ring that somebody had announced itself
+    /// for. It is for a strategy that also wakes by other means than the doorbell (Day 5's descriptors).
+    fn rung(&self, side: Side) {
+        let _ = side;
     }
 }
 
@@ -144,10 +143,7 @@ pub fn poll(timeout: Duration, mut done: impl FnMut() -> bool) -> Result<(), Tim
     Ok(())
 }
 
-/// An end's way to wait, at the doorbell of its ring: waits for the other side, and wakes it.
-///
-/// It wakes the other side also when it is dropped, because that one may be waiting for this end to
-/// read or to write, which it will never do. So it has to be dropped after the end's cursor.
+/// An end's way to wait, at the doorbell of its ring.
 #[derive(Debug)]
 pub struct Door<W: Wait> {
     shared: Shared,
@@ -158,17 +154,13 @@ pub struct Door<W: Wait> {
 impl<W: Wait> Door<W> {
     /// The door of an end on this side.
     pub fn new(shared: Shared, own: Side) -> Self {
-        Self::with(shared, own, W::default())
+        Self { shared, own, wait: W::default() }
     }
 
     /// The same door, with another way to wait.
-    pub fn waiting<V: Wait>(&self, wait: V) -> Door<V> {
-        Door::with(self.shared.clone(), self.own, wait)
-    }
-
-    fn with(shared: Shared, own: Side, wait: W) -> Self {
-        wait.attach(own.opposite(), &shared.doorbell);
-        Self { shared, own, wait }
+    pub fn waiting<V: Wait>(self, wait: V) -> Door<V> {
+        let Self { shared, own, .. } = self;
+        Door { shared, own, wait }
     }
 
     /// The ring's shared lines.
@@ -177,38 +169,69 @@ impl<W: Wait> Door<W> {
         &self.shared
     }
 
+    /// Calls `poll` until it answers.
+    pub fn wait<R>(&mut self, mut poll: impl FnMut() -> Option<R>) -> R {
+        loop {
+            if let Some(answer) = self.until(None, &mut poll) {
+                return answer;
+            }
+        }
+    }
+
     /// Calls `poll` until it answers, or until `deadline` has passed; `None` then.
-    #[inline]
+    ///
+    /// What `poll` has answered is kept here, so that no strategy can lose it, or make one up.
     pub fn until<R>(
         &mut self,
         deadline: Option<Instant>,
-        poll: impl FnMut() -> Option<R>,
+        mut poll: impl FnMut() -> Option<R>,
     ) -> Option<R> {
-        self.wait.until(self.own, &self.shared.doorbell, deadline, poll)
+        let Self { shared, own, wait } = self;
+        let mut answer = None;
+        let mut polled = false;
+        loop {
+            let _ = wait.until(*own, &shared.doorbell, deadline, || {
+                polled = true;
+                if answer.is_none() {
+                    answer = poll();
+                }
+                answer.is_some().then_some(())
+            });
+            if answer.is_some() {
+                return answer;
+            }
+            let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if is_late && polled {
+                return None;
+            }
+            // The strategy has given up before its time.
+            answer = poll();
+            polled = true;
+            if answer.is_some() || is_late {
+                return answer;
+            }
+        }
     }
 
-    /// Wakes the other side, after something has changed that it may be waiting for. Which side that
-    /// is, the caller knows before the program runs, and so costs nothing here.
-    #[inline(always)]
-    pub fn wake(&self, others: Side) {
-        debug_assert_eq!(others, self.own.opposite());
-        self.wait.wake(others, &self.shared.doorbell);
+    /// After sleepers on the other side were woken.
+    #[cold]
+    #[inline(never)]
+    pub fn rung(&self) {
+        self.wait.rung(self.own.opposite());
     }
 
-    /// For a producer: frees the slot of a consumer that is dead, and says whether there was one; see
-    /// [`roster::evict`].
-    pub fn evict(&self, consumer: &ConsumerInfo) -> bool {
-        let evicted = roster::evict(&self.shared, consumer);
+    /// For a producer: frees the slot of a consumer that is dead, and says whether there was one.
+    ///
+    /// # Safety
+    ///
+    /// As for [`roster::evict`].
+    pub unsafe fn evict(&self, consumer: &ConsumerInfo) -> bool {
+        // SAFETY: the caller says so.
+        let evicted = unsafe { roster::evict(&self.shared, consumer) };
         if evicted {
-            // It may be asleep.
-            self.wake(Side::Consumer);
+            // It may be alive after all, and wait for a descriptor.
+            self.rung();
         }
         evicted
-    }
-}
-
-impl<W: Wait> Drop for Door<W> {
-    fn drop(&mut self) {
-        self.wake(self.own.opposite());
     }
 }

@@ -56,12 +56,19 @@ impl Data {
         if run.len < HEADER as u64 {
             return None;
         }
-        Frame::parse(self.word(run.first).load(Ordering::Relaxed), run.len)
+        // What is mapped from there on is one lap, whatever the run says.
+        let room = run.len.min(self.capacity.get());
+        Frame::parse(self.word(run.first).load(Ordering::Relaxed), room)
     }
 
     /// The frames of a run, from its begin on.
+    ///
+    /// # Panics
+    ///
+    /// If the run is longer than the ring: beyond that nothing is mapped.
     #[inline(always)]
     pub(crate) fn walk(&self, run: Run) -> Walk {
+        assert!(run.len <= self.capacity.get(), "a run of {} in a ring of {}", run.len, self.capacity);
         Walk { at: self.at(run.first), left: run.len }
     }
 

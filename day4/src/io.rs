@@ -123,7 +123,9 @@ impl<K: Cursor, W: Wait> BufRead for ReadRecords<'_, K, W> {
     }
 
     fn consume(&mut self, amount: usize) {
-        self.position += amount;
+        // More than there is ends the message.
+        let len = self.current.map_or(0, |taken| taken.len());
+        self.position = self.position.saturating_add(amount).min(len);
     }
 }
 

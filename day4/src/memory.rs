@@ -77,14 +77,15 @@ impl Segmented {
         let fill = |start: NonNull<u8>| {
             // SAFETY: control is page-aligned, as long as was planned, zero, and nobody else's yet.
             let control = unsafe { start.cast::<ByteControl>().as_ref() };
-            control.start_at(ring.first);
+            // SAFETY: nobody else has the memory yet.
+            unsafe { control.start_at(ring.first) };
         };
         let segment = match name {
             Some(name) => Segment::create(name, geometry, options.mode(), fill),
             None => Segment::anonymous(&nameless(), geometry, options.mode(), fill),
         }?;
         let access = Access::ReadWrite;
-        let mirror = mirror(&segment, access).map_err(CreateError::Mirror)?;
+        let mirror = mirror(&segment, access).map_err(unmapped)?;
         Ok(Self { segment, mirror, ring })
     }
 
@@ -94,7 +95,7 @@ impl Segmented {
         mode: Mode,
         options: &JoinOptions,
     ) -> Result<Self, JoinError> {
-        Self::enter(Segment::open(name, mode, options.patience())?, options)
+        options.when_there(|| Self::enter(Segment::open(name, mode, options.patience())?, options))
     }
 
     /// Opens the ring behind this descriptor.
@@ -134,6 +135,7 @@ impl Segmented {
             call: "mmap (twice)",
             errno,
         })?;
+        segment.hold()?;
         let ring = Ring { capacity, first };
         Ok(Self { segment, mirror, ring })
     }
@@ -151,6 +153,10 @@ impl Segmented {
 
 fn mirror(segment: &Segment, access: Access) -> Result<Mirror, Errno> {
     Mirror::map(segment.as_fd(), segment.data_offset(), segment.data_len() as u64, access)
+}
+
+fn unmapped(errno: Errno) -> CreateError {
+    CreateError::Mirror(errno.into())
 }
 
 /// What a segment without a name is called in errors, and in `/proc`.
@@ -180,8 +186,14 @@ fn plan(options: &QueueOptions) -> Result<Ring, CreateError> {
 }
 
 impl ByteControl {
-    fn start_at(&self, first: Sequence) {
-        self.control.start_at(first);
+    /// Sets the first sequence of a ring whose lines are all zeros.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else has the memory yet.
+    unsafe fn start_at(&self, first: Sequence) {
+        // SAFETY: the caller says so.
+        unsafe { self.control.start_at(first) };
         self.marks.start_at(first);
     }
 }
@@ -241,7 +253,7 @@ impl Local {
     /// [`CreateError::Capacity`], [`CreateError::First`], [`CreateError::Mirror`].
     pub fn new(options: &QueueOptions) -> Result<Arc<Self>, CreateError> {
         let ring = plan(options)?;
-        let mirror = Mirror::anonymous(ring.capacity.get()).map_err(CreateError::Mirror)?;
+        let mirror = Mirror::anonymous(ring.capacity.get()).map_err(unmapped)?;
         let (control, marks) = (Control::new(ring.first), Marks::new(ring.first));
         let lines = Box::new(ByteControl { control, marks });
         Ok(Arc::new(Self { lines, mirror, ring, admission: Mutex::new(()) }))

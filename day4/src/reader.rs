@@ -1,6 +1,7 @@
 //! The ends that read and are waited for: broadcast readers and members of groups.
 
 use core::cell::Cell;
+use core::fmt;
 use core::ops::Deref;
 use core::ptr::NonNull;
 use std::io::IoSliceMut;
@@ -16,7 +17,7 @@ use day3::memory::admit;
 use day3::roster::Role;
 use day3::sequencer::{ConsumerCursor, Cursor, Run};
 use day3::wait::{Door, Side};
-use day3::{JoinError, JoinOptions, Shared, Start, Wait, Yield};
+use day3::{Ending, JoinError, JoinOptions, Shared, Start, Wait, Yield};
 
 use crate::data::{Data, Walk};
 use crate::error::{Corrupt, ReadError, RecvError, RecvTimeoutError, TryRecvError};
@@ -26,12 +27,16 @@ use crate::memory::{ByteMemory, Segmented};
 /// A registered consumer; how it comes by its records is `K`'s to say.
 ///
 /// Use it as [`Reader`] or [`Group`]. Dropping it frees its slot.
-#[derive(Debug)]
 pub struct Receiver<K, W: Wait = Yield> {
     cursor: K,
     data: Data,
-    // Last: it wakes the producer when the cursor is gone.
     door: Door<W>,
+}
+
+impl<K: Cursor, W: Wait> fmt::Debug for Receiver<K, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver").field("seat", self.cursor.seat()).finish_non_exhaustive()
+    }
 }
 
 /// A broadcast consumer: sees every message from the first that it is promised, and gates the
@@ -39,7 +44,8 @@ pub struct Receiver<K, W: Wait = Yield> {
 pub type Reader<W = Yield> = Receiver<ConsumerCursor<Shared>, W>;
 
 /// A member of a group: each message goes to exactly one of the members. While a group has a member,
-/// what it has not read gates the producer.
+/// what it has not read gates the producer. When its last member leaves, the ring keeps the group's
+/// place, and the next member goes on there, unless the producer has overwritten it meanwhile.
 ///
 /// # Examples
 ///
@@ -126,8 +132,9 @@ impl<W: Wait> Reader<W> {
         let seat = admit(&*memory, Role::Broadcast, start, options)?;
         let few = FEW.min(memory.ring().capacity.get() / 8);
         let shared = Shared::new(memory);
-        let cursor = ConsumerCursor::new(shared.clone(), seat).chasing(few, HOLD_BACK);
-        Ok(Self::with_cursor(cursor, shared))
+        // SAFETY: the seat was just given out, in this ring.
+        let cursor = unsafe { ConsumerCursor::new(shared.clone(), seat) };
+        Ok(Self::with_cursor(cursor.chasing(few, HOLD_BACK), shared))
     }
 }
 
@@ -195,9 +202,12 @@ impl<W: Wait> Group<W> {
         start: Start,
         options: &JoinOptions,
     ) -> Result<Self, JoinError> {
-        let seat = admit(&*memory, Role::Member { group }, start, options)?;
+        let role = Role::Member { group, holds: options.holds_when_empty() };
+        let seat = admit(&*memory, role, start, options)?;
         let shared = Shared::new(memory);
-        Ok(Self::with_cursor(MemberCursor::new(shared.clone(), seat), shared))
+        // SAFETY: the seat was just given out, in this ring.
+        let cursor = unsafe { MemberCursor::new(shared.clone(), seat) };
+        Ok(Self::with_cursor(cursor, shared))
     }
 }
 
@@ -220,7 +230,12 @@ pub(crate) struct Taken {
 unsafe impl Send for Taken {}
 
 impl Taken {
-    /// The message, from byte `from` on.
+    /// How long the message is, in bytes.
+    pub(crate) fn len(self) -> usize {
+        self.frame.len as usize
+    }
+
+    /// The message.
     ///
     /// # Safety
     ///
@@ -249,6 +264,11 @@ impl<K: Cursor, W: Wait> Receiver<K, W> {
     /// The number of its slot.
     pub fn slot(&self) -> usize {
         self.cursor.seat().slot()
+    }
+
+    /// How the producer has ended: after [`RecvError::Aborted`], why.
+    pub fn ending(&self) -> Ending {
+        self.door.shared().ending()
     }
 
     /// How many bytes the ring holds, headers and padding included.
@@ -292,11 +312,8 @@ impl<K: Cursor, W: Wait> Receiver<K, W> {
         &mut self,
         timeout: Duration,
     ) -> Result<Record<'_, K, W>, RecvTimeoutError> {
-        let deadline = Instant::now().checked_add(timeout);
-        match self.wait_for(deadline, take_one) {
-            Some(taken) => Ok(Record { taken: taken?, receiver: self }),
-            None => Err(RecvTimeoutError::TimedOut(timeout)),
-        }
+        let taken = self.wait_until(timeout, take_one)?;
+        Ok(Record { receiver: self, taken })
     }
 
     /// Lends the next messages that together take at most `bytes` of ring, but at least one, and gives
@@ -324,9 +341,7 @@ impl<K: Cursor, W: Wait> Receiver<K, W> {
     pub fn recv_batch(&mut self, bytes: usize) -> Result<Records<'_, K, W>, RecvError> {
         let lot = match take_some(&mut self.cursor, self.data, bytes) {
             Ok(lot) => lot,
-            Err(_) => self
-                .wait_for(None, |cursor, data| take_some(cursor, data, bytes))
-                .unwrap_or(Err(RecvError::Closed))?,
+            Err(_) => self.wait_for(|cursor, data| take_some(cursor, data, bytes))?,
         };
         Ok(Records::new(self, lot, bytes))
     }
@@ -342,14 +357,8 @@ impl<K: Cursor, W: Wait> Receiver<K, W> {
         bytes: usize,
         timeout: Duration,
     ) -> Result<Records<'_, K, W>, RecvTimeoutError> {
-        let deadline = Instant::now().checked_add(timeout);
-        match self.wait_for(deadline, |cursor, data| take_some(cursor, data, bytes)) {
-            Some(lot) => {
-                let lot = lot?;
-                Ok(Records::new(self, lot, bytes))
-            }
-            None => Err(RecvTimeoutError::TimedOut(timeout)),
-        }
+        let lot = self.wait_until(timeout, |cursor, data| take_some(cursor, data, bytes))?;
+        Ok(Records::new(self, lot, bytes))
     }
 
     /// Copies the next message into `into`, which it replaces, waiting for it; says how long it is.
@@ -372,19 +381,8 @@ impl<K: Cursor, W: Wait> Receiver<K, W> {
     /// [`ReadError`]; a message that does not fit stays.
     pub fn read_vectored(&mut self, into: &mut [IoSliceMut<'_>]) -> Result<usize, ReadError> {
         let room = into.iter().fold(0usize, |sum, buffer| sum.saturating_add(buffer.len()));
-        let fitting = |cursor: &mut K, data: Data| {
-            let mut too_long = None;
-            let taken = take_one_if(cursor, data, |frame| {
-                let fits = frame.len as usize <= room;
-                too_long = (!fits).then_some(frame.len as usize);
-                fits
-            });
-            match too_long {
-                Some(len) => Ok(Err(ReadError::NoRoom { len, room })),
-                None => taken.map(Ok),
-            }
-        };
-        let taken = self.wait_for(None, fitting).unwrap_or(Err(RecvError::Closed))??;
+        let taken = self.wait_for(|cursor, data| take_one_within(cursor, data, room))?;
+        let taken = taken.map_err(|len| ReadError::NoRoom { len, room })?;
         let record = Record { receiver: self, taken };
         let mut rest = &record[..];
         for buffer in into {
@@ -400,56 +398,78 @@ impl<K: Cursor, W: Wait> Receiver<K, W> {
     pub(crate) fn take_record(&mut self) -> Result<Taken, RecvError> {
         match take_one(&mut self.cursor, self.data) {
             Ok(taken) => Ok(taken),
-            // Without a deadline the wait ends with an answer only.
-            Err(_) => self.wait_for(None, take_one).unwrap_or(Err(RecvError::Closed)),
+            Err(_) => self.wait_for(take_one),
         }
     }
 
     #[inline]
     pub(crate) fn release(&mut self) {
         self.cursor.release();
-        self.door.wake(Side::Producer);
     }
 
     #[cold]
+    #[inline(never)]
     fn wait_for<R>(
         &mut self,
-        deadline: Option<Instant>,
         mut take: impl FnMut(&mut K, Data) -> Result<R, TryRecvError>,
-    ) -> Option<Result<R, RecvError>> {
+    ) -> Result<R, RecvError> {
         let Self { cursor, data, door } = self;
-        door.until(deadline, || match take(cursor, *data) {
-            Ok(taken) => Some(Ok(taken)),
-            Err(TryRecvError::Empty) => None,
-            Err(TryRecvError::End(end)) => Some(Err(end)),
-        })
+        door.wait(|| settle(take(cursor, *data)))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait_until<R>(
+        &mut self,
+        timeout: Duration,
+        mut take: impl FnMut(&mut K, Data) -> Result<R, TryRecvError>,
+    ) -> Result<R, RecvTimeoutError> {
+        let Self { cursor, data, door } = self;
+        // A timeout so long that no clock can tell its end has none.
+        let deadline = Instant::now().checked_add(timeout);
+        match door.until(deadline, || settle(take(cursor, *data))) {
+            Some(taken) => Ok(taken?),
+            None => Err(RecvTimeoutError::TimedOut(timeout)),
+        }
+    }
+}
+
+/// `None` where waiting may help.
+fn settle<R>(taken: Result<R, TryRecvError>) -> Option<Result<R, RecvError>> {
+    match taken {
+        Ok(taken) => Some(Ok(taken)),
+        Err(TryRecvError::Empty) => None,
+        Err(TryRecvError::End(end)) => Some(Err(end)),
     }
 }
 
 #[inline]
 fn take_one<K: Cursor>(cursor: &mut K, data: Data) -> Result<Taken, TryRecvError> {
-    take_one_if(cursor, data, |_| true)
+    // No message is longer than this.
+    let taken = take_one_within(cursor, data, usize::MAX)?;
+    taken.or(Err(TryRecvError::Empty))
 }
 
-/// Takes the next record if it is one that is wanted; that it is not shows as corruption, which the
-/// caller knows better.
+/// Takes the next record if its message has at most `room` bytes; otherwise says how many it has.
 #[inline]
-fn take_one_if<K: Cursor>(
+fn take_one_within<K: Cursor>(
     cursor: &mut K,
     data: Data,
-    mut wanted: impl FnMut(Frame) -> bool,
-) -> Result<Taken, TryRecvError> {
-    let (mut seen, mut room) = (None, 0);
+    room: usize,
+) -> Result<Result<Taken, usize>, TryRecvError> {
+    let (mut seen, mut published) = (None, 0);
+    // It is asked again where another member was faster: what it saw before that means nothing.
     let run = cursor.take_by(|run| {
-        room = run.len;
-        seen = data.frame(run).filter(|frame| wanted(*frame));
-        seen.map_or(0, Frame::size)
+        published = run.len;
+        seen = data.frame(run);
+        seen.filter(|frame| frame.len as usize <= room).map_or(0, Frame::size)
     })?;
     match seen {
         Some(frame) if run.len > 0 => {
-            Ok(Taken { start: data.message_at(run.first), frame, sequence: run.first })
+            Ok(Ok(Taken { start: data.message_at(run.first), frame, sequence: run.first }))
         }
-        _ => Err(corrupt(data, run.first, room).into()),
+        Some(frame) => Ok(Err(frame.len as usize)),
+        None => Err(corrupt(data, run.first, published).into()),
     }
 }
 
@@ -500,14 +520,29 @@ fn take_some<K: Cursor>(cursor: &mut K, data: Data, bytes: usize) -> Result<Lot,
 #[cold]
 pub(crate) fn corrupt(data: Data, first: Sequence, room: u64) -> Corrupt {
     let found = data.word(first).load(Ordering::Relaxed);
-    Corrupt { sequence: first.get(), room, found }
+    Corrupt::Record { sequence: first.get(), room, found }
 }
 
 /// A message lent to be read; dropping it gives its place back.
-#[derive(Debug)]
+#[must_use = "it is given back when it is dropped"]
 pub struct Record<'a, K: Cursor, W: Wait> {
     receiver: &'a mut Receiver<K, W>,
     taken: Taken,
+}
+
+impl<K: Cursor, W: Wait> fmt::Debug for Record<'_, K, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record").field("taken", &self.taken).finish_non_exhaustive()
+    }
+}
+
+impl<W: Wait> Record<'_, ConsumerCursor<Shared>, W> {
+    /// Gives the message back unread: it comes again with the next call.
+    ///
+    /// A member of a group cannot do this: what it has claimed goes to no other.
+    pub fn give_back(self) {
+        self.receiver.cursor.keep(0);
+    }
 }
 
 impl<K: Cursor, W: Wait> Record<'_, K, W> {
@@ -540,7 +575,7 @@ impl<K: Cursor, W: Wait> Drop for Record<'_, K, W> {
 }
 
 /// Messages lent to be read; dropping it gives all their places back at once.
-#[derive(Debug)]
+#[must_use = "its messages are given back when it is dropped"]
 pub struct Records<'a, K: Cursor, W: Wait> {
     receiver: &'a mut Receiver<K, W>,
     run: Run,
@@ -595,15 +630,55 @@ impl<'a, K: Cursor, W: Wait> Records<'a, K, W> {
         while tour.next().is_some() {}
     }
 
-    /// How many messages: at least one.
-    #[expect(clippy::len_without_is_empty, reason = "a batch is never empty")]
+    /// How many messages: at least one, until they are [released](Records::release_first).
     pub fn len(&self) -> usize {
         self.measured().count as usize
+    }
+
+    /// Whether all of them have been released.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Gives the places of the first `n` messages back, so that the producer may write there, and keeps
+    /// the others.
+    ///
+    /// # Panics
+    ///
+    /// If it has fewer.
+    pub fn release_first(&mut self, n: usize) {
+        let all = self.measured();
+        let (n, count) = (n as u64, all.count);
+        assert!(n <= count, "{n} of {count} messages were to be released");
+        let run = Run { first: self.run.first, len: all.len };
+        let mut walk = self.receiver.data.walk(run);
+        let sizes = (0..n).filter_map(|_| walk.next()).map(|(frame, _)| frame.size());
+        let len = sizes.sum();
+        self.receiver.cursor.release_first(len);
+        self.run = Run { first: self.run.first.plus(len), len: self.run.len - len };
+        self.most = self.most.saturating_sub(len);
+        self.reached.set(Reached { len: all.len - len, count: count - n, end: true });
     }
 
     /// The sequence at which the first frame begins.
     pub fn first(&self) -> Sequence {
         self.run.first
+    }
+}
+
+impl<K: Cursor, W: Wait> fmt::Debug for Records<'_, K, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Records").field("run", &self.run).finish_non_exhaustive()
+    }
+}
+
+impl<W: Wait> Records<'_, ConsumerCursor<Shared>, W> {
+    /// Gives the batch back unread: its messages come again with the next call.
+    ///
+    /// A member of a group cannot do this: what it has claimed goes to no other.
+    pub fn give_back(self) {
+        // Nothing of it is kept when it is dropped.
+        self.reached.set(Reached { len: 0, count: 0, end: true });
     }
 }
 

@@ -1,5 +1,6 @@
 //! The end that only looks.
 
+use core::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,11 +9,10 @@ use common::sync::{Ordering, yield_now};
 use common::{NameError, QueueName, Sequence};
 use day2::{Mode, OpenError};
 use day3::landing::{Landing, Mark};
-use day3::roster::oldest;
 use day3::sequencer::Run;
-use day3::tap::{TapCursor, torn};
-use day3::wait::Side;
-use day3::{JoinError, JoinOptions, Shared, Start, Wait, Yield};
+use day3::tap::{TapCursor, intact, torn};
+use day3::wait::{Door, Side};
+use day3::{Ending, JoinError, JoinOptions, Shared, Start, Wait, Yield};
 
 use crate::data::Data;
 use crate::error::{RecvError, RecvTimeoutError, TryRecvError};
@@ -26,12 +26,16 @@ use crate::reader::corrupt;
 /// It may copy a message at the moment in which the producer overwrites it: it reads relaxed atomic
 /// words, and throws away what it cannot trust. The producer's own writes are ordinary ones, as in
 /// every sequence lock over plain data.
-#[derive(Debug)]
-pub struct Tap<W = Yield> {
+pub struct Tap<W: Wait = Yield> {
     cursor: TapCursor<Shared, Trailing>,
     data: Data,
-    shared: Shared,
-    wait: W,
+    door: Door<W>,
+}
+
+impl<W: Wait> fmt::Debug for Tap<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tap").field("cursor", &self.cursor).finish_non_exhaustive()
+    }
 }
 
 /// Lands on the producer's marks.
@@ -116,7 +120,7 @@ impl<W: Wait> Tap<W> {
         };
         let (shared, ring) = (Shared::new(memory.clone()), memory.ring());
         let cursor = TapCursor::landing(shared.clone(), ring, Trailing(memory), begin);
-        Ok(Self { cursor, data, shared, wait: W::default() })
+        Ok(Self { cursor, data, door: Door::new(shared, Side::Tap) })
     }
 }
 
@@ -140,7 +144,7 @@ impl NoFooting {
 fn footing(memory: &dyn ByteMemory, data: Data, start: Start) -> Option<Mark> {
     let (control, ring) = (memory.control(), memory.ring());
     if start == Start::Oldest {
-        return memory.marks().at_or_after(oldest(control, ring));
+        return memory.marks().at_or_after(intact(control, ring));
     }
     // From the last mark on, message by message, to know the number of the next one.
     let published = control.published();
@@ -160,8 +164,13 @@ fn footing(memory: &dyn ByteMemory, data: Data, start: Start) -> Option<Mark> {
 impl<W: Wait> Tap<W> {
     /// The same tap, waiting another way.
     pub fn waiting<V: Wait>(self, wait: V) -> Tap<V> {
-        let Self { cursor, data, shared, .. } = self;
-        Tap { cursor, data, shared, wait }
+        let Self { cursor, data, door } = self;
+        Tap { cursor, data, door: door.waiting(wait) }
+    }
+
+    /// How the producer has ended: after [`RecvError::Aborted`], why.
+    pub fn ending(&self) -> Ending {
+        self.cursor.ending()
     }
 
     /// Copies the next message that can be had, if there is one now, into `into`, which it replaces;
@@ -180,21 +189,7 @@ impl<W: Wait> Tap<W> {
     ///
     /// [`TryRecvError`]; what `into` holds then means nothing.
     pub fn try_recv_kind(&mut self, into: &mut Vec<u8>) -> Result<u16, TryRecvError> {
-        loop {
-            let all = self.cursor.take(u64::MAX)?;
-            let Some(frame) = self.data.frame(all) else {
-                if self.cursor.torn(all) == 0 {
-                    return Err(corrupt(self.data, all.first, all.len).into());
-                }
-                self.cursor.confirm_one(all);
-                continue;
-            };
-            let run = Run { first: all.first, len: frame.size() };
-            self.copy(run, frame.len as usize, into);
-            if self.cursor.confirm_one(run) {
-                return Ok(frame.kind);
-            }
-        }
+        copy(&mut self.cursor, self.data, into)
     }
 
     /// Copies the next message that can be had, waiting for it; says how long it is.
@@ -203,7 +198,9 @@ impl<W: Wait> Tap<W> {
     ///
     /// [`RecvError`].
     pub fn recv(&mut self, into: &mut Vec<u8>) -> Result<usize, RecvError> {
-        self.wait_for(into, None).unwrap_or(Err(RecvError::Closed)).map(|_| into.len())
+        let Self { cursor, data, door } = self;
+        door.wait(|| settle(copy(cursor, *data, into)))?;
+        Ok(into.len())
     }
 
     /// Copies the next message that can be had, waiting for at most `timeout`; says how long it is.
@@ -229,8 +226,10 @@ impl<W: Wait> Tap<W> {
         into: &mut Vec<u8>,
         timeout: Duration,
     ) -> Result<u16, RecvTimeoutError> {
+        let Self { cursor, data, door } = self;
+        // A timeout so long that no clock can tell its end has none.
         let deadline = Instant::now().checked_add(timeout);
-        match self.wait_for(into, deadline) {
+        match door.until(deadline, || settle(copy(cursor, *data, into))) {
             Some(received) => Ok(received?),
             None => Err(RecvTimeoutError::TimedOut(timeout)),
         }
@@ -241,7 +240,7 @@ impl<W: Wait> Tap<W> {
         self.cursor.received()
     }
 
-    /// Messages overwritten before this tap had copied them.
+    /// Messages that this tap has not received: the producer had overwritten them, or was about to.
     pub fn lost(&self) -> u64 {
         self.cursor.lost()
     }
@@ -250,32 +249,47 @@ impl<W: Wait> Tap<W> {
     pub fn next_sequence(&self) -> Sequence {
         self.cursor.next()
     }
+}
 
-    /// Copies the message of a frame, word by word.
-    fn copy(&self, frame: Run, len: usize, into: &mut Vec<u8>) {
-        into.clear();
-        into.reserve(frame.len as usize);
-        let words = (8..frame.len).step_by(8);
-        into.extend(words.flat_map(|offset| {
-            self.data.word(frame.first.plus(offset)).load(Ordering::Relaxed).to_ne_bytes()
-        }));
-        into.truncate(len);
+/// Copies the next message that can be had now; says of what kind it is.
+fn copy(
+    cursor: &mut TapCursor<Shared, Trailing>,
+    data: Data,
+    into: &mut Vec<u8>,
+) -> Result<u16, TryRecvError> {
+    loop {
+        let all = cursor.take(u64::MAX)?;
+        let Some(frame) = data.frame(all) else {
+            if cursor.torn(all) == 0 {
+                return Err(corrupt(data, all.first, all.len).into());
+            }
+            cursor.confirm_one(all);
+            continue;
+        };
+        let run = Run { first: all.first, len: frame.size() };
+        copy_words(data, run, frame.len as usize, into);
+        if cursor.confirm_one(run) {
+            return Ok(frame.kind);
+        }
     }
+}
 
-    fn wait_for(
-        &mut self,
-        into: &mut Vec<u8>,
-        deadline: Option<Instant>,
-    ) -> Option<Result<u16, RecvError>> {
-        let shared = self.shared.clone();
-        let mut wait = core::mem::take(&mut self.wait);
-        let answer =
-            wait.until(Side::Tap, &shared.doorbell, deadline, || match self.try_recv_kind(into) {
-                Ok(received) => Some(Ok(received)),
-                Err(TryRecvError::Empty) => None,
-                Err(TryRecvError::End(end)) => Some(Err(end)),
-            });
-        self.wait = wait;
-        answer
+/// Copies the message of a frame, word by word.
+fn copy_words(data: Data, frame: Run, len: usize, into: &mut Vec<u8>) {
+    into.clear();
+    into.reserve(frame.len as usize);
+    let words = (8..frame.len).step_by(8);
+    into.extend(words.flat_map(|offset| {
+        data.word(frame.first.plus(offset)).load(Ordering::Relaxed).to_ne_bytes()
+    }));
+    into.truncate(len);
+}
+
+/// `None` where waiting may help.
+fn settle(copied: Result<u16, TryRecvError>) -> Option<Result<u16, RecvError>> {
+    match copied {
+        Ok(kind) => Some(Ok(kind)),
+        Err(TryRecvError::Empty) => None,
+        Err(TryRecvError::End(end)) => Some(Err(end)),
     }
 }

@@ -1,5 +1,6 @@
 //! The end that writes.
 
+use core::fmt;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 use std::io::IoSlice;
@@ -9,21 +10,22 @@ use std::time::{Duration, Instant};
 
 use common::sync::AtomicU64;
 use common::{Capacity, NameError, QueueName, Sequence};
-use day2::{DescriptorError, Mode};
+use day2::{DescriptorError, LockError, Mode};
 use day3::landing::{Mark, Trail};
-use day3::roster::{self, ConsumerInfo};
-use day3::sequencer::ProducerCursor;
+use day3::roster::{self, ConsumerInfo, GroupInfo};
+use day3::sequencer::{ProducerCursor, Refusal};
 use day3::wait::{self, Door, Side};
-use day3::{Full, QueueOptions, Shared, TimedOut, Wait, Yield};
+use day3::{QueueOptions, Shared, TimedOut, Unattended, Wait, Yield};
 
 use crate::data::{Data, seal};
-use crate::error::{BatchFull, CreateError, SendTimeoutError, TooLarge, TrySendError};
+use crate::error::{BatchFull, CreateError, SendError, SendTimeoutError, TooLarge, TrySendError};
 use crate::frame::{HEADER, MOST, record_len};
 use crate::memory::{ByteMemory, Offer, Segmented};
 
-/// The one who writes a ring of records.
+/// The end that writes a ring of records. A ring has one.
 ///
-/// Dropping it closes the ring, so that consumers drain and then see the end, and removes the name.
+/// Dropping it closes the ring, so that consumers drain and then see the end, and removes the name. If
+/// its thread panics, consumers are told that it was aborted.
 ///
 /// # Examples
 ///
@@ -44,14 +46,19 @@ use crate::memory::{ByteMemory, Offer, Segmented};
 /// assert_eq!(&*reader.recv()?, b"abc");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct Writer<W: Wait = Yield> {
     cursor: ProducerCursor<Shared, Counting>,
     data: Data,
     largest: usize,
     memory: Arc<dyn ByteMemory>,
-    // Last: it wakes the others when the cursor is gone.
+    // Last: a strategy that signals descriptors hangs up after the ring is closed.
     door: Door<W>,
+}
+
+impl<W: Wait> fmt::Debug for Writer<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").field("next", &self.cursor.next()).finish_non_exhaustive()
+    }
 }
 
 /// Counts messages, and leaves marks that tell the count.
@@ -67,21 +74,14 @@ impl Trail for Counting {
     fn mark(&mut self, next: Sequence) {
         self.memory.marks().leave(self.capacity, Mark { sequence: next, number: self.sent });
     }
-}
 
-/// How long a claim may take.
-#[derive(Clone, Copy)]
-enum Patience {
-    None,
-    Until(Option<Instant>),
-}
-
-impl Patience {
-    /// A timeout so long that no clock can tell its end has none.
-    fn of(timeout: Duration) -> Self {
-        Self::Until(Instant::now().checked_add(timeout))
+    fn unit(&self) -> u64 {
+        SHORT as u64
     }
 }
+
+/// How much of the ring a short message takes.
+const SHORT: usize = 64;
 
 impl<W: Wait> Writer<W> {
     /// Creates the ring `name` with room for `capacity` bytes, rounded up to a power of two of at least
@@ -108,8 +108,9 @@ impl<W: Wait> Writer<W> {
         N: TryInto<QueueName, Error: Into<NameError>>,
     {
         let name = name.try_into().map_err(Into::into)?;
+        let memory = Arc::new(Segmented::create(Some(&name), options)?);
         // SAFETY: the segment was just created for records, by us, writable.
-        Ok(unsafe { Self::over(Arc::new(Segmented::create(Some(&name), options)?)) })
+        Ok(unsafe { Self::over_with(memory, options.unattended()) })
     }
 
     /// Creates a ring without a name, for whoever gets a [descriptor](Writer::descriptor) of it.
@@ -127,8 +128,9 @@ impl<W: Wait> Writer<W> {
     ///
     /// [`CreateError`].
     pub fn anonymous_with(options: &QueueOptions) -> Result<Self, CreateError> {
+        let memory = Arc::new(Segmented::create(None, options)?);
         // SAFETY: the segment was just created for records, by us, writable.
-        Ok(unsafe { Self::over(Arc::new(Segmented::create(None, options)?)) })
+        Ok(unsafe { Self::over_with(memory, options.unattended()) })
     }
 
     /// The writer of the ring in this memory.
@@ -137,10 +139,23 @@ impl<W: Wait> Writer<W> {
     ///
     /// The memory is writable, and has no other writer.
     pub unsafe fn over(memory: Arc<dyn ByteMemory>) -> Self {
+        // SAFETY: the caller says so.
+        unsafe { Self::over_with(memory, Unattended::default()) }
+    }
+
+    /// The same, doing this with messages while no consumer is registered.
+    ///
+    /// # Safety
+    ///
+    /// As for [`over`](Self::over).
+    pub unsafe fn over_with(memory: Arc<dyn ByteMemory>, unattended: Unattended) -> Self {
         let shared = Shared::new(memory.clone());
         let (ring, data) = (memory.ring(), Data::of(&*memory));
         let counting = Counting { memory: memory.clone(), capacity: ring.capacity, sent: 0 };
-        let cursor = ProducerCursor::leaving(shared.clone(), ring.capacity, ring.first, counting);
+        let (capacity, first) = (ring.capacity, ring.first);
+        // SAFETY: the caller says that there is no other writer.
+        let cursor = unsafe { ProducerCursor::leaving(shared.clone(), capacity, first, counting) };
+        let cursor = cursor.unattended(unattended);
         let largest = (ring.capacity.get() as usize - HEADER).min(MOST);
         Self { cursor, data, largest, memory, door: Door::new(shared, Side::Producer) }
     }
@@ -170,9 +185,9 @@ impl<W: Wait> Writer<W> {
     ///
     /// # Errors
     ///
-    /// [`TooLarge`]; nothing was sent.
+    /// [`SendError`]; nothing was sent.
     #[inline]
-    pub fn send(&mut self, message: &[u8]) -> Result<(), TooLarge> {
+    pub fn send(&mut self, message: &[u8]) -> Result<(), SendError> {
         let mut grant = self.grant(message.len())?;
         grant.copy_from_slice(message);
         grant.commit(message.len());
@@ -209,8 +224,8 @@ impl<W: Wait> Writer<W> {
     ///
     /// # Errors
     ///
-    /// [`TooLarge`]; nothing was sent.
-    pub fn send_vectored(&mut self, parts: &[IoSlice<'_>]) -> Result<(), TooLarge> {
+    /// [`SendError`]; nothing was sent.
+    pub fn send_vectored(&mut self, parts: &[IoSlice<'_>]) -> Result<(), SendError> {
         self.grant(total(parts))?.gather(parts);
         Ok(())
     }
@@ -238,22 +253,19 @@ impl<W: Wait> Writer<W> {
     #[inline]
     pub fn try_grant(&mut self, most: usize) -> Result<Grant<'_, W>, TrySendError> {
         let size = self.size_of(most)?;
-        if self.claim(size, Patience::None) {
-            Ok(Grant { writer: self, most })
-        } else {
-            Err(Full.into())
-        }
+        self.cursor.claim(size)?;
+        Ok(Grant { writer: self, most })
     }
 
     /// Lends room for a message of up to `most` bytes, waiting until there is that much.
     ///
     /// # Errors
     ///
-    /// [`TooLarge`] if the ring never has that much.
+    /// [`SendError`]; [`SendError::TooLarge`] if the ring never has that much.
     #[inline]
-    pub fn grant(&mut self, most: usize) -> Result<Grant<'_, W>, TooLarge> {
+    pub fn grant(&mut self, most: usize) -> Result<Grant<'_, W>, SendError> {
         let size = self.size_of(most)?;
-        self.claim(size, Patience::Until(None));
+        self.claim(size)?;
         Ok(Grant { writer: self, most })
     }
 
@@ -268,9 +280,7 @@ impl<W: Wait> Writer<W> {
         timeout: Duration,
     ) -> Result<Grant<'_, W>, SendTimeoutError> {
         let size = self.size_of(most)?;
-        if !self.claim(size, Patience::of(timeout)) {
-            return Err(SendTimeoutError::TimedOut(timeout));
-        }
+        self.claim_within(size, timeout)?;
         Ok(Grant { writer: self, most })
     }
 
@@ -282,9 +292,7 @@ impl<W: Wait> Writer<W> {
     /// [`TrySendError`]; nothing was lent.
     pub fn try_batch(&mut self, bytes: usize) -> Result<WriteBatch<'_, W>, TrySendError> {
         let room = self.room_for(bytes)?;
-        if !self.claim(room, Patience::None) {
-            return Err(Full.into());
-        }
+        self.cursor.claim(room)?;
         Ok(WriteBatch::new(self, room))
     }
 
@@ -293,10 +301,26 @@ impl<W: Wait> Writer<W> {
     ///
     /// # Errors
     ///
-    /// [`TooLarge`] if the ring never has that much.
-    pub fn batch(&mut self, bytes: usize) -> Result<WriteBatch<'_, W>, TooLarge> {
+    /// [`SendError`]; [`SendError::TooLarge`] if the ring never has that much.
+    pub fn batch(&mut self, bytes: usize) -> Result<WriteBatch<'_, W>, SendError> {
         let room = self.room_for(bytes)?;
-        self.claim(room, Patience::Until(None));
+        self.claim(room)?;
+        Ok(WriteBatch::new(self, room))
+    }
+
+    /// Lends `bytes` of ring for several messages that become visible together, waiting for at most
+    /// `timeout` until there is that much.
+    ///
+    /// # Errors
+    ///
+    /// [`SendTimeoutError`]; nothing was lent.
+    pub fn batch_timeout(
+        &mut self,
+        bytes: usize,
+        timeout: Duration,
+    ) -> Result<WriteBatch<'_, W>, SendTimeoutError> {
+        let room = self.room_for(bytes)?;
+        self.claim_within(room, timeout)?;
         Ok(WriteBatch::new(self, room))
     }
 
@@ -305,12 +329,12 @@ impl<W: Wait> Writer<W> {
     ///
     /// # Errors
     ///
-    /// [`Full`] if there is no room for a message, not even for an empty one.
-    pub fn try_batch_up_to(&mut self, bytes: usize) -> Result<WriteBatch<'_, W>, Full> {
+    /// [`TrySendError`]; it is full if there is no room for a message, not even for an empty one.
+    pub fn try_batch_up_to(&mut self, bytes: usize) -> Result<WriteBatch<'_, W>, TrySendError> {
         let most = record_len(bytes.saturating_sub(HEADER)) as u64;
-        let room = self.cursor.claim_up_to(most);
+        let room = self.cursor.claim_up_to(most)?;
         if room < HEADER as u64 {
-            return Err(Full);
+            return Err(TrySendError::Full);
         }
         Ok(WriteBatch::new(self, room))
     }
@@ -341,6 +365,26 @@ impl<W: Wait> Writer<W> {
         roster::list(self.door.shared())
     }
 
+    /// Whether no consumer is registered: nobody will read what is sent now, unless one joins in time.
+    pub fn is_abandoned(&mut self) -> bool {
+        self.cursor.is_abandoned()
+    }
+
+    /// The groups whose place the ring knows, also those without a member.
+    pub fn groups(&self) -> Vec<GroupInfo> {
+        roster::groups(self.door.shared())
+    }
+
+    /// Forgets the place of a group that has no member, so that it no longer
+    /// [holds](day3::JoinOptions::hold_when_empty) the producer back; says whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError`] if a consumer has been joining for as long as `timeout`.
+    pub fn forget_group(&mut self, group: &str, timeout: Duration) -> Result<bool, LockError> {
+        day3::memory::forget(self.door.shared().memory(), group, timeout)
+    }
+
     /// Waits until at least `n` consumers are registered.
     ///
     /// # Errors
@@ -359,17 +403,40 @@ impl<W: Wait> Writer<W> {
         wait::poll(timeout, || self.cursor.lag() == 0)
     }
 
-    /// Frees the slot of a consumer that is dead; see [`roster::evict`].
-    pub fn evict(&mut self, consumer: &ConsumerInfo) -> bool {
-        self.door.evict(consumer)
+    /// Frees the slot of a consumer that is dead; says whether there was one.
+    ///
+    /// # Safety
+    ///
+    /// The consumer is dead: its process has ended. One that lives may have borrowed messages that are
+    /// overwritten from now on; see [`roster::evict`].
+    pub unsafe fn evict(&mut self, consumer: &ConsumerInfo) -> bool {
+        // SAFETY: the caller says so.
+        unsafe { self.door.evict(consumer) }
     }
 
-    /// Tells consumers that nothing more will come. They read what is there, then see the end.
+    /// Tells consumers that everything is sent. They read what is there, then see the end.
     ///
-    /// The ring stays, and keeps its name, until the writer is dropped.
+    /// The ring stays, and keeps its name, until the writer is dropped; to send is an error.
     pub fn close(&mut self) {
-        self.cursor.close();
-        self.door.wake(Side::Consumer);
+        if self.cursor.close() {
+            self.door.rung();
+        }
+    }
+
+    /// Tells consumers that nothing more will come, though not everything is sent, and why. They read what
+    /// is there, then get [`RecvError::Aborted`](crate::RecvError::Aborted).
+    ///
+    /// Of the reason, [`REASON_BYTES`](day3::control::REASON_BYTES) bytes are kept. A ring that is
+    /// closed already stays so.
+    pub fn abort(&mut self, reason: &str) {
+        if self.cursor.abort(reason) {
+            self.door.rung();
+        }
+    }
+
+    /// Whether it was closed or aborted.
+    pub fn is_closed(&self) -> bool {
+        self.cursor.is_closed()
     }
 
     /// A descriptor of the ring for another process, opened anew; for reading only if `mode` is
@@ -393,40 +460,85 @@ impl<W: Wait> Writer<W> {
     }
 
     #[inline]
-    fn size_of(&self, len: usize) -> Result<u64, TooLarge> {
+    fn size_of(&self, len: usize) -> Result<u64, SendError> {
         if len > self.largest {
-            return Err(TooLarge { len, most: self.largest });
+            return Err(TooLarge { len, most: self.largest }.into());
         }
         Ok(record_len(len) as u64)
     }
 
-    fn room_for(&self, bytes: usize) -> Result<u64, TooLarge> {
+    fn room_for(&self, bytes: usize) -> Result<u64, SendError> {
         let len = bytes.saturating_sub(HEADER);
         let room = record_len(len) as u64;
         if room > self.capacity() {
-            return Err(TooLarge { len, most: self.largest });
+            return Err(TooLarge { len, most: self.largest }.into());
         }
         Ok(room)
     }
 
     #[inline]
-    fn claim(&mut self, size: u64, patience: Patience) -> bool {
-        self.cursor.claim(size).is_some() || self.wait_for(size, patience)
-    }
-
-    #[cold]
-    fn wait_for(&mut self, size: u64, patience: Patience) -> bool {
-        let Patience::Until(deadline) = patience else { return false };
-        let Self { cursor, door, .. } = self;
-        door.until(deadline, || cursor.claim(size)).is_some()
+    fn claim(&mut self, size: u64) -> Result<(), SendError> {
+        match self.cursor.claim(size) {
+            Ok(_) => Ok(()),
+            Err(refusal) => self.wait_for(size, refusal),
+        }
     }
 
     #[inline]
-    fn publish(&mut self, bytes: u64, messages: u64) {
+    fn claim_within(&mut self, size: u64, timeout: Duration) -> Result<(), SendTimeoutError> {
+        match self.cursor.claim(size) {
+            Ok(_) => Ok(()),
+            Err(_) => self.wait_until(size, timeout),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait_for(&mut self, size: u64, refusal: Refusal) -> Result<(), SendError> {
+        let Self { cursor, door, .. } = self;
+        match TrySendError::from(refusal) {
+            TrySendError::End(end) => return Err(end),
+            TrySendError::Full => {}
+        }
+        cursor.waits_for(size);
+        let claimed = door.wait(|| settle(cursor.claim(size)));
+        cursor.waits_for(0);
+        claimed
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait_until(&mut self, size: u64, timeout: Duration) -> Result<(), SendTimeoutError> {
+        let Self { cursor, door, .. } = self;
+        // A timeout so long that no clock can tell its end has none.
+        let deadline = Instant::now().checked_add(timeout);
+        cursor.waits_for(size);
+        let claimed = door.until(deadline, || settle(cursor.claim(size)));
+        cursor.waits_for(0);
+        Ok(claimed.ok_or(SendTimeoutError::TimedOut(timeout))??)
+    }
+
+    /// # Safety
+    ///
+    /// `bytes` have been claimed, and hold whole frames.
+    #[inline]
+    unsafe fn publish(&mut self, bytes: u64, messages: u64) {
         let sent = &mut self.cursor.trail().sent;
         *sent = sent.wrapping_add(messages);
-        self.cursor.publish(bytes);
-        self.door.wake(Side::Consumer);
+        // SAFETY: the caller says so.
+        let rung = unsafe { self.cursor.publish(bytes) };
+        if rung {
+            self.door.rung();
+        }
+    }
+}
+
+/// `None` where waiting may help.
+fn settle(claimed: Result<Sequence, Refusal>) -> Option<Result<(), SendError>> {
+    match claimed.map_err(TrySendError::from) {
+        Ok(_) => Some(Ok(())),
+        Err(TrySendError::Full) => None,
+        Err(TrySendError::End(end)) => Some(Err(end)),
     }
 }
 
@@ -437,10 +549,16 @@ fn total(parts: &[IoSlice<'_>]) -> usize {
 /// Room for one message, lent to be written in. It holds whatever was there before.
 ///
 /// Dropping it without [`commit`](Grant::commit) sends nothing.
-#[derive(Debug)]
+#[must_use = "nothing is sent until it is committed"]
 pub struct Grant<'a, W: Wait> {
     writer: &'a mut Writer<W>,
     most: usize,
+}
+
+impl<W: Wait> fmt::Debug for Grant<'_, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Grant").field("most", &self.most).finish_non_exhaustive()
+    }
 }
 
 impl<W: Wait> Grant<'_, W> {
@@ -464,7 +582,8 @@ impl<W: Wait> Grant<'_, W> {
         assert!(len <= self.most, "{len} bytes of {} were to be sent", self.most);
         let next = self.writer.cursor.next();
         let size = seal(self.writer.data.word(next), len, kind);
-        self.writer.publish(size, 1);
+        // SAFETY: a frame of at most what was claimed, just sealed.
+        unsafe { self.writer.publish(size, 1) };
     }
 
     fn gather(mut self, parts: &[IoSlice<'_>]) {
@@ -507,7 +626,7 @@ impl<W: Wait> DerefMut for Grant<'_, W> {
 /// Room for several messages that become visible together.
 ///
 /// Dropping it without [`commit`](WriteBatch::commit) sends none of them.
-#[derive(Debug)]
+#[must_use = "nothing is sent until it is committed"]
 pub struct WriteBatch<'a, W: Wait> {
     writer: &'a mut Writer<W>,
     /// Where the next frame begins.
@@ -515,6 +634,12 @@ pub struct WriteBatch<'a, W: Wait> {
     room: u64,
     used: u64,
     count: u64,
+}
+
+impl<W: Wait> fmt::Debug for WriteBatch<'_, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriteBatch").field("count", &self.count).finish_non_exhaustive()
+    }
 }
 
 // SAFETY: the address leads into memory that the writer keeps, and only through this batch.
@@ -589,7 +714,8 @@ impl<'a, W: Wait> WriteBatch<'a, W> {
     /// Makes all messages visible at once.
     #[inline]
     pub fn commit(self) {
-        self.writer.publish(self.used, self.count);
+        // SAFETY: the frames that were added, all of them within what was claimed.
+        unsafe { self.writer.publish(self.used, self.count) };
     }
 
     #[inline]

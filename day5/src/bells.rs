@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Instant;
 
-use common::sync::{Arc, AtomicU32, Mutex, Ordering, fence};
+use common::sync::{Arc, Mutex, Ordering, fence};
 use day2::header::MAGIC;
 use day3::control::Doorbell;
 use day3::wait::{Side, Wait};
@@ -49,7 +49,6 @@ use rustix::time::Timespec;
 
 use crate::eventfd::Counter;
 use crate::strategy::Adaptive;
-use crate::{doorbell, futex, strategy};
 
 /// Most consumers that one producer signals; one more is turned away.
 pub const MOST_PEERS: usize = 256;
@@ -449,8 +448,8 @@ fn not_bound(path: &Path, errno: Errno) -> BellError {
 
 /// A producer's way to wait that also signals those who wait for a descriptor.
 ///
-/// It waits as `W` does. It rings as all of this day's ways to wait do, by one plain load; if somebody
-/// was asleep, it also signals every consumer that its [`Bells`] know, once. With several consumers a
+/// It waits as `W` does. Its end rings as every end does, by one plain load; if somebody was asleep, it
+/// also signals every consumer that its [`Bells`] know, once. With several consumers a
 /// ring signals all of them, whichever of them was asleep; one that was not takes the signal back when
 /// it is about to sleep.
 ///
@@ -488,13 +487,6 @@ impl<W> Notify<W> {
     pub fn new(bells: Bells, inner: W) -> Self {
         Self { bells, inner }
     }
-
-    #[cold]
-    #[inline(never)]
-    fn answer(&self, word: &AtomicU32) {
-        futex::wake(word);
-        self.bells.signal();
-    }
 }
 
 impl<W: Wait> Wait for Notify<W> {
@@ -509,18 +501,11 @@ impl<W: Wait> Wait for Notify<W> {
         self.inner.until(side, doorbell, deadline, poll)
     }
 
-    fn attach(&self, side: Side, doorbell: &Doorbell) {
-        strategy::attach(side, doorbell);
-        self.inner.attach(side, doorbell);
-    }
-
-    #[inline(always)]
-    fn wake(&self, side: Side, doorbell: &Doorbell) {
-        if side != Side::Consumer {
-            self.inner.wake(side, doorbell);
-        } else if doorbell::ring(&doorbell.consumers) {
-            self.answer(&doorbell.consumers);
+    fn rung(&self, side: Side) {
+        if side == Side::Consumer {
+            self.bells.signal();
         }
+        self.inner.rung(side);
     }
 }
 

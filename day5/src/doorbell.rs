@@ -17,12 +17,11 @@
 //! counts, a ring between the sleeper's last look and its sleep is not lost: the word is another then.
 
 use common::sync::{AtomicU32, Ordering, fence, mutant};
+use day3::doorbell::{ASLEEP, FENCED};
 
 use crate::barrier;
 
-const ASLEEP: u32 = 1;
-const FENCED: u32 = 2;
-const RING: u32 = 4;
+pub use day3::doorbell::{attach, ring, rouse, wake};
 
 /// A sleeper's ticket: sleep for as long as the word is this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,47 +69,6 @@ pub fn announce(word: &AtomicU32) -> Ticket {
     let before = word.fetch_or(ASLEEP | FENCED, Ordering::Relaxed);
     fence(Ordering::SeqCst);
     Ticket(before | ASLEEP | FENCED)
-}
-
-/// Says that this process is going to ring. If the kernel makes no fences for it, it has to make its
-/// own with each ring, and the word says so from now on.
-pub fn attach(word: &AtomicU32) {
-    if !barrier::is_expedited() {
-        word.fetch_or(FENCED, Ordering::Relaxed);
-    }
-}
-
-/// Whether somebody has to be woken, after something has changed that they may be waiting for. Then
-/// it is the caller's to wake all who sleep on the word.
-///
-/// With nobody asleep this is one plain load. Whoever rings has called [`attach`] before.
-#[inline(always)]
-pub fn ring(word: &AtomicU32) -> bool {
-    barrier::light();
-    let now = word.load(Ordering::Relaxed);
-    now & (ASLEEP | FENCED) != 0 && answer(word, now)
-}
-
-#[cold]
-#[inline(never)]
-fn answer(word: &AtomicU32, mut now: u32) -> bool {
-    if now & FENCED != 0 {
-        // edge: announce <-> ring
-        fence(Ordering::SeqCst);
-        now = word.load(Ordering::Relaxed);
-    }
-    while now & ASLEEP != 0 {
-        let rung = if mutant("skip-ring-count") {
-            now & !ASLEEP
-        } else {
-            (now & !ASLEEP).wrapping_add(RING)
-        };
-        match word.compare_exchange(now, rung, Ordering::Relaxed, Ordering::Relaxed) {
-            Ok(_) => return true,
-            Err(other) => now = other,
-        }
-    }
-    false
 }
 
 #[cfg(all(test, not(loom)))]

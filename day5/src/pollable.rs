@@ -76,11 +76,10 @@ use std::time::{Duration, Instant};
 
 use bytemuck::Pod;
 use common::sync::{Arc, AtomicBool, AtomicU64, Ordering};
-use day3::Full;
+use day3::SendTimeoutError;
 use day3::control::Doorbell;
 use day3::sequencer::Cursor;
 use day3::wait::{Side, Wait};
-use day4::{Corrupt, TrySendError};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::time::Timespec;
 
@@ -94,58 +93,7 @@ use crate::strategy::{Adaptive, SLICE};
 /// The nap of an end that nobody wakes: the first one, and the longest.
 const NAPS: (Duration, Duration) = (Duration::from_micros(50), Duration::from_millis(4));
 
-/// Why there is no message, and will be none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RecvError {
-    /// The producer has closed, and everything promised has been read.
-    #[error("the producer has closed the queue, and everything is read")]
-    Closed,
-    /// The producer took this consumer for dead and freed its slot.
-    #[error("the producer has evicted this consumer: join again to go on")]
-    Evicted,
-    /// There is no telling where the next message begins.
-    #[error(transparent)]
-    Corrupt(#[from] Corrupt),
-    /// The producer has hung up without closing: it was killed, or it signals nobody any more.
-    ///
-    /// What it had published is read. If it lives, the queue goes on:
-    /// [`into_inner`](Pollable::into_inner), and wait for it in another way.
-    #[error(
-        "the producer hung up without closing the queue, and everything is read: it was killed, or \
-         waits in another way now; see fanout stat, and join again"
-    )]
-    HungUp,
-}
-
-impl From<day3::RecvError> for RecvError {
-    fn from(error: day3::RecvError) -> Self {
-        match error {
-            day3::RecvError::Closed => Self::Closed,
-            day3::RecvError::Evicted => Self::Evicted,
-        }
-    }
-}
-
-impl From<day4::RecvError> for RecvError {
-    fn from(error: day4::RecvError) -> Self {
-        match error {
-            day4::RecvError::Closed => Self::Closed,
-            day4::RecvError::Evicted => Self::Evicted,
-            day4::RecvError::Corrupt(corrupt) => Self::Corrupt(corrupt),
-        }
-    }
-}
-
-/// Why there is no message now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TryRecvError {
-    /// There may be one later: the descriptor becomes readable then.
-    #[error("no message is waiting: wait until the descriptor is readable, and try again")]
-    Empty,
-    /// There will be none.
-    #[error(transparent)]
-    End(#[from] RecvError),
-}
+pub use day3::{RecvError, RecvTimeoutError, TryRecvError, TrySendError};
 
 /// Where the signal comes from.
 #[derive(Debug)]
@@ -284,13 +232,8 @@ impl<V: Wait> Wait for Armed<V> {
         }
     }
 
-    fn attach(&self, side: Side, doorbell: &Doorbell) {
-        self.inner.attach(side, doorbell);
-    }
-
-    #[inline(always)]
-    fn wake(&self, side: Side, doorbell: &Doorbell) {
-        self.inner.wake(side, doorbell);
+    fn rung(&self, side: Side) {
+        self.inner.rung(side);
     }
 }
 
@@ -629,18 +572,24 @@ impl<T: Pod, W: Wait, V: Wait> Pollable<day3::ring::Producer<T, W>, V> {
     ///
     /// # Errors
     ///
-    /// [`Full`]; nothing was sent.
+    /// [`TrySendError`]; nothing was sent.
     #[inline]
-    pub fn try_send(&mut self, message: T) -> Result<(), Full> {
+    pub fn try_send(&mut self, message: T) -> Result<(), TrySendError> {
         match self.end.try_send(message) {
-            Ok(()) => Ok(()),
-            Err(Full) => self.end.send_timeout(message, Duration::ZERO).map_err(|_| Full),
+            Err(TrySendError::Full) => {}
+            sent => return sent,
         }
+        self.end.send_timeout(message, Duration::ZERO).map_err(unsent)
     }
 
-    /// Tells consumers that nothing more will come.
+    /// Tells consumers that everything is sent; to send is an error from now on.
     pub fn close(&mut self) {
         self.end.close();
+    }
+
+    /// Tells consumers that nothing more will come, though not everything is sent, and why.
+    pub fn abort(&mut self, reason: &str) {
+        self.end.abort(reason);
     }
 }
 
@@ -653,46 +602,36 @@ impl<W: Wait, V: Wait> Pollable<day4::writer::Writer<W>, V> {
     #[inline]
     pub fn try_send(&mut self, message: &[u8]) -> Result<(), TrySendError> {
         match self.end.try_send(message) {
-            Err(TrySendError::Full(_)) => {}
+            Err(TrySendError::Full) => {}
             sent => return sent,
         }
-        match self.end.send_timeout(message, Duration::ZERO) {
-            Ok(()) => Ok(()),
-            Err(day4::SendTimeoutError::TimedOut(_)) => Err(Full.into()),
-            Err(day4::SendTimeoutError::TooLarge(too_large)) => Err(too_large.into()),
-        }
+        self.end.send_timeout(message, Duration::ZERO).map_err(unsent)
     }
 
-    /// Tells consumers that nothing more will come.
+    /// Tells consumers that everything is sent; to send is an error from now on.
     pub fn close(&mut self) {
         self.end.close();
+    }
+
+    /// Tells consumers that nothing more will come, though not everything is sent, and why.
+    pub fn abort(&mut self, reason: &str) {
+        self.end.abort(reason);
+    }
+}
+
+/// Why a wait that was over at its beginning found no room.
+fn unsent(error: SendTimeoutError) -> TrySendError {
+    match error {
+        SendTimeoutError::TimedOut(_) => TrySendError::Full,
+        SendTimeoutError::End(end) => end.into(),
     }
 }
 
 /// Why a wait that was over at its beginning found nothing.
-trait Vain {
-    fn end(self) -> Option<RecvError>;
-}
-
-impl Vain for day3::RecvTimeoutError {
-    fn end(self) -> Option<RecvError> {
-        match self {
-            Self::TimedOut(_) => None,
-            Self::End(end) => Some(end.into()),
-        }
-    }
-}
-
-impl Vain for day4::RecvTimeoutError {
-    fn end(self) -> Option<RecvError> {
-        match self {
-            Self::TimedOut(_) => None,
-            Self::End(end) => Some(end.into()),
-        }
-    }
-}
-
 #[cold]
-fn why(signal: &Signal, vain: impl Vain) -> TryRecvError {
-    vain.end().map_or_else(|| signal.nothing(), TryRecvError::End)
+fn why(signal: &Signal, nothing: RecvTimeoutError) -> TryRecvError {
+    match nothing {
+        RecvTimeoutError::TimedOut(_) => signal.nothing(),
+        RecvTimeoutError::End(end) => end.into(),
+    }
 }

@@ -1,8 +1,6 @@
 //! Ways to wait: as types, and by name.
 //!
-//! All of them ring for those who sleep, so that any two of them go together. A peer that was made
-//! with Day 3's [`day3::Spin`] or [`day3::Yield`] does not ring; waiting for it costs a sleeper up to
-//! one [`SLICE`] at a time.
+//! A strategy only says how its own end waits. Every end rings, so that any two strategies go together.
 
 use core::fmt;
 use core::str::FromStr;
@@ -25,68 +23,7 @@ const LONGEST_NAP: Duration = Duration::from_millis(4);
 /// How many looks without an answer go by before the clock is read.
 const LOOKS_BETWEEN_CLOCKS: u32 = 64;
 
-/// Says that an end here will ring for those on this side.
-pub(crate) fn attach(side: Side, doorbell: &Doorbell) {
-    if let Some(word) = side.word(doorbell) {
-        doorbell::attach(word);
-    }
-}
-
-/// What all ways to wait here have in common: they ring for those who sleep.
-macro_rules! rings {
-    () => {
-        fn attach(&self, side: Side, doorbell: &Doorbell) {
-            attach(side, doorbell);
-        }
-
-        #[inline(always)]
-        fn wake(&self, side: Side, doorbell: &Doorbell) {
-            if let Some(word) = side.word(doorbell)
-                && doorbell::ring(word)
-            {
-                futex::wake(word);
-            }
-        }
-    };
-}
-
-/// Keeps the core, and looks again at once: the fastest, where every thread has a core to itself.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Spin;
-
-impl Wait for Spin {
-    #[inline]
-    fn until<R>(
-        &mut self,
-        side: Side,
-        doorbell: &Doorbell,
-        deadline: Option<Instant>,
-        poll: impl FnMut() -> Option<R>,
-    ) -> Option<R> {
-        day3::Spin.until(side, doorbell, deadline, poll)
-    }
-
-    rings!();
-}
-
-/// Spins a little, then gives the core away between looks.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Yield;
-
-impl Wait for Yield {
-    #[inline]
-    fn until<R>(
-        &mut self,
-        side: Side,
-        doorbell: &Doorbell,
-        deadline: Option<Instant>,
-        poll: impl FnMut() -> Option<R>,
-    ) -> Option<R> {
-        day3::Yield.until(side, doorbell, deadline, poll)
-    }
-
-    rings!();
-}
+pub use day3::wait::{Spin, Yield};
 
 /// Looks once, and sleeps until somebody wakes it.
 #[derive(Clone, Copy, Debug)]
@@ -118,8 +55,6 @@ impl Wait for Sleep {
     ) -> Option<R> {
         poll().or_else(|| sleep(side, doorbell, deadline, self.slice, poll))
     }
-
-    rings!();
 }
 
 /// Spins while that wins, then yields, then sleeps: the default.
@@ -224,8 +159,6 @@ impl Wait for Adaptive {
             Looked::InVain => sleep(side, doorbell, deadline, SLICE, poll),
         }
     }
-
-    rings!();
 }
 
 /// How a number of looks went.
@@ -398,6 +331,4 @@ impl Wait for Named {
             Self::Adaptive(wait) => wait.until(side, doorbell, deadline, poll),
         }
     }
-
-    rings!();
 }

@@ -23,7 +23,7 @@
 //!         sender.send(number).await?; // waits while the ring is full
 //!     }
 //!     drop(sender); // closes
-//!     Ok::<_, std::io::Error>(())
+//!     Ok::<_, day5::stream::SendError>(())
 //! };
 //! let receive = async {
 //!     let mut sum = 0;
@@ -46,10 +46,10 @@ use core::task::{Context, Poll, ready};
 use std::io;
 
 use bytemuck::Pod;
-use day3::Full;
+use day3::SendError as RingError;
 use day3::sequencer::Cursor;
 use day3::wait::Wait;
-use day4::{TooLarge, TrySendError};
+use day3::TrySendError;
 use futures_core::Stream;
 use futures_core::stream::FusedStream;
 use tokio::io::Interest;
@@ -74,9 +74,9 @@ pub enum StreamError {
 /// Why a message was not sent; nothing of it was.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    /// It never fits.
+    /// It will not be sent, however long one waits.
     #[error(transparent)]
-    TooLarge(#[from] TooLarge),
+    End(#[from] RingError),
     /// The reactor waits no more; the queue is as it was.
     #[error("tokio's reactor does not wait for room any more: {0}; keep the runtime running")]
     Reactor(#[from] io::Error),
@@ -295,28 +295,19 @@ impl<P: Steady> Sender<P> {
         self.fd.into_inner()
     }
 
-    /// Tries until there is room; `attempt` arms the descriptor when it says [`Full`].
-    async fn until_room<E>(
+    /// Tries until there is room; `attempt` arms the descriptor when it says that the ring is full.
+    async fn until_room(
         &mut self,
-        mut attempt: impl FnMut(&mut P) -> Result<(), TrySend<E>>,
-    ) -> Result<(), E>
-    where
-        E: From<io::Error>,
-    {
+        mut attempt: impl FnMut(&mut P) -> Result<(), TrySendError>,
+    ) -> Result<(), SendError> {
         loop {
             match attempt(self.fd.get_mut()) {
                 Ok(()) => return Ok(()),
-                Err(TrySend::Never(error)) => return Err(error),
-                Err(TrySend::Full) => self.fd.readable_mut().await?.clear_ready(),
+                Err(TrySendError::End(end)) => return Err(end.into()),
+                Err(TrySendError::Full) => self.fd.readable_mut().await?.clear_ready(),
             }
         }
     }
-}
-
-/// Why an attempt failed.
-enum TrySend<E> {
-    Full,
-    Never(E),
 }
 
 impl<T: Pod, W: Wait, V: Wait> Sender<Pollable<day3::ring::Producer<T, W>, V>> {
@@ -330,9 +321,9 @@ impl<T: Pod, W: Wait, V: Wait> Sender<Pollable<day3::ring::Producer<T, W>, V>> {
     ///
     /// # Errors
     ///
-    /// What the reactor said; nothing was sent.
-    pub async fn send(&mut self, message: T) -> io::Result<()> {
-        self.until_room(|producer| producer.try_send(message).map_err(|Full| TrySend::Full)).await
+    /// [`SendError`]; nothing was sent.
+    pub async fn send(&mut self, message: T) -> Result<(), SendError> {
+        self.until_room(|producer| producer.try_send(message)).await
     }
 }
 
@@ -349,12 +340,6 @@ impl<W: Wait, V: Wait> Sender<Pollable<day4::writer::Writer<W>, V>> {
     ///
     /// [`SendError`]; nothing was sent.
     pub async fn send(&mut self, message: &[u8]) -> Result<(), SendError> {
-        self.until_room(|writer| {
-            writer.try_send(message).map_err(|error| match error {
-                TrySendError::Full(_) => TrySend::Full,
-                TrySendError::TooLarge(too_large) => TrySend::Never(too_large.into()),
-            })
-        })
-        .await
+        self.until_room(|writer| writer.try_send(message)).await
     }
 }

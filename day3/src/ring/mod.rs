@@ -23,7 +23,6 @@ pub use receiver::{Batch, Consumer, Group, Receiver};
 pub use tap::Tap;
 
 /// The places of a ring, as this process has them mapped.
-#[derive(Debug)]
 pub(crate) struct Places<T> {
     start: NonNull<T>,
     capacity: Capacity,
@@ -43,6 +42,7 @@ impl<T: Pod> Places<T> {
     /// The places of a run: up to the end of the ring, and from its start.
     #[inline]
     pub(crate) fn of(&self, run: Run) -> (NonNull<[T]>, NonNull<[T]>) {
+        assert!(run.len <= self.capacity.get(), "a run of {} in a ring of {}", run.len, self.capacity);
         let (head, tail) = self.capacity.places(run.first, run.len);
         let slice = NonNull::slice_from_raw_parts;
         (slice(self.at(run.first), head.len()), slice(self.start, tail.len()))
@@ -89,5 +89,5 @@ where
     N: TryInto<QueueName, Error: Into<NameError>>,
 {
     let name = name.try_into().map_err(Into::into)?;
-    Ok(Arc::new(Named::open::<T>(&name, mode, options)?))
+    options.when_there(|| Ok(Arc::new(Named::open::<T>(&name, mode, options)?) as Arc<dyn Memory>))
 }

@@ -1,22 +1,27 @@
 //! The end that writes.
 
+use core::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytemuck::Pod;
 use common::{NameError, QueueName, Sequence};
+use day2::LockError;
 
 use super::Places;
-use crate::error::{CreateError, Full, ReserveError, SendTimeoutError, TimedOut};
-use crate::memory::{Memory, Named, Shared};
+use crate::error::{
+    CreateError, SendError, SendTimeoutError, TimedOut, TooLarge, TrySendError,
+};
+use crate::memory::{self, Memory, Named, Shared};
 use crate::options::QueueOptions;
-use crate::roster::{self, ConsumerInfo};
-use crate::sequencer::{ProducerCursor, Run};
+use crate::roster::{self, ConsumerInfo, GroupInfo};
+use crate::sequencer::{ProducerCursor, Refusal, Run, Unattended};
 use crate::wait::{self, Door, Side, Wait, Yield};
 
-/// The one who writes a ring.
+/// The end that writes a ring. A ring has one.
 ///
-/// Dropping it closes the ring, so that consumers drain and then see the end, and removes the name.
+/// Dropping it closes the ring, so that consumers drain and then see the end, and removes the name. If
+/// its thread panics, consumers are told that it was aborted.
 ///
 /// # Examples
 ///
@@ -26,16 +31,21 @@ use crate::wait::{self, Door, Side, Wait, Yield};
 /// let name = format!("/doc-ring-{}", std::process::id());
 /// let mut producer = Producer::<u64>::create(&name, 1024)?;
 /// let mut consumer = Consumer::<u64>::join(&name, Start::Oldest)?;
-/// producer.send(42);
+/// producer.send(42)?;
 /// assert_eq!(consumer.recv()?, 42);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct Producer<T, W: Wait = Yield> {
     cursor: ProducerCursor<Shared>,
     places: Places<T>,
-    // Last: it wakes the others when the cursor is gone.
+    // Last: a strategy that signals descriptors hangs up after the ring is closed.
     door: Door<W>,
+}
+
+impl<T, W: Wait> fmt::Debug for Producer<T, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer").field("next", &self.cursor.next()).finish_non_exhaustive()
+    }
 }
 
 // SAFETY: the places are only reached through `&mut self`, and there is one producer.
@@ -66,7 +76,7 @@ impl<T: Pod, W: Wait> Producer<T, W> {
         let name = name.try_into().map_err(Into::into)?;
         let memory: Arc<dyn Memory> = Arc::new(Named::create::<T>(&name, options)?);
         // SAFETY: the segment was just created for messages of type `T`, by us, writable.
-        Ok(unsafe { Self::over(memory) })
+        Ok(unsafe { Self::over_with(memory, options.unattended()) })
     }
 
     /// The producer of a ring in this memory.
@@ -75,9 +85,21 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     ///
     /// The memory was made for messages of type `T`, is writable, and has no other producer.
     pub unsafe fn over(memory: Arc<dyn Memory>) -> Self {
+        // SAFETY: the caller says so.
+        unsafe { Self::over_with(memory, Unattended::default()) }
+    }
+
+    /// The same, doing this with messages while no consumer is registered.
+    ///
+    /// # Safety
+    ///
+    /// As for [`over`](Self::over).
+    pub unsafe fn over_with(memory: Arc<dyn Memory>, unattended: Unattended) -> Self {
         let shared = Shared::new(memory);
         let ring = shared.memory().ring();
-        let cursor = ProducerCursor::new(shared.clone(), ring.capacity, ring.first);
+        // SAFETY: the caller says that there is no other producer.
+        let cursor = unsafe { ProducerCursor::new(shared.clone(), ring.capacity, ring.first) };
+        let cursor = cursor.unattended(unattended);
         let places = Places::new(shared.memory());
         Self { cursor, places, door: Door::new(shared, Side::Producer) }
     }
@@ -94,21 +116,27 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     ///
     /// # Errors
     ///
-    /// [`Full`]; nothing was sent.
+    /// [`TrySendError`]; nothing was sent.
     #[inline(always)]
-    pub fn try_send(&mut self, message: T) -> Result<(), Full> {
-        let sequence = self.cursor.claim(1).ok_or(Full)?;
+    pub fn try_send(&mut self, message: T) -> Result<(), TrySendError> {
+        let sequence = self.cursor.claim_one()?;
         self.write(sequence, message);
         Ok(())
     }
 
     /// Sends a message, waiting for as long as the ring is full.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]; nothing was sent.
     #[inline(always)]
-    pub fn send(&mut self, message: T) {
-        if self.cursor.claim(1).is_none() {
-            self.wait_for(1, None);
-        }
-        self.write(self.cursor.next(), message);
+    pub fn send(&mut self, message: T) -> Result<(), SendError> {
+        let sequence = match self.cursor.claim_one() {
+            Ok(sequence) => sequence,
+            Err(refusal) => self.wait_for(1, refusal)?,
+        };
+        self.write(sequence, message);
+        Ok(())
     }
 
     /// Sends a message, waiting for at most `timeout` while the ring is full.
@@ -117,11 +145,11 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     ///
     /// [`SendTimeoutError`]; nothing was sent.
     pub fn send_timeout(&mut self, message: T, timeout: Duration) -> Result<(), SendTimeoutError> {
-        let deadline = Instant::now().checked_add(timeout);
-        if self.cursor.claim(1).is_none() && !self.wait_for(1, deadline) {
-            return Err(SendTimeoutError::TimedOut(timeout));
-        }
-        self.write(self.cursor.next(), message);
+        let sequence = match self.cursor.claim_one() {
+            Ok(sequence) => sequence,
+            Err(_) => self.wait_until(1, timeout)?,
+        };
+        self.write(sequence, message);
         Ok(())
     }
 
@@ -130,11 +158,11 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     ///
     /// # Errors
     ///
-    /// [`ReserveError`]; nothing was reserved.
+    /// [`TrySendError`]; nothing was reserved.
     #[inline]
-    pub fn try_reserve(&mut self, n: usize) -> Result<Reservation<'_, T, W>, ReserveError> {
+    pub fn try_reserve(&mut self, n: usize) -> Result<Reservation<'_, T, W>, TrySendError> {
         self.check(n)?;
-        let first = self.cursor.claim(n as u64).ok_or(Full)?;
+        let first = self.cursor.claim(n as u64)?;
         Ok(Reservation { producer: self, run: Run { first, len: n as u64 } })
     }
 
@@ -142,13 +170,13 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     ///
     /// # Errors
     ///
-    /// [`Full`]; nothing was reserved.
+    /// [`TrySendError`]; nothing was reserved.
     #[inline]
-    pub fn try_reserve_up_to(&mut self, most: usize) -> Result<Reservation<'_, T, W>, Full> {
-        let len = self.cursor.claim_up_to(most.max(1) as u64);
-        if len == 0 {
-            return Err(Full);
-        }
+    pub fn try_reserve_up_to(
+        &mut self,
+        most: usize,
+    ) -> Result<Reservation<'_, T, W>, TrySendError> {
+        let len = self.cursor.claim_up_to(most.max(1) as u64)?;
         let run = Run { first: self.cursor.next(), len };
         Ok(Reservation { producer: self, run })
     }
@@ -157,38 +185,67 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     ///
     /// # Errors
     ///
-    /// [`ReserveError::TooMany`] if the ring never has that many.
+    /// [`SendError`]; [`SendError::TooLarge`] if the ring never has that many.
     #[inline]
-    pub fn reserve(&mut self, n: usize) -> Result<Reservation<'_, T, W>, ReserveError> {
+    pub fn reserve(&mut self, n: usize) -> Result<Reservation<'_, T, W>, SendError> {
         self.check(n)?;
-        if self.cursor.claim(n as u64).is_none() {
-            self.wait_for(n as u64, None);
-        }
-        let run = Run { first: self.cursor.next(), len: n as u64 };
-        Ok(Reservation { producer: self, run })
+        let first = match self.cursor.claim(n as u64) {
+            Ok(first) => first,
+            Err(refusal) => self.wait_for(n as u64, refusal)?,
+        };
+        Ok(Reservation { producer: self, run: Run { first, len: n as u64 } })
     }
 
-    /// Sends as many of the first messages as there are places for now, and publishes them once; says
-    /// how many.
+    /// Lends `n` places to write in, waiting for at most `timeout` until that many are free.
+    ///
+    /// # Errors
+    ///
+    /// [`SendTimeoutError`]; nothing was reserved.
+    pub fn reserve_timeout(
+        &mut self,
+        n: usize,
+        timeout: Duration,
+    ) -> Result<Reservation<'_, T, W>, SendTimeoutError> {
+        self.check(n)?;
+        let first = match self.cursor.claim(n as u64) {
+            Ok(first) => first,
+            Err(_) => self.wait_until(n as u64, timeout)?,
+        };
+        Ok(Reservation { producer: self, run: Run { first, len: n as u64 } })
+    }
+
+    /// Sends as many of the first messages as there are places for now, at least one if there are any
+    /// to send, and publishes them once; says how many.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError`]; nothing was sent.
     #[inline]
-    pub fn try_send_batch(&mut self, messages: &[T]) -> usize {
-        let len = self.cursor.claim_up_to(messages.len() as u64);
+    pub fn try_send_batch(&mut self, messages: &[T]) -> Result<usize, TrySendError> {
+        let len = self.cursor.claim_up_to(messages.len() as u64)?;
         let sent = len as usize;
         let run = Run { first: self.cursor.next(), len };
         Reservation { producer: self, run }.fill(&messages[..sent]).publish();
-        sent
+        Ok(sent)
     }
 
     /// Sends all messages, in order, waiting where it must, and publishes once for as many as fit.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]; the first of the messages may have been sent, as [`Producer::next_sequence`] tells.
     #[inline]
-    pub fn send_batch(&mut self, mut messages: &[T]) {
+    pub fn send_batch(&mut self, mut messages: &[T]) -> Result<(), SendError> {
         while !messages.is_empty() {
-            let sent = self.try_send_batch(messages);
-            messages = &messages[sent..];
-            if sent == 0 {
-                self.wait_for(1, None);
+            match self.try_send_batch(messages) {
+                Ok(sent) => messages = &messages[sent..],
+                Err(TrySendError::Full) => {
+                    self.wait_for(1, Refusal::Full)?;
+                }
+                Err(TrySendError::End(end)) => return Err(end),
             }
         }
+        Ok(())
     }
 
     /// How many messages the ring holds.
@@ -204,6 +261,26 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     /// The registered consumers.
     pub fn consumers(&self) -> Vec<ConsumerInfo> {
         roster::list(self.door.shared())
+    }
+
+    /// Whether no consumer is registered: nobody will read what is sent now, unless one joins in time.
+    pub fn is_abandoned(&mut self) -> bool {
+        self.cursor.is_abandoned()
+    }
+
+    /// The groups whose place the ring knows, also those without a member.
+    pub fn groups(&self) -> Vec<GroupInfo> {
+        roster::groups(self.door.shared())
+    }
+
+    /// Forgets the place of a group that has no member, so that it no longer
+    /// [holds](crate::JoinOptions::hold_when_empty) the producer back; says whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError`] if a consumer has been joining for as long as `timeout`.
+    pub fn forget_group(&mut self, group: &str, timeout: Duration) -> Result<bool, LockError> {
+        memory::forget(self.door.shared().memory(), group, timeout)
     }
 
     /// Waits until at least `n` consumers are registered.
@@ -226,17 +303,38 @@ impl<T: Pod, W: Wait> Producer<T, W> {
 
     /// Frees the slot of a consumer that is dead, so that it gates nobody; says whether there was one.
     ///
-    /// See [`roster::evict`] for what it means to a consumer that is not dead.
-    pub fn evict(&mut self, consumer: &ConsumerInfo) -> bool {
-        self.door.evict(consumer)
+    /// # Safety
+    ///
+    /// The consumer is dead: its process has ended. One that lives may have borrowed messages that are
+    /// overwritten from now on; see [`roster::evict`].
+    pub unsafe fn evict(&mut self, consumer: &ConsumerInfo) -> bool {
+        // SAFETY: the caller says so.
+        unsafe { self.door.evict(consumer) }
     }
 
-    /// Tells consumers that nothing more will come. They read what is there, then see the end.
+    /// Tells consumers that everything is sent. They read what is there, then see the end.
     ///
-    /// The ring stays, and keeps its name, until the producer is dropped.
+    /// The ring stays, and keeps its name, until the producer is dropped; to send is an error.
     pub fn close(&mut self) {
-        self.cursor.close();
-        self.door.wake(Side::Consumer);
+        if self.cursor.close() {
+            self.door.rung();
+        }
+    }
+
+    /// Tells consumers that nothing more will come, though not everything is sent, and why. They read what
+    /// is there, then get [`RecvError::Aborted`](crate::RecvError::Aborted).
+    ///
+    /// Of the reason, [`REASON_BYTES`](crate::control::REASON_BYTES) bytes are kept. A ring that is
+    /// closed already stays so.
+    pub fn abort(&mut self, reason: &str) {
+        if self.cursor.abort(reason) {
+            self.door.rung();
+        }
+    }
+
+    /// Whether it was closed or aborted.
+    pub fn is_closed(&self) -> bool {
+        self.cursor.is_closed()
     }
 
     #[inline(always)]
@@ -248,30 +346,69 @@ impl<T: Pod, W: Wait> Producer<T, W> {
 
     #[inline(always)]
     fn publish(&mut self, n: u64) {
-        self.cursor.publish(n);
-        self.door.wake(Side::Consumer);
+        // SAFETY: every caller has claimed as many, and every bit pattern in a place is a message.
+        let rung = unsafe { self.cursor.publish(n) };
+        if rung {
+            self.door.rung();
+        }
     }
 
-    fn check(&self, asked: usize) -> Result<(), ReserveError> {
-        let capacity = self.capacity();
-        if asked as u64 > capacity {
-            return Err(ReserveError::TooMany { asked, capacity });
+    fn check(&self, asked: usize) -> Result<(), SendError> {
+        let most = self.capacity() as usize;
+        if asked > most {
+            return Err(TooLarge { len: asked, most }.into());
         }
         Ok(())
     }
 
+    /// Waits for `n` places, which were refused for this reason.
     #[cold]
-    fn wait_for(&mut self, n: u64, deadline: Option<Instant>) -> bool {
+    #[inline(never)]
+    fn wait_for(&mut self, n: u64, refusal: Refusal) -> Result<Sequence, SendError> {
         let Self { cursor, door, .. } = self;
-        door.until(deadline, || cursor.claim(n)).is_some()
+        if refusal != Refusal::Full {
+            return settle(Err(refusal)).unwrap_or(Err(SendError::Closed));
+        }
+        cursor.waits_for(n);
+        let claimed = door.wait(|| settle(cursor.claim(n)));
+        cursor.waits_for(0);
+        claimed
+    }
+
+    /// Waits for `n` places for at most `timeout`.
+    #[cold]
+    #[inline(never)]
+    fn wait_until(&mut self, n: u64, timeout: Duration) -> Result<Sequence, SendTimeoutError> {
+        let Self { cursor, door, .. } = self;
+        // A timeout so long that no clock can tell its end has none.
+        let deadline = Instant::now().checked_add(timeout);
+        cursor.waits_for(n);
+        let claimed = door.until(deadline, || settle(cursor.claim(n)));
+        cursor.waits_for(0);
+        Ok(claimed.ok_or(SendTimeoutError::TimedOut(timeout))??)
+    }
+}
+
+/// `None` where waiting may help.
+pub(crate) fn settle(claimed: Result<Sequence, Refusal>) -> Option<Result<Sequence, SendError>> {
+    match claimed.map_err(TrySendError::from) {
+        Ok(sequence) => Some(Ok(sequence)),
+        Err(TrySendError::Full) => None,
+        Err(TrySendError::End(end)) => Some(Err(end)),
     }
 }
 
 /// Places lent to be written in. Dropping it without [`publish`](Reservation::publish) sends nothing.
-#[derive(Debug)]
+#[must_use = "nothing is sent until it is published"]
 pub struct Reservation<'a, T: Pod, W: Wait> {
     producer: &'a mut Producer<T, W>,
     run: Run,
+}
+
+impl<T: Pod, W: Wait> fmt::Debug for Reservation<'_, T, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reservation").field("run", &self.run).finish_non_exhaustive()
+    }
 }
 
 impl<T: Pod, W: Wait> Reservation<'_, T, W> {

@@ -1,5 +1,6 @@
 //! The ends that read and are waited for: broadcast consumers and members of groups.
 
+use core::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use common::{NameError, QueueName, Sequence};
 use day2::Mode;
 
 use super::{Places, open};
+use crate::control::Ending;
 use crate::error::{JoinError, RecvError, RecvTimeoutError, TryRecvError};
 use crate::group::MemberCursor;
 use crate::memory::{Memory, Shared, admit};
@@ -19,12 +21,16 @@ use crate::wait::{Door, Side, Wait, Yield};
 /// A registered consumer; how it comes by its sequences is `K`'s to say.
 ///
 /// Use it as [`Consumer`] or [`Group`]. Dropping it frees its slot.
-#[derive(Debug)]
 pub struct Receiver<T, K, W: Wait = Yield> {
     cursor: K,
     places: Places<T>,
-    // Last: it wakes the producer when the cursor is gone.
     door: Door<W>,
+}
+
+impl<T, K: Cursor, W: Wait> fmt::Debug for Receiver<T, K, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver").field("seat", self.cursor.seat()).finish_non_exhaustive()
+    }
 }
 
 /// A broadcast consumer: sees every message from the first that it is promised, and gates the
@@ -32,7 +38,8 @@ pub struct Receiver<T, K, W: Wait = Yield> {
 pub type Consumer<T, W = Yield> = Receiver<T, ConsumerCursor<Shared>, W>;
 
 /// A member of a group: each message goes to exactly one of the members. While a group has a member,
-/// what it has not read gates the producer.
+/// what it has not read gates the producer. When its last member leaves, the ring keeps the group's
+/// place, and the next member goes on there, unless the producer has overwritten it meanwhile.
 ///
 /// [`recv`](Receiver::recv) takes one message, so that slow work is shared evenly;
 /// [`recv_batch`](Receiver::recv_batch) takes many, so that little work is shared fast.
@@ -84,7 +91,9 @@ impl<T: Pod, W: Wait> Consumer<T, W> {
     ) -> Result<Self, JoinError> {
         let seat = admit(&*memory, Role::Broadcast, start, options)?;
         let shared = Shared::new(memory);
-        Ok(Self::with_cursor(ConsumerCursor::new(shared.clone(), seat), shared))
+        // SAFETY: the seat was just given out, in this ring.
+        let cursor = unsafe { ConsumerCursor::new(shared.clone(), seat) };
+        Ok(Self::with_cursor(cursor, shared))
     }
 }
 
@@ -135,9 +144,12 @@ impl<T: Pod, W: Wait> Group<T, W> {
         start: Start,
         options: &JoinOptions,
     ) -> Result<Self, JoinError> {
-        let seat = admit(&*memory, Role::Member { group }, start, options)?;
+        let role = Role::Member { group, holds: options.holds_when_empty() };
+        let seat = admit(&*memory, role, start, options)?;
         let shared = Shared::new(memory);
-        Ok(Self::with_cursor(MemberCursor::new(shared.clone(), seat), shared))
+        // SAFETY: the seat was just given out, in this ring.
+        let cursor = unsafe { MemberCursor::new(shared.clone(), seat) };
+        Ok(Self::with_cursor(cursor, shared))
     }
 }
 
@@ -163,6 +175,11 @@ impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
     /// The number of its slot.
     pub fn slot(&self) -> usize {
         self.cursor.seat().slot()
+    }
+
+    /// How the producer has ended: after [`RecvError::Aborted`], why.
+    pub fn ending(&self) -> Ending {
+        self.door.shared().ending()
     }
 
     /// The next message, if there is one now.
@@ -254,22 +271,22 @@ impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
     #[inline(always)]
     fn release(&mut self) {
         self.cursor.release();
-        self.door.wake(Side::Producer);
     }
 
     #[cold]
+    #[inline(never)]
     fn wait_for(&mut self, most: u64) -> Result<Run, RecvError> {
         let Self { cursor, door, .. } = self;
-        let taken = door.until(None, || settle(cursor.take(most)));
-        // Without a deadline the wait ends with an answer only.
-        taken.unwrap_or(Err(RecvError::Closed))
+        door.wait(|| settle(cursor.take(most)))
     }
 
+    #[cold]
+    #[inline(never)]
     fn wait_until(&mut self, most: u64, timeout: Duration) -> Result<Run, RecvTimeoutError> {
         let Self { cursor, door, .. } = self;
+        // A timeout so long that no clock can tell its end has none.
         let deadline = Instant::now().checked_add(timeout);
-        let poll = || settle(cursor.take(most));
-        match door.until(deadline, poll) {
+        match door.until(deadline, || settle(cursor.take(most))) {
             Some(run) => Ok(run?),
             None => Err(RecvTimeoutError::TimedOut(timeout)),
         }
@@ -279,19 +296,24 @@ impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
 /// `None` where waiting may help.
 #[inline]
 fn settle(taken: Result<Run, Nothing>) -> Option<Result<Run, RecvError>> {
-    match taken {
+    match taken.map_err(TryRecvError::from) {
         Ok(run) => Some(Ok(run)),
-        Err(Nothing::Empty) => None,
-        Err(Nothing::Closed) => Some(Err(RecvError::Closed)),
-        Err(Nothing::Evicted) => Some(Err(RecvError::Evicted)),
+        Err(TryRecvError::Empty) => None,
+        Err(TryRecvError::End(end)) => Some(Err(end)),
     }
 }
 
 /// Messages lent to be read; dropping it releases their places.
-#[derive(Debug)]
+#[must_use = "its messages are given back when it is dropped"]
 pub struct Batch<'a, T: Pod, K: Cursor, W: Wait> {
     receiver: &'a mut Receiver<T, K, W>,
     run: Run,
+}
+
+impl<T: Pod, K: Cursor, W: Wait> fmt::Debug for Batch<'_, T, K, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch").field("run", &self.run).finish_non_exhaustive()
+    }
 }
 
 impl<T: Pod, K: Cursor, W: Wait> Batch<'_, T, K, W> {
@@ -314,15 +336,52 @@ impl<T: Pod, K: Cursor, W: Wait> Batch<'_, T, K, W> {
         head.iter().chain(tail)
     }
 
-    /// How many messages: at least one.
-    #[expect(clippy::len_without_is_empty, reason = "a batch is never empty")]
+    /// How many messages: at least one, until they are [released](Batch::release_first).
     pub fn len(&self) -> usize {
         self.run.len as usize
+    }
+
+    /// Whether all of them have been released.
+    pub fn is_empty(&self) -> bool {
+        self.run.len == 0
+    }
+
+    /// Gives the places of the first `n` messages back, so that the producer may write there, and keeps
+    /// the others.
+    ///
+    /// # Panics
+    ///
+    /// If it has fewer.
+    pub fn release_first(&mut self, n: usize) {
+        let n = n as u64;
+        assert!(n <= self.run.len, "{n} of {} messages were to be released", self.run.len);
+        self.receiver.cursor.release_first(n);
+        self.run = Run { first: self.run.first.plus(n), len: self.run.len - n };
     }
 
     /// The sequence of the first of them.
     pub fn first(&self) -> Sequence {
         self.run.first
+    }
+}
+
+impl<T: Pod, W: Wait> Batch<'_, T, ConsumerCursor<Shared>, W> {
+    /// Gives the batch back unread: its messages come again with the next call.
+    ///
+    /// A member of a group cannot do this: what it has claimed goes to no other.
+    pub fn give_back(self) {
+        self.receiver.cursor.keep(0);
+    }
+}
+
+impl<'b, T: Pod, K: Cursor, W: Wait> IntoIterator for &'b Batch<'_, T, K, W> {
+    type Item = &'b T;
+    type IntoIter = core::iter::Chain<core::slice::Iter<'b, T>, core::slice::Iter<'b, T>>;
+
+    #[inline]
+    fn into_iter(self) -> Self::IntoIter {
+        let (head, tail) = self.slices();
+        head.iter().chain(tail)
     }
 }
 

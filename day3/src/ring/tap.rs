@@ -1,5 +1,6 @@
 //! The end that only looks.
 
+use core::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,12 +9,13 @@ use common::{NameError, QueueName};
 use day2::Mode;
 
 use super::{Places, open, read_words};
+use crate::control::Ending;
 use crate::error::{JoinError, RecvError, RecvTimeoutError, TryRecvError};
 use crate::memory::{Memory, Shared};
 use crate::options::JoinOptions;
 use crate::roster::Start;
 use crate::tap::TapCursor;
-use crate::wait::{Side, Wait, Yield};
+use crate::wait::{Door, Side, Wait, Yield};
 
 /// A reader that is registered nowhere, maps everything read-only, and never slows the producer. Once
 /// it has caught up, [`received`](Tap::received) + [`lost`](Tap::lost) is the number of messages sent
@@ -22,16 +24,20 @@ use crate::wait::{Side, Wait, Yield};
 /// It may copy a message at the moment in which the producer overwrites it: it reads relaxed atomic
 /// words, and throws away what it cannot trust. The producer's own writes are ordinary ones, as in
 /// every sequence lock over plain data.
-#[derive(Debug)]
-pub struct Tap<T, W = Yield> {
+pub struct Tap<T, W: Wait = Yield> {
     cursor: TapCursor<Shared>,
     places: Places<T>,
-    shared: Shared,
-    wait: W,
+    door: Door<W>,
+}
+
+impl<T, W: Wait> fmt::Debug for Tap<T, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tap").field("cursor", &self.cursor).finish_non_exhaustive()
+    }
 }
 
 // SAFETY: the places are only read, as atomic words.
-unsafe impl<T: Pod + Send, W: Send> Send for Tap<T, W> {}
+unsafe impl<T: Pod + Send, W: Wait + Send> Send for Tap<T, W> {}
 
 impl<T: Pod, W: Wait> Tap<T, W> {
     /// Opens the ring `name` to look at what goes by.
@@ -69,15 +75,20 @@ impl<T: Pod, W: Wait> Tap<T, W> {
         let shared = Shared::new(memory);
         let cursor = TapCursor::new(shared.clone(), shared.memory().ring(), start);
         let places = Places::new(shared.memory());
-        Self { cursor, places, shared, wait: W::default() }
+        Self { cursor, places, door: Door::new(shared, Side::Tap) }
     }
 }
 
 impl<T: Pod, W: Wait> Tap<T, W> {
     /// The same tap, waiting another way.
     pub fn waiting<V: Wait>(self, wait: V) -> Tap<T, V> {
-        let Self { cursor, places, shared, .. } = self;
-        Tap { cursor, places, shared, wait }
+        let Self { cursor, places, door } = self;
+        Tap { cursor, places, door: door.waiting(wait) }
+    }
+
+    /// How the producer has ended: after [`RecvError::Aborted`], why.
+    pub fn ending(&self) -> Ending {
+        self.cursor.ending()
     }
 
     /// The next message that can be had, if there is one now.
@@ -88,7 +99,7 @@ impl<T: Pod, W: Wait> Tap<T, W> {
     #[inline]
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
         let mut message = [T::zeroed()];
-        self.try_recv_into(&mut message)?;
+        self.copy_into(&mut message)?;
         let [message] = message;
         Ok(message)
     }
@@ -100,7 +111,7 @@ impl<T: Pod, W: Wait> Tap<T, W> {
     /// [`RecvError`].
     pub fn recv(&mut self) -> Result<T, RecvError> {
         let mut message = [T::zeroed()];
-        self.wait_for(&mut message, None).unwrap_or(Err(RecvError::Closed))?;
+        self.recv_into(&mut message)?;
         let [message] = message;
         Ok(message)
     }
@@ -112,13 +123,45 @@ impl<T: Pod, W: Wait> Tap<T, W> {
     /// [`RecvTimeoutError`].
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<T, RecvTimeoutError> {
         let mut message = [T::zeroed()];
-        let deadline = Instant::now().checked_add(timeout);
-        match self.wait_for(&mut message, deadline) {
-            Some(received) => received?,
-            None => return Err(RecvTimeoutError::TimedOut(timeout)),
-        };
+        self.recv_into_timeout(&mut message, timeout)?;
         let [message] = message;
         Ok(message)
+    }
+
+    /// Copies the next messages that can be had, waiting for the first of them: as many as there are and
+    /// `into` has room for. Says how many; 0 if it has no room.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError`].
+    pub fn recv_into(&mut self, into: &mut [T]) -> Result<usize, RecvError> {
+        if into.is_empty() {
+            return Ok(0);
+        }
+        let Self { cursor, places, door } = self;
+        door.wait(|| settle(copy(cursor, places, into)))
+    }
+
+    /// As [`Tap::recv_into`], waiting for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvTimeoutError`].
+    pub fn recv_into_timeout(
+        &mut self,
+        into: &mut [T],
+        timeout: Duration,
+    ) -> Result<usize, RecvTimeoutError> {
+        if into.is_empty() {
+            return Ok(0);
+        }
+        let Self { cursor, places, door } = self;
+        // A timeout so long that no clock can tell its end has none.
+        let deadline = Instant::now().checked_add(timeout);
+        match door.until(deadline, || settle(copy(cursor, places, into))) {
+            Some(received) => Ok(received?),
+            None => Err(RecvTimeoutError::TimedOut(timeout)),
+        }
     }
 
     /// Copies the next messages that can be had now, at least one and as many as `into` has room for;
@@ -132,19 +175,12 @@ impl<T: Pod, W: Wait> Tap<T, W> {
         if into.is_empty() {
             return Err(TryRecvError::Empty);
         }
-        loop {
-            let run = self.cursor.take(into.len() as u64)?;
-            let copied = run.len as usize;
-            for (i, place) in into[..copied].iter_mut().enumerate() {
-                // SAFETY: a place of the ring, which this process has mapped and never writes.
-                *place = unsafe { read_words(self.places.at(run.first.plus(i as u64))) };
-            }
-            let torn = self.cursor.confirm(run) as usize;
-            if torn < copied {
-                into.copy_within(torn..copied, 0);
-                return Ok(copied - torn);
-            }
-        }
+        self.copy_into(into)
+    }
+
+    #[inline]
+    fn copy_into(&mut self, into: &mut [T]) -> Result<usize, TryRecvError> {
+        copy(&mut self.cursor, &self.places, into)
     }
 
     /// Messages received.
@@ -152,7 +188,7 @@ impl<T: Pod, W: Wait> Tap<T, W> {
         self.cursor.received()
     }
 
-    /// Messages overwritten before this tap had copied them.
+    /// Messages that this tap has not received: the producer had overwritten them, or was about to.
     pub fn lost(&self) -> u64 {
         self.cursor.lost()
     }
@@ -161,22 +197,35 @@ impl<T: Pod, W: Wait> Tap<T, W> {
     pub fn lag(&self) -> u64 {
         self.cursor.lag()
     }
+}
 
-    fn wait_for(
-        &mut self,
-        into: &mut [T],
-        deadline: Option<Instant>,
-    ) -> Option<Result<usize, RecvError>> {
-        let doorbell = self.shared.clone();
-        let mut wait = core::mem::take(&mut self.wait);
-        let answer = wait.until(Side::Tap, &doorbell.doorbell, deadline, || {
-            match self.try_recv_into(into) {
-                Ok(received) => Some(Ok(received)),
-                Err(TryRecvError::Empty) => None,
-                Err(TryRecvError::End(end)) => Some(Err(end)),
-            }
-        });
-        self.wait = wait;
-        answer
+/// Copies the next messages that can be had now, at least one.
+#[inline]
+fn copy<T: Pod>(
+    cursor: &mut TapCursor<Shared>,
+    places: &Places<T>,
+    into: &mut [T],
+) -> Result<usize, TryRecvError> {
+    loop {
+        let run = cursor.take(into.len() as u64)?;
+        let copied = run.len as usize;
+        for (i, place) in into[..copied].iter_mut().enumerate() {
+            // SAFETY: a place of the ring, which this process has mapped and never writes.
+            *place = unsafe { read_words(places.at(run.first.plus(i as u64))) };
+        }
+        let torn = cursor.confirm(run) as usize;
+        if torn < copied {
+            into.copy_within(torn..copied, 0);
+            return Ok(copied - torn);
+        }
+    }
+}
+
+/// `None` where waiting may help.
+fn settle(copied: Result<usize, TryRecvError>) -> Option<Result<usize, RecvError>> {
+    match copied {
+        Ok(copied) => Some(Ok(copied)),
+        Err(TryRecvError::Empty) => None,
+        Err(TryRecvError::End(end)) => Some(Err(end)),
     }
 }

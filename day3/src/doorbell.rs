@@ -1,0 +1,139 @@
+//! The waker's half of the doorbell: every end rings, however it waits itself.
+//!
+//! Nobody sleeps before Day 5, which brings the sleeper's half and explains both. Until then an end
+//! that has published, released or left reads one word, finds nothing in it, and goes on.
+//!
+//! There is a word for each side:
+//!
+//! | bits | meaning |
+//! |---:|---|
+//! | 0 | somebody sleeps, or is about to |
+//! | 1 | somebody sleeps or rings here for whom the kernel makes no fences: ring with one of your own |
+//! | 2–31 | how often it has rung |
+
+use common::sync::{AtomicU32, Ordering, compiler_fence, fence, mutant};
+
+#[cfg(not(loom))]
+use {
+    rustix::thread::futex::{Flags, wake as futex_wake},
+    rustix::thread::{MembarrierCommand, membarrier},
+    std::sync::OnceLock,
+};
+
+/// Somebody sleeps, or is about to.
+pub const ASLEEP: u32 = 1;
+/// Somebody sleeps or rings here for whom the kernel makes no fences.
+pub const FENCED: u32 = 2;
+/// One ring.
+pub const RING: u32 = 4;
+
+/// Whether the kernel makes fences for this process (`membarrier(2)`): it is registered, and may ask for
+/// them. The first call registers.
+#[cfg(not(loom))]
+pub fn is_expedited() -> bool {
+    static REGISTERED: OnceLock<bool> = OnceLock::new();
+    *REGISTERED.get_or_init(|| {
+        !is_switched_off()
+            && membarrier(MembarrierCommand::RegisterGlobalExpedited).is_ok()
+            && membarrier(MembarrierCommand::GlobalExpedited).is_ok()
+    })
+}
+
+/// `FANOUT_MEMBARRIER=off` makes this process behave as one whose kernel refuses.
+#[cfg(not(loom))]
+fn is_switched_off() -> bool {
+    std::env::var_os("FANOUT_MEMBARRIER").is_some_and(|value| value == "off")
+}
+
+/// Under loom both sides make their own fence: it knows no kernel.
+#[cfg(loom)]
+pub fn is_expedited() -> bool {
+    true
+}
+
+/// The busy side's half of the barrier: between its write and its read, in a process that
+/// [`is_expedited`].
+#[inline(always)]
+pub fn light() {
+    // edge: announce <-> ring. A sleeper makes this fence for us before it sleeps.
+    if !mutant("light-barrier") {
+        compiler_fence(Ordering::SeqCst);
+    }
+}
+
+/// Says that this process is going to ring. If the kernel makes no fences for it, it has to make its
+/// own with each ring, and the word says so from now on.
+pub fn attach(word: &AtomicU32) {
+    if !is_expedited() {
+        word.fetch_or(FENCED, Ordering::Relaxed);
+    }
+}
+
+/// Whether somebody has to be woken, after something has changed that they may be waiting for. Then
+/// it is the caller's to wake all who sleep on the word.
+///
+/// With nobody asleep this is one plain load. The process has called [`attach`] before.
+#[inline(always)]
+pub fn ring(word: &AtomicU32) -> bool {
+    light();
+    let now = word.load(Ordering::Relaxed);
+    now & (ASLEEP | FENCED) != 0 && answer(word, now)
+}
+
+#[cold]
+#[inline(never)]
+fn answer(word: &AtomicU32, mut now: u32) -> bool {
+    if now & FENCED != 0 {
+        // edge: announce <-> ring
+        fence(Ordering::SeqCst);
+        now = word.load(Ordering::Relaxed);
+    }
+    while now & ASLEEP != 0 {
+        let rung = if mutant("skip-ring-count") {
+            now & !ASLEEP
+        } else {
+            (now & !ASLEEP).wrapping_add(RING)
+        };
+        match word.compare_exchange(now, rung, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => return true,
+            Err(other) => now = other,
+        }
+    }
+    false
+}
+
+/// Rings, and wakes all who sleep on the word; says whether there was anybody to be woken.
+#[inline(always)]
+pub fn wake(word: &AtomicU32) -> bool {
+    ring(word) && {
+        rouse(word);
+        true
+    }
+}
+
+/// Wakes all who sleep on the word, on a *shared* futex: they may be in other processes.
+#[cfg(not(loom))]
+#[cold]
+pub fn rouse(word: &AtomicU32) {
+    // It can only fail for an address that is none.
+    let _ = futex_wake(word, Flags::empty(), i32::MAX as u32);
+}
+
+/// A model's sleepers look at the word itself.
+#[cfg(loom)]
+pub fn rouse(_: &AtomicU32) {}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_is_answered_once_and_counted() {
+        let word = AtomicU32::new(0);
+        assert!(!ring(&word), "nobody sleeps");
+        word.fetch_or(ASLEEP, Ordering::Relaxed);
+        assert!(wake(&word));
+        assert_eq!(word.load(Ordering::Relaxed) & !FENCED, RING, "awake, and one ring more");
+        assert!(!wake(&word));
+    }
+}
