@@ -1,7 +1,9 @@
 //! What the command `fanout` does: one module per subcommand.
 
+mod column;
 mod demo;
 mod input;
+mod list;
 mod output;
 mod publish;
 mod signals;
@@ -87,7 +89,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::DemoConsumer(arguments) => demo::consume(&arguments),
         Command::Pub(arguments) => publish::run(&arguments, &signals),
         Command::Sub(arguments) => subscribe::run(&arguments, &signals),
-        Command::Ls => stat::list(),
+        Command::Ls => list::run(),
         Command::Stat(arguments) => stat::run(&arguments, &signals),
         Command::Rm { name } => Ok(Segment::remove(&name)?),
         Command::Completions { shell } => {
