@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use common::payload::Tally;
 use common::report::grouped;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::peer::{Peer, State};
 use super::{Kind, Packet, throughput};
@@ -15,6 +15,7 @@ pub(super) struct Summary {
     seconds: f64,
     message_bytes: usize,
     sent: u64,
+    #[serde(serialize_with = "hexadecimal")]
     checksum: u64,
     million_messages_per_second: f64,
     megabytes_per_second: f64,
@@ -27,6 +28,7 @@ struct Row {
     kind: Kind,
     received: u64,
     lost: u64,
+    #[serde(serialize_with = "hexadecimal")]
     checksum: u64,
     faults: u64,
     proved: bool,
@@ -90,4 +92,9 @@ impl Summary {
         }
         print(&text)
     }
+}
+
+/// Programs that read JSON may know integers up to 2^53 only; a checksum has all 64 bits.
+fn hexadecimal<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{number:016x}"))
 }
