@@ -37,6 +37,7 @@ fn zsh_is_told_what_is_a_file_and_what_is_not() {
 fn fish_is_told_what_is_a_file_and_what_is_not() {
     let script = script("fish");
     assert!(script.lines().any(|line| line == "complete -c fanout -f"), "{script}");
+    assert!(script.contains("using_subcommand completions\" -a \"bash "), "{script}");
     for line in script.lines().filter(|line| line.contains(" -r")) {
         let file = line.contains("-l file ");
         assert_eq!(line.contains(" -F"), file, "{line}");

@@ -14,7 +14,7 @@ use support::terminal::Terminal;
 use support::{Folder, Name, Process, consumers, fanout, run, until};
 
 /// A wait that would speak again has had the time to do so.
-const LONG: Duration = Duration::from_millis(2500);
+const LONG: Duration = Duration::from_millis(1500);
 
 #[test]
 fn a_terminal_that_is_closed_ends_a_publisher_in_order() {
@@ -125,7 +125,7 @@ fn a_publisher_says_on_a_terminal_what_it_waits_for() {
     says_once(&mut terminal, &[&lonely, typing]);
     terminal.type_in("a line\n\x04");
     let last = format!(
-        "everything is sent: waiting for consumer 0 (\"\", by its own word pid {}) \
+        "everything is sent: waiting for consumer 0 (label \"\", pid {} as it says) \
                         to read the last ",
         std::process::id()
     );
@@ -182,13 +182,13 @@ fn a_publisher_that_is_held_back_says_by_whom_and_what_one_can_do() {
     let (name, folder, mut terminal) = (Name::new("held"), Folder::new(), Terminal::open());
     let (mut publisher, reader) = blocked(&name, &folder, |arguments| terminal.fanout(arguments));
     let who =
-        format!("consumer 0 (\"slow \\u{{1b}}[1m\", by its own word pid {})", std::process::id());
+        format!("consumer 0 (label \"slow \\u{{1b}}[1m\", pid {} as it says)", std::process::id());
     let full = format!("the queue /{} is full: waiting for {who}, ", name.0);
     terminal.until_says(&full);
     // This process lives; and if it did not, its number could be another's.
     terminal.until_says(&format!("warning: {who} has held back "));
-    terminal.until_says(&format!("`fanout stat /{}` shows it", name.0));
-    terminal.until_says(&format!("if it is dead, `fanout evict /{} 0` frees its slot", name.0));
+    terminal.until_says(&format!("without moving: see `fanout stat /{}`", name.0));
+    terminal.until_says(&format!("if it is dead, free its slot with `fanout evict /{} 0`", name.0));
     says_once(&mut terminal, &[&full, "warning: "]);
     drain(reader);
     assert!(publisher.wait().success());

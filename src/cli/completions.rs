@@ -1,6 +1,6 @@
 //! `fanout completions`: scripts that complete what a user types, and offer nothing that does not fit.
 
-use clap::{Arg, Command, CommandFactory, ValueHint};
+use clap::{Arg, Command, CommandFactory, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
 use super::{Arguments, print};
@@ -12,8 +12,15 @@ pub(crate) fn run(shell: Shell) -> anyhow::Result<()> {
     print(&match shell {
         // Files where nothing else fits. `--file` asks for them itself, and nothing else takes one.
         Shell::Bash => script.replace(" -o bashdefault -o default fanout", " fanout"),
-        // The same, as fish says it.
-        Shell::Fish => format!("{script}complete -c fanout -f\n"),
+        // The same, as fish says it; its generator forgets the values of positional arguments.
+        Shell::Fish => {
+            let shells = Shell::value_variants().iter().map(Shell::to_string);
+            format!(
+                "{script}complete -c fanout -f\ncomplete -c fanout -n \
+                 \"__fish_fanout_using_subcommand completions\" -a \"{}\"\n",
+                shells.collect::<Vec<_>>().join(" ")
+            )
+        }
         _ => script.into_owned(),
     })
 }

@@ -14,7 +14,7 @@ use super::terminal::{say, typed};
 const STANDSTILL: Duration = Duration::from_secs(5);
 
 /// What the producer waits for.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum For {
     /// Room: only the consumer that is furthest behind withholds it.
     Room,
@@ -26,7 +26,7 @@ pub(crate) enum For {
 pub(crate) struct Laggards {
     name: QueueName,
     terminal: bool,
-    named: BTreeSet<Who>,
+    named: BTreeSet<(For, Who)>,
     warned: BTreeSet<Who>,
 }
 
@@ -50,12 +50,12 @@ impl Laggards {
         let least = if what == For::Room { furthest } else { 1 };
         let late = consumers.iter().filter(|consumer| consumer.lag >= least.max(1));
         let late: Vec<&ConsumerInfo> = late.collect();
-        if let Some((last, others)) =
-            late.iter().max_by_key(|consumer| consumer.lag).zip(late.len().checked_sub(1))
+        // Of several, the one in the lowest slot.
+        if let Some(last) = late.iter().rev().max_by_key(|consumer| consumer.lag)
             && self.terminal
-            && self.named.insert(who(last))
+            && self.named.insert((what, who(last)))
         {
-            say(&self.waiting(what, last, others));
+            say(&self.waiting(what, last, late.len() - 1));
         }
         let now = Instant::now();
         for consumer in late {
@@ -91,8 +91,8 @@ impl Laggards {
     fn warning(&self, consumer: &ConsumerInfo, stood: Duration) -> String {
         let (name, slot) = (typed(&self.name), consumer.slot);
         format!(
-            "warning: {} has held back {} bytes for {} s and does not move: `fanout stat {name}` shows \
-             it; if it is dead, `fanout evict {name} {slot}` frees its slot",
+            "warning: {} has held back {} bytes for {} s without moving: see `fanout stat {name}`; if it \
+             is dead, free its slot with `fanout evict {name} {slot}`",
             describe(consumer),
             grouped(consumer.lag),
             stood.as_secs()
@@ -111,5 +111,38 @@ fn describe(consumer: &ConsumerInfo) -> String {
         ConsumerKind::Broadcast => String::new(),
         ConsumerKind::Member { group } => format!("of group \"{}\" ", group.escape_debug()),
     };
-    format!("consumer {slot} {group}(\"{}\", by its own word pid {owner})", label.escape_debug())
+    format!("consumer {slot} {group}(label \"{}\", pid {owner} as it says)", label.escape_debug())
+}
+
+#[cfg(test)]
+mod tests {
+    use fanout::Start;
+    use fanout::records::{Group, Writer};
+
+    use super::*;
+
+    #[test]
+    fn members_that_lag_are_named_with_their_group_and_counted() {
+        let name = format!("/fanout-test-laggards-{}", std::process::id());
+        let name = QueueName::new(&name).unwrap();
+        let mut writer = Writer::create(&name, 4096).unwrap();
+        let _members = [(); 2].map(|()| Group::join(&name, "g", Start::Oldest).unwrap());
+        writer.send(b"for one of them").unwrap();
+        let (consumers, laggards) = (writer.consumers(), Laggards::of(&name));
+        let who = format!(
+            "consumer 0 of group \"g\" (label \"\", pid {} as it says)",
+            std::process::id()
+        );
+        let lag = consumers[0].lag;
+        assert_eq!(
+            laggards.waiting(For::Room, &consumers[0], 1),
+            format!(
+                "the queue {name} is full: waiting for {who}, {lag} bytes behind, and for 1 more"
+            )
+        );
+        assert_eq!(
+            laggards.waiting(For::End, &consumers[0], 0),
+            format!("everything is sent: waiting for {who} to read the last {lag} bytes of {name}")
+        );
+    }
 }
