@@ -69,6 +69,29 @@ fn a_terminal_that_is_closed_ends_a_subscriber_in_order() {
     publisher.wait();
 }
 
+#[test]
+fn a_terminal_that_is_closed_is_noticed_without_its_signal() {
+    let (name, mut at_pub) = (Name::new("closed-deaf"), Terminal::open());
+    let mut publisher = at_pub.deaf(&["pub", &name.0]);
+    until("a queue", || run(&mut fanout(&["stat", &name.0])).status.success());
+    let (mut at_sub, mut at_stat) = (Terminal::open(), Terminal::open());
+    let mut sub = at_sub.deaf(&["sub", &name.0]);
+    let mut stat = at_stat.deaf(&["stat", &name.0, "--watch"]);
+    at_pub.until_says("reading from this terminal");
+    at_sub.until_says("waiting for a message");
+    at_stat.until_says(&name.0);
+    drop((at_sub, at_stat));
+    for process in [&mut sub, &mut stat] {
+        assert_eq!(process.wait().code(), Some(129));
+    }
+    assert_eq!(consumers(&name), 0);
+    // Half a line is not the end of the input.
+    at_pub.type_in("half a li");
+    drop(at_pub);
+    assert_eq!(publisher.wait().code(), Some(129));
+    assert!(!name.exists());
+}
+
 /// The kernel tells the shell alone; what it started has to notice, or to be told.
 #[test]
 fn a_terminal_that_is_closed_under_a_shell_leaves_nothing_behind() {
@@ -156,14 +179,19 @@ fn a_publisher_says_that_nobody_writes_into_its_fifo() {
     assert_eq!(publisher.wait().code(), Some(130));
 }
 
-/// A publisher of more than its queue holds, whose only consumer is a reader of this test.
-fn blocked(
+/// More lines than the queue of [`held`] has room for, and fewer.
+const MANY: usize = 1000;
+const FEW: usize = 100;
+
+/// A publisher of so many lines, whose only consumer is a reader of this test.
+fn held(
     name: &Name,
     folder: &Folder,
+    lines: usize,
     start: impl FnOnce(&[&str]) -> Process,
 ) -> (Process, Reader) {
     let input = folder.file("in");
-    std::fs::write(&input, "some words on a line\n".repeat(1000)).unwrap();
+    std::fs::write(&input, "some words on a line\n".repeat(lines)).unwrap();
     let input = input.to_str().unwrap();
     let publisher = start(&["pub", &name.0, "--capacity", "4096", "--file", input]);
     until("a queue", || run(&mut fanout(&["stat", &name.0])).status.success());
@@ -180,7 +208,8 @@ fn drain(mut reader: Reader) {
 #[test]
 fn a_publisher_that_is_held_back_says_by_whom_and_what_one_can_do() {
     let (name, folder, mut terminal) = (Name::new("held"), Folder::new(), Terminal::open());
-    let (mut publisher, reader) = blocked(&name, &folder, |arguments| terminal.fanout(arguments));
+    let (mut publisher, reader) =
+        held(&name, &folder, MANY, |arguments| terminal.fanout(arguments));
     let who =
         format!("consumer 0 (label \"slow \\u{{1b}}[1m\", pid {} as it says)", std::process::id());
     let full = format!("the queue /{} is full: waiting for {who}, ", name.0);
@@ -204,8 +233,9 @@ fn scripts_hear_warnings_only_and_only_of_a_consumer_that_stands_still() {
     let silent = [&["pub", &waiting.0][..], &["sub", &absent.0]].map(piped);
     let (still, still_folder) = (Name::new("script-still"), Folder::new());
     let (moving, moving_folder) = (Name::new("script-moving"), Folder::new());
-    let (mut at_still, reader) = blocked(&still, &still_folder, piped);
-    let (mut at_moving, mut slow) = blocked(&moving, &moving_folder, piped);
+    let (mut at_still, reader) = held(&still, &still_folder, MANY, piped);
+    // All is sent, and one wait lasts until all is read.
+    let (mut at_moving, mut slow) = held(&moving, &moving_folder, FEW, piped);
     let mut warning = BufReader::new(at_still.0.stderr.take().unwrap());
     let warned = thread::spawn(move || {
         let mut line = String::new();

@@ -31,10 +31,7 @@ impl Terminal {
 
     /// Starts a program at this terminal, as the leader of a session of its own, no signal ignored.
     pub(crate) fn start(&self, program: &str, arguments: &[&str]) -> Process {
-        let mut command = Command::new("setsid");
-        command.args(["--ctty", "env", "--default-signal", program]).args(arguments);
-        command.stdin(self.end()).stdout(self.end()).stderr(self.end());
-        Process::start(&mut command)
+        self.lead("--default-signal", program, arguments)
     }
 
     /// Starts the command.
@@ -42,8 +39,20 @@ impl Terminal {
         self.start(env!("CARGO_BIN_EXE_fanout"), arguments)
     }
 
+    /// Starts the command, which will not hear the signal of a terminal that is closed.
+    pub(crate) fn deaf(&self, arguments: &[&str]) -> Process {
+        self.lead("--ignore-signal=HUP", env!("CARGO_BIN_EXE_fanout"), arguments)
+    }
+
+    fn lead(&self, signals: &str, program: &str, arguments: &[&str]) -> Process {
+        let mut command = Command::new("setsid");
+        command.args(["--ctty", "env", signals, program]).args(arguments);
+        command.stdin(self.end()).stdout(self.end()).stderr(self.end());
+        Process::start(&mut command)
+    }
+
     /// The end that a program has.
-    pub(crate) fn end(&self) -> File {
+    fn end(&self) -> File {
         let flags = OFlag::O_NOCTTY.bits();
         OpenOptions::new().read(true).write(true).custom_flags(flags).open(&self.path).unwrap()
     }
