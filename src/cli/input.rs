@@ -172,8 +172,8 @@ impl Input {
     }
 }
 
-/// Opens a file; a FIFO at once, although nobody writes into it yet. A plain `open` would wait for the
-/// first writer, and not even Ctrl-C could end that. Until a first writer comes, `poll` shows no end.
+/// Opens a file. A FIFO is opened at once, although it may have no writer yet: a plain `open` would wait
+/// for the first one, and not even Ctrl-C could end that. Until it has come, `poll` shows no end.
 fn open(path: &Path) -> std::io::Result<File> {
     let kind = path.metadata()?.file_type();
     if kind.is_dir() {

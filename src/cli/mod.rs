@@ -37,7 +37,7 @@ const EXIT_CODES: &str = "\
 Names work with and without their leading slash.
 
 Exit codes:
-    0  done; also when whoever reads our output has gone
+    0  done; also when the reader of our output has gone
     1  an error, told in one line on stderr
     2  the command line is wrong
   129  the terminal was closed (SIGHUP)

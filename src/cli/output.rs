@@ -45,7 +45,7 @@ impl<'a> Output<'a> {
         Ok(Self { file, terminal, most: PIPE_BUF, signals })
     }
 
-    /// An error if whoever read our output has gone, or the terminal is closed.
+    /// An error if the reader of our output has gone, or the terminal is closed.
     pub(crate) fn check_reader(&self) -> Result<()> {
         self.poll(PollFlags::empty(), Duration::ZERO).map(drop)
     }
@@ -86,7 +86,7 @@ impl Write for Output<'_> {
                 continue;
             }
             match self.file.write(&bytes[..bytes.len().min(self.most)]) {
-                // Room for less than a page, or somebody else was faster.
+                // Room for less than a page, or another writer was faster.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(_) if self.has_hung_up() => return Err(Error::other(Interrupted::hung_up())),
                 outcome => return outcome,

@@ -13,7 +13,6 @@ use fanout::{QueueName, QueueOptions, SLOTS};
 use super::input::{Cut, Input};
 use super::laggard::{For, Laggards, Wait};
 use super::signals::Signals;
-
 use super::terminal::{Notice, say, typed};
 use super::value::{permissions, size, strategy};
 

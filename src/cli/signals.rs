@@ -10,7 +10,7 @@ pub(crate) struct Signals {
     caught: Vec<(i32, Arc<AtomicBool>)>,
 }
 
-/// Somebody wants us to stop.
+/// A signal has asked us to stop.
 #[derive(Debug, thiserror::Error)]
 #[error("stopped by signal {signal}")]
 pub(crate) struct Interrupted {
