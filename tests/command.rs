@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::process::Stdio;
 
 use nix::sys::signal::Signal;
-use support::{Name, Process, consumers, fanout, run, until};
+use support::{Name, Process, consumers, fanout, listening, report, run, until};
 
 /// What may lie under a queue's name without being a queue.
 fn strangers() -> Vec<(&'static str, Vec<u8>, Option<u64>)> {
@@ -88,20 +88,24 @@ fn refused_by_all(name: &Name, what: &str) {
     }
 }
 
+/// Each signal that asks to stop, and the exit code that tells of it.
+const SIGNALS: [(Signal, i32); 4] =
+    [(Signal::SIGHUP, 129), (Signal::SIGINT, 130), (Signal::SIGQUIT, 131), (Signal::SIGTERM, 143)];
+
 #[test]
 fn signals_leave_nothing_behind() {
-    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+    for (signal, code) in SIGNALS {
         // Waiting for a subscriber, then for a line; waiting for room is the next test.
         let name = Name::new("signal-alone");
-        let mut publisher = Process::start(fanout(&["pub", &name.0]).stdin(Stdio::piped()));
+        let mut publisher = Process::start(listening(&["pub", &name.0]).stdin(Stdio::piped()));
         until("a queue", || name.exists());
         publisher.signal(signal);
         assert_eq!(publisher.wait().code(), Some(code));
         assert!(!name.exists());
 
         let name = Name::new("signal-idle");
-        let mut publisher = Process::start(fanout(&["pub", &name.0]).stdin(Stdio::piped()));
-        let mut sub = Process::start(&mut fanout(&["sub", &name.0]));
+        let mut publisher = Process::start(listening(&["pub", &name.0]).stdin(Stdio::piped()));
+        let mut sub = Process::start(&mut listening(&["sub", &name.0]));
         until("a subscriber", || consumers(&name) == 1);
         publisher.signal(signal);
         assert_eq!(publisher.wait().code(), Some(code));
@@ -110,14 +114,41 @@ fn signals_leave_nothing_behind() {
         assert!(sub.wait().success());
 
         let name = Name::new("signal-sub");
-        let mut publisher = Process::start(fanout(&["pub", &name.0]).stdin(Stdio::piped()));
-        let mut sub = Process::start(&mut fanout(&["sub", &name.0]));
+        let mut publisher = Process::start(listening(&["pub", &name.0]).stdin(Stdio::piped()));
+        let mut sub = Process::start(&mut listening(&["sub", &name.0]));
         until("a subscriber", || consumers(&name) == 1);
         sub.signal(signal);
         assert_eq!(sub.wait().code(), Some(code));
         until("its slot to be free", || consumers(&name) == 0);
         publisher.signal(signal);
         publisher.wait();
+    }
+}
+
+#[test]
+fn a_consumer_under_nohup_outlives_the_terminal() {
+    let name = Name::new("nohup");
+    let mut publisher = Process::start(fanout(&["pub", &name.0]).stdin(Stdio::piped()));
+    let mut command = std::process::Command::new("env");
+    command.args(["--ignore-signal=HUP", env!("CARGO_BIN_EXE_fanout"), "sub", &name.0]);
+    let mut sub = Process::start(command.stdin(Stdio::null()));
+    until("a subscriber", || consumers(&name) == 1);
+    sub.signal(Signal::SIGHUP);
+    // Long enough to look at signals, several times.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(sub.0.try_wait().unwrap(), None);
+    drop(publisher.0.stdin.take());
+    assert!(sub.wait().success());
+    assert!(publisher.wait().success());
+}
+
+#[test]
+fn help_names_the_exit_code_of_each_signal() {
+    let help = String::from_utf8(run(&mut fanout(&["--help"])).stdout).unwrap();
+    let (_, codes) = help.split_once("Exit codes:").unwrap();
+    for (signal, code) in SIGNALS {
+        let line = codes.lines().find(|line| line.trim().starts_with(&code.to_string()));
+        assert!(line.is_some_and(|line| line.contains(signal.as_str())), "{signal}: {codes}");
     }
 }
 
@@ -132,10 +163,7 @@ fn a_publisher_that_waits_for_room_can_be_interrupted() {
     std::fs::write(&input, line.repeat(200_000)).unwrap();
     let arguments = ["pub", &name.0, "--capacity", "4096", "--file", input.to_str().unwrap()];
     let mut publisher = Process::start(&mut fanout(&arguments));
-    let report = || {
-        let output = run(&mut fanout(&["stat", &name.0, "--json"]));
-        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap_or_default()
-    };
+    let report = || report(&name);
     // No room in passing is not blocked: it has to stay as it is.
     let needed = fanout::records::record_len(line.len() - 1) as u64;
     until("a ring that stays without room for a line", || {
@@ -230,8 +258,9 @@ fn the_demo_proves_what_arrived() {
 
 #[test]
 fn an_interrupted_demo_leaves_no_process_and_no_queue() {
-    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
-        let mut demo = Process::start(fanout(&["demo", "--seconds", "60"]).stdout(Stdio::null()));
+    for (signal, code) in SIGNALS {
+        let mut demo =
+            Process::start(listening(&["demo", "--seconds", "60"]).stdout(Stdio::null()));
         let name = Name(format!("fanout-demo-{}", demo.0.id()));
         until("two registered consumers", || consumers(&name) == 2);
         let peers = pids(&name);
@@ -352,14 +381,99 @@ fn records_are_counted_in_bytes() {
     assert!(shown.contains("full") && shown.contains("<- blocks the producer"), "{shown}");
 }
 
-#[test]
-fn completions_name_every_subcommand() {
-    for shell in ["bash", "zsh", "fish"] {
-        let output = run(&mut fanout(&["completions", shell]));
-        assert!(output.status.success());
-        let script = String::from_utf8(output.stdout).unwrap();
-        for command in ["demo", "pub", "sub", "ls", "stat", "rm"] {
-            assert!(script.contains(command), "{shell}: {command}");
+/// Every number in it is one that a program that reads numbers as `f64` reads exactly.
+fn assert_numbers_are_exact(json: &serde_json::Value) {
+    match json {
+        serde_json::Value::Number(number) => {
+            let exact = number.as_u64().is_none_or(|number| number <= 1 << 53);
+            assert!(exact, "{number} is above 2^53");
         }
+        serde_json::Value::Array(items) => items.iter().for_each(assert_numbers_are_exact),
+        serde_json::Value::Object(items) => items.values().for_each(assert_numbers_are_exact),
+        _ => {}
     }
+}
+
+#[test]
+fn the_demo_prints_checksums_as_hex_digits() {
+    let output = run(&mut fanout(&["demo", "--seconds", "0.2", "--json"]));
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_numbers_are_exact(&summary);
+    for object in summary["consumers"].as_array().unwrap().iter().chain([&summary]) {
+        let checksum = object["checksum"].as_str().unwrap();
+        assert!(checksum.len() == 16 && u64::from_str_radix(checksum, 16).is_ok(), "{checksum}");
+    }
+}
+
+#[test]
+fn pub_gives_the_queue_the_permissions_asked_for() {
+    use std::os::unix::fs::PermissionsExt;
+    for (more, mode) in
+        [(&[][..], 0o600), (&["--mode", "640"], 0o640), (&["--mode", "0666"], 0o666)]
+    {
+        let name = Name::new("mode");
+        let mut publisher =
+            Process::start(fanout(&["pub", &name.0]).args(more).stdin(Stdio::piped()));
+        until("a queue", || run(&mut fanout(&["stat", &name.0])).status.success());
+        assert_eq!(name.path().metadata().unwrap().permissions().mode() & 0o7777, mode);
+        publisher.signal(Signal::SIGTERM);
+        publisher.wait();
+    }
+    let name = Name::new("no-mode");
+    for mode in ["", "rw", "680", "1600", "060", "-600"] {
+        let refused = run(&mut fanout(&["pub", &name.0, "--mode", mode]));
+        assert_eq!(refused.status.code(), Some(2), "{mode}: {refused:?}");
+    }
+    assert!(!name.exists());
+}
+
+#[test]
+fn stat_shows_the_label_that_a_subscriber_gives_itself() {
+    let name = Name::new("label");
+    let mut publisher = Process::start(fanout(&["pub", &name.0]).stdin(Stdio::piped()));
+    let mut subs =
+        [&[][..], &["--label", "prices, \u{1b}[31mred"], &["--label", "work", "--group", "g"]]
+            .map(|more| Process::start(fanout(&["sub", &name.0]).args(more).stdout(Stdio::null())));
+    until("three subscribers", || consumers(&name) == 3);
+    let report = report(&name);
+    let consumers = report["consumers"].as_array().unwrap();
+    let mut labels: Vec<_> = consumers.iter().map(|row| row["label"].as_str().unwrap()).collect();
+    labels.sort_unstable();
+    assert_eq!(labels, ["fanout sub", "prices, \u{1b}[31mred", "work"]);
+    let shown = String::from_utf8(run(&mut fanout(&["stat", &name.0])).stdout).unwrap();
+    assert!(shown.contains("work") && !shown.contains('\u{1b}'), "{shown}");
+    publisher.signal(Signal::SIGTERM);
+    publisher.wait();
+    for sub in &mut subs {
+        assert!(sub.wait().success());
+    }
+    let long = "l".repeat(33);
+    for more in [&["--label", "mine", "--tap"][..], &["--label", &long]] {
+        let refused = run(fanout(&["sub", &name.0, "--no-wait"]).args(more));
+        assert_eq!(refused.status.code(), Some(2), "{more:?}: {refused:?}");
+    }
+}
+
+#[test]
+fn ls_prints_json() {
+    let (name, log, text) = (Name::new("json"), Name::new("json-log"), Name::new("json-text"));
+    let mut writer = fanout::records::Writer::create(&name.0, 4096).unwrap();
+    let _reader = fanout::records::Reader::join(&name.0, fanout::Start::Oldest).unwrap();
+    writer.send(b"ten bytes.").unwrap();
+    let path = fanout::QueueName::new(&log.0).unwrap();
+    let _log = fanout::segment::LogWriter::<u64>::create(&path, 10).unwrap();
+    std::fs::write(text.path(), "no queue").unwrap();
+    let listed = run(&mut fanout(&["ls", "--json"]));
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let find = |name: &Name| {
+        let called = format!("/{}", name.0);
+        listed.as_array().unwrap().iter().find(|queue| queue["name"] == called.as_str())
+    };
+    let (queue, log) = (find(&name).unwrap(), find(&log).unwrap());
+    assert_eq!((&queue["kind"], &queue["capacity"]), (&"records".into(), &4096.into()), "{queue}");
+    assert_eq!(queue["sent"], fanout::records::record_len(10), "{queue}");
+    assert_eq!((&queue["consumers"], &queue["closed"]), (&1.into(), &false.into()), "{queue}");
+    assert_eq!((&log["kind"], &log["message_size"]), (&"log".into(), &8.into()), "{log}");
+    assert!(log["sent"].is_null() && log["consumers"].is_null(), "{log}");
+    assert_eq!(find(&text), None);
 }

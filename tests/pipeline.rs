@@ -3,13 +3,12 @@
 mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ChildStdout, Stdio};
-use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use support::{DEADLINE, Folder, Name, Process, consumers, fanout, run, until};
+use support::{DEADLINE, Folder, Name, Process, consumers, fanout, run, until, within};
 
 /// Over ten megabytes of lines of 0 to 1,024 bytes of every value but the newline; the last has none.
 fn big_file(path: &Path) {
@@ -79,13 +78,6 @@ fn a_big_file_comes_out_of_three_subscribers_and_is_shared_by_a_group() {
     let shared = sorted_lines(&[&shares[0], &shares[1]]);
     assert!(shared == sorted_lines(&[&input]), "the group did not share the lines exactly");
     assert!(!name.exists(), "the queue is still there");
-}
-
-/// Does what may block, within the deadline. A process that it waits for is killed when the test fails.
-fn within<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
-    let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || sender.send(work()));
-    receiver.recv_timeout(DEADLINE).unwrap_or_else(|error| panic!("{what}: {error}"))
 }
 
 type Screen = BufReader<ChildStdout>;
@@ -433,6 +425,53 @@ fn latest_begins_with_the_next_line_and_oldest_with_what_is_there() {
     }
     assert_eq!(std::fs::read(folder.file("oldest")).unwrap(), b"before\nafter\n");
     assert_eq!(std::fs::read(folder.file("latest")).unwrap(), b"after\n");
+}
+
+/// A FIFO in this folder.
+fn fifo(folder: &Folder) -> PathBuf {
+    let path = folder.file("fifo");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    path
+}
+
+#[test]
+fn a_fifo_without_a_writer_can_be_interrupted() {
+    for wait_for in ["0", "1"] {
+        let (name, folder) = (Name::new("fifo-alone"), Folder::new());
+        let (path, mut command) =
+            (fifo(&folder), fanout(&["pub", &name.0, "--wait-for", wait_for]));
+        let mut publisher = Process::start(command.arg("--file").arg(&path));
+        until("a queue", || name.exists());
+        publisher.signal(nix::sys::signal::Signal::SIGINT);
+        assert_eq!(publisher.wait().code(), Some(130));
+        assert!(!name.exists());
+    }
+}
+
+#[test]
+fn a_fifo_is_waited_for_and_comes_out_whole() {
+    // The writer may come while the publisher reads, or before that, and be gone when it does.
+    let large: Vec<u8> = noise(3 << 20);
+    for (late, bytes) in [(false, large), (true, b"one line\n".to_vec())] {
+        let (name, folder) = (Name::new("fifo"), Folder::new());
+        let (path, output) = (fifo(&folder), folder.file("out"));
+        let mut command = fanout(&["pub", &name.0, "--file", path.to_str().unwrap()]);
+        let mut publisher = Process::start(&mut command);
+        let subscribe = || Process::into_file(&mut fanout(&["sub", &name.0]), &output);
+        let mut sub = (!late).then(subscribe);
+        until("the publisher to wait", || match late {
+            true => name.exists(),
+            false => consumers(&name) == 1,
+        });
+        // Long enough for a publisher that took a FIFO without a writer for its end.
+        thread::sleep(Duration::from_millis(200));
+        let whole = bytes.clone();
+        within("the writer", move || std::fs::write(path, whole).unwrap());
+        let sub = sub.get_or_insert_with(subscribe);
+        assert!(publisher.wait().success());
+        assert!(sub.wait().success());
+        assert!(std::fs::read(&output).unwrap() == bytes, "the copy differs");
+    }
 }
 
 #[test]

@@ -1,16 +1,19 @@
 //! Input, cut into messages as it comes: lines, or chunks of one size.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, IsTerminal, Read};
 use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::signals::Signals;
+use super::signals::{Interrupted, Signals};
+use super::terminal::{Notice, hung_up};
 use super::{BYTES, LINE};
 
 /// Where one message ends and the next begins.
@@ -39,6 +42,11 @@ impl Piece<'_> {
 
 pub(crate) struct Input {
     source: File,
+    terminal: bool,
+    /// What it is called where we say that nothing has come from it.
+    called: String,
+    /// Begins with the first read.
+    notice: Option<Notice>,
     cut: Cut,
     buffer: Vec<u8>,
     /// `start..end` of the buffer has been read and not yet been taken.
@@ -57,12 +65,19 @@ const SLICE: Duration = Duration::from_millis(50);
 impl Input {
     /// Opens a file, or stdin if none is named.
     pub(crate) fn open(path: Option<&Path>, cut: Cut) -> anyhow::Result<Self> {
-        let source = match path {
-            Some(path) => open(path).with_context(|| format!("cannot read {}", path.display()))?,
+        let (source, called) = match path {
+            Some(path) => {
+                let called = path.display().to_string();
+                (open(path).with_context(|| format!("cannot read {called}"))?, called)
+            }
             // Past std's own buffer, which could hold lines that poll does not know of.
-            None => File::from(std::io::stdin().as_fd().try_clone_to_owned()?),
+            None => {
+                (File::from(std::io::stdin().as_fd().try_clone_to_owned()?), "stdin".to_owned())
+            }
         };
-        Ok(Self { source, cut, buffer: Vec::new(), start: 0, end: 0, searched: 0, ended: false })
+        let (terminal, notice, buffer) = (source.is_terminal(), None, Vec::new());
+        let (start, end, searched, ended) = (0, 0, 0, false);
+        Ok(Self { source, terminal, called, notice, cut, buffer, start, end, searched, ended })
     }
 
     /// Waits for input, and reads it; `false` at its end.
@@ -73,17 +88,25 @@ impl Input {
             let mut polled = [PollFd::new(self.source.as_fd(), PollFlags::POLLIN)];
             let slice = PollTimeout::try_from(SLICE).unwrap_or(PollTimeout::ZERO);
             match poll(&mut polled, slice) {
-                Ok(0) | Err(Errno::EINTR) => continue,
+                Ok(0) | Err(Errno::EINTR) => {
+                    self.wait_on();
+                    continue;
+                }
                 Ok(_) => {}
                 Err(errno) => bail!("waiting for input failed: {errno}"),
             }
             match self.source.read(&mut self.buffer[self.end..]) {
+                // No end of the input: what was meant to come was not all typed.
+                Ok(0) | Err(_) if self.terminal && hung_up(self.source.as_fd()) => {
+                    return Err(Interrupted::hung_up().into());
+                }
                 Ok(0) => {
                     self.ended = true;
                     return Ok(false);
                 }
                 Ok(read) => {
                     self.end += read;
+                    self.notice.get_or_insert_with(Notice::new).over();
                     return Ok(true);
                 }
                 Err(error)
@@ -91,6 +114,18 @@ impl Input {
                 Err(error) => return Err(error).context("reading input failed"),
             }
         }
+    }
+
+    /// Nothing has come, once more.
+    fn wait_on(&mut self) {
+        let Self { notice, terminal, called, .. } = self;
+        notice.get_or_insert_with(Notice::new).still(|| {
+            if *terminal {
+                "reading from this terminal: type what is to be sent; Ctrl-D ends it".to_owned()
+            } else {
+                format!("waiting for a writer: nothing has come from {called} yet")
+            }
+        });
     }
 
     /// Moves what has not been taken to the front, and lets the buffer grow if that is not enough.
@@ -137,9 +172,15 @@ impl Input {
     }
 }
 
+/// Opens a file. A FIFO is opened at once, although it may have no writer yet: a plain `open` would wait
+/// for the first one, and not even Ctrl-C could end that. Until it has come, `poll` shows no end.
 fn open(path: &Path) -> std::io::Result<File> {
-    let file = File::open(path)?;
-    if file.metadata()?.is_dir() { Err(ErrorKind::IsADirectory.into()) } else { Ok(file) }
+    let kind = path.metadata()?.file_type();
+    if kind.is_dir() {
+        return Err(ErrorKind::IsADirectory.into());
+    }
+    let flags = if kind.is_fifo() { OFlag::O_NONBLOCK } else { OFlag::empty() };
+    OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)
 }
 
 #[cfg(test)]

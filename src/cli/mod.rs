@@ -1,17 +1,24 @@
 //! What the command `fanout` does: one module per subcommand.
 
+mod column;
+mod completions;
 mod demo;
 mod input;
+mod laggard;
+mod list;
 mod output;
 mod publish;
 mod signals;
-mod size;
 mod stat;
 mod subscribe;
+mod terminal;
+mod value;
 
+use std::io::Write;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 use fanout::QueueName;
 use fanout::segment::Segment;
@@ -30,10 +37,14 @@ const EXIT_CODES: &str = "\
 Names work with and without their leading slash.
 
 Exit codes:
-    0  done; also when whoever reads our output has gone
+    0  done; also when the reader of our output has gone
     1  an error, told in one line on stderr
     2  the command line is wrong
-  130  interrupted (Ctrl-C); 143 terminated; nothing is left behind";
+  129  the terminal was closed (SIGHUP)
+  130  interrupted (SIGINT, Ctrl-C)
+  131  quit (SIGQUIT, Ctrl-\\)
+  143  terminated (SIGTERM)
+After a signal, too, the producer removes its queue and a consumer frees its slot.";
 
 /// The kind of a message that is written out as it is.
 const BYTES: u16 = 0;
@@ -49,7 +60,7 @@ enum Command {
     /// Receive messages and write them to stdout: lines as lines, chunks as they are
     Sub(subscribe::Arguments),
     /// List the queues of this host
-    Ls,
+    Ls(list::Arguments),
     /// Show a queue: geometry, sequences, who is attached, who lags, who gates
     Stat(stat::Arguments),
     /// Remove a queue that its producer has left behind
@@ -76,8 +87,10 @@ pub(crate) fn main() -> ExitCode {
         if is_broken_pipe(error) {
             return ExitCode::SUCCESS;
         }
+        terminal::say(&format!("error: {error:#}"));
+        return ExitCode::FAILURE;
     }
-    common::report::exit(outcome)
+    ExitCode::SUCCESS
 }
 
 fn run(command: Command) -> anyhow::Result<()> {
@@ -87,23 +100,20 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::DemoConsumer(arguments) => demo::consume(&arguments),
         Command::Pub(arguments) => publish::run(&arguments, &signals),
         Command::Sub(arguments) => subscribe::run(&arguments, &signals),
-        Command::Ls => stat::list(),
+        Command::Ls(arguments) => list::run(&arguments),
         Command::Stat(arguments) => stat::run(&arguments, &signals),
         Command::Rm { name } => Ok(Segment::remove(&name)?),
-        Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Arguments::command(), "fanout", &mut script);
-            print(&String::from_utf8_lossy(&script))
-        }
+        Command::Completions { shell } => completions::run(shell),
     }
 }
 
 /// Prints to stdout; unlike `print!`, a reader that has gone is an error, not a panic.
 fn print(text: &str) -> anyhow::Result<()> {
-    use std::io::Write;
     let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    Ok(stdout.flush()?)
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(_) if terminal::hung_up(stdout.as_fd()) => Err(Interrupted::hung_up().into()),
+        outcome => Ok(outcome?),
+    }
 }
 
 fn interruption(error: &anyhow::Error) -> Option<&Interrupted> {

@@ -10,12 +10,14 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::signals::Signals;
+use super::signals::{Interrupted, Signals};
+use super::terminal::hung_up;
 
 /// Stdout without a buffer; a write ends with [`Interrupted`](super::signals::Interrupted) inside an
 /// I/O error when it is time to stop.
 pub(crate) struct Output<'a> {
     file: File,
+    terminal: bool,
     /// What may be written at once.
     most: usize,
     signals: &'a Signals,
@@ -30,21 +32,26 @@ impl<'a> Output<'a> {
     pub(crate) fn new(signals: &'a Signals) -> Result<Self> {
         let file = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
         let kind = file.metadata()?.file_type();
-        let waits = kind.is_fifo() || kind.is_socket() || file.is_terminal();
+        let terminal = file.is_terminal();
+        let waits = kind.is_fifo() || kind.is_socket() || terminal;
         if !waits {
-            return Ok(Self { file, most: usize::MAX, signals });
+            return Ok(Self { file, terminal, most: usize::MAX, signals });
         }
         if kind.is_fifo()
             && let Ok(pipe) = reopen(&file)
         {
-            return Ok(Self { file: pipe, most: usize::MAX, signals });
+            return Ok(Self { file: pipe, terminal, most: usize::MAX, signals });
         }
-        Ok(Self { file, most: PIPE_BUF, signals })
+        Ok(Self { file, terminal, most: PIPE_BUF, signals })
     }
 
-    /// An error if whoever read our output has gone.
+    /// An error if the reader of our output has gone, or the terminal is closed.
     pub(crate) fn check_reader(&self) -> Result<()> {
         self.poll(PollFlags::empty(), Duration::ZERO).map(drop)
+    }
+
+    fn has_hung_up(&self) -> bool {
+        self.terminal && hung_up(self.file.as_fd())
     }
 
     /// Whether one of these events has come within `timeout`.
@@ -52,6 +59,7 @@ impl<'a> Output<'a> {
         let mut polled = [PollFd::new(self.file.as_fd(), events)];
         match poll(&mut polled, PollTimeout::try_from(timeout).unwrap_or(PollTimeout::ZERO)) {
             Ok(0) | Err(Errno::EINTR) => Ok(false),
+            Ok(_) if self.has_hung_up() => Err(Error::other(Interrupted::hung_up())),
             // A pipe whose other end is closed; anything else is the write's to find out.
             Ok(_) if polled[0].revents() == Some(PollFlags::POLLERR) => {
                 Err(ErrorKind::BrokenPipe.into())
@@ -78,8 +86,9 @@ impl Write for Output<'_> {
                 continue;
             }
             match self.file.write(&bytes[..bytes.len().min(self.most)]) {
-                // Room for less than a page, or somebody else was faster.
+                // Room for less than a page, or another writer was faster.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) if self.has_hung_up() => return Err(Error::other(Interrupted::hung_up())),
                 outcome => return outcome,
             }
         }

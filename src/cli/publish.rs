@@ -1,6 +1,5 @@
 //! `fanout pub`: lines or chunks in, messages out.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,11 +8,13 @@ use clap::Args;
 use common::report::grouped;
 use fanout::records::{ends::Writer, record_len};
 use fanout::wait::{Named, Strategy};
-use fanout::{QueueName, SLOTS};
+use fanout::{QueueName, QueueOptions, SLOTS};
 
 use super::input::{Cut, Input};
+use super::laggard::{For, Laggards, Wait};
 use super::signals::Signals;
-use super::size::size;
+use super::terminal::{Notice, say, typed};
+use super::value::{permissions, size, strategy};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -31,8 +32,11 @@ pub(crate) struct Arguments {
     /// How much the queue holds, rounded up to a power of two; K, M and G are understood
     #[arg(long, default_value = "1M", value_name = "BYTES", value_parser = size)]
     capacity: u64,
-    /// How to wait: spin, yield, sleep or adaptive
-    #[arg(long, default_value_t, value_name = "HOW")]
+    /// Who may open the queue: octal permissions, as of a file; consumers have to read and write
+    #[arg(long, default_value = "600", value_parser = permissions)]
+    mode: u32,
+    /// How to wait
+    #[arg(long, default_value_t, value_name = "HOW", value_parser = strategy())]
     wait: Strategy,
 }
 
@@ -45,6 +49,8 @@ fn consumers(text: &str) -> Result<usize, String> {
 
 /// How long a step may take before signals are looked at.
 const SLICE: Duration = Duration::from_millis(50);
+/// After how many of them we look who holds us back: about a second.
+const LOOK: u32 = 20;
 /// How many bytes of the ring are written before they are published together.
 const BATCH: usize = 1 << 16;
 
@@ -56,19 +62,18 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()
     };
     // Opened first: a file that is not there should not make a queue.
     let mut input = Input::open(arguments.file.as_deref(), cut)?;
-    let writer = Writer::<Named>::create(&arguments.name, arguments.capacity)?;
+    let options = QueueOptions::new(arguments.capacity).permissions(arguments.mode);
+    let writer = Writer::<Named>::create_with(&arguments.name, &options)?;
     let writer = writer.waiting(arguments.wait.start());
-    let mut publisher = Publisher { writer, signals, warned: BTreeSet::new() };
+    let mut publisher = Publisher { writer, signals, laggards: Laggards::of(&arguments.name) };
     if let Cut::Chunks(chunk) = cut {
         publisher.check_chunk(chunk)?;
     }
     let capacity = publisher.writer.capacity();
     if capacity != arguments.capacity {
-        eprintln!("capacity rounded up to {} bytes", grouped(capacity));
+        say(&format!("capacity rounded up to {} bytes", grouped(capacity)));
     }
-    while publisher.writer.wait_for_consumers(arguments.wait_for, SLICE).is_err() {
-        signals.check()?;
-    }
+    publisher.wait_for_consumers(arguments)?;
     while input.read_more(signals)? {
         publisher.send_all(&mut input)?;
     }
@@ -79,11 +84,30 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()
 struct Publisher<'a> {
     writer: Writer<Named>,
     signals: &'a Signals,
-    /// Slots of dead consumers that we have spoken of.
-    warned: BTreeSet<usize>,
+    laggards: Laggards,
 }
 
 impl Publisher<'_> {
+    fn wait_for_consumers(&mut self, arguments: &Arguments) -> anyhow::Result<()> {
+        let (wanted, mut notice) = (arguments.wait_for, Notice::new());
+        while self.writer.wait_for_consumers(wanted, SLICE).is_err() {
+            self.signals.check()?;
+            notice.still(|| {
+                let (name, typed) = (&arguments.name, typed(&arguments.name));
+                match (wanted, self.writer.consumers().len()) {
+                    (1, _) => {
+                        format!("waiting for a consumer of {name}, such as `fanout sub {typed}`")
+                    }
+                    (_, 1) => format!("waiting for {wanted} consumers of {name}: 1 is attached"),
+                    (_, found) => {
+                        format!("waiting for {wanted} consumers of {name}: {found} are attached")
+                    }
+                }
+            });
+        }
+        Ok(())
+    }
+
     /// Sends the whole messages that have been read.
     fn send_all(&mut self, input: &mut Input) -> anyhow::Result<()> {
         while let Some(len) = input.peek().map(|piece| piece.bytes.len()) {
@@ -130,12 +154,12 @@ impl Publisher<'_> {
     }
 
     fn wait_for_room(&mut self, len: usize) -> anyhow::Result<()> {
-        let mut slices = 0u32;
+        let (mut slices, mut wait) = (0u32, Wait::new());
         while self.writer.grant_timeout(len, SLICE).is_err() {
             self.signals.check()?;
             slices += 1;
-            if slices.is_multiple_of(20) {
-                self.warn_of_the_dead();
+            if slices.is_multiple_of(LOOK) {
+                self.laggards.look(&mut wait, For::Room, &self.writer.consumers());
             }
         }
         Ok(())
@@ -144,37 +168,14 @@ impl Publisher<'_> {
     /// Closes, and waits until everyone has read everything.
     fn finish(mut self) -> anyhow::Result<()> {
         self.writer.close();
-        let mut slices = 0u32;
+        let (mut slices, mut wait) = (0u32, Wait::new());
         while self.writer.drain(SLICE).is_err() {
             self.signals.check()?;
             slices += 1;
-            if slices.is_multiple_of(20) {
-                self.warn_of_the_dead();
+            if slices.is_multiple_of(LOOK) {
+                self.laggards.look(&mut wait, For::End, &self.writer.consumers());
             }
         }
         Ok(())
     }
-
-    /// A consumer that was killed holds its place, and us.
-    fn warn_of_the_dead(&mut self) {
-        for consumer in self.writer.consumers() {
-            if consumer.lag > 0 && is_dead(consumer.owner) && self.warned.insert(consumer.slot) {
-                eprintln!(
-                    "warning: consumer {} (pid {}) died without leaving and holds {} bytes back; \
-                     if nobody else needs them, stop this with Ctrl-C, which removes the queue",
-                    consumer.slot,
-                    consumer.owner,
-                    grouped(consumer.lag)
-                );
-            }
-        }
-    }
-}
-
-/// Whether no such process runs. One of another pid namespace cannot be seen, and passes for dead:
-/// this is for a warning, not for a decision.
-fn is_dead(pid: u32) -> bool {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
-    // The state follows the name, which is in brackets and may hold anything.
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X']))
 }

@@ -1,18 +1,16 @@
-//! Ctrl-C and `kill`: a wish to stop, looked at between two steps.
+//! Ctrl-C, `kill`, a terminal that is closed: a wish to stop, looked at between two steps.
 
 use std::sync::Arc;
 
 use common::sync::{AtomicBool, Ordering};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 /// The signals caught so far.
-#[derive(Clone)]
 pub(crate) struct Signals {
-    interrupt: Arc<AtomicBool>,
-    terminate: Arc<AtomicBool>,
+    caught: Vec<(i32, Arc<AtomicBool>)>,
 }
 
-/// Somebody wants us to stop.
+/// A signal has asked us to stop.
 #[derive(Debug, thiserror::Error)]
 #[error("stopped by signal {signal}")]
 pub(crate) struct Interrupted {
@@ -20,6 +18,11 @@ pub(crate) struct Interrupted {
 }
 
 impl Interrupted {
+    /// The terminal has gone. Its own signal may be late, or go to the shell alone.
+    pub(crate) fn hung_up() -> Self {
+        Self { signal: SIGHUP }
+    }
+
     /// What a shell expects: 128 and the signal's number.
     pub(crate) fn exit_code(&self) -> u8 {
         128 + self.signal as u8
@@ -28,19 +31,32 @@ impl Interrupted {
 
 impl Signals {
     pub(crate) fn catch() -> anyhow::Result<Self> {
-        let this = Self { interrupt: Arc::default(), terminate: Arc::default() };
-        signal_hook::flag::register(SIGINT, Arc::clone(&this.interrupt))?;
-        signal_hook::flag::register(SIGTERM, Arc::clone(&this.terminate))?;
-        Ok(this)
+        let mut caught = Vec::new();
+        for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
+            // `nohup` means it.
+            if signal == SIGHUP && is_ignored(signal) {
+                continue;
+            }
+            let flag = Arc::default();
+            signal_hook::flag::register(signal, Arc::clone(&flag))?;
+            caught.push((signal, flag));
+        }
+        Ok(Self { caught })
     }
 
     /// An error if it is time to stop.
     pub(crate) fn check(&self) -> Result<(), Interrupted> {
-        for (flag, signal) in [(&self.interrupt, SIGINT), (&self.terminate, SIGTERM)] {
-            if flag.load(Ordering::Relaxed) {
-                return Err(Interrupted { signal });
-            }
+        match self.caught.iter().find(|(_, flag)| flag.load(Ordering::Relaxed)) {
+            Some(&(signal, _)) => Err(Interrupted { signal }),
+            None => Ok(()),
         }
-        Ok(())
     }
+}
+
+/// Whether the process was started with this signal ignored.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (signal - 1) & 1 == 1
 }

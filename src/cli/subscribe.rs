@@ -16,6 +16,8 @@ use fanout::{JoinOptions, QueueName, Start};
 use super::LINE;
 use super::output::Output;
 use super::signals::Signals;
+use super::terminal::{Notice, say};
+use super::value::{label, strategy};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -36,8 +38,11 @@ pub(crate) struct Arguments {
     /// Fail if the queue does not exist yet, instead of waiting for it
     #[arg(long)]
     no_wait: bool,
-    /// How to wait: spin, yield, sleep or adaptive
-    #[arg(long, default_value_t, value_name = "HOW")]
+    /// What `fanout stat` calls this consumer; a tap is registered nowhere, and has no label
+    #[arg(long, value_name = "TEXT", default_value = "fanout sub", conflicts_with = "tap", value_parser = label)]
+    label: String,
+    /// How to wait
+    #[arg(long, default_value_t, value_name = "HOW", value_parser = strategy())]
     wait: Strategy,
 }
 
@@ -67,11 +72,18 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()
     let mut printer = Printer {
         stdout: BufWriter::with_capacity(BATCH, Output::new(signals)?),
         left: arguments.count.unwrap_or(u64::MAX),
+        silence: Notice::new(),
+        name: &arguments.name,
     };
+    let mut notice = Notice::new();
     loop {
         signals.check()?;
         match subscribe(arguments, &mut printer, signals) {
-            Err(error) if !arguments.no_wait && is_not_there(&error) => thread::sleep(LOOK_AGAIN),
+            Err(error) if !arguments.no_wait && is_not_there(&error) => {
+                printer.stdout.get_ref().check_reader()?;
+                notice.still(|| format!("no queue {} yet: waiting for a producer", arguments.name));
+                thread::sleep(LOOK_AGAIN);
+            }
             outcome => return outcome,
         }
     }
@@ -88,7 +100,7 @@ fn subscribe(
     signals: &Signals,
 ) -> anyhow::Result<()> {
     let name = &arguments.name;
-    let options = JoinOptions::new().label("fanout sub");
+    let options = JoinOptions::new().label(&arguments.label);
     let start = match arguments.from {
         From::Oldest => Start::Oldest,
         From::Latest => Start::Latest,
@@ -112,14 +124,24 @@ fn subscribe(
 struct Printer<'a> {
     stdout: BufWriter<Output<'a>>,
     left: u64,
+    /// Until the first message has come.
+    silence: Notice,
+    name: &'a QueueName,
 }
 
 impl Printer<'_> {
+    /// No message has come, once more.
+    fn wait_on(&mut self) -> std::io::Result<()> {
+        self.silence.still(|| format!("attached to {}: waiting for a message", self.name));
+        self.stdout.get_ref().check_reader()
+    }
+
     fn print(&mut self, kind: u16, message: &[u8]) -> std::io::Result<()> {
         if self.left == 0 {
             return Ok(());
         }
         self.left -= 1;
+        self.silence.over();
         self.stdout.write_all(message)?;
         if kind == LINE { self.stdout.write_all(b"\n") } else { Ok(()) }
     }
@@ -131,6 +153,7 @@ fn receive<K: Cursor>(
     printer: &mut Printer<'_>,
     signals: &Signals,
 ) -> anyhow::Result<()> {
+    printer.silence = Notice::new();
     while printer.left > 0 {
         signals.check()?;
         match receiver.recv_batch_timeout(most, SLICE) {
@@ -141,7 +164,7 @@ fn receive<K: Cursor>(
                 // They are held until they have left us.
                 printer.stdout.flush()?;
             }
-            Err(RecvTimeoutError::TimedOut(_)) => printer.stdout.get_ref().check_reader()?,
+            Err(RecvTimeoutError::TimedOut(_)) => printer.wait_on()?,
             Err(RecvTimeoutError::End(RecvError::Closed)) => break,
             Err(error) => return Err(error.into()),
         }
@@ -157,7 +180,7 @@ fn tap_messages(
     let outcome = print_until_end(&mut tap, printer, signals);
     // Ctrl-C is how most taps end; only one whose reader has gone has nobody to tell.
     if !outcome.as_ref().is_err_and(super::is_broken_pipe) {
-        eprintln!("{} messages received, {} missed", tap.received(), tap.lost());
+        say(&format!("{} messages received, {} missed", tap.received(), tap.lost()));
     }
     outcome
 }
@@ -168,6 +191,7 @@ fn print_until_end(
     signals: &Signals,
 ) -> anyhow::Result<()> {
     let mut message = Vec::new();
+    printer.silence = Notice::new();
     while printer.left > 0 {
         signals.check()?;
         let received = match tap.try_recv_kind(&mut message) {
@@ -182,7 +206,7 @@ fn print_until_end(
         };
         match received {
             Ok(kind) => printer.print(kind, &message)?,
-            Err(RecvTimeoutError::TimedOut(_)) => printer.stdout.get_ref().check_reader()?,
+            Err(RecvTimeoutError::TimedOut(_)) => printer.wait_on()?,
             Err(RecvTimeoutError::End(RecvError::Closed)) => break,
             Err(error) => return Err(error.into()),
         }

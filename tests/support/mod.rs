@@ -2,9 +2,12 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod terminal;
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -69,6 +72,14 @@ pub(crate) fn fanout(arguments: &[&str]) -> Command {
     command
 }
 
+/// The same, with no signal ignored: a test may run under `nohup`.
+pub(crate) fn listening(arguments: &[&str]) -> Command {
+    let mut command = Command::new("env");
+    command.args(["--default-signal", env!("CARGO_BIN_EXE_fanout")]).args(arguments);
+    command.stdin(Stdio::null());
+    command
+}
+
 /// A process that is killed when the test is done with it.
 pub(crate) struct Process(pub(crate) Child);
 
@@ -122,6 +133,16 @@ pub(crate) fn run(command: &mut Command) -> Output {
     Output { status, stdout, stderr }
 }
 
+/// Does what may block, within the deadline. A process that it waits for is killed when the test fails.
+pub(crate) fn within<T: Send + 'static>(
+    what: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || sender.send(work()));
+    receiver.recv_timeout(DEADLINE).unwrap_or_else(|error| panic!("{what}: {error}"))
+}
+
 /// Waits until something holds.
 pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let started = Instant::now();
@@ -131,9 +152,13 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// What `stat --json` says of a queue; nothing while there is none.
+pub(crate) fn report(name: &Name) -> serde_json::Value {
+    let output = run(&mut fanout(&["stat", &name.0, "--json"]));
+    serde_json::from_slice(&output.stdout).unwrap_or_default()
+}
+
 /// How many consumers are attached to a queue; 0 while there is none.
 pub(crate) fn consumers(name: &Name) -> usize {
-    let output = run(&mut fanout(&["stat", &name.0, "--json"]));
-    let Ok(report) = serde_json::from_slice::<serde_json::Value>(&output.stdout) else { return 0 };
-    report["consumers"].as_array().map_or(0, Vec::len)
+    report(name)["consumers"].as_array().map_or(0, Vec::len)
 }

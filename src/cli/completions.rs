@@ -1,0 +1,43 @@
+//! `fanout completions`: scripts that complete what a user types, and offer nothing that does not fit.
+
+use clap::{Arg, Command, CommandFactory, ValueEnum, ValueHint};
+use clap_complete::Shell;
+
+use super::{Arguments, print};
+
+pub(crate) fn run(shell: Shell) -> anyhow::Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut visible(), "fanout", &mut script);
+    let script = String::from_utf8_lossy(&script);
+    print(&match shell {
+        // Files where nothing else fits. `--file` asks for them itself, and nothing else takes one.
+        Shell::Bash => script.replace(" -o bashdefault -o default fanout", " fanout"),
+        // The same, as fish says it; its generator forgets the values of positional arguments.
+        Shell::Fish => {
+            let shells = Shell::value_variants().iter().map(Shell::to_string);
+            format!(
+                "{script}complete -c fanout -f\ncomplete -c fanout -n \
+                 \"__fish_fanout_using_subcommand completions\" -a \"{}\"\n",
+                shells.collect::<Vec<_>>().join(" ")
+            )
+        }
+        _ => script.into_owned(),
+    })
+}
+
+/// The command as a user knows it; the generators would complete hidden subcommands, too.
+fn visible() -> Command {
+    let whole = Arguments::command();
+    let shown = whole.get_subcommands().filter(|command| !command.is_hide_set());
+    let shown = shown.map(|command| command.clone().mut_args(hinted));
+    Command::new("fanout").version(env!("CARGO_PKG_VERSION")).subcommands(shown)
+}
+
+/// A value that is neither a path nor one of a few is offered nothing, where shells would offer files.
+///
+/// That holds for names of queues, too: other users choose what lies in `/dev/shm`, and `bash` expands
+/// the words that it is given to complete from.
+fn hinted(arg: Arg) -> Arg {
+    let unknown = arg.get_value_hint() == ValueHint::Unknown;
+    if unknown && arg.get_action().takes_values() { arg.value_hint(ValueHint::Other) } else { arg }
+}

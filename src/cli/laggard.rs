@@ -1,0 +1,148 @@
+//! Consumers that the producer waits for: which, how far behind, since when.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use common::report::grouped;
+use fanout::QueueName;
+use fanout::inspect::{ConsumerInfo, ConsumerKind};
+
+use super::terminal::{say, typed};
+
+/// How long a consumer may stand still before we warn of it.
+const STANDSTILL: Duration = Duration::from_secs(5);
+
+/// What the producer waits for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum For {
+    /// Room: only the consumer that is furthest behind withholds it.
+    Room,
+    /// That everything is read.
+    End,
+}
+
+/// Whom we have spoken of.
+pub(crate) struct Laggards {
+    name: QueueName,
+    terminal: bool,
+    named: BTreeSet<(For, Who)>,
+    warned: BTreeSet<Who>,
+}
+
+/// A slot, and the process that has said it holds it. Whether that process lives cannot be asked here:
+/// its number may belong to another pid namespace.
+type Who = (usize, u32);
+
+/// One wait: how far behind each consumer is, and since when.
+pub(crate) type Wait = BTreeMap<Who, (u64, Instant)>;
+
+impl Laggards {
+    pub(crate) fn of(name: &QueueName) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        Self { name: name.clone(), terminal, named: BTreeSet::new(), warned: BTreeSet::new() }
+    }
+
+    /// Looks who holds us back, about once a second while a wait lasts; says whom we wait for, on a
+    /// terminal, and warns of a consumer that stands still, anywhere. Each once.
+    pub(crate) fn look(&mut self, wait: &mut Wait, what: For, consumers: &[ConsumerInfo]) {
+        let furthest = consumers.iter().map(|consumer| consumer.lag).max().unwrap_or(0);
+        let least = if what == For::Room { furthest } else { 1 };
+        let late = consumers.iter().filter(|consumer| consumer.lag >= least.max(1));
+        let late: Vec<&ConsumerInfo> = late.collect();
+        // Of several, the one in the lowest slot.
+        if let Some(last) = late.iter().rev().max_by_key(|consumer| consumer.lag)
+            && self.terminal
+            && self.named.insert((what, who(last)))
+        {
+            say(&self.waiting(what, last, late.len() - 1));
+        }
+        let now = Instant::now();
+        for consumer in late {
+            let (lag, since) = wait.entry(who(consumer)).or_insert((consumer.lag, now));
+            if *lag != consumer.lag {
+                (*lag, *since) = (consumer.lag, now);
+            }
+            let stood = now.duration_since(*since);
+            if stood >= STANDSTILL && self.warned.insert(who(consumer)) {
+                say(&self.warning(consumer, stood));
+            }
+        }
+    }
+
+    fn waiting(&self, what: For, consumer: &ConsumerInfo, others: usize) -> String {
+        let (name, lag) = (&self.name, grouped(consumer.lag));
+        let others = match others {
+            0 => String::new(),
+            others => format!(", and for {others} more"),
+        };
+        match what {
+            For::Room => format!(
+                "the queue {name} is full: waiting for {}, {lag} bytes behind{others}",
+                describe(consumer)
+            ),
+            For::End => format!(
+                "everything is sent: waiting for {} to read the last {lag} bytes of {name}{others}",
+                describe(consumer)
+            ),
+        }
+    }
+
+    fn warning(&self, consumer: &ConsumerInfo, stood: Duration) -> String {
+        let (name, slot) = (typed(&self.name), consumer.slot);
+        format!(
+            "warning: {} has held back {} bytes for {} s without moving: see `fanout stat {name}`; if it \
+             is dead, free its slot with `fanout evict {name} {slot}`",
+            describe(consumer),
+            grouped(consumer.lag),
+            stood.as_secs()
+        )
+    }
+}
+
+fn who(consumer: &ConsumerInfo) -> Who {
+    (consumer.slot, consumer.owner)
+}
+
+/// Who it says it is. Others may have written anything there: no control characters on our terminal.
+fn describe(consumer: &ConsumerInfo) -> String {
+    let ConsumerInfo { slot, kind, owner, label, .. } = consumer;
+    let group = match kind {
+        ConsumerKind::Broadcast => String::new(),
+        ConsumerKind::Member { group } => format!("of group \"{}\" ", group.escape_debug()),
+    };
+    format!("consumer {slot} {group}(label \"{}\", pid {owner} as it says)", label.escape_debug())
+}
+
+#[cfg(test)]
+mod tests {
+    use fanout::Start;
+    use fanout::records::{Group, Writer};
+
+    use super::*;
+
+    #[test]
+    fn members_that_lag_are_named_with_their_group_and_counted() {
+        let name = format!("/fanout-test-laggards-{}", std::process::id());
+        let name = QueueName::new(&name).unwrap();
+        let mut writer = Writer::create(&name, 4096).unwrap();
+        let _members = [(); 2].map(|()| Group::join(&name, "g", Start::Oldest).unwrap());
+        writer.send(b"for one of them").unwrap();
+        let (consumers, laggards) = (writer.consumers(), Laggards::of(&name));
+        let who = format!(
+            "consumer 0 of group \"g\" (label \"\", pid {} as it says)",
+            std::process::id()
+        );
+        let lag = consumers[0].lag;
+        assert_eq!(
+            laggards.waiting(For::Room, &consumers[0], 1),
+            format!(
+                "the queue {name} is full: waiting for {who}, {lag} bytes behind, and for 1 more"
+            )
+        );
+        assert_eq!(
+            laggards.waiting(For::End, &consumers[0], 0),
+            format!("everything is sent: waiting for {who} to read the last {lag} bytes of {name}")
+        );
+    }
+}

@@ -1,0 +1,127 @@
+//! `fanout ls`: the queues of this host.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use clap::Args;
+use common::report::grouped;
+use fanout::QueueName;
+use fanout::error::OpenError;
+use fanout::inspect::Observer;
+use fanout::segment::{Geometry, Kind, Mode, Segment};
+use serde::Serialize;
+
+use super::column::{kind, unit, width};
+use super::print;
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Print JSON: an array with one object for each queue
+    #[arg(long)]
+    json: bool,
+}
+
+/// What lies under a name; in JSON, what cannot be looked into has a name and an error.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Entry {
+    Queue(Queue),
+    Refused { name: String, error: String },
+}
+
+#[derive(Serialize)]
+struct Queue {
+    name: String,
+    /// "ring", "records" or "log"; with "records", capacity and sent count bytes, not messages.
+    kind: String,
+    message_type: String,
+    message_size: u64,
+    capacity: u64,
+    bytes: u64,
+    /// A log has neither this nor what follows.
+    sent: Option<u64>,
+    closed: Option<bool>,
+    consumers: Option<usize>,
+    #[serde(skip)]
+    of: Kind,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let mut names: Vec<QueueName> = std::fs::read_dir("/dev/shm")?
+        .filter_map(|entry| QueueName::new(entry.ok()?.file_name().to_str()?).ok())
+        .collect();
+    names.sort();
+    if arguments.json {
+        let entries: Vec<Entry> = names.iter().filter_map(look).collect();
+        return print(&(serde_json::to_string_pretty(&entries)? + "\n"));
+    }
+    print(&table(&names)?)
+}
+
+/// What is there; `None` for what is no queue that could be used.
+fn look(name: &QueueName) -> Option<Entry> {
+    let called = name.as_str().to_owned();
+    match Segment::open(name, Mode::Observer, Duration::ZERO) {
+        Ok(segment) => Queue::new(called, name, segment.geometry()).map(Entry::Queue),
+        Err(error @ (OpenError::Permission { .. } | OpenError::Version { .. })) => {
+            Some(Entry::Refused { name: called, error: error.to_string() })
+        }
+        Err(_) => None,
+    }
+}
+
+impl Queue {
+    fn new(called: String, name: &QueueName, geometry: &Geometry) -> Option<Self> {
+        let (mut sent, mut closed, mut consumers) = (None, None, None);
+        if matches!(geometry.kind(), Kind::Ring | Kind::Records) {
+            let snapshot = Observer::open(name, Duration::ZERO).ok()?.snapshot();
+            (sent, closed) = (Some(snapshot.sent()), Some(snapshot.closed));
+            consumers = Some(snapshot.consumers.len());
+        }
+        Some(Self {
+            name: called,
+            kind: kind(geometry.kind()),
+            message_type: geometry.message_type().to_owned(),
+            message_size: geometry.element_size(),
+            capacity: geometry.capacity(),
+            bytes: geometry.total_len(),
+            sent,
+            closed,
+            consumers,
+            of: geometry.kind(),
+        })
+    }
+}
+
+fn table(names: &[QueueName]) -> Result<String, std::fmt::Error> {
+    let wide = width(names.iter().map(|name| name.as_str().len()), "name");
+    let mut out = format!(
+        "{:<wide$}  {:<8}{:>12}{:>16}{:>20}{:>12}  type\n",
+        "name", "kind", "size", "capacity", "sent", "consumers"
+    );
+    for entry in names.iter().filter_map(look) {
+        let queue = match entry {
+            Entry::Queue(queue) => queue,
+            Entry::Refused { name, error } => {
+                writeln!(out, "{name:<wide$}  {error}")?;
+                continue;
+            }
+        };
+        let unit = unit(queue.of);
+        let size = match queue.of {
+            Kind::Records => "any".to_owned(),
+            _ => grouped(queue.message_size),
+        };
+        let sent = queue.sent.map_or("-".to_owned(), |sent| grouped(sent) + unit);
+        let consumers = queue.consumers.map_or("-".to_owned(), |count| count.to_string());
+        writeln!(
+            out,
+            "{:<wide$}  {:<8}{size:>12}{:>16}{sent:>20}{consumers:>12}  {}",
+            queue.name,
+            queue.kind,
+            grouped(queue.capacity) + unit,
+            queue.message_type.escape_debug()
+        )?;
+    }
+    Ok(out)
+}

@@ -1,0 +1,59 @@
+//! `fanout stat`: how a queue goes, once or again and again.
+
+mod describe;
+mod report;
+
+use std::io::IsTerminal;
+use std::thread;
+use std::time::Duration;
+
+use clap::Args;
+use fanout::QueueName;
+use fanout::inspect::Observer;
+use fanout::segment::READY_DEADLINE;
+
+use self::describe::describe;
+use self::report::Report;
+use super::print;
+use super::signals::Signals;
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The queue's name
+    name: QueueName,
+    /// Show it again every half second, until the producer closes or Ctrl-C
+    #[arg(long)]
+    watch: bool,
+    /// Print JSON; with --watch, one object a line
+    #[arg(long)]
+    json: bool,
+}
+
+const EVERY: Duration = Duration::from_millis(500);
+
+pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()> {
+    let queue = Observer::open(&arguments.name, READY_DEADLINE)?;
+    let screen = std::io::stdout().is_terminal();
+    loop {
+        let snapshot = queue.snapshot();
+        let text = if arguments.json {
+            let report = Report::new(&arguments.name, &snapshot);
+            let json = if arguments.watch {
+                serde_json::to_string(&report)?
+            } else {
+                serde_json::to_string_pretty(&report)?
+            };
+            json + "\n"
+        } else {
+            // With --watch, each picture takes the place of the one before.
+            let home = if arguments.watch && screen { "\x1b[H\x1b[2J" } else { "" };
+            format!("{home}{}", describe(&arguments.name, &snapshot)?)
+        };
+        print(&text)?;
+        if !arguments.watch || snapshot.closed {
+            return Ok(());
+        }
+        thread::sleep(EVERY);
+        signals.check()?;
+    }
+}
