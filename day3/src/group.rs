@@ -8,7 +8,7 @@ use common::{Sequence, fence, ordering};
 use crate::control::{Control, SLOTS};
 use crate::doorbell;
 use crate::roster::Seat;
-use crate::sequencer::{Cursor, Nothing, Run, look};
+use crate::sequencer::{Cursor, Nothing, Run, look, out_of_range};
 
 /// A member's end.
 ///
@@ -49,19 +49,17 @@ impl<C: Deref<Target = Control>> MemberCursor<C> {
 
     /// Says that it holds nothing before `cursor`, and wakes a producer that waits for that.
     #[inline]
-    fn give_back(&mut self, cursor: Sequence) {
+    fn give_back(&mut self, cursor: Sequence) -> bool {
         // edge: release -> overwrite
         self.set_cursor(cursor, ordering!("member-release-release", Release));
-        if !mutant("skip-park-ring") {
-            doorbell::wake(&self.control.doorbell.producer);
-        }
+        !mutant("skip-park-ring") && doorbell::wake(&self.control.doorbell.producer)
     }
 
     /// Gives everything back, so that the cursor gates nobody.
     #[inline]
-    fn park(&mut self) {
+    fn park(&mut self) -> bool {
         self.held.len = 0;
-        self.give_back(self.known.opposite());
+        self.give_back(self.known.opposite())
     }
 
     /// What there is from the group's claim on: one message or more, and at most a lap of them.
@@ -70,17 +68,19 @@ impl<C: Deref<Target = Control>> MemberCursor<C> {
         let line = &self.control.groups[self.group];
         let claimed = || Sequence::new(line.claimed.load(Ordering::Relaxed));
         let mut first = claimed();
-        // What we know is older than this claim, and published at most a lap after it.
         while !first.is_before(self.known) {
-            let known = look(&self.control, &self.seat, first)?;
-            self.known = known;
-            // Between the two loads the others may have gone on for a lap, and more: the claim has to be
-            // the later of the two.
+            self.known = look(&self.control, &self.seat, first)?;
+            // Between the two loads the others may have gone on for a lap, and more. So the claim is read
+            // once more: one that is read after `known` lies at most a lap before it.
             if !mutant("skip-claim-reload") {
                 first = claimed();
             }
         }
-        Ok(Run { first, len: self.known.since(first) })
+        let run = Run { first, len: self.known.since(first) };
+        if run.len > self.seat.capacity.get() {
+            return Err(out_of_range(&self.control, &self.seat, first, self.known));
+        }
+        Ok(run)
     }
 
     /// Tries to claim the first part of what there is, as long as `measure` says. `None` if another
@@ -121,8 +121,7 @@ impl<C: Deref<Target = Control>> Cursor for MemberCursor<C> {
         let mut gates = self.held.len > 0;
         loop {
             let run = match self.unclaimed() {
-                Ok(run) if run.len <= self.seat.capacity.get() => run,
-                Ok(run) => return Err(self.out_of_range(run)),
+                Ok(run) => run,
                 Err(nothing) => {
                     self.park();
                     return Err(nothing);
@@ -149,36 +148,19 @@ impl<C: Deref<Target = Control>> Cursor for MemberCursor<C> {
     fn keep(&mut self, _: u64) {}
 
     #[inline]
-    fn release(&mut self) {
-        self.park();
+    fn release(&mut self) -> bool {
+        self.park()
     }
 
-    fn release_first(&mut self, len: u64) {
+    fn release_first(&mut self, len: u64) -> bool {
         let held = self.held.len;
         assert!(len <= held, "{len} of {held} messages were to be given back");
         self.held = Run { first: self.held.first.plus(len), len: held - len };
-        if self.held.len == 0 {
-            self.park();
-        } else {
-            self.give_back(self.held.first);
-        }
+        if self.held.len == 0 { self.park() } else { self.give_back(self.held.first) }
     }
 
     fn seat(&self) -> &Seat {
         &self.seat
-    }
-}
-
-impl<C: Deref<Target = Control>> MemberCursor<C> {
-    /// Why there is more than the ring has room for.
-    #[cold]
-    fn out_of_range(&mut self, run: Run) -> Nothing {
-        if !self.seat.is_taken(&self.control) {
-            return Nothing::Evicted;
-        }
-        self.park();
-        let found = self.known.get();
-        Nothing::Corrupt { next: run.first.get(), found, capacity: self.seat.capacity.get() }
     }
 }
 

@@ -102,15 +102,17 @@ pub trait Cursor {
     /// Keeps only the first `len` sequences of the run taken last, of one that is [alone](Self::ALONE).
     fn keep(&mut self, len: u64);
 
-    /// Gives back the run taken last: its places may be written again.
-    fn release(&mut self);
+    /// Gives back the run taken last: its places may be written again. Says whether the producer slept,
+    /// and was woken.
+    fn release(&mut self) -> bool;
 
-    /// Gives back the first `len` sequences of the run taken last, and keeps the others.
+    /// Gives back the first `len` sequences of the run taken last, and keeps the others. Says whether the
+    /// producer slept, and was woken.
     ///
     /// # Panics
     ///
     /// If there are fewer.
-    fn release_first(&mut self, len: u64);
+    fn release_first(&mut self, len: u64) -> bool;
 
     /// The slot that it sits in, and since when.
     fn seat(&self) -> &Seat;
@@ -526,7 +528,11 @@ impl<C: Deref<Target = Control>> ConsumerCursor<C> {
                 spin_loop();
             }
         }
-        let known = look(&self.control, &self.seat, self.next);
+        let known = look(&self.control, &self.seat, self.next).and_then(|known| {
+            let is_near = known.since(self.next) <= self.seat.capacity.get();
+            let far = || out_of_range(&self.control, &self.seat, self.next, known);
+            if is_near { Ok(known) } else { Err(far()) }
+        });
         self.pace = match known {
             Err(_) => Pace::Waiting,
             Ok(known) if known.since(self.next) < self.few && self.pace != Pace::Waiting => {
@@ -560,13 +566,13 @@ impl<C: Deref<Target = Control>> Cursor for ConsumerCursor<C> {
     }
 
     #[inline]
-    fn release(&mut self) {
-        self.advance(self.taken);
+    fn release(&mut self) -> bool {
+        self.advance(self.taken)
     }
 
-    fn release_first(&mut self, len: u64) {
+    fn release_first(&mut self, len: u64) -> bool {
         assert!(len <= self.taken, "{len} of {} messages were to be given back", self.taken);
-        self.advance(len);
+        self.advance(len)
     }
 
     fn seat(&self) -> &Seat {
@@ -576,18 +582,18 @@ impl<C: Deref<Target = Control>> Cursor for ConsumerCursor<C> {
 
 impl<C: Deref<Target = Control>> ConsumerCursor<C> {
     #[inline(always)]
-    fn advance(&mut self, len: u64) {
+    fn advance(&mut self, len: u64) -> bool {
         self.next = self.next.plus(len);
         self.taken -= len;
         // One that was evicted, and lives after all, must not write into its successor's slot.
         if !self.seat.is_taken(&self.control) && !mutant("skip-seat-check") {
-            return;
+            return false;
         }
         let slot = &self.control.slots[self.seat.slot];
         // edge: release -> overwrite
         let order = ordering!("release-overwrite-release", Release);
         slot.cursor.store(self.next.get(), order);
-        doorbell::wake(&self.control.doorbell.producer);
+        doorbell::wake(&self.control.doorbell.producer)
     }
 }
 
@@ -597,7 +603,8 @@ impl<C: Deref<Target = Control>> Drop for ConsumerCursor<C> {
     }
 }
 
-/// What is published beyond `next`, at most a lap, or why there is nothing.
+/// What is published beyond `next`, or why there is nothing. How far beyond it lies is for the caller to
+/// check: [`out_of_range`] says what it means.
 #[inline]
 pub(crate) fn look(control: &Control, seat: &Seat, next: Sequence) -> Result<Sequence, Nothing> {
     // First: what is published may be overwritten before a consumer reads it whom nobody waits for.
@@ -608,10 +615,11 @@ pub(crate) fn look(control: &Control, seat: &Seat, next: Sequence) -> Result<Seq
     let order = ordering!("observe-acquire", Acquire);
     let published = || Sequence::new(control.head.published.load(order));
     let known = published();
-    if known.since(next).wrapping_sub(1) < seat.capacity.get() {
+    if next.is_before(known) {
         return Ok(known);
     }
-    if known != next {
+    // A member may see another's claim before it sees what that one has claimed, but not a lap before.
+    if next.since(known) > seat.capacity.get() {
         return Err(out_of_range(control, seat, next, known));
     }
     // edge: close -> drained
@@ -621,23 +629,23 @@ pub(crate) fn look(control: &Control, seat: &Seat, next: Sequence) -> Result<Seq
     }
     // The last messages may have come between the first look and the end.
     let known = if mutant("skip-drain-recheck") { known } else { published() };
-    if known.since(next).wrapping_sub(1) < seat.capacity.get() {
+    if next.is_before(known) {
         return Ok(known);
     }
     Err(if state == FINISHED { Nothing::Closed } else { Nothing::Aborted })
 }
 
-/// Why more is published beyond `next` than the ring has room for, or less than nothing.
+/// Why what is published and what is to be read next are more than a lap apart.
 #[cold]
-fn out_of_range(control: &Control, seat: &Seat, next: Sequence, known: Sequence) -> Nothing {
+pub(crate) fn out_of_range(
+    control: &Control,
+    seat: &Seat,
+    next: Sequence,
+    known: Sequence,
+) -> Nothing {
     if !seat.is_taken(control) {
         // It was evicted after we had looked, and the producer has gone on without it.
         return Nothing::Evicted;
     }
-    let capacity = seat.capacity.get();
-    if next.since(known) <= capacity {
-        // A member may see another's claim before it sees what that one has claimed.
-        return Nothing::Empty;
-    }
-    Nothing::Corrupt { next: next.get(), found: known.get(), capacity }
+    Nothing::Corrupt { next: next.get(), found: known.get(), capacity: seat.capacity.get() }
 }

@@ -57,8 +57,9 @@ pub trait Wait: Default {
         poll: impl FnMut() -> Option<R>,
     ) -> Option<R>;
 
-    /// Called after sleepers on `side` were woken: once for each ring that somebody had announced itself
-    /// for. It is for a strategy that also wakes by other means than the doorbell (Day 5's descriptors).
+    /// Called after this end has changed something and found that `side` had announced itself: its
+    /// sleepers were woken. It is for a strategy that also wakes by other means than the doorbell (Day 5's
+    /// descriptors). A consumer's is called after a release.
     fn rung(&self, side: Side) {
         let _ = side;
     }

@@ -10,8 +10,8 @@ use day3::control::SLOTS;
 use day3::roster::ConsumerKind;
 use day3::sequencer::Cursor;
 use day3::{
-    Full, JoinError, Producer, Receiver, RecvError, RecvTimeoutError, ReserveError, Start,
-    TryRecvError,
+    Ending, JoinError, JoinOptions, Producer, QueueOptions, Receiver, RecvError, RecvTimeoutError, SendError, SendTimeoutError, Start,
+    TooLarge, TryRecvError, TrySendError, Unattended,
 };
 use home::{Home, InSegment, OnHeap};
 
@@ -41,7 +41,16 @@ conformance!(
     a_latest_consumer_starts_with_the_next_message,
     a_consumer_that_leaves_is_not_waited_for,
     a_group_shares_and_its_backlog_gates,
-    a_group_whose_members_all_left_is_forgotten,
+    a_group_keeps_its_place_when_its_last_member_leaves,
+    a_group_that_holds_keeps_the_producer_back_with_nobody_in_it,
+    a_closed_ring_takes_no_more,
+    an_aborted_ring_says_so_and_why,
+    a_panic_aborts,
+    a_batch_is_released_in_part_or_given_back,
+    an_evicted_member_writes_nothing_into_its_successors_slot,
+    an_unattended_ring_waits_or_refuses_if_it_was_told_to,
+    a_tap_loses_only_what_is_gone,
+    an_oldest_consumer_gets_all_of_the_first_lap,
     a_newcomer_takes_nothing_from_its_group,
     groups_are_independent,
     a_tap_accounts_for_every_message,
@@ -95,12 +104,12 @@ fn a_full_ring_says_so_and_loses_nothing<H: Home>(first: u64) {
     let mut consumer = home.consumer(Start::Latest);
     let mut slowest = home.consumer(Start::Latest);
     send_all(&mut producer, 0..4);
-    assert_eq!(producer.try_send(9), Err(Full));
+    assert_eq!(producer.try_send(9), Err(TrySendError::Full));
     assert_eq!(consumer.try_recv(), Ok(0));
-    assert_eq!(producer.try_send(9), Err(Full), "the slowest one gates");
+    assert_eq!(producer.try_send(9), Err(TrySendError::Full), "the slowest one gates");
     assert_eq!(slowest.try_recv(), Ok(0));
     send_all(&mut producer, 4..5);
-    assert_eq!(producer.try_send(9), Err(Full));
+    assert_eq!(producer.try_send(9), Err(TrySendError::Full));
     for message in 1..5 {
         assert_eq!(consumer.try_recv(), Ok(message));
         assert_eq!(slowest.try_recv(), Ok(message));
@@ -121,15 +130,15 @@ fn a_batch_is_sent_as_far_as_it_fits<H: Home>(first: u64) {
         let (home, mut producer) = H::with_producer(capacity, first);
         let mut consumer = home.consumer(Start::Latest);
         let messages: Vec<u64> = (0..capacity + 3).collect();
-        assert_eq!(producer.try_send_batch(&[]), 0);
-        assert_eq!(producer.try_send_batch(&messages[..1]), 1);
+        assert_eq!(producer.try_send_batch(&[]), Ok(0));
+        assert_eq!(producer.try_send_batch(&messages[..1]), Ok(1));
         let room = capacity as usize - 1;
-        assert_eq!(producer.try_send_batch(&messages[1..]), room, "all the places that there are");
-        assert_eq!(producer.try_send_batch(&messages[..1]), 0);
+        assert_eq!(producer.try_send_batch(&messages[1..]), Ok(room), "all the places that there are");
+        assert_eq!(producer.try_send_batch(&messages[..1]), Err(TrySendError::Full));
         for message in 0..3 {
             assert_eq!(consumer.try_recv(), Ok(message));
         }
-        assert_eq!(producer.try_send_batch(&messages[capacity as usize..]), 3);
+        assert_eq!(producer.try_send_batch(&messages[capacity as usize..]), Ok(3));
         assert!(rest(&mut consumer).into_iter().eq(3..capacity + 3));
     }
 }
@@ -160,9 +169,9 @@ fn a_batch_gates_until_it_is_dropped<H: Home>(first: u64) {
     send_all(&mut producer, 0..2);
     let held = consumer.try_recv_batch(2).unwrap();
     let in_hand = member.try_recv_batch(2).unwrap();
-    assert_eq!(producer.try_send(9), Err(Full));
+    assert_eq!(producer.try_send(9), Err(TrySendError::Full));
     drop(held);
-    assert_eq!(producer.try_send(9), Err(Full), "the member has them in hand");
+    assert_eq!(producer.try_send(9), Err(TrySendError::Full), "the member has them in hand");
     assert!(producer.drain(MOMENT).is_err());
     drop(in_hand);
     producer.drain(MOMENT).unwrap();
@@ -184,7 +193,7 @@ fn a_reservation_is_published_whole_in_part_or_not_at_all<H: Home>(first: u64) {
         *place = message;
     }
     reservation.publish();
-    assert!(matches!(producer.try_reserve(1), Err(ReserveError::Full(Full))));
+    assert!(matches!(producer.try_reserve(1), Err(TrySendError::Full)));
     for message in 0..4 {
         assert_eq!(consumer.try_recv(), Ok(message));
     }
@@ -194,9 +203,11 @@ fn a_reservation_is_published_whole_in_part_or_not_at_all<H: Home>(first: u64) {
 
 fn a_reservation_larger_than_the_ring_is_refused<H: Home>(first: u64) {
     let (_home, mut producer) = H::with_producer(4, first);
-    let error = ReserveError::TooMany { asked: 5, capacity: 4 };
-    assert_eq!(producer.try_reserve(5).unwrap_err(), error);
+    let error = SendError::TooLarge(TooLarge { len: 5, most: 4 });
+    assert_eq!(producer.try_reserve(5).unwrap_err(), error.into());
     assert_eq!(producer.reserve(5).unwrap_err(), error);
+    let timed = producer.reserve_timeout(5, MOMENT).unwrap_err();
+    assert_eq!(timed, SendTimeoutError::End(error));
     assert_eq!(producer.next_sequence().get(), first);
 }
 
@@ -222,7 +233,7 @@ fn a_latest_consumer_starts_with_the_next_message<H: Home>(first: u64) {
     assert_eq!(consumer.first_sequence(), producer.next_sequence());
     assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
     send_all(&mut producer, 3..7);
-    assert_eq!(producer.try_send(9), Err(Full), "promised from 3 on");
+    assert_eq!(producer.try_send(9), Err(TrySendError::Full), "promised from 3 on");
     assert_eq!(consumer.try_recv(), Ok(3));
 }
 
@@ -232,13 +243,13 @@ fn a_consumer_that_leaves_is_not_waited_for<H: Home>(first: u64) {
         let mut consumer = home.consumer(Start::Latest);
         let slow = home.consumer(Start::Latest);
         send_all(&mut producer, [round, round]);
-        assert_eq!(producer.try_send(9), Err(Full));
+        assert_eq!(producer.try_send(9), Err(TrySendError::Full));
         assert_eq!(consumer.try_recv(), Ok(round));
-        assert_eq!(producer.try_send(9), Err(Full));
+        assert_eq!(producer.try_send(9), Err(TrySendError::Full));
         assert_eq!(producer.consumers().len(), 2);
         drop(slow);
         send_all(&mut producer, [round]);
-        assert_eq!(producer.try_send(9), Err(Full));
+        assert_eq!(producer.try_send(9), Err(TrySendError::Full));
         drop(consumer);
         assert!(producer.consumers().is_empty());
         send_all(&mut producer, [round, round, round]);
@@ -250,29 +261,222 @@ fn a_group_shares_and_its_backlog_gates<H: Home>(first: u64) {
     let mut one = home.member("workers", Start::Latest);
     let mut other = home.member("workers", Start::Latest);
     send_all(&mut producer, 0..4);
-    assert_eq!(producer.try_send(9), Err(Full), "nobody has taken any");
+    assert_eq!(producer.try_send(9), Err(TrySendError::Full), "nobody has taken any");
     assert_eq!(one.try_recv(), Ok(0));
     assert_eq!(other.try_recv(), Ok(1));
     assert_eq!(one.try_recv(), Ok(2));
     send_all(&mut producer, 4..7);
-    assert_eq!(producer.try_send(9), Err(Full));
+    assert_eq!(producer.try_send(9), Err(TrySendError::Full));
     assert!(rest(&mut other).into_iter().eq(3..7), "all that there are");
     assert_eq!(one.try_recv(), Err(TryRecvError::Empty));
     send_all(&mut producer, 7..11);
 }
 
-fn a_group_whose_members_all_left_is_forgotten<H: Home>(first: u64) {
+fn a_group_keeps_its_place_when_its_last_member_leaves<H: Home>(first: u64) {
     let (home, mut producer) = H::with_producer(4, first);
     let mut member = home.member("workers", Start::Latest);
     send_all(&mut producer, 0..4);
     assert_eq!(member.try_recv(), Ok(0));
     drop(member);
+    let [group] = &producer.groups()[..] else { panic!("one group is known") };
+    assert_eq!((group.name.as_str(), group.members, group.lag, group.holds), ("workers", 0, 3, false));
+    // Wherever its next member would begin by itself.
+    for start in [Start::Latest, Start::Oldest] {
+        let mut member = home.member("workers", start);
+        assert_eq!(member.first_sequence().get(), first.wrapping_add(member_place(start)));
+        assert_eq!(member.try_recv(), Ok(member_place(start)));
+    }
+
+    // Overwritten: it begins anew, as its first member says.
     send_all(&mut producer, 4..10);
     let mut member = home.member("workers", Start::Oldest);
     assert_eq!(member.try_recv(), Ok(6));
     drop(member);
+    send_all(&mut producer, 10..20);
     let mut member = home.member("workers", Start::Latest);
     assert_eq!(member.try_recv(), Err(TryRecvError::Empty));
+}
+
+/// Where the first and the second of the members above go on.
+fn member_place(start: Start) -> u64 {
+    if start == Start::Latest { 1 } else { 2 }
+}
+
+fn a_group_that_holds_keeps_the_producer_back_with_nobody_in_it<H: Home>(first: u64) {
+    let (home, mut producer) = H::with_producer(4, first);
+    let holds = JoinOptions::new().hold_when_empty(true);
+    drop(home.member_with("workers", Start::Latest, &holds));
+    send_all(&mut producer, 0..4);
+    assert_eq!(producer.try_send(9), Err(TrySendError::Full), "nobody has read for the group");
+    let mut member = home.member("workers", Start::Latest);
+    assert_eq!(member.try_recv(), Ok(0));
+    assert!(!producer.forget_group("workers", DEADLINE).unwrap(), "it has a member");
+    drop(member);
+    send_all(&mut producer, 4..5);
+    assert_eq!(producer.try_send(9), Err(TrySendError::Full));
+    assert!(producer.forget_group("workers", DEADLINE).unwrap());
+    assert!(!producer.forget_group("workers", DEADLINE).unwrap(), "there is none any more");
+    send_all(&mut producer, 5..20);
+}
+
+fn a_closed_ring_takes_no_more<H: Home>(first: u64) {
+    let (home, mut producer) = H::with_producer(4, first);
+    let mut consumer = home.consumer(Start::Latest);
+    send_all(&mut producer, 0..2);
+    producer.close();
+    let closed = SendError::Closed;
+    assert_eq!(producer.send(9), Err(closed));
+    assert_eq!(producer.try_send(9), Err(closed.into()));
+    assert_eq!(producer.send_timeout(9, DEADLINE), Err(closed.into()));
+    assert_eq!(producer.send_batch(&[9]), Err(closed));
+    assert_eq!(producer.try_send_batch(&[9]), Err(closed.into()));
+    assert_eq!(producer.reserve(1).unwrap_err(), closed);
+    assert_eq!(producer.try_reserve(1).unwrap_err(), closed.into());
+    assert_eq!(producer.try_reserve_up_to(9).unwrap_err(), closed.into());
+    producer.close();
+    producer.abort("too late: it is finished");
+    assert!(producer.is_closed());
+    assert_eq!(rest(&mut consumer), [0, 1]);
+    assert_eq!(consumer.try_recv(), Err(TryRecvError::End(RecvError::Closed)));
+    assert_eq!(consumer.ending(), Ending::Finished);
+}
+
+fn an_aborted_ring_says_so_and_why<H: Home>(first: u64) {
+    let (home, mut producer) = H::with_producer(4, first);
+    let (mut consumer, mut tap) = (home.consumer(Start::Latest), home.tap(Start::Latest));
+    let mut member = home.member("workers", Start::Latest);
+    assert_eq!(consumer.ending(), Ending::Open);
+    send_all(&mut producer, 0..2);
+    producer.abort("the disk is full");
+    assert_eq!(producer.send(9), Err(SendError::Closed));
+    assert_eq!(rest(&mut consumer), [0, 1], "what was sent is there");
+    assert_eq!(consumer.try_recv(), Err(TryRecvError::End(RecvError::Aborted)));
+    assert_eq!(rest(&mut member), [0, 1]);
+    assert_eq!(member.recv(), Err(RecvError::Aborted));
+    assert_eq!((tap.recv(), tap.recv()), (Ok(0), Ok(1)));
+    assert_eq!(tap.recv(), Err(RecvError::Aborted));
+    let reason = "the disk is full".to_owned();
+    assert_eq!(consumer.ending(), Ending::Aborted { reason: reason.clone() });
+    assert_eq!(tap.ending(), Ending::Aborted { reason });
+}
+
+fn a_panic_aborts<H: Home>(first: u64) {
+    let (home, producer) = H::with_producer(4, first);
+    let mut consumer = home.consumer(Start::Latest);
+    let panicked = std::thread::spawn(move || {
+        let mut producer = producer;
+        producer.send(1).unwrap();
+        std::panic::resume_unwind(Box::new("on purpose"));
+    });
+    panicked.join().unwrap_err();
+    assert_eq!(rest(&mut consumer), [1]);
+    assert_eq!(consumer.recv(), Err(RecvError::Aborted));
+}
+
+fn a_batch_is_released_in_part_or_given_back<H: Home>(first: u64) {
+    let (home, mut producer) = H::with_producer(4, first);
+    let mut consumer = home.consumer(Start::Latest);
+    send_all(&mut producer, 0..4);
+    consumer.try_recv_batch(4).unwrap().give_back();
+    let mut batch = consumer.try_recv_batch(3).unwrap();
+    assert_eq!(producer.try_send(9), Err(TrySendError::Full), "given back unread");
+    batch.release_first(2);
+    assert_eq!((batch.len(), batch.first().get()), (1, first.wrapping_add(2)));
+    assert_eq!((&batch).into_iter().copied().collect::<Vec<_>>(), [2]);
+    send_all(&mut producer, 4..6);
+    assert_eq!(producer.try_send(9), Err(TrySendError::Full), "two places, no more");
+    assert_eq!(batch.iter().copied().collect::<Vec<_>>(), [2], "and it is still there");
+    batch.release_first(1);
+    assert!(batch.is_empty());
+    batch.give_back();
+    assert_eq!(rest(&mut consumer), [3, 4, 5]);
+
+    let mut member = home.member("workers", Start::Latest);
+    send_all(&mut producer, 6..10);
+    let mut batch = member.try_recv_batch(4).unwrap();
+    assert_eq!(rest(&mut consumer), [6, 7, 8, 9]);
+    batch.release_first(3);
+    send_all(&mut producer, 10..13);
+    assert_eq!(producer.try_send(13), Err(TrySendError::Full), "one is in hand");
+    drop(batch);
+    send_all(&mut producer, 13..14);
+    assert_eq!(rest(&mut member), [10, 11, 12, 13]);
+}
+
+fn an_evicted_member_writes_nothing_into_its_successors_slot<H: Home>(first: u64) {
+    let (home, mut producer) = H::with_producer(4, first);
+    let mut evicted = home.consumer(Start::Latest);
+    send_all(&mut producer, 0..4);
+    let batch = evicted.try_recv_batch(4).unwrap();
+    let listed = producer.consumers();
+    // SAFETY: what it has borrowed is not looked at any more.
+    assert!(unsafe { producer.evict(&listed[0]) });
+    let mut successor = home.consumer(Start::Oldest);
+    assert_eq!(successor.first_sequence().get(), first);
+    drop(batch);
+    assert_eq!(producer.try_send(9), Err(TrySendError::Full), "the successor has read nothing");
+    assert_eq!(rest(&mut successor), [0, 1, 2, 3]);
+    assert_eq!(evicted.try_recv(), Err(TryRecvError::End(RecvError::Evicted)));
+
+    // Somebody of another ring in the same slot, with the same ticket.
+    let (_other, mut stranger) = H::with_producer(4, first);
+    // SAFETY: there is no such consumer.
+    assert!(!unsafe { stranger.evict(&listed[0]) });
+    let listed = producer.consumers();
+    // SAFETY: the consumer is of another ring, and not evicted.
+    assert!(!unsafe { stranger.evict(&listed[0]) });
+}
+
+/// A message more than there is room for costs a tap one message, and one that is about to be written.
+fn a_tap_loses_only_what_is_gone<H: Home>(first: u64) {
+    for capacity in [8, 1024] {
+        let (home, mut producer) = H::with_producer(capacity, first);
+        let mut taps = [home.tap(Start::Latest), home.tap(Start::Latest)];
+        send_all(&mut producer, 0..capacity + 1);
+        let found = taps[0].try_recv().unwrap();
+        assert!(found == 1 || found == 2, "at most the next message goes where 1 was: {found}");
+        producer.close();
+        assert_eq!(taps[1].try_recv(), Ok(1), "nothing goes there any more");
+        for mut tap in taps {
+            while tap.try_recv().is_ok() {}
+            assert_eq!(tap.received() + tap.lost(), capacity + 1);
+        }
+        let mut late = home.tap(Start::Oldest);
+        assert_eq!(late.try_recv(), Ok(1));
+    }
+}
+
+fn an_oldest_consumer_gets_all_of_the_first_lap<H: Home>(first: u64) {
+    for capacity in [1, 8, 1024] {
+        let (home, mut producer) = H::with_producer(capacity, first);
+        send_all(&mut producer, 0..capacity);
+        let mut consumer = home.consumer(Start::Oldest);
+        assert!(rest(&mut consumer).into_iter().eq(0..capacity));
+    }
+}
+
+/// Nobody listens: what becomes of messages then, is the creator's to choose.
+fn an_unattended_ring_waits_or_refuses_if_it_was_told_to<H: Home>(first: u64) {
+    let refuse = QueueOptions::new(4).first(first).when_nobody_listens(Unattended::Refuse);
+    let (home, mut producer) = H::with_options(&refuse);
+    assert!(producer.is_abandoned());
+    assert_eq!(producer.send(0), Err(SendError::Abandoned));
+    assert_eq!(producer.try_send_batch(&[0, 1]), Err(SendError::Abandoned.into()));
+    let mut consumer = home.consumer(Start::Latest);
+    assert!(!producer.is_abandoned());
+    send_all(&mut producer, 0..3);
+    assert_eq!(rest(&mut consumer), [0, 1, 2]);
+    drop(consumer);
+    assert_eq!(producer.try_send(3), Err(SendError::Abandoned.into()), "told at once");
+
+    let wait = QueueOptions::new(4).first(first).when_nobody_listens(Unattended::Wait);
+    let (home, mut producer) = H::with_options(&wait);
+    assert_eq!(producer.try_send(0), Err(TrySendError::Full));
+    assert_eq!(producer.try_send_batch(&[0, 1]), Err(TrySendError::Full));
+    assert_eq!(producer.send_timeout(0, MOMENT), Err(SendTimeoutError::TimedOut(MOMENT)));
+    let mut member = home.member("workers", Start::Latest);
+    send_all(&mut producer, 0..4);
+    assert_eq!(rest(&mut member), [0, 1, 2, 3]);
 }
 
 fn a_newcomer_takes_nothing_from_its_group<H: Home>(first: u64) {
@@ -281,7 +485,7 @@ fn a_newcomer_takes_nothing_from_its_group<H: Home>(first: u64) {
     let mut one = home.member("workers", Start::Oldest);
     assert_eq!(one.first_sequence().get(), first.wrapping_add(1));
     // Full: but the producer has reserved before it knew.
-    assert_eq!(producer.try_send(9), Err(Full));
+    assert_eq!(producer.try_send(9), Err(TrySendError::Full));
     let mut other = home.member("workers", Start::Latest);
     assert_eq!(other.try_recv(), Ok(1), "what the group was promised");
     assert_eq!(one.try_recv(), Ok(2));
@@ -294,7 +498,7 @@ fn groups_are_independent<H: Home>(first: u64) {
     let mut right = home.member("right", Start::Latest);
     send_all(&mut producer, 0..4);
     assert!(left.try_recv_batch(9).unwrap().iter().copied().eq(0..4));
-    assert_eq!(producer.try_send(9), Err(Full), "the other group has them all before it");
+    assert_eq!(producer.try_send(9), Err(TrySendError::Full), "the other group has them all before it");
     assert!(right.try_recv_batch(9).unwrap().iter().copied().eq(0..4));
     send_all(&mut producer, 4..8);
     let kinds: Vec<_> = producer.consumers().into_iter().map(|info| info.kind).collect();
@@ -395,7 +599,7 @@ fn one_more_consumer_than_there_are_slots_is_refused<H: Home>(first: u64) {
     let mut tap = home.tap(Start::Oldest);
     assert_eq!(tap.try_recv(), Ok(5), "a tap needs no slot");
     for consumer in &mut consumers {
-        assert_eq!(producer.try_send(9), Err(Full), "all of them gate");
+        assert_eq!(producer.try_send(9), Err(TrySendError::Full), "all of them gate");
         assert_eq!(consumer.try_recv(), Ok(5));
     }
     send_all(&mut producer, [7]);
@@ -413,12 +617,12 @@ fn an_evicted_consumer_gates_nobody_and_learns_of_it<H: Home>(first: u64) {
     let mut consumer = home.consumer(Start::Latest);
     let mut member = home.member("workers", Start::Latest);
     send_all(&mut producer, 0..4);
-    assert_eq!(producer.try_send(9), Err(Full));
+    assert_eq!(producer.try_send(9), Err(TrySendError::Full));
     let listed = producer.consumers();
-    assert!(producer.evict(&listed[consumer.slot()]));
-    assert!(!producer.evict(&listed[consumer.slot()]), "there is nobody any more");
-    assert_eq!(producer.try_send(9), Err(Full), "the group has them all before it");
-    assert!(producer.evict(&listed[member.slot()]));
+    assert!(unsafe { producer.evict(&listed[consumer.slot()]) });
+    assert!(!unsafe { producer.evict(&listed[consumer.slot()]) }, "there is nobody any more");
+    assert_eq!(producer.try_send(9), Err(TrySendError::Full), "the group has them all before it");
+    assert!(unsafe { producer.evict(&listed[member.slot()]) });
     send_all(&mut producer, 4..9);
     let evicted = TryRecvError::End(RecvError::Evicted);
     assert_eq!(consumer.try_recv(), Err(evicted), "not a message that was overwritten");
@@ -426,7 +630,7 @@ fn an_evicted_consumer_gates_nobody_and_learns_of_it<H: Home>(first: u64) {
     assert_eq!(consumer.recv(), Err(RecvError::Evicted));
     let mut successor = home.consumer(Start::Latest);
     assert!(
-        !producer.evict(&listed[successor.slot()]),
+        !unsafe { producer.evict(&listed[successor.slot()]) },
         "its slot was another's when it was listed"
     );
     drop(consumer);
@@ -439,12 +643,12 @@ fn an_evicted_consumer_gates_nobody_and_learns_of_it<H: Home>(first: u64) {
 fn an_evicted_member_leaves_its_successor_alone<H: Home>(first: u64) {
     let (home, mut producer) = H::with_producer(2, first);
     let mut member = home.member("workers", Start::Latest);
-    assert!(producer.evict(&producer.consumers()[member.slot()]));
+    assert!(unsafe { producer.evict(&producer.consumers()[member.slot()]) });
     let mut successor = home.consumer(Start::Latest);
     assert_eq!(successor.slot(), member.slot());
     assert_eq!(member.try_recv(), Err(TryRecvError::End(RecvError::Evicted)));
     send_all(&mut producer, 0..2);
-    assert_eq!(producer.try_send(9), Err(Full));
+    assert_eq!(producer.try_send(9), Err(TrySendError::Full));
     assert_eq!(successor.try_recv(), Ok(0));
     send_all(&mut producer, 2..3);
 }

@@ -15,7 +15,7 @@ mod newest_solution;
 use std::ops::Range;
 use std::sync::Arc;
 
-use day3::{Consumer, Full, Heap, JoinOptions, Producer, RecvError, Start, Tap};
+use day3::{Consumer, Heap, JoinOptions, Producer, RecvError, Start, Tap, TrySendError};
 
 type Newest = fn(&mut Consumer<u64>) -> Result<Option<u64>, RecvError>;
 type Gaps = fn(&mut Tap<u64>) -> Vec<Range<u64>>;
@@ -56,18 +56,18 @@ fn every_promise_of_newest(newest: Newest) {
     let mut consumer = consumer.unwrap();
     assert_eq!(newest(&mut consumer), Ok(None), "nothing was sent");
     // So that the next messages lie across the end of the ring.
-    assert_eq!(producer.try_send_batch(&[1, 2, 3]), 3);
+    assert_eq!(producer.try_send_batch(&[1, 2, 3]), Ok(3));
     assert_eq!(newest(&mut consumer), Ok(Some(3)));
     // From a full one.
     for first in [0, 5, 13] {
         let messages: Vec<u64> = (first..first + 8).collect();
-        assert_eq!(producer.try_send_batch(&messages), 8);
-        assert_eq!(producer.try_send(99), Err(Full));
+        assert_eq!(producer.try_send_batch(&messages), Ok(8));
+        assert_eq!(producer.try_send(99), Err(TrySendError::Full));
         assert_eq!(newest(&mut consumer), Ok(Some(first + 7)));
         assert_eq!(newest(&mut consumer), Ok(None), "it was there, but not any more");
     }
-    producer.send(1);
-    producer.send(2);
+    producer.send(1).unwrap();
+    producer.send(2).unwrap();
     producer.close();
     assert_eq!(newest(&mut consumer), Ok(Some(2)), "the end comes after the last message");
     assert_eq!(newest(&mut consumer), Err(RecvError::Closed));
@@ -80,10 +80,10 @@ fn every_promise_of_gaps(gaps: Gaps) {
         let mut tap = unsafe { Tap::over(heap, Start::Oldest) };
         // What the tap read and lost before the call is no part of the answer.
         let half = sent / 2;
-        (0..half).for_each(|message| producer.send(message));
+        (0..half).for_each(|message| producer.send(message).unwrap());
         let _ = tap.try_recv();
         let (from, lost) = (tap.received() + tap.lost(), tap.lost());
-        (half..sent).for_each(|message| producer.send(message));
+        (half..sent).for_each(|message| producer.send(message).unwrap());
         producer.close();
 
         let missed = gaps(&mut tap);
@@ -97,7 +97,7 @@ fn every_promise_of_gaps(gaps: Gaps) {
     let (heap, mut producer) = ring(8);
     // SAFETY: the memory was made for this type.
     let mut tap = unsafe { Tap::over(heap, Start::Oldest) };
-    (0..8).for_each(|message| producer.send(message));
+    (0..8).for_each(|message| producer.send(message).unwrap());
     let _ = producer.reserve(8).unwrap();
     producer.close();
     let missed = gaps(&mut tap);

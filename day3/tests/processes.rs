@@ -224,7 +224,7 @@ impl Endless {
             while !stopped.load(Ordering::Relaxed) {
                 let run: Vec<Message> =
                     (next..next + 1 + next % Self::BATCH).map(message).collect();
-                producer.send_batch(&run);
+                producer.send_batch(&run).unwrap();
                 next += run.len() as u64;
                 checksum = run.iter().fold(checksum, |sum, message| sum.wrapping_add(message[7]));
                 progress.store(next, Ordering::Release);
@@ -405,7 +405,7 @@ fn a_ring_has_room_for_sixty_four() {
     let next = joined(&name, &["--group", "g"]);
     let refused = Consumer::<Message>::join(&*name, Start::Latest);
     assert!(matches!(refused, Err(JoinError::TooManyConsumers)), "{refused:?}");
-    producer.send_batch(&[message(0), message(1)]);
+    producer.send_batch(&[message(0), message(1)]).unwrap();
     drop(producer);
     for process in last.into_iter().chain([tap]) {
         assert_eq!(Figures::of(process).received, 2);
@@ -448,7 +448,7 @@ fn each_error_is_one_line() {
     assert!(error.contains("needs 2 consumers, found 0"), "{error}");
     let arguments = ["--wait-for", "0", "--capacity", "8", "--batch", "9"];
     let error = producer(&name, &arguments).finish().badly();
-    assert!(error.contains("9 places were asked for at once, the ring has 8"), "{error}");
+    assert!(error.contains("9 do not fit: this ring takes at most 8 at once"), "{error}");
     assert!(!name.exists());
 
     let _producer = Producer::<u64>::create(&*name, 8).unwrap();
@@ -498,7 +498,7 @@ fn a_ring_can_go_on_where_another_ended() {
     let mut producer = Producer::<Message>::create_with(&*name, &options).unwrap();
     let mut reader = joined(&name, &["--from", "oldest"]);
     assert_eq!(promised(&mut reader), 1 << 32);
-    producer.send(message(1 << 32));
+    producer.send(message(1 << 32)).unwrap();
     drop(producer);
     assert_eq!(Figures::of(reader).received, 1);
 }
@@ -516,13 +516,14 @@ fn a_killed_consumer_is_in_the_way_until_it_is_evicted() {
     let slot = found.slot;
 
     let sixteen: Vec<Message> = (0..16).map(message).collect();
-    producer.send_batch(&sixteen);
+    producer.send_batch(&sixteen).unwrap();
     eventually("the other one has read it", || {
         producer.consumers().iter().all(|consumer| consumer.slot == slot || consumer.lag == 0)
     });
     assert!(producer.try_send(message(16)).is_err(), "nobody but the dead is in the way");
-    assert!(producer.evict(&found));
-    producer.send(message(16));
+    // SAFETY: it was killed.
+    assert!(unsafe { producer.evict(&found) });
+    producer.send(message(16)).unwrap();
     drop(producer);
     let all = Figures { received: 17, lost: 0, checksum: checksum(0, 17) };
     assert_eq!(Figures::of(reader), all);

@@ -50,8 +50,8 @@ fn run(capacity: u64, first: u64, messages: u64) {
         let producing = scope.spawn(move || {
             let mut n = 0;
             while n < messages {
-                producer.send(message(n));
-                producer.send_batch(&[message(n + 1), message(n + 2), message(n + 3)]);
+                producer.send(message(n)).unwrap();
+                producer.send_batch(&[message(n + 1), message(n + 2), message(n + 3)]).unwrap();
                 n += 4;
             }
             producer.close();

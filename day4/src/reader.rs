@@ -404,7 +404,9 @@ impl<K: Cursor, W: Wait> Receiver<K, W> {
 
     #[inline]
     pub(crate) fn release(&mut self) {
-        self.cursor.release();
+        if self.cursor.release() {
+            self.door.rung();
+        }
     }
 
     #[cold]
@@ -654,7 +656,9 @@ impl<'a, K: Cursor, W: Wait> Records<'a, K, W> {
         let mut walk = self.receiver.data.walk(run);
         let sizes = (0..n).filter_map(|_| walk.next()).map(|(frame, _)| frame.size());
         let len = sizes.sum();
-        self.receiver.cursor.release_first(len);
+        if self.receiver.cursor.release_first(len) {
+            self.receiver.door.rung();
+        }
         self.run = Run { first: self.run.first.plus(len), len: self.run.len - len };
         self.most = self.most.saturating_sub(len);
         self.reached.set(Reached { len: all.len - len, count: count - n, end: true });

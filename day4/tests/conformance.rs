@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use day3::control::SLOTS;
 use day3::sequencer::Cursor;
-use day3::{Full, JoinError, Start};
+use day3::{JoinError, Start};
 use day4::io::{ReadRecords, WriteRecords};
 use day4::{
-    BatchFull, ReadError, Receiver, RecvError, RecvTimeoutError, SendTimeoutError, Tap, TooLarge,
+    BatchFull, ReadError, Receiver, RecvError, RecvTimeoutError, SendError, SendTimeoutError, Tap, TooLarge,
     TryRecvError, TrySendError, record_len,
 };
 use home::{Home, InMemfd, InProcess, InSegment};
@@ -121,7 +121,7 @@ fn the_longest_message_fits_wherever_it_begins<H: Home>(first: u64) {
     for number in 0..40 {
         let long = message(number, writer.largest() - (number % 3) as usize);
         writer.try_send(&long).unwrap();
-        assert_eq!(writer.try_send(&[]), Err(TrySendError::Full(Full)));
+        assert_eq!(writer.try_send(&[]), Err(TrySendError::Full));
         assert_eq!(*reader.recv().unwrap(), *long);
         let short = message(number, 72);
         writer.try_send(&short).unwrap();
@@ -136,17 +136,18 @@ fn what_never_fits_is_refused_and_leaves_the_ring_usable<H: Home>(first: u64) {
     let around_u32 = u32::MAX as usize - 8..=u32::MAX as usize + 8;
     let lengths = [most + 1, usize::MAX, usize::MAX - 7, usize::MAX - 8, usize::MAX / 2];
     for len in lengths.into_iter().chain(around_u32) {
-        let refused = TooLarge { len, most };
+        let refused = SendError::TooLarge(TooLarge { len, most });
         assert_eq!(writer.grant(len).err(), Some(refused));
-        assert_eq!(writer.try_grant(len).err(), Some(TrySendError::TooLarge(refused)));
+        assert_eq!(writer.try_grant(len).err(), Some(TrySendError::End(refused)));
         let error = writer.grant_timeout(len, DEADLINE).err();
-        assert_eq!(error, Some(SendTimeoutError::TooLarge(refused)));
+        assert_eq!(error, Some(SendTimeoutError::End(refused)));
         assert!(writer.batch(len.saturating_add(9)).is_err());
     }
     let too_long = vec![1; most + 1];
-    assert_eq!(writer.send(&too_long), Err(TooLarge { len: most + 1, most }));
+    let refused = Err(SendError::TooLarge(TooLarge { len: most + 1, most }));
+    assert_eq!(writer.send(&too_long), refused);
     let parts = [IoSlice::new(&too_long[..most]), IoSlice::new(&too_long[..1])];
-    assert_eq!(writer.send_vectored(&parts), Err(TooLarge { len: most + 1, most }));
+    assert_eq!(writer.send_vectored(&parts), refused);
     assert!(matches!(reader.try_recv(), Err(TryRecvError::Empty)), "nothing was sent");
     writer.try_send(b"as if nothing had been").unwrap();
     assert_eq!(&*reader.try_recv().unwrap(), b"as if nothing had been");
@@ -160,7 +161,7 @@ fn a_full_ring_says_so_and_loses_nothing<H: Home>(first: u64) {
     for message in &messages[..4] {
         writer.try_send(message).unwrap();
     }
-    let full = Err(TrySendError::Full(Full));
+    let full = Err(TrySendError::Full);
     assert_eq!(writer.try_send(&messages[4]), full);
     assert_eq!(*reader.try_recv().unwrap(), *messages[0]);
     assert_eq!(writer.try_send(&messages[4]), full, "the slowest one gates");
@@ -230,7 +231,7 @@ fn a_batch_takes_what_there_is<H: Home>(first: u64) {
     assert_eq!(batch.room(), Some(4096 - 3008 - 8));
     batch.push(&[2; 4096 - 3008 - 8]).unwrap();
     batch.commit();
-    assert_eq!(writer.try_batch_up_to(usize::MAX).err(), Some(Full));
+    assert_eq!(writer.try_batch_up_to(usize::MAX).err(), Some(TrySendError::Full));
     assert_eq!(rest(&mut reader).len(), 2);
     assert_eq!(writer.try_batch_up_to(100).unwrap().room(), Some(96));
 }
@@ -275,7 +276,7 @@ fn a_record_gates_until_it_is_dropped<H: Home>(first: u64) {
     writer.try_send(&long).unwrap();
     let record = reader.try_recv().unwrap();
     assert_eq!(record.sequence().get(), first);
-    assert_eq!(writer.try_send(b"x"), Err(TrySendError::Full(Full)));
+    assert_eq!(writer.try_send(b"x"), Err(TrySendError::Full));
     assert_eq!(*record, *long);
     drop(record);
     writer.try_send(b"x").unwrap();
@@ -333,7 +334,7 @@ fn a_group_gives_each_message_to_one_member<H: Home>(first: u64) {
     assert_eq!(&*held, b"a");
     assert_eq!(rest(second), [b"b"]);
     let most = writer.largest();
-    assert_eq!(writer.try_grant(most).err(), Some(TrySendError::Full(Full)), "a is in hand");
+    assert_eq!(writer.try_grant(most).err(), Some(TrySendError::Full), "a is in hand");
 }
 
 fn a_tap_accounts_for_every_message<H: Home>(first: u64) {

@@ -14,7 +14,7 @@ use day2::{Kind, Mode, OpenError};
 use day3::{Consumer, JoinError, JoinOptions, Producer, QueueOptions, Start};
 use day4::frame::Frame;
 use day4::{
-    ByteMemory, CreateError, Group, Local, ReadError, Reader, RecvError, RecvTimeoutError, Tap,
+    ByteMemory, Corrupt, CreateError, Group, Local, ReadError, Reader, RecvError, RecvTimeoutError, Tap,
     TryRecvError, Writer,
 };
 use home::{Home, InMemfd, InSegment};
@@ -65,7 +65,7 @@ impl Spoiled {
 
 fn is_corrupt(error: TryRecvError, at: u64, word: u64) -> bool {
     let TryRecvError::End(RecvError::Corrupt(corrupt)) = error else { return false };
-    corrupt.sequence == at && corrupt.found == word
+    matches!(corrupt, Corrupt::Record { sequence, found, .. } if (sequence, found) == (at, word))
 }
 
 /// Whoever meets this word where the second of three records begins.

@@ -78,24 +78,31 @@ impl Rig {
     fn writer(&self) -> Writer {
         let trail = Counting { marks: self.marks.clone(), capacity: self.ring.capacity, sent: 0 };
         let control = self.control.clone();
-        let cursor = ProducerCursor::leaving(control, self.ring.capacity, FIRST, trail);
+        // SAFETY: each model makes one.
+        let cursor =
+            unsafe { ProducerCursor::leaving(control, self.ring.capacity, FIRST, trail) };
         Writer { cursor, rig: self.clone() }
     }
 
     fn join(&self, role: Role<'_>, start: Start) -> Seat {
         let applicant = Applicant { role, start, owner: 1, label: "" };
         let _admitted = self.admission.lock().unwrap();
-        roster::join(&self.control, self.ring, &*self.marks, &applicant).unwrap()
+        // SAFETY: nobody else joins.
+        unsafe { roster::join(&self.control, self.ring, &*self.marks, &applicant) }.unwrap()
     }
 
     fn reader(&self, start: Start) -> Reader<ConsumerCursor<Arc<Control>>> {
         let seat = self.join(Role::Broadcast, start);
-        Reader { cursor: ConsumerCursor::new(self.control.clone(), seat), rig: self.clone() }
+        // SAFETY: the seat was just given out.
+        let cursor = unsafe { ConsumerCursor::new(self.control.clone(), seat) };
+        Reader { cursor, rig: self.clone() }
     }
 
     fn member(&self) -> Reader<MemberCursor<Arc<Control>>> {
-        let seat = self.join(Role::Member { group: "g" }, Start::Latest);
-        Reader { cursor: MemberCursor::new(self.control.clone(), seat), rig: self.clone() }
+        let seat = self.join(Role::Member { group: "g", holds: false }, Start::Latest);
+        // SAFETY: the seat was just given out.
+        let cursor = unsafe { MemberCursor::new(self.control.clone(), seat) };
+        Reader { cursor, rig: self.clone() }
     }
 
     fn tap(&self) -> Watcher {
@@ -135,7 +142,7 @@ impl Writer {
     /// Sends a message of so many words if there is room now.
     fn try_send(&mut self, words: u32) -> bool {
         let frame = Frame { len: 8 * words, kind: 0 };
-        let Some(first) = self.cursor.claim(frame.size()) else { return false };
+        let Ok(first) = self.cursor.claim(frame.size()) else { return false };
         self.rig.place(first).word.store(frame.word(), Ordering::Relaxed);
         for sequence in (1..=u64::from(words)).map(|i| first.plus(8 * i)) {
             let place = self.rig.place(sequence);
@@ -144,20 +151,22 @@ impl Writer {
             place.message.with_mut(|p| unsafe { *p = content(sequence) });
         }
         self.cursor.trail().sent += 1;
-        self.cursor.publish(frame.size());
+        // SAFETY: claimed and written.
+        unsafe { self.cursor.publish(frame.size()) };
         true
     }
 
     /// For taps: they read words, and no cell.
     fn try_send_words(&mut self, words: u32) -> bool {
         let frame = Frame { len: 8 * words, kind: 0 };
-        let Some(first) = self.cursor.claim(frame.size()) else { return false };
+        let Ok(first) = self.cursor.claim(frame.size()) else { return false };
         self.rig.place(first).word.store(frame.word(), Ordering::Relaxed);
         for sequence in (1..=u64::from(words)).map(|i| first.plus(8 * i)) {
             self.rig.place(sequence).word.store(content(sequence), Ordering::Relaxed);
         }
         self.cursor.trail().sent += 1;
-        self.cursor.publish(frame.size());
+        // SAFETY: claimed and written.
+        unsafe { self.cursor.publish(frame.size()) };
         true
     }
 }

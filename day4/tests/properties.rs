@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use day3::{JoinOptions, QueueOptions, Start};
 use day4::{
-    ByteMemory, Group, Local, Reader, RecvError, Tap, TryRecvError, TrySendError, Writer,
+    ByteMemory, Group, Local, Reader, RecvError, SendError, Tap, TryRecvError, TrySendError, Writer,
     record_len,
 };
 use proptest::prelude::*;
@@ -241,8 +241,9 @@ impl World {
 
 fn why(error: TrySendError) -> &'static str {
     match error {
-        TrySendError::Full(_) => "full",
-        TrySendError::TooLarge(_) => "too large",
+        TrySendError::Full => "full",
+        TrySendError::End(SendError::TooLarge(_)) => "too large",
+        TrySendError::End(_) => "ended",
     }
 }
 

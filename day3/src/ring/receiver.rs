@@ -270,7 +270,9 @@ impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
 
     #[inline(always)]
     fn release(&mut self) {
-        self.cursor.release();
+        if self.cursor.release() {
+            self.door.rung();
+        }
     }
 
     #[cold]
@@ -355,7 +357,9 @@ impl<T: Pod, K: Cursor, W: Wait> Batch<'_, T, K, W> {
     pub fn release_first(&mut self, n: usize) {
         let n = n as u64;
         assert!(n <= self.run.len, "{n} of {} messages were to be released", self.run.len);
-        self.receiver.cursor.release_first(n);
+        if self.receiver.cursor.release_first(n) {
+            self.receiver.door.rung();
+        }
         self.run = Run { first: self.run.first.plus(n), len: self.run.len - n };
     }
 

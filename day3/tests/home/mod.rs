@@ -11,9 +11,27 @@ use day3::{
 /// Where a ring of `u64`s lives.
 pub(crate) trait Home: Sized {
     /// A ring, and its producer.
-    fn with_producer(capacity: u64, first: u64) -> (Self, Producer<u64>);
+    fn with_options(options: &QueueOptions) -> (Self, Producer<u64>);
     fn try_consumer(&self, start: Start) -> Result<Consumer<u64>, JoinError>;
-    fn try_member(&self, group: &str, start: Start) -> Result<Group<u64>, JoinError>;
+    fn try_member_with(
+        &self,
+        group: &str,
+        start: Start,
+        options: &JoinOptions,
+    ) -> Result<Group<u64>, JoinError>;
+
+    fn with_producer(capacity: u64, first: u64) -> (Self, Producer<u64>) {
+        Self::with_options(&QueueOptions::new(capacity).first(first))
+    }
+
+    fn try_member(&self, group: &str, start: Start) -> Result<Group<u64>, JoinError> {
+        self.try_member_with(group, start, &JoinOptions::new())
+    }
+
+    fn member_with(&self, group: &str, start: Start, options: &JoinOptions) -> Group<u64> {
+        self.try_member_with(group, start, options).unwrap()
+    }
+
     fn tap(&self, start: Start) -> Tap<u64>;
 
     fn consumer(&self, start: Start) -> Consumer<u64> {
@@ -29,10 +47,11 @@ pub(crate) trait Home: Sized {
 pub(crate) struct OnHeap(Arc<dyn Memory>);
 
 impl Home for OnHeap {
-    fn with_producer(capacity: u64, first: u64) -> (Self, Producer<u64>) {
+    fn with_options(options: &QueueOptions) -> (Self, Producer<u64>) {
+        let (capacity, first) = (options.capacity(), options.first_sequence());
         let memory: Arc<dyn Memory> = Heap::<u64>::new(capacity, first).unwrap();
         // SAFETY: made for `u64`s just now, and this is its only producer.
-        let producer = unsafe { Producer::over(memory.clone()) };
+        let producer = unsafe { Producer::over_with(memory.clone(), options.unattended()) };
         (Self(memory), producer)
     }
 
@@ -41,9 +60,14 @@ impl Home for OnHeap {
         unsafe { Consumer::over(self.0.clone(), start, &JoinOptions::new()) }
     }
 
-    fn try_member(&self, group: &str, start: Start) -> Result<Group<u64>, JoinError> {
+    fn try_member_with(
+        &self,
+        group: &str,
+        start: Start,
+        options: &JoinOptions,
+    ) -> Result<Group<u64>, JoinError> {
         // SAFETY: made for `u64`s.
-        unsafe { Group::over(self.0.clone(), group, start, &JoinOptions::new()) }
+        unsafe { Group::over(self.0.clone(), group, start, options) }
     }
 
     fn tap(&self, start: Start) -> Tap<u64> {
@@ -56,13 +80,12 @@ impl Home for OnHeap {
 pub(crate) struct InSegment(QueueName);
 
 impl Home for InSegment {
-    fn with_producer(capacity: u64, first: u64) -> (Self, Producer<u64>) {
+    fn with_options(options: &QueueOptions) -> (Self, Producer<u64>) {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let (pid, n) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let name: QueueName = format!("/day3-conform-{pid}-{n}").parse().unwrap();
         let home = Self(name.clone());
-        let options = QueueOptions::new(capacity).first(first);
-        let producer = Producer::create_with(name, &options).unwrap();
+        let producer = Producer::create_with(name, options).unwrap();
         (home, producer)
     }
 
@@ -70,8 +93,13 @@ impl Home for InSegment {
         Consumer::join(self.0.clone(), start)
     }
 
-    fn try_member(&self, group: &str, start: Start) -> Result<Group<u64>, JoinError> {
-        Group::join(self.0.clone(), group, start)
+    fn try_member_with(
+        &self,
+        group: &str,
+        start: Start,
+        options: &JoinOptions,
+    ) -> Result<Group<u64>, JoinError> {
+        Group::join_with(self.0.clone(), group, start, options)
     }
 
     fn tap(&self, start: Start) -> Tap<u64> {

@@ -7,7 +7,7 @@ use day3::control::Control;
 use day3::group::MemberCursor;
 use day3::landing::Everywhere;
 use day3::roster::{self, Applicant, NoSlot, Ring, Role};
-use day3::sequencer::{ConsumerCursor, Cursor, Nothing, ProducerCursor};
+use day3::sequencer::{ConsumerCursor, Cursor, Nothing, ProducerCursor, Run};
 use day3::tap::TapCursor;
 
 /// Sequences start shortly before they wrap.
@@ -61,7 +61,9 @@ impl Rig {
     }
 
     pub(crate) fn producer(&self) -> Writer {
-        let cursor = ProducerCursor::new(self.control.clone(), self.ring.capacity, FIRST);
+        let (control, capacity) = (self.control.clone(), self.ring.capacity);
+        // SAFETY: each model makes one.
+        let cursor = unsafe { ProducerCursor::new(control, capacity, FIRST) };
         Writer { cursor, rig: self.clone(), payload: Payload::Message }
     }
 
@@ -72,12 +74,16 @@ impl Rig {
 
     pub(crate) fn consumer(&self, start: Start) -> Reader<ConsumerCursor<Arc<Control>>> {
         let seat = self.join(Role::Broadcast, start).unwrap();
-        Reader { cursor: ConsumerCursor::new(self.control.clone(), seat), rig: self.clone() }
+        // SAFETY: the seat was just given out.
+        let cursor = unsafe { ConsumerCursor::new(self.control.clone(), seat) };
+        Reader { cursor, rig: self.clone() }
     }
 
     pub(crate) fn member(&self, start: Start) -> Reader<MemberCursor<Arc<Control>>> {
-        let seat = self.join(Role::Member { group: "g" }, start).unwrap();
-        Reader { cursor: MemberCursor::new(self.control.clone(), seat), rig: self.clone() }
+        let seat = self.join(Role::Member { group: "g", holds: false }, start).unwrap();
+        // SAFETY: the seat was just given out.
+        let cursor = unsafe { MemberCursor::new(self.control.clone(), seat) };
+        Reader { cursor, rig: self.clone() }
     }
 
     pub(crate) fn tap(&self, start: Start) -> Watcher {
@@ -89,7 +95,8 @@ impl Rig {
     pub(crate) fn join(&self, role: Role<'_>, start: Start) -> Result<roster::Seat, NoSlot> {
         let applicant = Applicant { role, start, owner: 1, label: "" };
         let _admitted = self.admission.lock().unwrap();
-        roster::join(&self.control, self.ring, &Everywhere, &applicant)
+        // SAFETY: nobody else joins.
+        unsafe { roster::join(&self.control, self.ring, &Everywhere, &applicant) }
     }
 
     pub(crate) fn published(&self) -> Sequence {
@@ -117,7 +124,7 @@ pub(crate) struct Writer {
 impl Writer {
     /// Sends one message if there is room now.
     pub(crate) fn try_send(&mut self) -> bool {
-        let Some(sequence) = self.cursor.claim(1) else { return false };
+        let Ok(sequence) = self.cursor.claim_one() else { return false };
         let place = self.rig.place(sequence);
         match self.payload {
             // SAFETY: claimed; that nobody else is at it is what loom checks.
@@ -128,7 +135,8 @@ impl Writer {
                 }
             }
         }
-        self.cursor.publish(1);
+        // SAFETY: claimed and written.
+        unsafe { self.cursor.publish(1) };
         true
     }
 
@@ -159,7 +167,7 @@ impl<C: Cursor> Reader<C> {
 
     /// Takes up to `most` messages, reads and checks them, and keeps them.
     pub(crate) fn take(&mut self, most: u64) -> Result<Vec<Sequence>, Nothing> {
-        let run = self.cursor.take(most)?;
+        let run = self.bounded(most)?;
         let sequences = (0..run.len).map(|i| run.first.plus(i));
         let check = |sequence| {
             let place = self.rig.place(sequence);
@@ -169,6 +177,14 @@ impl<C: Cursor> Reader<C> {
             sequence
         };
         Ok(sequences.map(check).collect())
+    }
+
+    /// A run, which is never longer than the ring, nor than what was asked for.
+    fn bounded(&mut self, most: u64) -> Result<Run, Nothing> {
+        let run = self.cursor.take(most);
+        let capacity = self.rig.ring.capacity.get();
+        assert!(!matches!(run, Err(Nothing::Corrupt { .. })), "a run beyond the ring: {run:?}");
+        run.inspect(|run| assert!(run.len <= capacity.min(most), "{} of {capacity}", run.len))
     }
 
     /// Takes, reads, checks and releases up to `most` messages.
@@ -211,6 +227,7 @@ impl Watcher {
     /// Copies up to `most` messages and returns those that the tap trusts, having checked them.
     pub(crate) fn try_read(&mut self, most: u64) -> Result<Vec<Sequence>, Nothing> {
         let run = self.cursor.take(most)?;
+        assert!(run.len <= self.rig.ring.capacity.get(), "{} copied", run.len);
         let copy = |sequence| {
             let [a, b] = &self.rig.place(sequence).words;
             [a.load(Ordering::Relaxed), b.load(Ordering::Relaxed)]

@@ -232,7 +232,7 @@ fn who_dies_while_joining_locks_nobody_out() {
         died(Role::Joiner, &joiner.kill());
 
         let mut consumer = Consumer::join(&*name, Start::Latest).unwrap();
-        producer.send(message(round));
+        producer.send(message(round)).unwrap();
         assert_eq!(consumer.recv(), Ok(message(round)));
     }
 }
@@ -260,7 +260,7 @@ fn a_producer_that_dies_while_creating_leaves_a_name_that_can_be_freed() {
             Err(error) => panic!("{error}"),
         }
         let mut heir = Producer::<Message>::create(&*name, CAPACITY).unwrap();
-        heir.send(message(0));
+        heir.send(message(0)).unwrap();
     }
     println!("20 killed: {finished} left a ring, {unfinished} a part of one");
 }

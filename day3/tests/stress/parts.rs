@@ -292,7 +292,8 @@ fn evict_the_dead(producer: &mut Producer<Message>) {
     // before this second list is made, and is in it, leaves no more: the slot is still its own.
     for consumer in producer.consumers() {
         if dead.contains(&consumer.owner) {
-            producer.evict(&consumer);
+            // SAFETY: it was killed.
+            unsafe { producer.evict(&consumer) };
         }
     }
 }

@@ -280,7 +280,8 @@ fn a_stranger_that_is_killed_is_evicted_and_the_next_one_served() {
     victim.line("address");
     victim.kill();
     let dead = writer.consumers().remove(0);
-    assert!(writer.evict(&dead));
+    // SAFETY: it was killed.
+    assert!(unsafe { writer.evict(&dead) });
 
     let mut next = Process::start(&mut stranger("read", &path));
     writer.wait_for_consumers(1, DEADLINE).unwrap();

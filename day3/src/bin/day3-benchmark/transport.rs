@@ -19,7 +19,7 @@ pub(crate) fn send<P: Payload + Pod, W: Wait>(
         for sequence in 0..messages {
             let mut message = P::ZERO;
             let sum = message.fill(sequence);
-            producer.send(message);
+            producer.send(message)?;
             tally.add(1, sum);
         }
         return Ok(tally);

@@ -7,9 +7,10 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use common::sync::{AtomicU32, Ordering, fence, yield_now};
+use common::sync::{Ordering, fence, yield_now};
 use day3::Wait;
 use day3::control::Doorbell;
+use day3::doorbell::{ASLEEP, FENCED};
 use day3::wait::Side;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -23,7 +24,8 @@ pub(crate) fn bell() -> anyhow::Result<OwnedFd> {
 
 /// Sleeps in epoll until the other side rings. One without bells, the default one, yields.
 ///
-/// Its side's word is 1 from before its last look until somebody rings.
+/// Its side's word says that it sleeps from before its last look until an end rings, and that ends have to
+/// make a full fence before they look at the word.
 #[derive(Debug, Default)]
 pub(crate) struct Sleeper(Option<Bells>);
 
@@ -77,42 +79,30 @@ impl Wait for Sleeper {
                 yield_now();
                 continue;
             };
-            word.store(1, Ordering::Relaxed);
-            // edge: announce <-> change. Either we see below what has changed, or the one who
-            // changed it sees that we sleep.
+            // edge: announce <-> ring. Either we see below what has changed, or the end that changed it
+            // sees that we sleep; but for one that did not know yet that it has to make a fence.
+            let before = word.fetch_or(ASLEEP | FENCED, Ordering::Relaxed);
             fence(Ordering::SeqCst);
             let answer = poll();
             let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             if answer.is_none() && !late {
-                bells.sleep(deadline);
+                let first = (before & FENCED == 0).then(|| Instant::now() + FIRST_SLEEP);
+                bells.sleep(deadline.into_iter().chain(first).min());
             }
-            word.store(0, Ordering::Relaxed);
+            word.fetch_and(!ASLEEP, Ordering::Relaxed);
             if answer.is_some() || late {
                 return answer;
             }
         }
     }
 
-    #[inline]
-    fn wake(&self, side: Side, doorbell: &Doorbell) {
-        // edge: announce <-> change
-        fence(Ordering::SeqCst);
-        if let Some(word) = side.word(doorbell)
-            && word.load(Ordering::Relaxed) != 0
-        {
-            self.ring(word);
-        }
-    }
-}
-
-impl Sleeper {
-    /// Rings for a sleeper that nobody has rung for yet.
-    #[cold]
-    fn ring(&self, word: &AtomicU32) {
-        if word.swap(0, Ordering::Relaxed) != 0
-            && let Some(bells) = &self.0
-        {
+    /// The end has rung for a sleeper, on a futex that nobody sleeps on: the eventfd is what wakes it.
+    fn rung(&self, _: Side) {
+        if let Some(bells) = &self.0 {
             let _ = write(&bells.theirs, &1u64.to_ne_bytes());
         }
     }
 }
+
+/// How long the first sleep may be.
+const FIRST_SLEEP: Duration = Duration::from_millis(10);
