@@ -116,7 +116,12 @@ fn a_document_that_lies_is_caught() {
     check("```console fails\n$ grep -q x /dev/null\n```\n", &programs).unwrap();
     let snippet = "```rust file=src/main.rs\nfn main() -> ExitCode {\n    cli::main()\n}\n```\n";
     assert_eq!(check(snippet, &programs).unwrap().0.snippets, 1);
+    let left_out = snippet.replace("    cli::main()\n", "// …\n");
+    check(&left_out, &programs).unwrap();
 
+    let turned = left_out
+        .replace("fn main() -> ExitCode {", "}")
+        .replace("\n}\n```", "\nfn main() -> ExitCode {\n```");
     let lies: Vec<(&str, String)> = vec![
         ("another word", truth.replace("\na\n", "\nA\n")),
         ("another figure", truth.replace("\nb 12\n", "\nb 13\n")),
@@ -136,6 +141,8 @@ fn a_document_that_lies_is_caught() {
         ("a block without an end", "```text\n".to_owned()),
         ("a line that is not in its file", snippet.replace("cli::main", "cli::run")),
         ("a gap in the lines", snippet.replace("    cli::main()\n", "")),
+        ("lines left out, and the next one before them", turned),
+        ("lines left out, and none after them", left_out.replace("\n}\n", "\n")),
         ("a file that is not there", snippet.replace("src/main.rs", "src/nothing.rs")),
         ("a package that is not there", "```sh norun\ncargo test -p day9\n```\n".to_owned()),
         ("a script that is not there", "```sh norun\n.ci/nothing\n```\n".to_owned()),

@@ -17,6 +17,17 @@ pub fn exit(outcome: Result<(), impl fmt::Display>) -> ExitCode {
     }
 }
 
+/// What a benchmark says first if its figures mean nothing.
+pub const DEBUG_BUILD: &str =
+    "warning: built without optimisation, so the figures are too low: build with --release";
+
+/// Says [`DEBUG_BUILD`] on stderr if it is one.
+pub fn warn_of_debug_build() {
+    if cfg!(debug_assertions) {
+        eprintln!("{DEBUG_BUILD}");
+    }
+}
+
 /// Bytes and messages moved in a stretch of time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Throughput {

@@ -60,6 +60,14 @@ Destroyed performance benchmark";
     assert_eq!(story(&name, &["--messages", "1000"]), told, "threads tell the same");
 }
 
+/// Once, and not by each of its processes.
+#[test]
+fn a_debug_build_says_that_its_figures_mean_nothing() {
+    let ended = run(&Unique::new("benchmark-debug"), &["--messages", "1000", "--processes"]);
+    assert_eq!(ended.warned, usize::from(cfg!(debug_assertions)));
+    ended.well();
+}
+
 #[test]
 fn every_flag_moves_every_message() {
     let flags: [&[&str]; 6] = [

@@ -185,11 +185,17 @@ impl Terminal {
         let status = self.shell.wait().map_err(|error| error.to_string())?;
         let text = self.text();
         match status.code() {
-            Some(0) => Ok(text.lines().map(str::to_owned).collect()),
+            Some(0) => Ok(text.lines().filter(|line| is_shown(line)).map(str::to_owned).collect()),
             Some(97) => Err(format!("the last command should have failed; it printed:\n{text}")),
             _ => Err(format!("a command failed ({status}); it printed:\n{text}")),
         }
     }
+}
+
+/// Whether a document shows this line: not what a program says of the build that the tests have made,
+/// nor of a machine on which an effect does not show.
+fn is_shown(line: &str) -> bool {
+    line != common::report::DEBUG_BUILD && !line.starts_with("note: this machine ")
 }
 
 /// Both streams go to the end of one file, as they do on a screen.

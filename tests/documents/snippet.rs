@@ -4,22 +4,26 @@ use std::path::Path;
 
 use super::block::Block;
 
+/// Stands in a quotation for lines that were left out.
+const GAP: &str = "// …";
+
 /// An error unless the block's lines stand in the file, one after another; all of them may be indented
-/// there by the same width.
+/// there by the same width. Where the block has a [`GAP`], the file goes on further below.
 pub(crate) fn check(root: &Path, file: &str, block: &Block) -> Result<(), String> {
     let line = block.line;
     let text = std::fs::read_to_string(root.join(file))
         .map_err(|error| format!("{line}: {file} cannot be read: {error}"))?;
     let source: Vec<&str> = text.lines().map(str::trim_end).collect();
     let quoted: Vec<&str> = block.lines.iter().map(|line| line.trim_end()).collect();
-    if quoted.is_empty() {
+    let parts: Vec<&[&str]> = quoted.split(|line| line.trim() == GAP).collect();
+    if parts.iter().any(|part| part.is_empty()) {
         return Err(format!("{line}: a quotation of nothing"));
     }
-    if source.windows(quoted.len()).any(|window| is_same(window, &quoted)) {
+    if (0..source.len()).any(|at| stands_at(&source[at..], &parts)) {
         return Ok(());
     }
-    let first =
-        quoted.iter().find(|quoted| !source.iter().any(|line| line.trim() == quoted.trim()));
+    let mut lines = parts.concat().into_iter();
+    let first = lines.find(|quoted| !source.iter().any(|line| line.trim() == quoted.trim()));
     let why = match first {
         Some(missing) => format!("it has no line {missing:?}"),
         None => "it has these lines, but not in this order one after another".to_owned(),
@@ -27,12 +31,23 @@ pub(crate) fn check(root: &Path, file: &str, block: &Block) -> Result<(), String
     Err(format!("{line}: the code is not in {file}: {why}"))
 }
 
-fn is_same(window: &[&str], quoted: &[&str]) -> bool {
+/// Whether the first part begins the source, and the others follow, all indented as the first.
+fn stands_at(source: &[&str], parts: &[&[&str]]) -> bool {
     let width = |line: &str| line.len() - line.trim_start().len();
-    let shift = width(window[0]).checked_sub(width(quoted[0]));
-    shift.is_some_and(|shift| {
-        window.iter().zip(quoted).all(|(line, quoted)| {
-            quoted.is_empty() && line.is_empty() || line.get(shift..) == Some(quoted)
-        })
+    let Some(shift) = width(source[0]).checked_sub(width(parts[0][0])) else { return false };
+    let Some(mut rest) = after(source, parts[0], shift) else { return false };
+    parts[1..].iter().all(|part| {
+        let found = (0..rest.len()).find_map(|at| after(&rest[at..], part, shift));
+        rest = found.unwrap_or_default();
+        found.is_some()
     })
+}
+
+/// What comes after these lines, if the source begins with them.
+fn after<'a>(source: &'a [&'a str], quoted: &[&str], shift: usize) -> Option<&'a [&'a str]> {
+    let (window, rest) = source.split_at_checked(quoted.len())?;
+    let is_same = window.iter().zip(quoted).all(|(line, quoted)| {
+        quoted.is_empty() && line.is_empty() || line.get(shift..) == Some(quoted)
+    });
+    is_same.then_some(rest)
 }

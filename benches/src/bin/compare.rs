@@ -62,6 +62,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return Ok(list(&mut out, &questions)?);
     }
     arguments.plot.as_deref().map_or(Ok(()), page::prepare)?;
+    common::report::warn_of_debug_build();
     interrupt::note()?;
     let Effort { repeats, run, pinned, .. } = effort;
     let (machine, seconds) = (Machine::here(), run.as_secs_f64());

@@ -58,6 +58,7 @@ impl Row {
 }
 
 fn run(&Arguments { mib, repeats }: &Arguments) -> anyhow::Result<()> {
+    common::report::warn_of_debug_build();
     let name: QueueName = format!("/day2-measure-{}", std::process::id()).parse()?;
     println!("{:<40} {:>11} {:>12}", "median", "time in us", "page faults");
     println!("{mib} MiB of data, {repeats} repeats");

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use ::common::QueueName;
+use ::common::report::DEBUG_BUILD;
 use ::common::sync::{AtomicU32, Ordering};
 
 /// Far longer than anything here takes: whoever reaches it hangs.
@@ -77,6 +78,8 @@ pub(crate) struct Ended {
     /// What it printed, line by line.
     pub(crate) lines: Vec<String>,
     pub(crate) stderr: String,
+    /// How often it warned there of a debug build, which `stderr` is without.
+    pub(crate) warned: usize,
 }
 
 impl Process {
@@ -141,7 +144,9 @@ impl Process {
         lines.extend(self.stdout.iter());
         let mut stderr = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-        Ended { status, lines, stderr }
+        let warning = format!("{DEBUG_BUILD}\n");
+        let warned = stderr.matches(&warning).count();
+        Ended { status, lines, stderr: stderr.replace(&warning, ""), warned }
     }
 }
 

@@ -125,6 +125,7 @@ impl Drop for Answerer {
 }
 
 fn ask(arguments: &Arguments) -> anyhow::Result<()> {
+    report::warn_of_debug_build();
     let cycles = arguments.cycles;
     let name = format!("/day5-cycles-{}", std::process::id());
     let mut command = Command::new(std::env::current_exe()?);

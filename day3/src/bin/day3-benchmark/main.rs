@@ -111,6 +111,7 @@ fn benchmark<P: Payload + Pod>(arguments: &Arguments) -> anyhow::Result<()> {
     if let Some(core) = arguments.child {
         return run::child::<P>(arguments, core);
     }
+    report::warn_of_debug_build();
     if arguments.compare {
         return comparison::<P>(arguments);
     }

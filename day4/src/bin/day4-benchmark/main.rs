@@ -146,6 +146,7 @@ fn benchmark(arguments: &Arguments, load: Load) -> anyhow::Result<()> {
         "no mode has {:?} in its name: --only spin, sleep, seqpacket, memcpy or hand-over",
         arguments.only
     );
+    report::warn_of_debug_build();
     let cores = affinity::cores().len();
     let socket_buffer = socket::room(&socket::pair(load.capacity as usize)?.0)?;
     if !arguments.json {

@@ -133,6 +133,7 @@ fn benchmark(arguments: &Arguments, plan: &Plan) -> anyhow::Result<()> {
         "no case has {only:?} in its name: --only ping-pong/fast/spin, ping-pong/rate/, idle/ or \
          broadcast/adaptive/7x64"
     );
+    report::warn_of_debug_build();
     let origin = Origin::here();
     let Plan { seconds, idle, rate } = *plan;
     let (seconds, idle) = (seconds.as_secs_f64(), idle.as_secs_f64());
