@@ -7,7 +7,6 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 
@@ -57,7 +56,7 @@ impl Who {
             Self::ThisThread => ClockId::CLOCK_THREAD_CPUTIME_ID,
             Self::Process(id) => clock_getcpuclockid(Pid::from_raw(id as i32)).unwrap(),
         };
-        Duration::from(TimeSpec::from(clock_gettime(clock).unwrap()))
+        Duration::from(clock_gettime(clock).unwrap())
     }
 
     /// How long it was ready to run while others ran, where the kernel tells.
@@ -83,6 +82,8 @@ fn queued(task: &Path) -> Duration {
 pub(crate) fn sleeps<T>(waiting_for: &str, wait: impl FnOnce() -> T) -> T {
     let watch = Watch::start(Who::ThisThread);
     let result = wait();
+    let waited = watch.started.elapsed();
+    assert!(waited >= A_WHILE, "it does not give up before its time: {waited:.1?} of {A_WHILE:?}");
     watch.slept(waiting_for);
     result
 }
