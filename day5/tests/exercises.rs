@@ -9,6 +9,7 @@
 mod awake;
 #[path = "../../day1/tests/judge/mod.rs"]
 mod judge;
+mod latch;
 
 #[path = "../exercises/either.rs"]
 #[allow(dead_code, reason = "a stub finds nothing")]
@@ -46,37 +47,11 @@ use day5::Named;
 use awake::{A_WHILE, sleeps};
 use either_solution::Found;
 use judge::{breaks, comes_back, far_away, joined};
+use latch::{Latch, implement};
 
 const SHORT: Duration = Duration::from_millis(2);
 
-/// What all latches are.
-trait Latch: Send + Sync + 'static {
-    fn new() -> Self;
-    fn wait(&self, timeout: Duration) -> bool;
-    fn open(&self) -> bool;
-}
-
-macro_rules! latches {
-    ($($module:ident)::+ $(, $($more:tt)*)?) => {
-        impl Latch for $($module)::+::Latch {
-            fn new() -> Self {
-                Self::new()
-            }
-
-            fn wait(&self, timeout: Duration) -> bool {
-                self.wait(timeout)
-            }
-
-            fn open(&self) -> bool {
-                self.open()
-            }
-        }
-        $(latches!($($more)*);)?
-    };
-    () => {};
-}
-
-latches! {
+implement! {
     latch_exercise,
     latch_solution,
     wrong::latch_always_asks,

@@ -12,6 +12,7 @@ extern crate self as day5;
 pub(crate) mod futex;
 #[path = "../../day1/tests/judge/mod.rs"]
 mod judge;
+mod latch;
 pub(crate) mod sync;
 
 #[path = "../exercises/latch.rs"]
@@ -39,6 +40,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use judge::{breaks, message};
+use latch::{Latch, implement};
 use loom::cell::UnsafeCell;
 use loom::model::Builder;
 use loom::thread;
@@ -46,34 +48,7 @@ use loom::thread;
 /// No time passes in a model: whoever waits for this is woken, or sleeps for ever.
 const FOR_EVER: Duration = Duration::from_secs(1 << 30);
 
-/// What all of them are.
-trait Latch: Send + Sync + 'static {
-    fn new() -> Self;
-    fn wait(&self, timeout: Duration) -> bool;
-    fn open(&self) -> bool;
-}
-
-macro_rules! latches {
-    ($($module:ident)::+ $(, $($more:tt)*)?) => {
-        impl Latch for $($module)::+::Latch {
-            fn new() -> Self {
-                Self::new()
-            }
-
-            fn wait(&self, timeout: Duration) -> bool {
-                self.wait(timeout)
-            }
-
-            fn open(&self) -> bool {
-                self.open()
-            }
-        }
-        $(latches!($($more)*);)?
-    };
-    () => {};
-}
-
-latches! {
+implement! {
     latch_exercise,
     latch_solution,
     wrong::latch_lies,
