@@ -12,7 +12,7 @@ mod support;
 use std::fs;
 use std::thread;
 
-use crate::awake::{A_WHILE, Watch, Who};
+use crate::awake::{A_WHILE, Who, sleeps};
 use crate::judge::{breaks, patience};
 use crate::support::{Ended, Program, Unique, consumer_lines, producer_lines};
 
@@ -143,10 +143,10 @@ fn the_consumer_waits_for_a_message(programs: Programs) {
 /// Fails if the consumer does not wait, or does not sleep while it does.
 fn waits(consumer: &mut Program, waiting_for: &str, why: &str) {
     consumer.goes_on(why);
-    let watch = Watch::start(Who::Process(consumer.id()));
-    thread::sleep(A_WHILE);
-    consumer.goes_on(why);
-    watch.slept(waiting_for);
+    sleeps(Who::Process(consumer.id()), waiting_for, || {
+        thread::sleep(A_WHILE);
+        consumer.goes_on(why);
+    });
 }
 
 fn the_consumer_gives_up(programs: Programs) {

@@ -38,7 +38,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ::common::QueueName;
-use awake::{A_WHILE, sleeps};
+use awake::{A_WHILE, Who, sleeps};
 use day2::header::Expected;
 use day2::segment::page_size;
 use day2::{Geometry, Kind, LogReader, LogWriter, OpenError, Segment};
@@ -161,7 +161,13 @@ fn a_message_that_does_not_come_is_a_timeout(wait_for: WaitFor) {
             assert_eq!(found, Err(WaitError::TimedOut), "it says TimedOut");
             assert!(started.elapsed() >= deadline, "it does not give up before the deadline");
         }
-        let _ = sleeps("a message", || wait_for(&reader, 9, A_WHILE));
+    });
+
+    let name = Unique::new("wait-asleep");
+    let _writer = LogWriter::<u64>::create(&name, 10).unwrap();
+    let reader = LogReader::open(&name, 10).unwrap();
+    sleeps(Who::ThisThread, "a message", || {
+        assert_eq!(wait_for(&reader, 9, A_WHILE), Err(WaitError::TimedOut), "it says TimedOut");
     });
 }
 
