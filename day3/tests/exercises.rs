@@ -113,7 +113,7 @@ fn it_asks_as_few_times_as_it_can(newest: Newest) {
         let messages: Vec<u64> = (1..=count).collect();
         assert_eq!(producer.try_send_batch(&messages), count as usize);
         assert_eq!(newest(&mut consumer), Ok(Some(count)), "{LAST}");
-        // One look that finds them, one that finds no more; and as many for those who look twice.
+        // One look that finds them, one that finds no more; twice that is still few.
         let asked = consumer.asked();
         assert!(asked <= 4, "it asks as few times as it can: {asked} times for {count} messages");
     }

@@ -72,20 +72,26 @@ fn every_promise_of_a_latch<L: Latch>() {
     sleeps(Who::ThisThread, "the latch", || {
         assert!(!latch.wait(A_WHILE), "it says whether it is open");
     });
-    // Alternately those who wait come too late to sleep, or have time to.
+    // Alternately the threads come too late to sleep, or have time to.
     for round in 0..200 {
-        comes_back("it wakes all who wait", move || all_see_what_was_written::<L>(round));
+        comes_back("every waiting thread is woken", move || all_see_what_was_written::<L>(round));
     }
-    comes_back("it wakes all who wait", || {
-        let latch = &L::new();
-        thread::scope(|scope| {
-            let timeout = far_away();
-            let waiting = scope.spawn(move || latch.wait(timeout));
-            thread::sleep(Duration::from_millis(50));
-            assert!(latch.open(), "it says that it has asked the kernel");
-            assert!(joined(waiting), "it waits until it is open");
-        });
+    // On a computer that stalls, a thread may take its time before it waits.
+    let asked = [50, 500, 5000].into_iter().any(|millis| {
+        comes_back("every waiting thread is woken", move || asks_for_one_that_waits::<L>(millis))
     });
+    assert!(asked, "it says that it has asked the kernel");
+}
+
+fn asks_for_one_that_waits<L: Latch>(millis: u64) -> bool {
+    let (latch, timeout) = (&L::new(), far_away());
+    thread::scope(|scope| {
+        let waiting = scope.spawn(move || latch.wait(timeout));
+        thread::sleep(Duration::from_millis(millis));
+        let asked = latch.open();
+        assert!(joined(waiting), "it waits until it is open");
+        asked
+    })
 }
 
 fn all_see_what_was_written<L: Latch>(round: u64) {
@@ -275,7 +281,7 @@ fn wrong_doors_fail() {
     fails::<latch_spins::Latch>("it sleeps while it waits for the latch");
     fails::<latch_always_asks::Latch>("the kernel is asked only if somebody waits");
     fails::<latch_ignores_the_timeout::Latch>("it waits for at most the timeout");
-    fails::<latch_never_wakes::Latch>("it wakes all who wait");
+    fails::<latch_never_wakes::Latch>("every waiting thread is woken");
     fails::<latch_falls_shut::Latch>("it is open, and stays open");
 }
 

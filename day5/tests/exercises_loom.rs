@@ -26,6 +26,7 @@ mod wrong {
     pub(crate) mod latch_lies;
     pub(crate) mod latch_looks_then_opens;
     pub(crate) mod latch_never_wakes;
+    pub(crate) mod latch_polls;
     pub(crate) mod latch_relaxed;
     pub(crate) mod latch_relaxed_open;
     pub(crate) mod latch_relaxed_wait;
@@ -45,7 +46,7 @@ use loom::cell::UnsafeCell;
 use loom::model::Builder;
 use loom::thread;
 
-/// No time passes in a model: whoever waits for this is woken, or sleeps for ever.
+/// No time passes in a model: a thread that waits for so long is woken, or sleeps for ever.
 const FOR_EVER: Duration = Duration::from_secs(1 << 30);
 
 implement! {
@@ -54,6 +55,7 @@ implement! {
     wrong::latch_lies,
     wrong::latch_looks_then_opens,
     wrong::latch_never_wakes,
+    wrong::latch_polls,
     wrong::latch_relaxed,
     wrong::latch_relaxed_open,
     wrong::latch_relaxed_wait,
@@ -135,5 +137,6 @@ fn latches_that_only_loom_sees_through_fail() {
     fails::<latch_looks_then_opens::Latch>("nobody wakes it");
     fails::<latch_wakes_then_opens::Latch>("nobody wakes it");
     fails::<latch_never_wakes::Latch>("nobody wakes it");
+    fails::<latch_polls::Latch>("it sleeps until it is open");
     fails::<latch_lies::Latch>("it says whether it asked the kernel");
 }

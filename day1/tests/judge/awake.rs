@@ -28,11 +28,11 @@ pub(crate) enum Who {
     Process(u32),
 }
 
-/// Calls `wait`, which waits for [`A_WHILE`], until enough was seen of it; fails if whoever waited was
-/// awake for more than a quarter of that.
+/// Calls `wait`, which waits for [`A_WHILE`], until enough was seen of it; fails if the waiting thread or
+/// process was awake for more than a quarter of that.
 ///
-/// Who sleeps a little between two looks is awake for some hundredths of a wait, who does not for all of
-/// it. While others have the core, it can do neither: that time does not count.
+/// A thread that sleeps a little between two looks is awake for some hundredths of a wait, a thread that
+/// never sleeps for all of it. While others have the core, it can do neither: that time does not count.
 #[track_caller]
 pub(crate) fn sleeps(who: Who, waiting_for: &str, mut wait: impl FnMut()) {
     let (started, mut times) = (Instant::now(), 0);

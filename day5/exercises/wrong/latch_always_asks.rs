@@ -1,4 +1,4 @@
-//! Wrong: asks the kernel to wake whoever sleeps, though nobody does.
+//! Wrong: asks the kernel to wake the sleepers, though there are none.
 
 use std::time::{Duration, Instant};
 

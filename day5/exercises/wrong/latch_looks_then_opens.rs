@@ -1,4 +1,4 @@
-//! Wrong: looks who waits, and then opens: in between somebody goes to sleep.
+//! Wrong: looks whether a thread waits, and then opens: in between a thread goes to sleep.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Wrong: opens, and lets those who wait sleep on.
+//! Wrong: opens, and lets the waiting threads sleep on.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Wrong: wakes those who wait before it opens: they look, and go to sleep again.
+//! Wrong: wakes the waiting threads before it opens: they look, and go to sleep again.
 
 use std::time::{Duration, Instant};
 

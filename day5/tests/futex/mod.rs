@@ -94,7 +94,7 @@ pub(crate) fn wake(_: &AtomicU32) -> usize {
     rouse(|kernel| kernel.wakes += 1)
 }
 
-/// Wakes all who sleep; says how many.
+/// Wakes all sleepers; says how many.
 fn rouse(note: impl FnOnce(&mut Kernel)) -> usize {
     let (alone, sleepers) = kernel(|kernel| {
         note(kernel);
