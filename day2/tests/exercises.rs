@@ -116,11 +116,23 @@ fn every_promise_of_inspect(inspect: Inspect) {
     what_is_no_segment_is_an_error(inspect);
 }
 
+/// Calls `f` with a name; fails if it does not come back. The name stays here: a thread that hangs never
+/// drops what it holds.
+#[track_caller]
+fn comes_back_with<T: Send + 'static>(
+    promise: &str,
+    what: &str,
+    f: impl FnOnce(&QueueName) -> T + Send + 'static,
+) -> T {
+    let name = Unique::new(what);
+    let lent = QueueName::clone(&name);
+    comes_back(promise, move || f(&lent))
+}
+
 fn a_message_that_is_there_needs_no_time(wait_for: WaitFor) {
-    comes_back("a message that is there is returned at once", move || {
-        let name = Unique::new("wait-there");
-        let mut writer = LogWriter::<u64>::create(&name, 10).unwrap();
-        let reader = LogReader::open(&name, 10).unwrap();
+    comes_back_with("a message that is there is returned at once", "wait-there", move |name| {
+        let mut writer = LogWriter::<u64>::create(name, 10).unwrap();
+        let reader = LogReader::open(name, 10).unwrap();
         for message in [40, 41, 42] {
             writer.append(&message).unwrap();
         }
@@ -131,10 +143,9 @@ fn a_message_that_is_there_needs_no_time(wait_for: WaitFor) {
 }
 
 fn a_message_that_comes_is_returned(wait_for: WaitFor) {
-    comes_back("a message is returned as soon as it is there", move || {
-        let name = Unique::new("wait-comes");
-        let mut writer = LogWriter::<u64>::create(&name, 10).unwrap();
-        let reader = LogReader::open(&name, 10).unwrap();
+    comes_back_with("a message is returned as soon as it is there", "wait-comes", move |name| {
+        let mut writer = LogWriter::<u64>::create(name, 10).unwrap();
+        let reader = LogReader::open(name, 10).unwrap();
         let deadline = far_away();
         thread::scope(|scope| {
             let waiting = scope.spawn(|| wait_for(&reader, 1, deadline));
@@ -151,10 +162,9 @@ fn a_message_that_comes_is_returned(wait_for: WaitFor) {
 }
 
 fn a_message_that_does_not_come_is_a_timeout(wait_for: WaitFor) {
-    comes_back("it says TimedOut when the deadline has passed", move || {
-        let name = Unique::new("wait-timeout");
-        let _writer = LogWriter::<u64>::create(&name, 10).unwrap();
-        let reader = LogReader::open(&name, 10).unwrap();
+    comes_back_with("it says TimedOut when the deadline has passed", "wait-timeout", move |name| {
+        let _writer = LogWriter::<u64>::create(name, 10).unwrap();
+        let reader = LogReader::open(name, 10).unwrap();
         for deadline in [Duration::ZERO, Duration::from_millis(20)] {
             let started = Instant::now();
             let found = wait_for(&reader, 9, deadline);
@@ -174,10 +184,9 @@ fn a_message_that_does_not_come_is_a_timeout(wait_for: WaitFor) {
 fn a_message_that_cannot_come_is_not_waited_for(wait_for: WaitFor) {
     for index in [10, 11, u64::MAX] {
         let no_such_place = "it says NoSuchPlace at once if there is no such place";
-        let outcome = comes_back(no_such_place, move || {
-            let name = Unique::new("wait-never");
-            let _writer = LogWriter::<u64>::create(&name, 10).unwrap();
-            let reader = LogReader::open(&name, 10).unwrap();
+        let outcome = comes_back_with(no_such_place, "wait-never", move |name| {
+            let _writer = LogWriter::<u64>::create(name, 10).unwrap();
+            let reader = LogReader::open(name, 10).unwrap();
             wait_for(&reader, index, far_away())
         });
         assert_eq!(outcome, Err(WaitError::NoSuchPlace { capacity: 10 }), "{no_such_place}");

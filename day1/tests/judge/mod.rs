@@ -27,6 +27,8 @@ pub(crate) fn far_away() -> Duration {
 }
 
 /// Calls `f`; fails if it does not come back, which would break this promise.
+///
+/// What hangs never drops what it holds: a name in `/dev/shm` has to stay with the caller.
 #[track_caller]
 pub(crate) fn comes_back<T: Send + 'static>(
     promise: &str,
