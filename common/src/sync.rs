@@ -7,7 +7,8 @@
 //! Two macros mark the places where an ordering matters, and [`mutant`] marks the second looks that
 //! do. Ordinarily [`ordering!`](crate::ordering) is the ordering written in it and
 //! [`fence!`](crate::fence) the fence. Under loom, the one that the environment variable
-//! `FANOUT_MUTANT` names is weakened or left out, and a test named in the mutant table must then fail.
+//! `FANOUT_MUTANT` names is weakened or left out, and a test named in the mutant table must then fail. A
+//! name that is in no table is an error: a model that passes would otherwise look like a proof.
 //!
 //! [loom]: https://docs.rs/loom
 
@@ -115,13 +116,23 @@ mod door {
     }
 
     /// Runs `f` under every schedule.
+    ///
+    /// # Panics
+    ///
+    /// If `f` does, or if there is no mutant of the name that was asked for.
     pub fn model(f: impl Fn() + Sync + Send + 'static) {
+        switched_on();
         loom::model(f);
     }
 
     /// Runs `f` under every schedule that takes the core away from a thread at most `preemptions`
     /// times (`None`: under every schedule); says how many there were.
+    ///
+    /// # Panics
+    ///
+    /// If `f` does, or if there is no mutant of the name that was asked for.
     pub fn explore(preemptions: Option<usize>, f: impl Fn() + Sync + Send + 'static) -> u64 {
+        switched_on();
         // Not loom's: it counts what loom does.
         let executions = std::sync::Arc::new(core::sync::atomic::AtomicU64::new(0));
         let counter = executions.clone();
@@ -136,8 +147,33 @@ mod door {
 
     /// Whether the mutant of this name is switched on.
     pub fn mutant(name: &str) -> bool {
+        switched_on() == Some(name)
+    }
+
+    /// The mutant that `FANOUT_MUTANT` names, which one of the tables has to know.
+    fn switched_on() -> Option<&'static str> {
         static ON: OnceLock<Option<String>> = OnceLock::new();
-        ON.get_or_init(|| std::env::var("FANOUT_MUTANT").ok()).as_deref() == Some(name)
+        let named = || std::env::var("FANOUT_MUTANT").ok().inspect(|name| expect_known(name));
+        ON.get_or_init(named).as_deref()
+    }
+
+    fn expect_known(name: &str) {
+        let mut known = Vec::new();
+        for day in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).unwrap() {
+            let table = std::fs::read_to_string(day.unwrap().path().join("tests/mutants.txt"));
+            let table = table.unwrap_or_default();
+            let rows = table.lines().filter(|row| !row.starts_with('#'));
+            known.extend(
+                rows.filter_map(|row| row.split_once('|')).map(|row| row.0.trim().to_owned()),
+            );
+        }
+        known.sort();
+        known.dedup();
+        assert!(
+            known.iter().any(|one| one == name),
+            "FANOUT_MUTANT is {name:?}, expected a name from a table dayN/tests/mutants.txt: {}",
+            known.join(", ")
+        );
     }
 }
 

@@ -1,89 +1,152 @@
 //! The exercises of Day 1: each asks the same of your programs and of the solutions.
 //!
 //! `cargo test -p day1 --test exercises -- --ignored` asks it of yours.
+//! What lies in `day1/exercises/wrong/` is wrong on purpose: it must fail here, for the reason that is
+//! said beside it.
 
+#[path = "judge/awake.rs"]
+mod awake;
+mod judge;
 mod support;
 
-use crate::support::{Program, Unique, consumer_lines, producer_lines};
+use std::fs;
+use std::thread;
 
-/// The programs that an exercise is about.
+use crate::awake::{A_WHILE, Who, sleeps};
+use crate::judge::{breaks, patience};
+use crate::support::{Ended, Program, Unique, consumer_lines, producer_lines};
+
+/// The programs that an exercise is about, each with what its arguments begin with.
 #[derive(Clone, Copy)]
 struct Programs {
-    producer: &'static str,
-    consumer: &'static str,
+    producer: &'static [&'static str],
+    consumer: &'static [&'static str],
 }
 
 const YOURS: Programs = Programs {
-    producer: env!("CARGO_BIN_EXE_day1-producer"),
-    consumer: env!("CARGO_BIN_EXE_day1-consumer"),
+    producer: &[env!("CARGO_BIN_EXE_day1-producer")],
+    consumer: &[env!("CARGO_BIN_EXE_day1-consumer")],
 };
 
 const SOLUTIONS: Programs = Programs {
-    producer: env!("CARGO_BIN_EXE_day1-solution-producer"),
-    consumer: env!("CARGO_BIN_EXE_day1-solution-consumer"),
+    producer: &[env!("CARGO_BIN_EXE_day1-solution-producer")],
+    consumer: &[env!("CARGO_BIN_EXE_day1-solution-consumer")],
 };
+
+const WRONG_PRODUCER: &str = env!("CARGO_BIN_EXE_day1-wrong-producer");
+const WRONG_CONSUMER: &str = env!("CARGO_BIN_EXE_day1-wrong-consumer");
+
+fn start(program: &[&str], arguments: &[&str]) -> Program {
+    Program::start(program[0], &[&program[1..], arguments].concat())
+}
 
 #[test]
 #[ignore = "exercise 1, yours to solve"]
 fn exercise_1_the_consumer_waits() {
-    the_consumer_waits_for_a_message(YOURS);
-    the_consumer_gives_up(YOURS);
+    a_consumer_that_waits(YOURS);
 }
 
 #[test]
 #[ignore = "exercise 2, yours to solve"]
 fn exercise_2_more_than_one_message() {
-    every_message_arrives_in_order(YOURS);
-    a_hundred_bytes_fit_and_no_more(YOURS);
-    an_empty_message_is_refused(YOURS);
+    more_than_one_message(YOURS);
 }
 
 #[test]
 fn solution_1_the_consumer_waits() {
-    the_consumer_waits_for_a_message(SOLUTIONS);
-    the_consumer_gives_up(SOLUTIONS);
+    a_consumer_that_waits(SOLUTIONS);
 }
 
 #[test]
 fn solution_2_more_than_one_message() {
-    every_message_arrives_in_order(SOLUTIONS);
-    a_hundred_bytes_fit_and_no_more(SOLUTIONS);
-    an_empty_message_is_refused(SOLUTIONS);
+    more_than_one_message(SOLUTIONS);
+}
+
+#[test]
+fn wrong_consumers_fail() {
+    let fails = |promise: &str, consumer: &'static [&str]| {
+        let programs = Programs { consumer, ..SOLUTIONS };
+        breaks(promise, || a_consumer_that_waits(programs));
+    };
+    fails("it sleeps while it waits for an object", &[WRONG_CONSUMER, "spins"]);
+    fails("it sleeps while it waits for a size", &[WRONG_CONSUMER, "spins-for-the-message"]);
+    fails("it gives up when the time is up", &[WRONG_CONSUMER, "never-gives-up"]);
+    fails("the queue has no size yet: it must wait", &[WRONG_CONSUMER, "believes-the-name"]);
+    fails("what the producer made is left", &[WRONG_CONSUMER, "removes-the-queue"]);
+    fails("it prints what it should", &[WRONG_CONSUMER, "loses-the-last"]);
+}
+
+#[test]
+fn wrong_producers_fail() {
+    let fails = |promise: &str, producer: &'static [&str]| {
+        let programs = Programs { producer, ..SOLUTIONS };
+        breaks(promise, || more_than_one_message(programs));
+    };
+    fails("every message arrives", &[WRONG_PRODUCER, "loses-the-last"]);
+    fails("no room: it refuses", &[WRONG_PRODUCER, "counts-no-zero-bytes"]);
+    fails("an empty message: it refuses", &[WRONG_PRODUCER, "sends-an-empty-one"]);
+    fails("its name goes with it", &[WRONG_PRODUCER, "leaves-the-name"]);
+    fails("another's object stays as it was", &[WRONG_PRODUCER, "removes-anothers"]);
+    fails("the name is taken: it refuses", &[WRONG_PRODUCER, "takes-anothers"]);
 }
 
 #[test]
 fn the_solutions_still_keep_the_contract() {
     let name = Unique::new();
-    Program::start(SOLUTIONS.producer, &[&name, "--linger", "0"]).finish().well(&producer_lines(
+    start(SOLUTIONS.producer, &[&name, "--linger", "0"]).finish().well(&producer_lines(
         &name,
         &["Hello from producer"],
         "0",
     ));
-    let consumer = Program::start(SOLUTIONS.consumer, &[&name]).finish();
+    let consumer = start(SOLUTIONS.consumer, &[&name]).finish();
     assert!(consumer.failed().starts_with(&format!("error: no queue {}:", &*name)));
 
     // Without --wait, a message that is not there yet is an empty one, as it was.
     name.set_len(100);
-    Program::start(SOLUTIONS.consumer, &[&name]).finish().well(&consumer_lines(&name, &[""]));
+    start(SOLUTIONS.consumer, &[&name]).finish().well(&consumer_lines(&name, &[""]));
+}
+
+fn a_consumer_that_waits(programs: Programs) {
+    the_consumer_waits_for_a_message(programs);
+    the_consumer_gives_up(programs);
+}
+
+fn more_than_one_message(programs: Programs) {
+    every_message_arrives_in_order(programs);
+    a_hundred_bytes_fit_and_no_more(programs);
+    an_empty_message_is_refused(programs);
+    what_another_has_made_is_left_alone(programs);
 }
 
 /// The test is the producer, and takes its steps one by one.
 fn the_consumer_waits_for_a_message(programs: Programs) {
     let name = Unique::new();
     let expected = consumer_lines(&name, &["Hello from the test"]);
-    let mut consumer = Program::start(programs.consumer, &[&name, "--wait", "600"]);
-    assert_eq!(consumer.line(), expected[0]);
+    let mut consumer = start(programs.consumer, &[&name, "--wait", "600"]);
+    assert_eq!(consumer.line(), expected[0], "it says that it is attaching");
 
-    consumer.goes_on("there is no queue: it must wait");
+    waits(&mut consumer, "an object", "there is no queue: it must wait");
     name.set_len(0);
-    consumer.goes_on("the queue has no size yet: it must wait");
+    waits(&mut consumer, "a size", "the queue has no size yet: it must wait");
     name.set_len(100);
-    consumer.goes_on("the queue holds no message yet: it must wait");
+    waits(&mut consumer, "a message", "the queue holds no message yet: it must wait");
     // The first byte comes last, so that nobody can see half a message.
     name.poke(1, b"ello from the test");
     name.poke(0, b"H");
 
-    consumer.finish().well(&expected[1..]);
+    let ended = consumer.finish_within(patience(), "it goes on when there is a message");
+    assert_eq!(ended.stdout, expected[1..].concat(), "it prints what it should");
+    ended.well(&expected[1..]);
+    assert!(name.exists(), "what the producer made is left to the producer");
+}
+
+/// Fails if the consumer does not wait, or does not sleep while it does.
+fn waits(consumer: &mut Program, waiting_for: &str, why: &str) {
+    consumer.goes_on(why);
+    sleeps(Who::Process(consumer.id()), waiting_for, || {
+        thread::sleep(A_WHILE);
+        consumer.goes_on(why);
+    });
 }
 
 fn the_consumer_gives_up(programs: Programs) {
@@ -92,25 +155,46 @@ fn the_consumer_gives_up(programs: Programs) {
         if let Some(bytes) = object {
             name.set_len(bytes);
         }
-        let consumer = Program::start(programs.consumer, &[&name, "--wait", "0.05"]).finish();
-        consumer.failed();
-        assert!(!consumer.stdout.contains("read a msg"), "{}", consumer.stdout);
+        let consumer = start(programs.consumer, &[&name, "--wait", "0.05"]);
+        let consumer = consumer.finish_within(patience(), "it gives up when the time is up");
+        refused(&consumer, "no message: it says what was missing");
+        let stdout = consumer.stdout;
+        assert!(!stdout.contains("read a msg"), "it has read nothing, and says so: {stdout}");
     }
+}
+
+/// Fails unless it has ended with exit code 1 and one line on stderr.
+#[track_caller]
+fn refused(ended: &Ended, why: &str) {
+    let Ended { status, stderr, .. } = ended;
+    assert_eq!(status.code(), Some(1), "{why}, with exit code 1, but: {status}, {stderr:?}");
+    ended.failed();
 }
 
 fn every_message_arrives_in_order(programs: Programs) {
     let name = Unique::new();
     let messages = ["one", "two", "three"];
-    let mut arguments = vec![&*name, "--linger", "600"];
-    arguments.extend(messages.iter().flat_map(|message| ["--message", message]));
+    for linger in ["600", "0"] {
+        let mut arguments = vec![&*name, "--linger", linger];
+        arguments.extend(messages.iter().flat_map(|message| ["--message", message]));
 
-    let producer = Program::start(programs.producer, &arguments);
-    let expected = producer_lines(&name, &messages, "600");
-    for line in &expected[..expected.len() - 1] {
-        assert_eq!(producer.line(), *line);
+        let producer = start(programs.producer, &arguments);
+        let expected = producer_lines(&name, &messages, linger);
+        for line in &expected[..expected.len() - 1] {
+            assert_eq!(producer.line(), *line, "it prints what it does");
+        }
+        if linger == "0" {
+            producer.finish_within(patience(), "it ends").well(&expected[expected.len() - 1..]);
+            assert!(!name.exists(), "its name goes with it");
+        } else {
+            let consumer = start(programs.consumer, &[&name]).finish();
+            let expected = consumer_lines(&name, &messages);
+            assert_eq!(consumer.stdout, expected.concat(), "every message arrives, in order");
+            consumer.well(&expected);
+            drop(producer);
+            name.remove();
+        }
     }
-    let consumer = Program::start(programs.consumer, &[&name]).finish();
-    consumer.well(&consumer_lines(&name, &messages));
 }
 
 fn a_hundred_bytes_fit_and_no_more(programs: Programs) {
@@ -124,17 +208,18 @@ fn a_hundred_bytes_fit_and_no_more(programs: Programs) {
         let mut arguments = vec![&*name, "--linger", linger];
         arguments.extend(messages.iter().flat_map(|message| ["--message", message]));
 
-        let producer = Program::start(programs.producer, &arguments);
+        let producer = start(programs.producer, &arguments);
         if fits {
             // Its lines say that the messages are there.
             (0..2 + messages.len()).for_each(|_| drop(producer.line()));
-            let consumer = Program::start(programs.consumer, &[&name]).finish();
+            let consumer = start(programs.consumer, &[&name]).finish();
             consumer.well(&consumer_lines(&name, &messages));
         } else {
             let producer = producer.finish();
-            producer.failed();
-            assert!(!producer.stdout.contains("sent a msg"), "{}", producer.stdout);
-            assert!(!name.exists());
+            refused(&producer, "there is no room: it refuses");
+            let stdout = producer.stdout;
+            assert!(!stdout.contains("sent a msg"), "it has sent nothing, and says so: {stdout}");
+            assert!(!name.exists(), "it refuses before it creates anything");
         }
     }
 }
@@ -142,6 +227,23 @@ fn a_hundred_bytes_fit_and_no_more(programs: Programs) {
 fn an_empty_message_is_refused(programs: Programs) {
     let name = Unique::new();
     let arguments = [&name, "--linger", "0", "--message", "one", "--message", ""];
-    Program::start(programs.producer, &arguments).finish().failed();
-    assert!(!name.exists());
+    refused(&start(programs.producer, &arguments).finish(), "an empty message: it refuses");
+    assert!(!name.exists(), "it refuses before it creates anything");
+}
+
+fn what_another_has_made_is_left_alone(programs: Programs) {
+    let name = Unique::new();
+    name.set_len(100);
+    name.poke(0, b"another's");
+    let before = fs::read(name.path()).unwrap();
+    let too_long = "m".repeat(100);
+    for (message, why) in
+        [("mine", "the name is taken: it refuses"), (&too_long, "there is no room: it refuses")]
+    {
+        let arguments = [&name, "--linger", "0", "--message", message];
+        let producer = start(programs.producer, &arguments).finish();
+        let after = fs::read(name.path()).ok();
+        refused(&producer, why);
+        assert_eq!(after.as_ref(), Some(&before), "another's object stays as it was");
+    }
 }

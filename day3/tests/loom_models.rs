@@ -404,7 +404,7 @@ fn a_tap_sees_what_is_published() {
 /// A tap is lapped while it copies: what it trusts is whole, and what it misses is counted.
 #[test]
 fn a_tap_is_lapped_while_it_copies() {
-    explore("a_tap_is_lapped_while_it_copies", None, || {
+    explore("a_tap_is_lapped_while_it_copies", Some(3), || {
         let rig = Rig::new(2);
         let producer = rig.producer_of_words();
         let mut tap = rig.tap(Start::Latest);

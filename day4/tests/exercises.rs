@@ -1,7 +1,12 @@
 //! The exercises of Day 4: each asks the same of your function and of the solution.
 //!
 //! Write yours in `day4/exercises/`; `cargo test -p day4 --test exercises -- --ignored` asks it of them.
+//! What lies in `day4/exercises/wrong/` is wrong on purpose: it must fail here, for the reason that is
+//! said beside it.
 #![cfg(not(loom))]
+
+#[path = "../../day1/tests/judge/mod.rs"]
+mod judge;
 
 #[path = "../exercises/frames.rs"]
 mod frames_exercise;
@@ -12,12 +17,27 @@ mod splice_exercise;
 #[path = "../solutions/splice.rs"]
 mod splice_solution;
 
+#[path = "../exercises/wrong"]
+mod wrong {
+    pub(crate) mod frames_believes_a_length;
+    pub(crate) mod frames_forgets_the_padding;
+    pub(crate) mod frames_ignores_the_tag;
+    pub(crate) mod splice_copies;
+    pub(crate) mod splice_copies_into_the_grant;
+    pub(crate) mod splice_gives_up_on_a_signal;
+    pub(crate) mod splice_loses_the_last;
+    pub(crate) mod splice_sends_the_end;
+}
+
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read};
+use std::ops::Range;
+use std::sync::Arc;
 
 use day3::{JoinOptions, QueueOptions, Start};
 use day4::frame::Frame;
 use day4::{ByteMemory, Local, Reader, TryRecvError, Writer};
+use judge::{breaks, comes_back};
 
 type Frames = fn(&[u8]) -> Result<Vec<&[u8]>, usize>;
 type Splice = fn(&mut Script, &mut Writer, usize) -> io::Result<u64>;
@@ -44,6 +64,24 @@ fn solution_2_no_copy_in_between() {
     every_promise_of_splice(splice_solution::splice);
 }
 
+#[test]
+fn wrong_ways_to_cut_frames_fail() {
+    let fails = |promise: &str, wrong: Frames| breaks(promise, || every_promise_of_frames(wrong));
+    fails("a frame that is cut off is none", wrong::frames_believes_a_length::frames);
+    fails("a frame that is cut off is none", wrong::frames_forgets_the_padding::frames);
+    fails("a tag that is none", wrong::frames_ignores_the_tag::frames);
+}
+
+#[test]
+fn wrong_ways_to_splice_fail() {
+    let fails = |promise: &str, wrong: Splice| breaks(promise, || every_promise_of_splice(wrong));
+    fails("there is no copy in between", wrong::splice_copies::splice);
+    fails("there is no copy in between", wrong::splice_copies_into_the_grant::splice);
+    fails("nothing is no message", wrong::splice_sends_the_end::splice);
+    fails("tries a read that was interrupted again", wrong::splice_gives_up_on_a_signal::splice);
+    fails("what was read was sent", wrong::splice_loses_the_last::splice);
+}
+
 fn frame(message: &[u8], kind: u16) -> Vec<u8> {
     let mut bytes = Frame { len: message.len() as u32, kind }.word().to_ne_bytes().to_vec();
     bytes.extend(message);
@@ -53,14 +91,18 @@ fn frame(message: &[u8], kind: u16) -> Vec<u8> {
 }
 
 fn every_promise_of_frames(frames: Frames) {
-    assert_eq!(frames(&[]), Ok(vec![]));
+    comes_back("it comes to the end of the bytes", move || every_frame_is_cut(frames));
+}
+
+fn every_frame_is_cut(frames: Frames) {
+    assert_eq!(frames(&[]), Ok(vec![]), "without bytes there is no frame");
     let messages: Vec<Vec<u8>> = (0..20).map(|len| vec![len as u8; len]).collect();
     let mut ring = Vec::new();
     for (message, kind) in messages.iter().zip(0..) {
         ring.extend(frame(message, kind));
     }
     let found = frames(&ring).expect("every frame is one");
-    assert!(found.iter().eq(&messages), "{found:?}");
+    assert!(found.iter().eq(&messages), "every message is found, as it is: {found:?}");
 
     // Cut off anywhere: the frames before it are whole, this one is none.
     let starts: Vec<usize> = messages
@@ -73,7 +115,11 @@ fn every_promise_of_frames(frames: Frames) {
     for end in 1..ring.len() {
         if !starts.contains(&end) {
             let last = starts.iter().rev().find(|&&start| start < end).copied().unwrap_or(0);
-            assert_eq!(frames(&ring[..end]), Err(last), "cut off at {end}");
+            assert_eq!(
+                frames(&ring[..end]),
+                Err(last),
+                "a frame that is cut off is none: after {end} bytes"
+            );
         }
     }
     // A length that cannot be, and a tag that is none.
@@ -81,26 +127,32 @@ fn every_promise_of_frames(frames: Frames) {
     for len in [u32::MAX, u32::MAX - 7, ring.len() as u32] {
         let mut spoiled = ring.clone();
         spoiled[at..at + 4].copy_from_slice(&len.to_le_bytes());
-        assert_eq!(frames(&spoiled), Err(at), "a length of {len}");
+        assert_eq!(frames(&spoiled), Err(at), "no length is believed, such as {len}");
     }
     let mut spoiled = ring.clone();
     spoiled[at + 7] ^= 1;
     assert_eq!(frames(&spoiled), Err(at), "a tag that is none");
 }
 
-/// An input that gives what it was told to, read by read.
-struct Script(VecDeque<io::Result<Vec<u8>>>);
+/// An input that gives what it was told to, read by read, and remembers where to.
+#[derive(Default)]
+struct Script {
+    reads: VecDeque<io::Result<Vec<u8>>>,
+    read_to: Vec<Range<*const u8>>,
+}
 
 impl Read for Script {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match self.0.pop_front() {
+        match self.reads.pop_front() {
             None => Ok(0),
             Some(Err(error)) => Err(error),
             Some(Ok(mut bytes)) => {
                 let rest = bytes.split_off(bytes.len().min(into.len()));
-                into[..bytes.len()].copy_from_slice(&bytes);
+                let into = &mut into[..bytes.len()];
+                into.copy_from_slice(&bytes);
+                self.read_to.push(into.as_ptr_range());
                 if !rest.is_empty() {
-                    self.0.push_front(Ok(rest));
+                    self.reads.push_front(Ok(rest));
                 }
                 Ok(bytes.len())
             }
@@ -109,30 +161,49 @@ impl Read for Script {
 }
 
 fn every_promise_of_splice(splice: Splice) {
-    let memory: std::sync::Arc<dyn ByteMemory> = Local::new(&QueueOptions::new(1 << 16)).unwrap();
+    comes_back("it comes to the end of the input", move || {
+        all_that_is_read_is_sent(splice);
+        it_is_read_to_where_it_lies(splice);
+    });
+}
+
+fn ring() -> (Writer, Reader) {
+    let memory: Arc<dyn ByteMemory> = Local::new(&QueueOptions::new(1 << 16)).unwrap();
     // SAFETY: made just now, and this is its only writer.
-    let mut writer = unsafe { Writer::over(memory.clone()) };
+    let writer = unsafe { Writer::over(memory.clone()) };
     // SAFETY: a ring of records.
     let reader = unsafe { Reader::over(memory, Start::Oldest, &JoinOptions::new()) };
-    let mut reader = reader.unwrap();
-    let mut received = || {
-        let mut messages = Vec::new();
-        loop {
-            match reader.try_recv() {
-                Ok(record) => messages.push(record.to_vec()),
-                Err(error) => {
-                    assert_eq!(error, TryRecvError::Empty);
-                    return messages;
-                }
+    (writer, reader.unwrap())
+}
+
+/// Calls `see` with each message that is there.
+fn drain(reader: &mut Reader, mut see: impl FnMut(&[u8])) {
+    loop {
+        match reader.try_recv() {
+            Ok(record) => see(&record),
+            Err(error) => {
+                assert_eq!(error, TryRecvError::Empty);
+                return;
             }
         }
-    };
+    }
+}
+
+fn received(reader: &mut Reader) -> Vec<Vec<u8>> {
+    let mut messages = Vec::new();
+    drain(reader, |message| messages.push(message.to_vec()));
+    messages
+}
+
+fn all_that_is_read_is_sent(splice: Splice) {
+    let (mut writer, mut reader) = ring();
     let mut run = |script: Vec<io::Result<Vec<u8>>>, chunk| {
-        splice(&mut Script(script.into()), &mut writer, chunk).map_err(|error| error.kind())
+        let mut script = Script { reads: script.into(), ..Script::default() };
+        splice(&mut script, &mut writer, chunk).map_err(|error| error.kind())
     };
 
-    assert_eq!(run(vec![], 100), Ok(0));
-    assert!(received().is_empty(), "nothing is no message");
+    assert_eq!(run(vec![], 100), Ok(0), "it says how many bytes");
+    assert!(received(&mut reader).is_empty(), "nothing is no message");
 
     let bytes: Vec<u8> = (0..1000u32).map(|i| (i * i) as u8).collect();
     let interrupted = || Err(ErrorKind::Interrupted.into());
@@ -143,14 +214,37 @@ fn every_promise_of_splice(splice: Splice) {
         interrupted(),
         Ok(bytes[3..].to_vec()),
     ];
-    assert_eq!(run(script, 100), Ok(1000));
-    let messages = received();
-    assert!(messages.iter().all(|message| (1..=100).contains(&message.len())));
-    assert_eq!(messages.concat(), bytes);
+    let said = run(script, 100);
+    assert_ne!(said, Err(ErrorKind::Interrupted), "it tries a read that was interrupted again");
+    assert_eq!(said, Ok(1000), "it says how many bytes");
+    let messages = received(&mut reader);
+    let sizes: Vec<usize> = messages.iter().map(Vec::len).collect();
+    assert!(sizes.iter().all(|size| (1..=100).contains(size)), "1 to 100 bytes: {sizes:?}");
+    assert_eq!(messages.concat(), bytes, "what was read was sent");
 
-    let script = vec![Ok(b"before".to_vec()), Err(ErrorKind::ConnectionReset.into())];
-    assert_eq!(run(script, 4), Err(ErrorKind::ConnectionReset));
-    assert_eq!(received().concat(), b"before", "what was read was sent");
-    assert_eq!(run(vec![Ok(b"after".to_vec())], 8), Ok(5));
-    assert_eq!(received(), [b"after"]);
+    let script =
+        vec![Ok(b"bef".to_vec()), Ok(b"ore".to_vec()), Err(ErrorKind::ConnectionReset.into())];
+    assert_eq!(run(script, 4), Err(ErrorKind::ConnectionReset), "it passes an error on");
+    assert_eq!(received(&mut reader).concat(), b"before", "what was read was sent");
+    let said = run(vec![Ok(b"after".to_vec())], 8);
+    assert_eq!(said, Ok(5), "after an error the ring can be used on");
+    assert_eq!(received(&mut reader), [b"after"], "what was read was sent");
+}
+
+/// Around the ring several times, so that messages lie across its end, too.
+fn it_is_read_to_where_it_lies(splice: Splice) {
+    let (mut writer, mut reader) = ring();
+    for lap in 0..5u8 {
+        let mut script = Script::default();
+        script.reads.extend((0..20).map(|i| Ok(vec![lap; 500 * (1 + i % 3)])));
+        let said = splice(&mut script, &mut writer, 1000).map_err(|error| error.kind());
+        assert!(said.is_ok_and(|bytes| bytes > 0), "it says how many bytes: {said:?}");
+        let mut messages = Vec::new();
+        drain(&mut reader, |message| messages.push(message.as_ptr_range()));
+        for to in script.read_to {
+            // The writer's mapping is the reader's.
+            let lies = messages.iter().any(|at| at.start <= to.start && to.end <= at.end);
+            assert!(lies, "there is no copy in between: it was read to {to:?}, outside the ring");
+        }
+    }
 }

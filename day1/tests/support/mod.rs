@@ -58,6 +58,11 @@ impl Unique {
         object.set_len(bytes).unwrap();
     }
 
+    /// Removes what was left behind.
+    pub(crate) fn remove(&self) {
+        fs::remove_file(self.path()).unwrap();
+    }
+
     /// Overwrites some bytes of an object that exists.
     pub(crate) fn poke(&self, offset: u64, bytes: &[u8]) {
         let object = File::options().write(true).open(self.path()).unwrap();
@@ -81,10 +86,15 @@ impl Drop for Unique {
 }
 
 /// Waits until `condition` holds, and fails if it never does.
-pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, condition: impl FnMut() -> bool) {
+    within(DEADLINE, what, condition);
+}
+
+#[track_caller]
+fn within(patience: Duration, what: &str, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {
-        assert!(started.elapsed() < DEADLINE, "still not: {what}");
+        assert!(started.elapsed() < patience, "still not: {what}");
         thread::sleep(Duration::from_millis(1));
     }
 }
@@ -160,8 +170,14 @@ impl Program {
     }
 
     /// Waits for its end.
-    pub(crate) fn finish(mut self) -> Ended {
-        eventually("the program has ended", || self.child.try_wait().unwrap().is_some());
+    pub(crate) fn finish(self) -> Ended {
+        self.finish_within(DEADLINE, "the program ends")
+    }
+
+    /// Waits for its end, but not for ever, with a reason why it should have come.
+    #[track_caller]
+    pub(crate) fn finish_within(mut self, patience: Duration, why: &str) -> Ended {
+        within(patience, why, || self.child.try_wait().unwrap().is_some());
         let status = self.child.wait().unwrap();
         Ended { status, stdout: self.stdout.iter().collect(), stderr: self.stderr.iter().collect() }
     }

@@ -1,0 +1,81 @@
+//! What the judges of all days' exercises share.
+//!
+//! A judge asks for promises, and says which one was broken. [`breaks`] judges the judge: a solution
+//! that is known to be wrong (`dayN/exercises/wrong/`) must fail, and for the right reason.
+#![allow(dead_code, reason = "each day uses a part of it")]
+
+use std::any::Any;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::{self, ScopedJoinHandle};
+use std::time::Duration;
+
+thread_local! {
+    /// Far longer than anything here takes, on a computer that stalls.
+    static PATIENCE: Cell<Duration> = const { Cell::new(Duration::from_secs(30)) };
+}
+
+/// How long a judge waits for what should be over at once.
+pub(crate) fn patience() -> Duration {
+    PATIENCE.get()
+}
+
+/// A deadline that a judge's own patience never sees the end of.
+pub(crate) fn far_away() -> Duration {
+    100 * patience()
+}
+
+/// Calls `f`; fails if it does not come back, which would break this promise.
+///
+/// What hangs never drops what it holds: a name in `/dev/shm` has to stay with the caller.
+#[track_caller]
+pub(crate) fn comes_back<T: Send + 'static>(
+    promise: &str,
+    f: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    let (done, ended) = mpsc::channel();
+    let patience = patience();
+    // Under the test's name, which a panic tells.
+    let name = thread::current().name().unwrap_or("the judge").to_owned();
+    let thread = thread::Builder::new().name(name);
+    let thread = thread.spawn(move || {
+        PATIENCE.set(patience);
+        // The judge may have lost its patience.
+        let _ = done.send(f());
+    });
+    let thread = thread.unwrap();
+    match ended.recv_timeout(patience) {
+        Ok(result) => result,
+        Err(RecvTimeoutError::Timeout) => panic!("{promise}: it still has not come back"),
+        Err(RecvTimeoutError::Disconnected) => match thread.join() {
+            Err(panic) => resume_unwind(panic),
+            Ok(()) => unreachable!("a thread that ends without a panic has sent its result"),
+        },
+    }
+}
+
+/// What a thread of the judge's has found; its panic goes on here.
+pub(crate) fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// Proves that a judge fails what it judges, and says that this promise was broken.
+#[track_caller]
+pub(crate) fn breaks(promise: &str, judge: impl FnOnce()) {
+    // What hangs here hangs for certain: no need to wait as long as a computer may stall.
+    let patience = PATIENCE.replace(Duration::from_secs(2));
+    let verdict = catch_unwind(AssertUnwindSafe(judge));
+    PATIENCE.set(patience);
+    let Err(panic) = verdict else {
+        panic!("the judge is too kind: it found nothing, and should have said {promise:?}")
+    };
+    let said = message(&*panic);
+    assert!(said.contains(promise), "the judge should have said {promise:?}, and said {said:?}");
+}
+
+/// What a panic said.
+pub(crate) fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref().copied()).unwrap_or("something that is no text")
+}

@@ -1,0 +1,14 @@
+//! Wrong: removes what is no segment, and is not its own.
+
+use ::common::QueueName;
+use day2::OpenError;
+
+use crate::inspect_solution;
+
+pub(crate) fn inspect(name: &QueueName) -> Result<String, OpenError> {
+    let found = inspect_solution::inspect(name);
+    if let Err(OpenError::Magic { .. }) = found {
+        let _ = std::fs::remove_file(format!("/dev/shm{name}"));
+    }
+    found
+}

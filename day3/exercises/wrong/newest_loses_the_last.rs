@@ -1,0 +1,14 @@
+//! Wrong: forgets what it has read when the ring ends behind it.
+
+use day3::{Consumer, RecvError, TryRecvError};
+
+pub(crate) fn newest(consumer: &mut Consumer<u64>) -> Result<Option<u64>, RecvError> {
+    let mut newest = None;
+    loop {
+        match consumer.try_recv_batch(usize::MAX) {
+            Ok(batch) => newest = batch.iter().last().copied(),
+            Err(TryRecvError::Empty) => return Ok(newest),
+            Err(TryRecvError::End(end)) => return Err(end),
+        }
+    }
+}
