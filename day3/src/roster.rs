@@ -5,7 +5,9 @@ use common::sync::{AtomicU64, Ordering, mutant};
 use common::{Capacity, Sequence, fence, ordering};
 use crossbeam_utils::CachePadded;
 
-use crate::control::{ConsumerSlot, Control, GroupLine, HOLDS, NAME_BYTES, SLOTS, SlotState, SlotUse};
+use crate::control::{
+    ConsumerSlot, Control, GroupLine, HOLDS, NAME_BYTES, SLOTS, SlotState, SlotUse,
+};
 use crate::doorbell;
 use crate::landing::Landing;
 
@@ -94,7 +96,8 @@ pub unsafe fn join(
     // the slot; the producer, which may see only us in it, learns so through us.
     let order = ordering!("leave-join-acquire", Acquire);
     let usage = |slot: usize| SlotState::from_bits(control.slots[slot].state.load(order));
-    let slot = (0..SLOTS).find(|&slot| usage(slot).usage() == SlotUse::Free).ok_or(NoSlot::Consumers)?;
+    let slot =
+        (0..SLOTS).find(|&slot| usage(slot).usage() == SlotUse::Free).ok_or(NoSlot::Consumers)?;
     let line = &control.slots[slot];
     line.owner.store(u64::from(applicant.owner), Ordering::Relaxed);
     line.label.store(applicant.label);
@@ -177,12 +180,8 @@ fn settle(
         }
         // Another member may be claiming from the same word; then the next round looks again.
         let moved = start_of(control, ring, landing, start).get();
-        let _ = place.word.compare_exchange(
-            first.get(),
-            moved,
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
+        let _ =
+            place.word.compare_exchange(first.get(), moved, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 

@@ -10,8 +10,8 @@ use day3::control::SLOTS;
 use day3::roster::ConsumerKind;
 use day3::sequencer::Cursor;
 use day3::{
-    Ending, JoinError, JoinOptions, Producer, QueueOptions, Receiver, RecvError, RecvTimeoutError, SendError, SendTimeoutError, Start,
-    TooLarge, TryRecvError, TrySendError, Unattended,
+    Ending, JoinError, JoinOptions, Producer, QueueOptions, Receiver, RecvError, RecvTimeoutError,
+    SendError, SendTimeoutError, Start, TooLarge, TryRecvError, TrySendError, Unattended,
 };
 use home::{Home, InSegment, OnHeap};
 
@@ -133,7 +133,11 @@ fn a_batch_is_sent_as_far_as_it_fits<H: Home>(first: u64) {
         assert_eq!(producer.try_send_batch(&[]), Ok(0));
         assert_eq!(producer.try_send_batch(&messages[..1]), Ok(1));
         let room = capacity as usize - 1;
-        assert_eq!(producer.try_send_batch(&messages[1..]), Ok(room), "all the places that there are");
+        assert_eq!(
+            producer.try_send_batch(&messages[1..]),
+            Ok(room),
+            "all the places that there are"
+        );
         assert_eq!(producer.try_send_batch(&messages[..1]), Err(TrySendError::Full));
         for message in 0..3 {
             assert_eq!(consumer.try_recv(), Ok(message));
@@ -279,7 +283,10 @@ fn a_group_keeps_its_place_when_its_last_member_leaves<H: Home>(first: u64) {
     assert_eq!(member.try_recv(), Ok(0));
     drop(member);
     let [group] = &producer.groups()[..] else { panic!("one group is known") };
-    assert_eq!((group.name.as_str(), group.members, group.lag, group.holds), ("workers", 0, 3, false));
+    assert_eq!(
+        (group.name.as_str(), group.members, group.lag, group.holds),
+        ("workers", 0, 3, false)
+    );
     // Wherever its next member would begin by itself.
     for start in [Start::Latest, Start::Oldest] {
         let mut member = home.member("workers", start);
@@ -498,7 +505,11 @@ fn groups_are_independent<H: Home>(first: u64) {
     let mut right = home.member("right", Start::Latest);
     send_all(&mut producer, 0..4);
     assert!(left.try_recv_batch(9).unwrap().iter().copied().eq(0..4));
-    assert_eq!(producer.try_send(9), Err(TrySendError::Full), "the other group has them all before it");
+    assert_eq!(
+        producer.try_send(9),
+        Err(TrySendError::Full),
+        "the other group has them all before it"
+    );
     assert!(right.try_recv_batch(9).unwrap().iter().copied().eq(0..4));
     send_all(&mut producer, 4..8);
     let kinds: Vec<_> = producer.consumers().into_iter().map(|info| info.kind).collect();
@@ -581,7 +592,7 @@ fn dropping_the_producer_closes<H: Home>(first: u64) {
     let (home, mut producer) = H::with_producer(4, first);
     let mut consumer = home.consumer(Start::Latest);
     let mut tap = home.tap(Start::Latest);
-    producer.send(7);
+    producer.send(7).unwrap();
     drop(producer);
     assert_eq!(consumer.recv(), Ok(7));
     assert_eq!(consumer.recv(), Err(RecvError::Closed));
@@ -681,8 +692,8 @@ fn threads_share_a_ring<H: Home>(first: u64) {
     thread::scope(|scope| {
         scope.spawn(|| {
             for message in (0..MANY).step_by(4) {
-                producer.send(message);
-                producer.send_batch(&[message + 1, message + 2, message + 3]);
+                producer.send(message).unwrap();
+                producer.send_batch(&[message + 1, message + 2, message + 3]).unwrap();
             }
             producer.close();
         });

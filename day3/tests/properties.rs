@@ -2,6 +2,7 @@
 //! model in plain Rust: a queue for each consumer and each group.
 #![cfg(not(loom))]
 
+#[allow(dead_code, reason = "not every test needs all of it")]
 mod home;
 
 use std::collections::{BTreeMap, VecDeque};

@@ -68,7 +68,12 @@ impl Data {
     /// If the run is longer than the ring: beyond that nothing is mapped.
     #[inline(always)]
     pub(crate) fn walk(&self, run: Run) -> Walk {
-        assert!(run.len <= self.capacity.get(), "a run of {} in a ring of {}", run.len, self.capacity);
+        assert!(
+            run.len <= self.capacity.get(),
+            "a run of {} in a ring of {}",
+            run.len,
+            self.capacity
+        );
         Walk { at: self.at(run.first), left: run.len }
     }
 

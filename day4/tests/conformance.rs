@@ -12,8 +12,8 @@ use day3::sequencer::Cursor;
 use day3::{JoinError, Start};
 use day4::io::{ReadRecords, WriteRecords};
 use day4::{
-    BatchFull, ReadError, Receiver, RecvError, RecvTimeoutError, SendError, SendTimeoutError, Tap, TooLarge,
-    TryRecvError, TrySendError, record_len,
+    BatchFull, ReadError, Receiver, RecvError, RecvTimeoutError, SendError, SendTimeoutError, Tap,
+    TooLarge, TryRecvError, TrySendError, record_len,
 };
 use home::{Home, InMemfd, InProcess, InSegment};
 

@@ -14,8 +14,8 @@ use day2::{Kind, Mode, OpenError};
 use day3::{Consumer, JoinError, JoinOptions, Producer, QueueOptions, Start};
 use day4::frame::Frame;
 use day4::{
-    ByteMemory, Corrupt, CreateError, Group, Local, ReadError, Reader, RecvError, RecvTimeoutError, Tap,
-    TryRecvError, Writer,
+    ByteMemory, Corrupt, CreateError, Group, Local, ReadError, Reader, RecvError, RecvTimeoutError,
+    Tap, TryRecvError, Writer,
 };
 use home::{Home, InMemfd, InSegment};
 use nix::sys::memfd::{MFdFlags, memfd_create};

@@ -79,8 +79,7 @@ impl Rig {
         let trail = Counting { marks: self.marks.clone(), capacity: self.ring.capacity, sent: 0 };
         let control = self.control.clone();
         // SAFETY: each model makes one.
-        let cursor =
-            unsafe { ProducerCursor::leaving(control, self.ring.capacity, FIRST, trail) };
+        let cursor = unsafe { ProducerCursor::leaving(control, self.ring.capacity, FIRST, trail) };
         Writer { cursor, rig: self.clone() }
     }
 

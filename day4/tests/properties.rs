@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use day3::{JoinOptions, QueueOptions, Start};
 use day4::{
-    ByteMemory, Group, Local, Reader, RecvError, SendError, Tap, TryRecvError, TrySendError, Writer,
-    record_len,
+    ByteMemory, Group, Local, Reader, RecvError, SendError, Tap, TryRecvError, TrySendError,
+    Writer, record_len,
 };
 use proptest::prelude::*;
 

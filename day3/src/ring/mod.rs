@@ -42,7 +42,12 @@ impl<T: Pod> Places<T> {
     /// The places of a run: up to the end of the ring, and from its start.
     #[inline]
     pub(crate) fn of(&self, run: Run) -> (NonNull<[T]>, NonNull<[T]>) {
-        assert!(run.len <= self.capacity.get(), "a run of {} in a ring of {}", run.len, self.capacity);
+        assert!(
+            run.len <= self.capacity.get(),
+            "a run of {} in a ring of {}",
+            run.len,
+            self.capacity
+        );
         let (head, tail) = self.capacity.places(run.first, run.len);
         let slice = NonNull::slice_from_raw_parts;
         (slice(self.at(run.first), head.len()), slice(self.start, tail.len()))

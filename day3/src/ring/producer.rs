@@ -9,9 +9,7 @@ use common::{NameError, QueueName, Sequence};
 use day2::LockError;
 
 use super::Places;
-use crate::error::{
-    CreateError, SendError, SendTimeoutError, TimedOut, TooLarge, TrySendError,
-};
+use crate::error::{CreateError, SendError, SendTimeoutError, TimedOut, TooLarge, TrySendError};
 use crate::memory::{self, Memory, Named, Shared};
 use crate::options::QueueOptions;
 use crate::roster::{self, ConsumerInfo, GroupInfo};
