@@ -327,8 +327,8 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
         (self.allowance, self.granted) = (self.next, self.next);
         // Nothing will be written any more. What was lent and not published may have been.
         let dirty = if self.next.is_before(self.lent) { self.lent } else { self.next };
-        let order = ordering!("dirty-release", Release);
-        self.control.head.widest.store(dirty.since(self.next), order);
+        // Relaxed: the fence behind the last message comes before it.
+        self.control.head.widest.store(dirty.since(self.next), Ordering::Relaxed);
         self.control.head.reserved.store(dirty.get(), Ordering::Relaxed);
         // edge: close -> drained. What was published stays visible to a consumer that sees the end.
         self.control.head.state.store(state, ordering!("close-release", Release));
