@@ -128,6 +128,13 @@ fn look<R>(
     }
 }
 
+/// The time that lies so far ahead; one that no clock can tell is as good as never.
+pub fn deadline(timeout: Duration) -> Instant {
+    const AN_AGE: Duration = Duration::from_secs(1 << 32);
+    let now = Instant::now();
+    now.checked_add(timeout).unwrap_or_else(|| now + AN_AGE)
+}
+
 /// Calls `done` every 200 us until it says yes: to wait for what nobody rings for.
 ///
 /// # Errors
@@ -211,6 +218,7 @@ impl<W: Wait> Door<W> {
             if answer.is_some() || is_late {
                 return answer;
             }
+            yield_now();
         }
     }
 
