@@ -13,6 +13,8 @@ use common::sync::{AtomicU64, Ordering};
 use common::{Capacity, Sequence, fence, ordering};
 use day3::landing::{Landing, Mark};
 
+use crate::frame::HEADER;
+
 /// For how many parts of the ring marks are kept, of two laps.
 #[cfg(not(loom))]
 pub const MARKS: usize = 32;
@@ -63,8 +65,7 @@ impl Marks {
     pub fn new(first: Sequence) -> Self {
         let word = || AtomicU64::new(0);
         let line = |_| MarkLine { begun: word(), number: word(), ended: word(), unused: word() };
-        let marks =
-            Self { lasts: core::array::from_fn(line), firsts: core::array::from_fn(line) };
+        let marks = Self { lasts: core::array::from_fn(line), firsts: core::array::from_fn(line) };
         marks.start_at(first);
         marks
     }
@@ -77,8 +78,12 @@ impl Marks {
         }
     }
 
-    /// Leaves a mark. Only the producer may.
-    pub fn leave(&self, capacity: Capacity, mark: Mark) {
+    /// Leaves a mark.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the producer, and will begin a record there. Whoever lands on a mark reads one.
+    pub unsafe fn leave(&self, capacity: Capacity, mark: Mark) {
         let part = part(capacity, mark.sequence);
         let slot = (part % MARKS as u64) as usize;
         if let Some(first) = self.firsts.get(slot) {
@@ -91,7 +96,9 @@ impl Marks {
     }
 
     fn whole(&self) -> impl Iterator<Item = Mark> {
-        self.lasts.iter().chain(&self.firsts).filter_map(MarkLine::read)
+        let marks = self.lasts.iter().chain(&self.firsts).filter_map(MarkLine::read);
+        // Records begin at multiples of 8, whatever somebody has written here.
+        marks.filter(|mark| mark.sequence.get().is_multiple_of(HEADER as u64))
     }
 
     /// The first whole mark at or after `from`.
@@ -164,7 +171,8 @@ mod tests {
                 if mark.sequence == last {
                     continue;
                 }
-                marks.leave(capacity, mark);
+                // SAFETY: nobody reads a record there.
+                unsafe { marks.leave(capacity, mark) };
                 left.push(mark);
                 prop_assert_eq!(marks.at_or_before(mark.sequence), Some(mark));
                 prop_assert_eq!(marks.at_or_after(mark.sequence), Some(mark));
