@@ -51,10 +51,29 @@ pub fn is_expedited() -> bool {
     true
 }
 
+/// Whether the models of this process have sleepers.
+#[cfg(loom)]
+#[allow(
+    clippy::disallowed_types,
+    reason = "not loom's: it says what is modelled, and is no part of it"
+)]
+static HAS_SLEEPERS: core::sync::atomic::AtomicBool = core::sync::atomic::AtomicBool::new(false);
+
+/// Says that this model has sleepers. loom knows no `membarrier`, so the busy side makes its half of the
+/// barrier itself; without sleepers it must not, or its fence would hide missing ones.
+#[cfg(loom)]
+pub fn model_sleepers() {
+    HAS_SLEEPERS.store(true, Ordering::Relaxed);
+}
+
 /// The busy side's half of the barrier: between its write and its read, in a process that
 /// [`is_expedited`].
 #[inline(always)]
 pub fn light() {
+    #[cfg(loom)]
+    if !HAS_SLEEPERS.load(Ordering::Relaxed) {
+        return;
+    }
     // edge: announce <-> ring. A sleeper makes this fence for us before it sleeps.
     if !mutant("light-barrier") {
         compiler_fence(Ordering::SeqCst);

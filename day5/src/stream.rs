@@ -47,9 +47,9 @@ use std::io;
 
 use bytemuck::Pod;
 use day3::SendError as RingError;
+use day3::TrySendError;
 use day3::sequencer::Cursor;
 use day3::wait::Wait;
-use day3::TrySendError;
 use futures_core::Stream;
 use futures_core::stream::FusedStream;
 use tokio::io::Interest;

@@ -81,13 +81,13 @@ macro_rules! every_promise_of_either {
         let mut next = |timeout| either(&mut first, &mut second, &mut turn, timeout);
         assert_eq!(next(SHORT), Found::TimedOut);
         assert_eq!(next(Duration::ZERO), Found::TimedOut);
-        a.send(1);
+        a.send(1).unwrap();
         assert_eq!(next(Duration::ZERO), Found::First(1));
-        b.send(2);
+        b.send(2).unwrap();
         assert_eq!(next(LONG), Found::Second(2));
 
-        a.send_batch(&[10, 11, 12, 13]);
-        b.send_batch(&[20, 21, 22, 23]);
+        a.send_batch(&[10, 11, 12, 13]).unwrap();
+        b.send_batch(&[20, 21, 22, 23]).unwrap();
         let both: Vec<_> = (0..8).map(|_| next(LONG)).collect();
         for pair in both.chunks(2) {
             let one = pair.iter().filter(|found| matches!(found, Found::First(_))).count();
@@ -96,7 +96,7 @@ macro_rules! every_promise_of_either {
 
         let late = thread::spawn(move || {
             thread::sleep(Duration::from_millis(20));
-            b.send(30);
+            b.send(30).unwrap();
             b
         });
         assert_eq!(next(LONG), Found::Second(30));

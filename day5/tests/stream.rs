@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use common::sync::{AtomicU32, Ordering};
 use day3::ring::{Consumer, Producer};
-use day3::{Heap, JoinOptions, Memory, Start};
+use day3::{Heap, JoinOptions, Memory, SendError as RingError, Start};
 use day4::reader::{Group, Reader};
 use day4::writer::Writer;
 use day5::pollable::RecvError;
@@ -63,7 +63,7 @@ fn a_stream_has_every_message_of_a_producer_that_pauses() {
             if chance.once_in(60) {
                 thread::sleep(chance.pause(Duration::from_micros(100)));
             }
-            producer.send(number);
+            producer.send(number).unwrap();
         }
     });
     run(async {
@@ -133,7 +133,7 @@ fn records_of_any_size_are_streamed_to_a_group_of_tasks() {
             sender.send(&message).await.unwrap();
         }
         let error = sender.send(&[0; 5000]).await.unwrap_err();
-        assert!(matches!(error, SendError::TooLarge(_)), "{error}");
+        assert!(matches!(error, SendError::End(RingError::TooLarge(_))), "{error}");
         sender.close();
         let mut all = Vec::new();
         for task in tasks {
@@ -172,7 +172,7 @@ fn another_end_than_a_close_is_an_error_and_then_the_end() {
     let bells = Bells::default();
     let consumer = Pollable::over(consumer(&memory), bells.line().unwrap()).unwrap();
     let mut producer = producer.waiting(Notify::new(bells, Adaptive::default()));
-    producer.send(1);
+    producer.send(1).unwrap();
     let _silent = producer.waiting(Adaptive::default());
     run(async {
         let mut messages = Messages::new(consumer).unwrap();
@@ -218,7 +218,7 @@ fn a_call_that_is_given_up_loses_nothing() {
 fn others_have_their_turn_while_there_is_always_more() {
     let (memory, mut producer) = ring(1024);
     let consumer = Pollable::bridged(consumer(&memory)).unwrap();
-    (0..1000).for_each(|number| producer.send(number));
+    (0..1000).for_each(|number| producer.send(number).unwrap());
     run(async {
         let mut messages = Messages::new(consumer).unwrap();
         let turns = AtomicU32::new(0);
@@ -253,7 +253,7 @@ fn a_queue_and_a_tcp_socket_are_served_by_one_select() {
     let sender = thread::spawn(move || {
         for number in 0..500 {
             thread::sleep(Duration::from_micros(number % 5 * 40));
-            producer.send(number);
+            producer.send(number).unwrap();
         }
     });
     run(async {
@@ -301,7 +301,7 @@ fn a_stream_that_is_polled_once_is_woken_once_there_is_something() {
         assert!(Pin::new(&mut messages).poll_next(&mut ignored).is_pending());
         let received = tokio::spawn(async move { messages.recv().await.unwrap() });
         tokio::task::yield_now().await;
-        producer.send(9);
+        producer.send(9).unwrap();
         assert_eq!(received.await.unwrap(), Some(9));
     });
 }
