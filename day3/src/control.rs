@@ -13,9 +13,9 @@
 //!
 //! It is part of the segment's layout: a change raises [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
 
-use common::Sequence;
 use common::process::Origin;
 use common::sync::{AtomicU32, AtomicU64, Ordering};
+use common::Sequence;
 use crossbeam_utils::CachePadded;
 
 /// How many registered consumers, of whatever kind, a ring has room for.
@@ -239,8 +239,9 @@ impl Control {
             let (state, cursor, group, owner) = (word(), word(), word(), word());
             CachePadded::new(ConsumerSlot { state, cursor, group, owner, label: Text::new() })
         };
-        let group =
-            |_| CachePadded::new(GroupLine { claimed: word(), flags: word(), name: Text::new() });
+        let group = |_| {
+            CachePadded::new(GroupLine { claimed: word(), flags: word(), name: Text::new() })
+        };
         let head = Head {
             reserved: word(),
             published: word(),

@@ -27,6 +27,8 @@ pub mod bells;
 #[cfg(not(loom))]
 mod bridge;
 #[cfg(not(loom))]
+mod closer;
+#[cfg(not(loom))]
 pub mod eventfd;
 #[cfg(not(loom))]
 pub mod futex;

@@ -3,11 +3,13 @@
 
 #[path = "../../day3/tests/process/mod.rs"]
 mod process;
+#[macro_use]
+mod queue;
 
 use std::env;
 use std::fs;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,12 +17,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::sync::{AtomicU32, Ordering};
+use common::sync::Ordering;
 use day3::control::Doorbell;
 use day3::doorbell::ASLEEP;
 use day3::ring::{Consumer, Group, Producer};
 use day3::wait::Side;
-use day3::{Heap, JoinOptions, Memory, Start, Wait};
+use day3::{JoinOptions, Memory, Start, Wait};
 use day4::reader::Reader;
 use day4::writer::Writer;
 use day5::bells::BellError;
@@ -29,6 +31,7 @@ use day5::{Adaptive, Bells, Line, Notify, Pollable, Sleep};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use process::{Chance, DEADLINE, Process, Unique, eventually};
+use queue::{Place, consumer, is_ready, pair, ring, wait};
 
 /// Tells a process that runs [`a_child_of_another_test`] what to do.
 const TASK: &str = "FANOUT_TEST_TASK";
@@ -40,74 +43,9 @@ const PATH: &str = "FANOUT_TEST_PATH";
 /// Messages that another process gets.
 const MESSAGES: u64 = 100_000;
 
-/// A path for a socket that no other test has; what is there is removed when this is dropped.
-struct Place(PathBuf);
-
-impl Place {
-    fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let (pid, n) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        Self(env::temp_dir().join(format!("day5-pollable-{pid}-{n}")))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        // Most tests have removed it already.
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
-/// Whether the descriptor is readable now.
-fn is_ready(descriptor: &impl AsFd) -> bool {
-    let mut polled = [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
-    poll(&mut polled, PollTimeout::ZERO).unwrap() == 1
-}
-
-/// Waits until the descriptor is readable, and fails if it never is.
-#[track_caller]
-fn wait(descriptor: &impl AsFd) {
-    let mut polled = [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
-    let timeout = PollTimeout::try_from(DEADLINE).unwrap();
-    assert_eq!(poll(&mut polled, timeout).unwrap(), 1, "never ready");
-}
-
-fn ring(capacity: u64) -> (Arc<dyn Memory>, Producer<u64, Adaptive>) {
-    let memory: Arc<dyn Memory> = Heap::<u64>::new(capacity, 0).unwrap();
-    // SAFETY: made for this type just now, and this is its only producer.
-    let producer = unsafe { Producer::over(memory.clone()) };
-    (memory, producer)
-}
-
-fn consumer(memory: &Arc<dyn Memory>) -> Consumer<u64> {
-    // SAFETY: made for this type.
-    unsafe { Consumer::over(memory.clone(), Start::Oldest, &JoinOptions::new()) }.unwrap()
-}
-
 fn member(memory: &Arc<dyn Memory>) -> Group<u64> {
     // SAFETY: made for this type.
     unsafe { Group::over(memory.clone(), "g", Start::Oldest, &JoinOptions::new()) }.unwrap()
-}
-
-/// A producer that signals, a consumer that is signalled, and whom it signals.
-fn pair(capacity: u64) -> (Producer<u64, Notify>, Pollable<Consumer<u64>>, Bells) {
-    let (memory, producer) = ring(capacity);
-    let bells = Bells::default();
-    let consumer = Pollable::over(consumer(&memory), bells.line().unwrap()).unwrap();
-    (producer.waiting(Notify::new(bells.clone(), Adaptive::default())), consumer, bells)
-}
-
-/// The next message, by the rule: try, and if there is nothing, wait for the descriptor.
-macro_rules! next {
-    ($pollable:expr) => {
-        loop {
-            match $pollable.try_recv() {
-                Ok(message) => break Ok(message),
-                Err(TryRecvError::Empty) => wait(&$pollable),
-                Err(TryRecvError::End(end)) => break Err(end),
-            }
-        }
-    };
 }
 
 #[test]
@@ -491,81 +429,6 @@ fn an_evicted_consumer_learns_of_it() {
     assert_eq!(next!(consumer), Err(RecvError::Evicted));
 }
 
-/// Connects to `path` and sends this, with these descriptors.
-fn say(path: &Path, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> OwnedFd {
-    use rustix::net::{
-        AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
-        SocketFlags, SocketType, connect, sendmsg, socket_with,
-    };
-    let flags = SocketFlags::CLOEXEC;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
-    connect(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
-    if bytes.is_empty() {
-        return socket;
-    }
-    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !descriptors.is_empty() {
-        assert!(control.push(SendAncillaryMessage::ScmRights(descriptors)));
-    }
-    let bytes = [std::io::IoSlice::new(bytes)];
-    sendmsg(&socket, &bytes, &mut control, SendFlags::empty()).unwrap();
-    socket
-}
-
-#[test]
-fn who_talks_nonsense_is_turned_away_and_holds_up_nobody() {
-    use rustix::event::{EventfdFlags, eventfd};
-    let place = Place::new();
-    let (memory, producer) = ring(64);
-    let bells = Bells::bind(&place.0).unwrap();
-    let mut producer = producer.waiting(Notify::new(bells.clone(), Adaptive::default()));
-    let mut consumer = Pollable::connect(consumer(&memory), &place.0).unwrap();
-    let mut next_ring = |number| {
-        assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
-        producer.send(number).unwrap();
-        assert_eq!(next!(consumer), Ok(number));
-    };
-    let hello = *b"FANOUT\0\0\x01\0\0\0\x03\0\0\0";
-    let (consumers_role, version) =
-        (*b"FANOUT\0\0\x01\0\0\0\x01\0\0\0", *b"FANOUT\0\0\x02\0\0\0\x03\0\0\0");
-    let good = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
-    let blocking = eventfd(0, EventfdFlags::empty()).unwrap();
-    let (good, blocking) = (good.as_fd(), blocking.as_fd());
-    let (_reader, pipe) = std::io::pipe().unwrap();
-    let wrong: [(&[u8], &[BorrowedFd<'_>]); 9] = [
-        (b"GET / HTTP/1.1", &[good]),
-        (&hello[..15], &[good]),
-        (&[&hello[..], b"x"].concat(), &[good]),
-        (&consumers_role, &[good]),
-        (&version, &[good]),
-        (&hello, &[]),
-        (&hello, &[good, good]),
-        (&hello, &[blocking]),
-        (&hello, &[pipe.as_fd()]),
-    ];
-    for (n, (bytes, descriptors)) in wrong.iter().enumerate() {
-        let socket = say(&place.0, bytes, descriptors);
-        next_ring(n as u64);
-        assert_eq!(bells.turned_away(), n as u64 + 1, "{n}");
-        wait(&socket);
-        assert_eq!(bells.peers(), 1, "{n}");
-    }
-    // Silent ones stay, but not all of them; one that speaks late is heard.
-    let silent: Vec<_> = (0..65).map(|_| say(&place.0, b"", &[])).collect();
-    next_ring(100);
-    assert_eq!(bells.turned_away(), 10);
-    drop(silent);
-    eventually("they are forgotten", || {
-        next_ring(101);
-        bells.turned_away() == 74
-    });
-    assert_eq!(bells.peers(), 1);
-    let _late = say(&place.0, &hello, &[good]);
-    next_ring(102);
-    assert_eq!((bells.turned_away(), bells.peers()), (74, 2));
-}
-
 #[test]
 fn a_rendezvous_is_another_door() {
     let place = Place::new();
@@ -576,25 +439,6 @@ fn a_rendezvous_is_another_door() {
     assert_eq!(next!(consumer), Err(RecvError::HungUp));
     eventually("it is counted", || serving.turned_away() == 1);
     assert_eq!(serving.admitted(), 0);
-}
-
-#[test]
-fn a_counter_that_is_full_does_not_block_the_producer() {
-    let place = Place::new();
-    let (memory, producer) = ring(64);
-    let bells = Bells::bind(&place.0).unwrap();
-    let mut producer = producer.waiting(Notify::new(bells.clone(), Adaptive::default()));
-    let mut consumer = Pollable::connect(consumer(&memory), &place.0).unwrap();
-    let flags = rustix::event::EventfdFlags::NONBLOCK;
-    let full = rustix::event::eventfd(0, flags).unwrap();
-    rustix::io::write(&full, &(u64::MAX - 1).to_ne_bytes()).unwrap();
-    let _peer = say(&place.0, b"FANOUT\0\0\x01\0\0\0\x03\0\0\0", &[full.as_fd()]);
-    for number in 0..10 {
-        assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
-        producer.send(number).unwrap();
-        assert_eq!(next!(consumer), Ok(number));
-    }
-    assert_eq!(bells.peers(), 2);
 }
 
 #[test]
