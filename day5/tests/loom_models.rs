@@ -5,6 +5,7 @@
 //! makes for both is modelled by both making it.
 
 mod armed;
+mod joined;
 
 use common::sync::{Arc, AtomicU32, AtomicU64, Mutex, Ordering, explore_model, thread};
 use day5::doorbell::{self, Ticket};
