@@ -12,7 +12,7 @@
 //! | made by | who signals | costs |
 //! |---|---|---|
 //! | [`Pollable::connect`] | the producer, which waits by [`Notify`](crate::Notify), over a connection | the producer one system call per sleep |
-//! | [`Pollable::bridged`] | a thread of this process, which sleeps on the ring's futex | this process a thread, and two changes of it per sleep |
+//! | [`Pollable::bridged`] | a thread of this process, which sleeps on the futexes of all such ends | this process a thread for each 127 of them, and two changes of it per sleep |
 //! | [`Pollable::napping`] | nobody: an alarm clock, as for all who only look | up to 250 looks in a second |
 //!
 //! # No wake-up is lost
@@ -348,6 +348,10 @@ impl<E: Receiving> Pollable<E> {
 impl<E: Announcing> Pollable<E> {
     /// An end that needs nothing from the other side: a thread of this process sleeps in its place, and
     /// signals. For queues with a name, and for a producer that waits for room.
+    ///
+    /// One thread serves up to 127 such ends, and ends with the last of them; before Linux 5.16, where
+    /// none can sleep on many futexes at once, each end has one. The child of a fork does not have the
+    /// thread: what it does with its copy of this end has no effect.
     ///
     /// # Errors
     ///

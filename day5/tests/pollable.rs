@@ -337,11 +337,138 @@ fn a_bridge_looks_by_itself_where_nobody_rings() {
     }
 }
 
+/// Runs a task in a process of its own, where threads can be counted; once with `futex_waitv`, and once
+/// without.
+fn on_both_kernels(task: &str) {
+    for waitv in ["on", "off"] {
+        let mut command = child(task, "/none", Path::new("none"));
+        let mut process = Process::start(command.env("FANOUT_WAITV", waitv));
+        process.line("end: none left");
+        process.finish().well();
+    }
+}
+
 #[test]
 fn the_end_of_a_bridge_ends_its_thread() {
-    let mut process = Process::start(&mut child("end bridges", "/none", Path::new("none")));
-    process.line("end: none left");
+    on_both_kernels("end bridges");
+}
+
+#[test]
+fn hundreds_of_bridges_share_a_few_threads_and_lose_nothing() {
+    on_both_kernels("many bridges");
+}
+
+#[test]
+fn a_forked_child_disturbs_none_of_its_parents_ends() {
+    let mut process = Process::start(&mut child("fork", "/none", Path::new("none")));
+    process.line("end: as before");
     process.finish().well();
+}
+
+/// Forks a child that drops its copies of two ends, and makes one of its own.
+fn fork_with_ends() {
+    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+    use nix::unistd::{ForkResult, fork};
+    let (memory, mut sends) = ring(8);
+    let mut bridged = Pollable::bridged(consumer(&memory)).unwrap();
+    let (mut signals, mut connected, bells) = pair(8);
+    assert_eq!(bridged.try_recv(), Err(TryRecvError::Empty));
+    assert_eq!(connected.try_recv(), Err(TryRecvError::Empty));
+    // SAFETY: the child does nothing that another thread, which it does not have, could be in the
+    // middle of: the bridge's thread sleeps, and the test's harness waits.
+    match unsafe { fork() }.unwrap() {
+        ForkResult::Child => {
+            let works = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                drop((bridged, signals, connected, bells));
+                let (memory, mut own) = ring(8);
+                let mut mine = Pollable::bridged(consumer(&memory)).unwrap();
+                assert_eq!(mine.try_recv(), Err(TryRecvError::Empty));
+                own.send(1).unwrap();
+                assert_eq!(next!(mine), Ok(1));
+            }));
+            // SAFETY: nothing of the parent's is to be cleaned up here.
+            unsafe { nix::libc::_exit(works.is_err().into()) }
+        }
+        ForkResult::Parent { child } => {
+            let mut ended = WaitStatus::StillAlive;
+            eventually("the child ends", || {
+                ended = waitpid(child, Some(WaitPidFlag::WNOHANG)).unwrap();
+                ended != WaitStatus::StillAlive
+            });
+            assert_eq!(ended, WaitStatus::Exited(child, 0));
+        }
+    }
+    assert!(!is_ready(&connected), "nobody has hung up");
+    sends.send(2).unwrap();
+    signals.send(3).unwrap();
+    assert_eq!(next!(bridged), Ok(2));
+    assert_eq!(next!(connected), Ok(3));
+    println!("end: as before");
+}
+
+/// How many messages each of many consumers gets.
+const FEW_MESSAGES: u64 = 200;
+
+/// Bridges 300 consumers of five rings, some of which leave in the middle.
+fn many_bridges() {
+    let threads = || fs::read_dir("/proc/self/task").unwrap().count();
+    let before = threads();
+    let mut producers = Vec::new();
+    let mut all = Vec::new();
+    for _ in 0..5 {
+        let (memory, producer) = ring(16);
+        producers.push(producer);
+        all.extend((0..60).map(|_| (Pollable::bridged(consumer(&memory)).unwrap(), 0)));
+    }
+    for (one, _) in &mut all {
+        assert_eq!(one.try_recv(), Err(TryRecvError::Empty));
+    }
+    let more = threads() - before;
+    let has_waitv = env::var("FANOUT_WAITV").as_deref() == Ok("on");
+    assert!(more <= 3 || !has_waitv, "{more} threads for {} bridges", all.len());
+    let senders: Vec<_> =
+        producers.into_iter().map(|one| thread::spawn(|| pause_often(one))).collect();
+    let mut chance = Chance::seeded();
+    while !all.is_empty() {
+        let mut ready: Vec<_> =
+            all.iter().map(|(one, _)| PollFd::new(one.as_fd(), PollFlags::POLLIN)).collect();
+        let timeout = PollTimeout::try_from(DEADLINE).unwrap();
+        assert!(poll(&mut ready, timeout).unwrap() > 0, "never ready");
+        let ready: Vec<_> = ready.iter().map(|one| one.any().unwrap()).collect();
+        // From behind, so that those before keep their places.
+        for (at, _) in ready.into_iter().enumerate().rev().filter(|&(_, is_ready)| is_ready) {
+            if has_ended(&mut all[at]) || chance.once_in(1000) {
+                drop(all.swap_remove(at));
+            }
+        }
+    }
+    senders.into_iter().for_each(|sender| sender.join().unwrap());
+    eventually("no thread is left", || threads() == before);
+    println!("end: none left");
+}
+
+/// Reads all there is; says whether that was the end.
+fn has_ended((one, next): &mut (Pollable<Consumer<u64>>, u64)) -> bool {
+    loop {
+        match one.try_recv() {
+            Ok(number) => assert_eq!(number, std::mem::replace(next, *next + 1)),
+            Err(TryRecvError::Empty) => return false,
+            Err(TryRecvError::End(end)) => {
+                assert_eq!((end, *next), (RecvError::Closed, FEW_MESSAGES));
+                return true;
+            }
+        }
+    }
+}
+
+/// Sends what each of many consumers gets.
+fn pause_often(mut producer: Producer<u64, Adaptive>) {
+    for number in 0..FEW_MESSAGES {
+        if number % 16 == 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        producer.send(number).unwrap();
+    }
 }
 
 /// Ends bridges at work and at rest, and counts this process's threads.
@@ -482,6 +609,8 @@ fn a_child_of_another_test() {
         Ok("publish and hang") => publish_and_hang(&name(), &path()),
         Ok("without room") => without_room(),
         Ok("end bridges") => end_bridges(),
+        Ok("many bridges") => many_bridges(),
+        Ok("fork") => fork_with_ends(),
         _ => println!("no task: nothing to do"),
     }
 }
