@@ -6,7 +6,7 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::sync::{AtomicU32, Ordering};
 use day3::ring::{Consumer, Producer};
@@ -39,6 +39,15 @@ impl Drop for Place {
 pub(crate) fn is_ready(descriptor: &impl AsFd) -> bool {
     let mut polled = [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
     poll(&mut polled, PollTimeout::ZERO).unwrap() == 1
+}
+
+/// Waits for something, for at most [`DEADLINE`]. At its end a wait looks by itself, so one that took
+/// that long was not woken, whatever it found.
+pub(crate) fn woken<R>(wait: impl FnOnce(Duration) -> R) -> R {
+    let started = Instant::now();
+    let answer = wait(DEADLINE);
+    assert!(started.elapsed() < DEADLINE, "nobody woke the sleeper");
+    answer
 }
 
 /// Waits until the descriptor is readable, and fails if it never is.
