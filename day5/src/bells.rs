@@ -1,9 +1,9 @@
-//! The producer's side of [pollable](crate::pollable) consumers: whom to signal, and when.
+//! The producer's side of [pollable](crate::pollable) consumers: which of them to signal, and when.
 //!
 //! A consumer that wants to be waited for beside sockets connects to the producer's Unix socket, and
 //! keeps the connection. The producer rings the doorbell as ever. Only when somebody had announced itself
-//! there, so once per sleep and not per message, it goes on: wakes the futex, looks who has connected or
-//! hung up since the last time, and sends one byte over each connection that it has. With nobody asleep
+//! there, so once per sleep and not per message, it goes on: wakes the futex, looks which consumers have
+//! connected or hung up since the last time, and sends one byte over each connection that it has. With nobody asleep
 //! all this costs what it did before: one plain load.
 //!
 //! No answer is waited for. That a consumer is not overlooked follows from the order: it connects and
@@ -208,7 +208,7 @@ impl AsFd for Line {
     }
 }
 
-/// Whom a producer signals: the consumers that have connected to it.
+/// The consumers that a producer signals: those that have connected to it.
 ///
 /// Clones are handles on the same. It is given to the producer as part of its way to wait, a
 /// [`Notify`]; when the producer is dropped, or waits another way, everybody is told by the end of the
@@ -372,8 +372,8 @@ impl State {
         self.closer.close(sockets);
     }
 
-    /// Lets in who has connected, listens to those who have something to say, and forgets who has hung
-    /// up. Waits for nobody.
+    /// Lets newcomers in, listens to those that have something to say, and forgets the peers that have
+    /// hung up. Waits for nobody.
     fn attend(&mut self) {
         let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
         let door = self.door.iter().map(|door| door.socket.as_fd());
@@ -521,15 +521,15 @@ fn not_bound(path: &Path, errno: Errno) -> BellError {
     }
 }
 
-/// A producer's way to wait that also signals those who wait for a descriptor.
+/// A producer's way to wait that also signals consumers that wait for a descriptor.
 ///
 /// It waits as `W` does. Its end rings as every end does, by one plain load; if somebody was asleep, it
 /// also signals every consumer that its [`Bells`] know, once. With several consumers a
 /// ring signals all of them, whichever of them was asleep; one that was not takes the signal back when
 /// it is about to sleep.
 ///
-/// Dropping it hangs up on everybody. A producer is dropped after it has closed its ring, so who is
-/// woken by that finds the end.
+/// Dropping it hangs up on everybody. A producer is dropped after it has closed its ring, so a consumer
+/// that is woken by that finds the end.
 ///
 /// # Examples
 ///
@@ -547,7 +547,7 @@ fn not_bound(path: &Path, errno: Errno) -> BellError {
 /// let consumer = Consumer::<u64>::join(&name, Start::Oldest)?;
 /// let mut consumer = Pollable::connect(consumer, &path)?;
 /// assert!(consumer.try_recv().is_err()); // empty: from now on its descriptor tells of more
-/// producer.send(7); // signals
+/// producer.send(7)?; // signals
 /// assert_eq!(consumer.try_recv()?, 7);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -558,7 +558,7 @@ pub struct Notify<W = Adaptive> {
 }
 
 impl<W> Notify<W> {
-    /// Waits as `inner` does, and signals whom `bells` know.
+    /// Waits as `inner` does, and signals the consumers that `bells` know.
     pub fn new(bells: Bells, inner: W) -> Self {
         Self { bells, inner }
     }

@@ -1,4 +1,4 @@
-//! Closes descriptors on a thread of its own, for a caller whom no close may hold up.
+//! Closes descriptors on a thread of its own, for a caller that no close may hold up.
 
 use std::os::fd::OwnedFd;
 use std::sync::{MutexGuard, PoisonError};

@@ -28,7 +28,7 @@ impl Counter {
         Ok(Self(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
     }
 
-    /// Counts one more, and so wakes who waits for the descriptor.
+    /// Counts one more, and so wakes a thread that waits for the descriptor.
     pub fn signal(&self) {
         // The one failure that there is, a counter at its end, leaves it readable.
         let _ = retry_on_intr(|| write(&self.0, &1u64.to_ne_bytes()));

@@ -1,4 +1,4 @@
-//! Sleeping on a word of shared memory, and waking those who do.
+//! Sleeping on a word of shared memory, and waking its sleepers.
 //!
 //! The futex is *shared*: found by the page of memory that the word lies in. With the PRIVATE flag it
 //! would be found by its address in this process, and nobody in another process would ever wake up.
@@ -24,7 +24,7 @@ pub enum Wake {
     TimedOut,
 }
 
-/// Sleeps for at most `timeout`, if the word is `value`, until somebody wakes those who sleep on it.
+/// Sleeps for at most `timeout`, if the word is `value`, until somebody wakes its sleepers.
 pub fn wait(word: &AtomicU32, value: u32, timeout: Duration) -> Wake {
     match futex_wait(word, Flags::empty(), value, Some(&timespec(timeout))) {
         Err(Errno::TIMEDOUT) => Wake::TimedOut,
@@ -54,8 +54,8 @@ pub(crate) fn can_wait_for_many() -> bool {
     })
 }
 
-/// Sleeps until somebody wakes those who sleep on one of the words, or one is not what is said of it, or
-/// for at most `timeout`; says whose sleepers were woken, if the kernel knows.
+/// Sleeps until somebody wakes the sleepers of one of the words, or one is not what is said of it, or for
+/// at most `timeout`; says whose sleepers were woken, if the kernel knows.
 ///
 /// At most 128 words. They are only given to the kernel, and may be anything.
 pub(crate) fn wait_for_any(

@@ -4,16 +4,16 @@
 //! A [`Pollable`] has no call to arm it. To find nothing *is* to arm it: `try_recv` that answers
 //! [`Empty`](TryRecvError::Empty) has announced on the doorbell that somebody sleeps, and has looked
 //! once more after that. From then on the descriptor is readable when there may be something. Do not
-//! read from it: `try_recv` does. Whoever waits without having tried, waits for a signal that was never
-//! asked for.
+//! read from it: `try_recv` does. A wait without a try before it is one for a signal that was never asked
+//! for.
 //!
 //! Where the signal comes from:
 //!
-//! | made by | who signals | costs |
+//! | made by | the signal comes from | costs |
 //! |---|---|---|
 //! | [`Pollable::connect`] | the producer, which waits by [`Notify`](crate::Notify), over a connection | the producer one system call per sleep |
 //! | [`Pollable::bridged`] | a thread of this process, which sleeps on the futexes of all such ends | this process a thread for each 127 of them, and two changes of it per sleep |
-//! | [`Pollable::napping`] | nobody: an alarm clock, as for all who only look | up to 250 looks in a second |
+//! | [`Pollable::napping`] | nobody: an alarm clock, as for all that only look | up to 250 looks in a second |
 //!
 //! # No wake-up is lost
 //!
@@ -41,7 +41,7 @@
 //! # With others
 //!
 //! All consumers of a ring announce themselves in one word. A ring answers all of them, and a producer
-//! signals everybody whom it knows: a consumer among several may be signalled for another's sleep. It
+//! signals every consumer that it knows: a consumer among several may be signalled for another's sleep. It
 //! finds nothing then, or takes the signal back before its own next sleep. Members of a group are all
 //! signalled, too, and one of them gets the message.
 //!
@@ -61,7 +61,7 @@
 //! let mut producer = Producer::<u64>::create(&name, 64)?.waiting(day5::Adaptive::default());
 //! let mut consumer = Pollable::bridged(Consumer::<u64>::join(&name, Start::Oldest)?)?;
 //! assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
-//! producer.send(7);
+//! producer.send(7)?;
 //! poll(&mut [PollFd::new(consumer.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE)?;
 //! assert_eq!(consumer.try_recv(), Ok(7));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -307,7 +307,7 @@ impl<W: Wait> Announcing for day4::writer::Writer<W> {}
 /// An end of a ring, and a descriptor that is readable when it is worth trying.
 ///
 /// See the [module](self) for the rule. A consumer's tells of messages and of the end; a producer's of
-/// room. It rings for those who sleep, and waits where it must, as `V` does.
+/// room. It waits where it must, as `V` does.
 pub struct Pollable<E: End, V: Wait = Adaptive> {
     // Before the end, whose memory its thread uses.
     bridge: Option<Bridge>,
@@ -335,7 +335,7 @@ impl<E: Receiving> Pollable<E> {
         Self::over(consumer, Line::connect(path)?)
     }
 
-    /// A consumer that is signalled by whoever has the other end of this line.
+    /// A consumer that is signalled by the producer that has the other end of this line.
     ///
     /// # Errors
     ///
