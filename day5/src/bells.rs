@@ -36,7 +36,8 @@
 //!   the last one of a TCP socket with `SO_LINGER` takes as long as the peer likes. The hello is looked
 //!   at where it lies (`MSG_PEEK`).
 //! - For the same reason a thread closes the connections that have ended. It lives as long as there are
-//!   any.
+//!   any. A peer can keep that thread busy, and when 256 connections wait for it no newcomer is let in;
+//!   the producer goes on, and so do the consumers that it knows.
 
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -318,6 +319,7 @@ impl Bells {
         state.attend();
         state.signals += state.peers.len() as u64;
         let gone: Vec<_> = state.peers.extract_if(.., |peer| !signal(peer)).collect();
+        gone.iter().for_each(hang_up);
         state.closer.close(gone);
     }
 
