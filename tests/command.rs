@@ -334,7 +334,7 @@ fn ls_shows_logs_and_skips_what_is_no_queue() {
 fn a_ring_of_other_messages_is_shown_but_not_printed() {
     let name = Name::new("numbers");
     let mut producer = fanout::Producer::<u64>::create(&name.0, 16).unwrap();
-    producer.send(1);
+    producer.send(1).unwrap();
     let output = run(&mut fanout(&["stat", &name.0, "--json"]));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&report["kind"], &report["sent"]), (&"ring".into(), &1.into()), "{report}");

@@ -245,7 +245,7 @@ fn scripts_hear_warnings_only_and_only_of_a_consumer_that_stands_still() {
     // One message every now and then, until the other publisher has warned.
     until("a warning", || {
         thread::sleep(Duration::from_millis(300));
-        slow.recv().unwrap();
+        drop(slow.recv().unwrap());
         warned.is_finished()
     });
     let (said, rest) = warned.join().unwrap();

@@ -202,6 +202,7 @@ fn settle(
         let _ =
             place.word.compare_exchange(first.get(), moved, Ordering::Relaxed, Ordering::Relaxed);
     }
+    None
 }
 
 /// Whether the group has a member in a slot other than `own`.
