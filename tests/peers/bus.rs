@@ -11,7 +11,7 @@ use crate::help::{
 /// bus: what is broadcast once, every receiver gets.
 #[test]
 fn every_receiver_gets_it() {
-    let (name, mut producer, mut first) = pair(16);
+    let (name, mut producer, mut first) = pair::<u8>(16);
     let mut second = consumer::<u8>(&name);
     assert_eq!(producer.try_send(7), Ok(()));
     assert_eq!(first.try_recv(), Ok(7));

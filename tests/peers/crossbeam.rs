@@ -113,7 +113,7 @@ fn try_send_goes_through_its_states() {
     let name = Name::new();
     let options = QueueOptions::new(1).when_nobody_listens(Unattended::Refuse);
     let mut producer = Producer::<u8>::create_with(&*name, &options).unwrap();
-    let mut consumer = consumer(&name);
+    let mut consumer = consumer::<u8>(&name);
     assert_eq!(producer.try_send(1), Ok(()));
     assert_eq!(producer.try_send(2), Err(TrySendError::Full));
     assert_eq!(consumer.recv(), Ok(1));

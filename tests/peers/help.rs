@@ -217,8 +217,8 @@ pub(crate) fn until_ready(end: &impl AsFd) {
 }
 
 /// What a panic said.
-pub(crate) fn panics(f: impl FnOnce()) -> String {
-    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f));
+pub(crate) fn panics<R>(f: impl FnOnce() -> R) -> String {
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(f())));
     let payload = caught.expect_err("it did not panic");
     let text = payload.downcast_ref::<String>().cloned();
     text.or_else(|| payload.downcast_ref::<&str>().map(|&text| text.to_owned())).unwrap_or_default()

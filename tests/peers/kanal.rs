@@ -4,7 +4,7 @@ use bytemuck::Pod;
 use fanout::error::{RecvError, TryRecvError};
 
 use crate::help::{
-    CLOSED, SHORT, bytes, mix, now, number, opened, pair, rest, ring, sealed, tap, until, written,
+    SHORT, bytes, mix, now, number, opened, pair, rest, ring, sealed, tap, until, written,
 };
 
 /// Sends messages through a ring of four places to a consumer, a member and a tap.
@@ -143,7 +143,7 @@ fn between_threads_in_every_size() {
         std::thread::scope(|scope| {
             scope.spawn(move || (0..3000).for_each(|n| producer.send(sealed(n)).unwrap()));
             (0..3000).for_each(|n| assert_eq!(opened(consumer.recv().unwrap()), n));
-            assert_eq!(consumer.try_recv(), Err(CLOSED));
+            assert_eq!(consumer.recv(), Err(RecvError::Closed));
         });
     }
 }

@@ -161,7 +161,7 @@ fn a_chunk_is_not_overfilled() {
     let chunk = producer.try_reserve(2).unwrap();
     assert!(crate::help::panics(|| chunk.publish_first(3)).contains("3 messages of 2"));
     let chunk = producer.try_reserve(2).unwrap();
-    crate::help::panics(|| drop(chunk.fill(&[1, 2, 3])));
+    crate::help::panics(|| chunk.fill(&[1, 2, 3]));
     assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
     producer.send(4).unwrap();
     assert_eq!(consumer.try_recv(), Ok(4));
