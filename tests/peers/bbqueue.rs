@@ -2,12 +2,13 @@
 
 use std::io::{IoSlice, IoSliceMut};
 
-use fanout::records::error::{ReadError, RecvError, SendError, TooLarge, TryRecvError, TrySendError};
+use fanout::QueueOptions;
+use fanout::records::error::{
+    ReadError, RecvError, SendError, TooLarge, TryRecvError, TrySendError,
+};
 use fanout::records::{Tap, Writer, record_len};
 
-use crate::help::{
-    Name, bytes, mix, number, panics, reader, records_tap, worker, writer, written,
-};
+use crate::help::{Name, bytes, mix, number, panics, reader, records_tap, worker, writer, written};
 
 const FULL: TrySendError = TrySendError::Full;
 
@@ -269,7 +270,8 @@ fn a_batch_takes_whole_frames() {
     let mut member = worker(&name, "group");
     (0..6).for_each(|n| writer.send(&bytes(n, 92)).unwrap());
     let size = record_len(92);
-    for (bytes, expected) in [(0, 1), (size, 1), (2 * size - 1, 1), (2 * size, 2), (usize::MAX, 1)] {
+    for (bytes, expected) in [(0, 1), (size, 1), (2 * size - 1, 1), (2 * size, 2), (usize::MAX, 1)]
+    {
         assert_eq!(reader.try_recv_batch(bytes).unwrap().len(), expected);
         assert_eq!(member.try_recv_batch(bytes).unwrap().len(), expected);
     }
@@ -290,7 +292,8 @@ fn a_batch_to_write() {
     assert_eq!(reader.try_recv().unwrap_err(), TryRecvError::Empty);
     batch.commit();
     let batch = reader.try_recv_batch(4096).unwrap();
-    let all: Vec<_> = batch.iter_with_kinds().map(|(kind, record)| (kind, number(record))).collect();
+    let all: Vec<_> =
+        batch.iter_with_kinds().map(|(kind, record)| (kind, number(record))).collect();
     assert_eq!(all, [(0, 0), (9, 1)]);
 }
 
@@ -438,6 +441,36 @@ fn messages_that_look_like_frames_between_threads() {
             assert_eq!(tap.join().unwrap(), 60_000);
         }
     });
+}
+
+/// bbqueue: positions go over the end of a `u64` as over any other number, also for a tap that is lapped
+/// there, and for one who comes just then.
+#[test]
+fn positions_wrap() {
+    let name = Name::new();
+    let options = QueueOptions::new(4096).first(u64::MAX - 20_000 + 1 & !7);
+    let mut writer = Writer::create_with(&*name, &options).unwrap();
+    let (mut all, mut worker) = (reader(&name), worker(&name, "group"));
+    let (mut keeps_up, mut lags, mut into) = (records_tap(&name), records_tap(&name), Vec::new());
+    for n in 0..200 {
+        writer.send(&bytes(n, 250)).unwrap();
+        assert_eq!(number(&all.recv().unwrap()), n);
+        assert_eq!(number(&worker.recv().unwrap()), n);
+        keeps_up.try_recv(&mut into).unwrap();
+        assert_eq!(number(&into), n);
+        if n % 23 == 22 {
+            while lags.try_recv(&mut into).is_ok() {
+                assert!(number(&into) <= n);
+            }
+            assert_eq!(lags.received() + lags.lost(), n + 1);
+        }
+        let late = reader(&name).try_recv().map(|record| number(&record));
+        assert!(late.is_ok_and(|late| late <= n), "{late:?} {n}");
+    }
+    assert!(writer.next_sequence().get() < 1 << 32);
+    assert_eq!(keeps_up.lost(), 0);
+    let error = Writer::create_with(&*Name::new(), &QueueOptions::new(4096).first(4)).unwrap_err();
+    assert!(error.to_string().contains("multiple of 8"), "{error}");
 }
 
 /// bbqueue: capacities that are no power of two, or smaller than a page, are rounded up; none is refused.

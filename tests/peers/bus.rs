@@ -4,9 +4,7 @@ use bytemuck::Pod;
 use fanout::error::{TryRecvError, TrySendError};
 use fanout::{Consumer, Group, Producer, Tap};
 
-use crate::help::{
-    CLOSED, Name, consumer, member, mix, pair, rest, ring, tap, until,
-};
+use crate::help::{CLOSED, Name, consumer, member, mix, pair, rest, ring, tap, until};
 
 /// bus: what is broadcast once, every receiver gets.
 #[test]

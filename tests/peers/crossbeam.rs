@@ -92,7 +92,10 @@ fn recv_timeout_goes_through_its_states() {
     assert_eq!(consumer.recv_timeout(SHORT), Err(RecvTimeoutError::TimedOut(SHORT)));
     producer.send(7).unwrap();
     assert_eq!(consumer.recv_timeout(LONG), Ok(7));
-    assert_eq!(consumer.recv_timeout(Duration::ZERO), Err(RecvTimeoutError::TimedOut(Duration::ZERO)));
+    assert_eq!(
+        consumer.recv_timeout(Duration::ZERO),
+        Err(RecvTimeoutError::TimedOut(Duration::ZERO))
+    );
     drop(producer);
     assert_eq!(consumer.recv_timeout(LONG), Err(RecvTimeoutError::End(RecvError::Closed)));
 }
@@ -517,23 +520,23 @@ fn a_selector_serves_three_senders() {
             })
             .collect();
         while !ends.is_empty() {
-            ends.retain_mut(|(end, next)| loop {
-                match end.try_recv() {
-                    Ok(n) => {
-                        assert_eq!(n, *next);
-                        *next += 1;
-                    }
-                    Err(TryRecvError::Empty) => return true,
-                    Err(end) => {
-                        assert_eq!((end, *next), (CLOSED, COUNT));
-                        return false;
+            ends.retain_mut(|(end, next)| {
+                loop {
+                    match end.try_recv() {
+                        Ok(n) => {
+                            assert_eq!(n, *next);
+                            *next += 1;
+                        }
+                        Err(TryRecvError::Empty) => return true,
+                        Err(end) => {
+                            assert_eq!((end, *next), (CLOSED, COUNT));
+                            return false;
+                        }
                     }
                 }
             });
-            let mut polled: Vec<_> = ends
-                .iter()
-                .map(|(end, _)| PollFd::new(end.as_fd(), PollFlags::POLLIN))
-                .collect();
+            let mut polled: Vec<_> =
+                ends.iter().map(|(end, _)| PollFd::new(end.as_fd(), PollFlags::POLLIN)).collect();
             if !polled.is_empty() {
                 poll(&mut polled, PollTimeout::NONE).unwrap();
             }

@@ -156,7 +156,10 @@ fn a_diamond_joins_again() {
         for n in 0..1500 {
             assert_eq!((left_in.recv(), right_in.recv()), (Ok(2 * n), Ok(3 * n)));
         }
-        assert_eq!((left_in.recv(), right_in.recv()), (Err(RecvError::Closed), Err(RecvError::Closed)));
+        assert_eq!(
+            (left_in.recv(), right_in.recv()),
+            (Err(RecvError::Closed), Err(RecvError::Closed))
+        );
     });
 }
 

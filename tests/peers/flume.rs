@@ -7,8 +7,7 @@ use fanout::pollable::Pollable;
 use fanout::{Consumer, Start};
 
 use crate::help::{
-    CLOSED, LONG, Name, SHORT, SHUT, member, mix, now, pair, rest, until, until_ready,
-    written,
+    CLOSED, LONG, Name, SHORT, SHUT, member, mix, now, pair, rest, until, until_ready, written,
 };
 
 /// flume: a thousand in, the same thousand out, then nothing.

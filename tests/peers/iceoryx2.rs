@@ -12,9 +12,7 @@ use fanout::error::{
 use fanout::inspect::{ConsumerKind, Observer};
 use fanout::records::{Reader, Tap as RecordsTap, Writer};
 use fanout::segment::{Mode, Segment};
-use fanout::{
-    Consumer, Group, JoinOptions, Producer, QueueName, QueueOptions, SLOTS, Start, Tap,
-};
+use fanout::{Consumer, Group, JoinOptions, Producer, QueueName, QueueOptions, SLOTS, Start, Tap};
 
 use crate::help::{
     CLOSED, LONG, Name, SHORT, consumer, member, mix, now, opened, pair, reader, rest, ring,
@@ -106,10 +104,7 @@ fn a_consumer_waits_for_its_producer() {
 #[test]
 fn another_type_is_not_opened() {
     let (name, producer) = ring::<u64>(2);
-    assert!(matches!(
-        refusal::<u32>(&name),
-        OpenError::ElementSize { expected: 4, found: 8, .. }
-    ));
+    assert!(matches!(refusal::<u32>(&name), OpenError::ElementSize { expected: 4, found: 8, .. }));
     assert!(matches!(
         refusal::<[u32; 2]>(&name),
         OpenError::ElementAlign { expected: 4, found: 8, .. }
@@ -239,9 +234,8 @@ fn all_slots_and_one_more() {
 fn all_groups_and_one_more() {
     let (name, mut producer) = ring::<u64>(2);
     let holds = JoinOptions::new().hold_when_empty(true);
-    let join = |n: usize| {
-        Group::<u64>::join_with(&*name, &format!("group {n}"), Start::Latest, &holds)
-    };
+    let join =
+        |n: usize| Group::<u64>::join_with(&*name, &format!("group {n}"), Start::Latest, &holds);
     for n in 0..SLOTS {
         drop(join(n).unwrap());
     }

@@ -2,7 +2,9 @@
 
 use std::io::{BufRead, ErrorKind, Read, Write};
 
-use fanout::error::{CreateError, SegmentCreateError, SendError, TooLarge, TryRecvError, TrySendError};
+use fanout::error::{
+    CreateError, SegmentCreateError, SendError, TooLarge, TryRecvError, TrySendError,
+};
 use fanout::records::{ReadRecords, WriteRecords};
 use fanout::{Producer, QueueOptions, Unattended};
 

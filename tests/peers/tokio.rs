@@ -1,8 +1,6 @@
 //! What tokio's broadcast asks, of a tap where a receiver may lag, of a consumer where it may not.
 
-use fanout::error::{
-    CapacityError, CreateError, RecvError, SendError, TryRecvError, TrySendError,
-};
+use fanout::error::{CapacityError, CreateError, RecvError, SendError, TryRecvError, TrySendError};
 use fanout::{Capacity, Consumer, Ending, Producer, QueueOptions, Start, Tap, Unattended};
 
 use crate::help::{
@@ -277,7 +275,9 @@ fn a_receiver_lags_again_and_again() {
     let (name, mut producer) = ring::<u64>(2);
     let mut tap = tap::<u64>(&name);
     for lap in 1..50 {
-        producer.send_batch(&[5 * lap, 5 * lap + 1, 5 * lap + 2, 5 * lap + 3, 5 * lap + 4]).unwrap();
+        producer
+            .send_batch(&[5 * lap, 5 * lap + 1, 5 * lap + 2, 5 * lap + 3, 5 * lap + 4])
+            .unwrap();
         assert_eq!(tapped(&mut tap).last(), Some(&(5 * lap + 4)));
         assert_eq!(tap.received() + tap.lost(), 5 * lap);
         assert_eq!(tap.lag(), 0);
