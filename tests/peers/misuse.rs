@@ -3,7 +3,6 @@
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, Read};
-use std::mem::forget;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus, Stdio};
@@ -32,6 +31,11 @@ use crate::help::{
 };
 
 // What is forgotten.
+
+/// As `std::mem::forget`, also for a guard that has nothing to drop today.
+fn forget<T>(guard: T) {
+    std::mem::forget(guard);
+}
 
 /// misuse: a forgotten consumer is one that does not read: it holds the producer back, and nobody else.
 #[test]
@@ -294,9 +298,12 @@ fn a_foolish_strategy_behind_a_descriptor() {
     }
 }
 
+/// What a strategy does while it waits.
+type Hook = Box<dyn FnMut(Side, &Doorbell) + Send>;
+
 /// A strategy that does something of its own while it waits.
 #[derive(Default)]
-struct Hooked(Option<Box<dyn FnMut(Side, &Doorbell) + Send>>);
+struct Hooked(Option<Hook>);
 
 impl Hooked {
     fn new(hook: impl FnMut(Side, &Doorbell) + Send + 'static) -> Self {
@@ -784,6 +791,220 @@ fn a_crowd_that_sleeps() {
 #[test]
 fn a_crowd_that_adapts() {
     crowd::<Adaptive>(2000);
+}
+
+/// Comes and goes at one ring, as whatever, until `is_over`; sees nothing but whole messages.
+fn visit(name: &str, seed: u64, is_over: &AtomicBool) {
+    for turn in 0.. {
+        if is_over.load(Ordering::Relaxed) {
+            break;
+        }
+        let luck = mix(seed << 32 | turn);
+        let start = if luck.is_multiple_of(2) { Start::Oldest } else { Start::Latest };
+        match luck / 2 % 3 {
+            0 => {
+                let mut end = Consumer::<[u64; 4]>::join(name, start).unwrap();
+                let mut next = end.first_sequence().get();
+                for _ in 0..luck / 8 % 4 {
+                    let Ok(batch) = end.try_recv_batch(3) else { break };
+                    for message in &batch {
+                        assert_eq!(opened(*message), next);
+                        next += 1;
+                    }
+                }
+            }
+            1 => {
+                let mut end = Group::<[u64; 4]>::join(name, "visitors", start).unwrap();
+                let batch = end.try_recv_batch(2);
+                let _ = batch.map(|batch| batch.iter().copied().map(opened).count());
+            }
+            _ => {
+                let mut end = fanout::Tap::<[u64; 4]>::open(name, start).unwrap();
+                while end.try_recv().map(opened).is_ok() {}
+            }
+        }
+    }
+}
+
+/// misuse: places are reserved, filled with rubbish and given back, in part or as a whole, while ends of
+/// every kind come and go: nobody sees rubbish, and those who stay see all.
+#[test]
+fn rubbish_in_places_given_back_is_seen_by_nobody() {
+    for capacity in [1, 2, 8, 64] {
+        let (name, mut producer, mut keeper) = pair::<[u64; 4]>(capacity);
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for seed in 0..3 {
+                let (name, is_over) = (&name, &is_over);
+                scope.spawn(move || visit(name, seed, is_over));
+            }
+            let count = scope.spawn(move || {
+                (0..).map_while(|n| keeper.recv().ok().map(|m| assert_eq!(opened(m), n))).count()
+            });
+            let mut next = 0;
+            for turn in 0..3000 {
+                let len = (mix(turn) % capacity + 1) as usize;
+                let mut places = producer.reserve(len).unwrap();
+                let (head, tail) = places.slices();
+                head.iter_mut().chain(tail).for_each(|place| *place = [turn; 4]);
+                let keeps = (mix(!turn) % (len as u64 + 1)) as usize;
+                let whole: Vec<_> = (next..).take(keeps).map(sealed).collect();
+                places.fill(&whole).publish_first(keeps);
+                next += keeps as u64;
+            }
+            drop(producer);
+            is_over.store(true, Ordering::Relaxed);
+            assert_eq!(count.join().unwrap() as u64, next);
+        });
+    }
+}
+
+/// misuse: the same for records: grants and batches full of what looks like frames are given back.
+#[test]
+fn rubbish_in_grants_given_back_is_seen_by_nobody() {
+    let (name, mut writer, mut keeper) = written(4096);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for seed in 0..3 {
+            let (name, is_over) = (&name, &is_over);
+            scope.spawn(move || {
+                for turn in 0.. {
+                    if is_over.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    match mix(seed << 32 | turn) % 3 {
+                        0 => {
+                            let batch = reader(name).try_recv_batch(900).map(|batch| {
+                                assert!(batch.iter().map(number).is_sorted());
+                            });
+                            assert!(batch.is_ok() || batch != Err(TryRecvError::Empty) || turn > 0);
+                        }
+                        1 => {
+                            drop(worker(name, "visitors").try_recv().map(|record| number(&record)))
+                        }
+                        _ => {
+                            let (mut end, mut into) = (records_tap(name), Vec::new());
+                            while end.try_recv(&mut into).is_ok() {
+                                number(&into);
+                            }
+                        }
+                    }
+                }
+            });
+        }
+        let count = scope.spawn(move || {
+            (0..).map_while(|n| keeper.recv().ok().map(|r| assert_eq!(number(&r), n))).count()
+        });
+        let rubbish = (1u64 << 4 | u64::from(u16::from_le_bytes(*b"fr")) << 48).to_le_bytes();
+        let mut sent = 0;
+        for turn in 0..4000 {
+            let len = (mix(turn) % 4089) as usize;
+            let mut grant = writer.grant(len).unwrap();
+            grant.chunks_exact_mut(8).for_each(|word| word.copy_from_slice(&rubbish));
+            if len >= 8 && turn % 3 > 0 {
+                let keeps = 8 + len % 50.min(len - 7);
+                grant[..keeps].copy_from_slice(&bytes(sent, keeps));
+                grant.commit(keeps);
+                sent += 1;
+            }
+        }
+        drop(writer);
+        is_over.store(true, Ordering::Relaxed);
+        assert_eq!(count.join().unwrap() as u64, sent);
+    });
+}
+
+/// misuse: members of a group that holds come and go, so that it has often none: each message goes to
+/// exactly one of them, and none to nobody.
+#[test]
+fn a_group_is_handed_over_without_a_gap() {
+    const COUNT: u64 = 3000;
+    for capacity in [1, 4, 32] {
+        let (name, mut producer) = ring::<[u64; 4]>(capacity);
+        let holds = JoinOptions::new().hold_when_empty(true);
+        drop(Group::<[u64; 4]>::join_with(&*name, "group", Start::Oldest, &holds).unwrap());
+        std::thread::scope(|scope| {
+            let members = [1, 2, 5].map(|most| {
+                let name = &name;
+                scope.spawn(move || {
+                    let mut all = Vec::new();
+                    loop {
+                        let mut end = member::<[u64; 4]>(name, "group");
+                        match end.recv_batch_timeout(most, SHORT) {
+                            Ok(batch) => all.extend(batch.iter().copied().map(opened)),
+                            Err(RecvTimeoutError::TimedOut(_)) => {}
+                            Err(_) => return all,
+                        }
+                    }
+                })
+            });
+            (0..COUNT).for_each(|n| producer.send(sealed(n)).unwrap());
+            producer.close();
+            let mut all: Vec<_> = members.into_iter().flat_map(|end| end.join().unwrap()).collect();
+            all.sort_unstable();
+            assert!(all.into_iter().eq(0..COUNT));
+        });
+    }
+}
+
+/// misuse: the same for records.
+#[test]
+fn a_group_of_records_is_handed_over_without_a_gap() {
+    const COUNT: u64 = 3000;
+    let (name, mut writer) = writer(4096);
+    let holds = JoinOptions::new().hold_when_empty(true);
+    drop(fanout::records::Group::join_with(&*name, "group", Start::Oldest, &holds).unwrap());
+    std::thread::scope(|scope| {
+        let members = [0, 500, 5000].map(|most| {
+            let name = &name;
+            scope.spawn(move || {
+                let mut all = Vec::new();
+                loop {
+                    let mut end = worker(name, "group");
+                    match end.recv_batch_timeout(most, SHORT) {
+                        Ok(batch) => all.extend(batch.iter().map(number)),
+                        Err(RecvTimeoutError::TimedOut(_)) => {}
+                        Err(_) => return all,
+                    }
+                }
+            })
+        });
+        for n in 0..COUNT {
+            writer.send(&bytes(n, (mix(n) % 1800) as usize)).unwrap();
+        }
+        writer.close();
+        let mut all: Vec<_> = members.into_iter().flat_map(|end| end.join().unwrap()).collect();
+        all.sort_unstable();
+        assert!(all.into_iter().eq(0..COUNT));
+    });
+}
+
+/// misuse: to drain is to wait until all have read all: what a consumer counts then is what was sent.
+#[test]
+fn drained_is_read_by_all() {
+    let (name, mut producer) = ring::<u64>(4);
+    let counts = [(); 2].map(|()| Arc::new(common::sync::AtomicU64::new(0)));
+    let mut member = Some(member::<u64>(&name, "group"));
+    std::thread::scope(|scope| {
+        for (at, count) in counts.iter().enumerate() {
+            let (count, mut end) = (Arc::clone(count), consumer::<u64>(&name));
+            let mut member = if at == 0 { member.take() } else { None };
+            scope.spawn(move || {
+                while let Ok(batch) = end.recv_batch(3) {
+                    // Before its places are given back.
+                    count.fetch_add(batch.len() as u64, Ordering::Relaxed);
+                    drop(batch);
+                    let _ = member.as_mut().map(|member| until(|| member.try_recv().is_err()));
+                }
+            });
+        }
+        for lap in 1..100 {
+            producer.send_batch(&[lap; 7]).unwrap();
+            producer.drain(LONG).unwrap();
+            assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 7 * lap));
+        }
+        producer.close();
+    });
 }
 
 /// misuse: all ends are dropped in every order, with messages unread: nobody hangs, and nothing stays.
