@@ -852,7 +852,7 @@ fn rubbish_in_places_given_back_is_seen_by_nobody() {
                 places.fill(&whole).publish_first(keeps);
                 next += keeps as u64;
             }
-            drop(producer);
+            producer.close();
             is_over.store(true, Ordering::Relaxed);
             assert_eq!(count.join().unwrap() as u64, next);
         });
@@ -874,13 +874,13 @@ fn rubbish_in_grants_given_back_is_seen_by_nobody() {
                     }
                     match mix(seed << 32 | turn) % 3 {
                         0 => {
-                            let batch = reader(name).try_recv_batch(900).map(|batch| {
+                            let mut end = reader(name);
+                            if let Ok(batch) = end.try_recv_batch(900) {
                                 assert!(batch.iter().map(number).is_sorted());
-                            });
-                            assert!(batch.is_ok() || batch != Err(TryRecvError::Empty) || turn > 0);
+                            }
                         }
                         1 => {
-                            drop(worker(name, "visitors").try_recv().map(|record| number(&record)))
+                            let _ = worker(name, "visitors").try_recv().map(|r| number(&r));
                         }
                         _ => {
                             let (mut end, mut into) = (records_tap(name), Vec::new());
@@ -908,7 +908,7 @@ fn rubbish_in_grants_given_back_is_seen_by_nobody() {
                 sent += 1;
             }
         }
-        drop(writer);
+        writer.close();
         is_over.store(true, Ordering::Relaxed);
         assert_eq!(count.join().unwrap() as u64, sent);
     });
