@@ -563,6 +563,25 @@ fn joining_while_another_joins() {
     assert!(Reader::join_with(&*name, Start::Oldest, &soon).is_ok());
 }
 
+/// iceoryx2: the lock is anybody's who may join: while it is held nothing but joining waits.
+#[test]
+fn a_lock_that_is_held_stops_nobody_but_newcomers() {
+    let (name, mut producer, mut consumer) = pair::<u64>(2);
+    let segment = Segment::open(&name.parse().unwrap(), Mode::Reader, LONG).unwrap();
+    let lock = segment.lock(LONG).unwrap();
+    let soon = JoinOptions::new().deadline(SHORT);
+    let error = Group::<u64>::join_with(&*name, "group", Start::Oldest, &soon).unwrap_err();
+    assert!(matches!(error, JoinError::Lock(LockError::Busy { .. })), "{error}");
+    assert!(producer.forget_group("group", SHORT).is_err());
+    assert!(segment.lock(SHORT).is_err(), "two threads with one handle are two");
+    producer.send(1).unwrap();
+    assert_eq!(now(&mut consumer), [1]);
+    drop(consumer);
+    assert!(producer.is_abandoned());
+    drop(lock);
+    assert!(Group::<u64>::join_with(&*name, "group", Start::Oldest, &soon).is_ok());
+}
+
 /// iceoryx2: a queue without a name is opened by a descriptor, to read or only to look.
 #[test]
 fn a_queue_without_a_name() {
