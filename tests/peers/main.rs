@@ -2,8 +2,7 @@
 //!
 //! Each test's first line names the peer and says in our words what its suite asks. What does not apply to
 //! one producer with consumers, groups and taps is left out: rendezvous channels, unbounded ones, several
-//! senders, messages with a destructor. A test that is ignored as a `bug` says what ought to be, and
-//! fails.
+//! senders, messages with a destructor.
 //!
 //! | module | peer | tests |
 //! |---|---|---:|
@@ -16,7 +15,7 @@
 //! | `kanal` | kanal | 17 |
 //! | `iceoryx2` | iceoryx2 | 37 |
 //! | `tokio` | tokio's broadcast | 24 |
-//! | `misuse` | nobody: misuse of every trait and handle | 61 |
+//! | `misuse` | nobody: misuse of every trait and handle | 60 |
 #![forbid(unsafe_code)]
 
 mod bbqueue;

@@ -82,7 +82,6 @@ fn sending_to_nobody() {
 
 /// tokio broadcast: what was granted while there was a receiver is no leave to send when there is none.
 #[test]
-#[ignore = "bug: what is left of a reservation is sent without a look at who is registered"]
 fn sending_to_nobody_after_a_grant() {
     let name = Name::new();
     let options = QueueOptions::new(16).when_nobody_listens(Unattended::Refuse);
@@ -97,7 +96,6 @@ fn sending_to_nobody_after_a_grant() {
 
 /// tokio broadcast: the same for records: a grant of which a part was committed.
 #[test]
-#[ignore = "bug: what is left of a grant is sent without a look at who is registered"]
 fn sending_records_to_nobody_after_a_grant() {
     let name = Name::new();
     let options = QueueOptions::new(4096).when_nobody_listens(Unattended::Refuse);
