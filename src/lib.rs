@@ -40,7 +40,7 @@
 //! a day; this crate only gathers them.
 
 pub use common::{Capacity, QueueName, Sequence};
-pub use day3::control::SLOTS;
+pub use day3::control::{NAME_BYTES, REASON_BYTES, SLOTS};
 pub use day3::{
     Batch, Ending, Heap, JoinOptions, Memory, QueueOptions, Receiver, Reservation, Start,
     Unattended, Wait,
@@ -89,6 +89,8 @@ pub type Tap<T> = ring::Tap<T, Adaptive>;
 pub mod ring {
     #[doc(inline)]
     pub use day3::ring::{Batch, Consumer, Group, Producer, Receiver, Reservation, Tap};
+    #[doc(inline)]
+    pub use day3::sequencer::Cursor;
 }
 
 /// Ends that are waited for beside sockets: by `poll`, `epoll`, or whatever takes a descriptor.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use common::report::grouped;
 use fanout::QueueName;
-use fanout::inspect::{ConsumerInfo, ConsumerKind};
+use fanout::inspect::{ConsumerInfo, ConsumerKind, GroupInfo};
 
 use super::terminal::{say, typed};
 
@@ -27,6 +27,8 @@ pub(crate) struct Laggards {
     name: QueueName,
     terminal: bool,
     named: BTreeSet<(For, Who)>,
+    /// What we have said of those who are not there: one consumer, or a member of a group.
+    missed: BTreeSet<String>,
     warned: BTreeSet<Who>,
 }
 
@@ -40,13 +42,26 @@ pub(crate) type Wait = BTreeMap<Who, (u64, Instant)>;
 impl Laggards {
     pub(crate) fn of(name: &QueueName) -> Self {
         let terminal = std::io::stderr().is_terminal();
-        Self { name: name.clone(), terminal, named: BTreeSet::new(), warned: BTreeSet::new() }
+        let (named, missed, warned) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        Self { name: name.clone(), terminal, named, missed, warned }
     }
 
     /// Looks who holds us back, about once a second while a wait lasts; says whom we wait for, on a
     /// terminal, and warns of a consumer that stands still, anywhere. Each once.
-    pub(crate) fn look(&mut self, wait: &mut Wait, what: For, consumers: &[ConsumerInfo]) {
+    pub(crate) fn look(
+        &mut self,
+        wait: &mut Wait,
+        what: For,
+        consumers: &[ConsumerInfo],
+        groups: &[GroupInfo],
+    ) {
         let furthest = consumers.iter().map(|consumer| consumer.lag).max().unwrap_or(0);
+        if self.terminal
+            && let Some(line) = self.missing(what, furthest, consumers, groups)
+            && self.missed.insert(line.clone())
+        {
+            say(&line);
+        }
         let least = if what == For::Room { furthest } else { 1 };
         let late = consumers.iter().filter(|consumer| consumer.lag >= least.max(1));
         let late: Vec<&ConsumerInfo> = late.collect();
@@ -68,6 +83,32 @@ impl Laggards {
                 say(&self.warning(consumer, stood));
             }
         }
+    }
+
+    /// What to say if nobody who is there holds us back.
+    fn missing(
+        &self,
+        what: For,
+        furthest: u64,
+        consumers: &[ConsumerInfo],
+        groups: &[GroupInfo],
+    ) -> Option<String> {
+        let (name, typed) = (&self.name, typed(&self.name));
+        let held = groups.iter().filter(|group| group.holds && group.members == 0);
+        let held = held.filter(|group| group.lag > 0 && group.lag >= furthest);
+        if let Some(group) = held.max_by_key(|group| group.lag) {
+            return Some(format!(
+                "{name} holds {} bytes for the group \"{}\": waiting for a member, such as `fanout sub {typed} \
+                 --group …`",
+                grouped(group.lag),
+                group.name.escape_debug()
+            ));
+        }
+        (what == For::Room && consumers.is_empty()).then(|| {
+            format!(
+                "nobody listens to {name}: waiting for a consumer, such as `fanout sub {typed}`"
+            )
+        })
     }
 
     fn waiting(&self, what: For, consumer: &ConsumerInfo, others: usize) -> String {
@@ -105,7 +146,7 @@ fn who(consumer: &ConsumerInfo) -> Who {
 }
 
 /// Who it says it is. Others may have written anything there: no control characters on our terminal.
-fn describe(consumer: &ConsumerInfo) -> String {
+pub(crate) fn describe(consumer: &ConsumerInfo) -> String {
     let ConsumerInfo { slot, kind, owner, label, .. } = consumer;
     let group = match kind {
         ConsumerKind::Broadcast => String::new(),
