@@ -241,8 +241,9 @@ impl Publisher<'_> {
         let sent = self.writer.sent();
         match end {
             SendError::Abandoned => anyhow!(
-                "no consumer is attached, and none was waited for (--when-nobody-listens refuse): \
-                 {sent} messages were sent"
+                "no consumer is attached, and none is to be waited for (--when-nobody-listens refuse); \
+                 sent before that: {sent} {}",
+                if sent == 1 { "message" } else { "messages" }
             ),
             end => end.into(),
         }
