@@ -31,13 +31,17 @@ pub(crate) struct Arguments {
 }
 
 const DEAD: &str = "\
-You say that the consumer is dead; nobody checks it. A process number proves nothing: it may belong to another
-container, or to another process by now. What the consumer had not read is given up; in a group, the other
-members do not get what it had in hand.
+You say that the consumer is dead; nobody checks it. Its process number proves
+nothing: it may belong to another container, or to another process by now. What
+the consumer had not read is given up; what a member of a group had in hand goes
+to no other member.
 
-A consumer that lives may be reading messages at this moment: the producer overwrites them under its hands,
-and what it makes of them is worth nothing, whatever it is. With its next look at the queue it learns that it
-was evicted; `fanout sub` then ends with an error. So stop it first if you can.";
+A consumer that lives may be reading a message at this moment: the producer then
+overwrites what it reads, and nothing that it makes of it can be trusted. When it
+looks at the queue next it learns that it was evicted; `fanout sub` then ends with
+an error. So stop the consumer first if you can.
+
+Without --yes you are asked on the terminal; where there is none, nothing happens.";
 
 /// How long a step may take before signals are looked at.
 const SLICE: Duration = Duration::from_millis(50);
@@ -54,7 +58,7 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()
     let snapshot = Observer::open(name, READY_DEADLINE)?.snapshot();
     let consumer = snapshot.consumers.into_iter().find(|consumer| consumer.slot == slot);
     let consumer = consumer.with_context(|| {
-        let typed = typed(name);
+        let typed = typed(name.as_str());
         format!("slot {slot} of {name} is empty: nothing to evict; see fanout stat {typed}")
     })?;
     if !arguments.yes && !is_confirmed(name, &consumer, signals)? {

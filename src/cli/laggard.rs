@@ -27,7 +27,7 @@ pub(crate) struct Laggards {
     name: QueueName,
     terminal: bool,
     named: BTreeSet<(For, Who)>,
-    /// What we have said of those who are not there: one consumer, or a member of a group.
+    /// The groups of which we have said that nobody is there; empty for a consumer of whatever kind.
     missed: BTreeSet<String>,
     warned: BTreeSet<Who>,
 }
@@ -57,8 +57,8 @@ impl Laggards {
     ) {
         let furthest = consumers.iter().map(|consumer| consumer.lag).max().unwrap_or(0);
         if self.terminal
-            && let Some(line) = self.missing(what, furthest, consumers, groups)
-            && self.missed.insert(line.clone())
+            && let Some((group, line)) = self.missing(what, furthest, consumers, groups)
+            && self.missed.insert(group.to_owned())
         {
             say(&line);
         }
@@ -85,30 +85,32 @@ impl Laggards {
         }
     }
 
-    /// What to say if nobody who is there holds us back.
-    fn missing(
+    /// What to say if nobody who is there holds us back, and which group is missing.
+    fn missing<'a>(
         &self,
         what: For,
         furthest: u64,
         consumers: &[ConsumerInfo],
-        groups: &[GroupInfo],
-    ) -> Option<String> {
-        let (name, typed) = (&self.name, typed(&self.name));
+        groups: &'a [GroupInfo],
+    ) -> Option<(&'a str, String)> {
+        let (name, queue) = (&self.name, typed(self.name.as_str()));
         let held = groups.iter().filter(|group| group.holds && group.members == 0);
         let held = held.filter(|group| group.lag > 0 && group.lag >= furthest);
         if let Some(group) = held.max_by_key(|group| group.lag) {
-            return Some(format!(
-                "{name} holds {} bytes for the group \"{}\": waiting for a member, such as `fanout sub {typed} \
-                 --group …`",
-                grouped(group.lag),
-                group.name.escape_debug()
-            ));
+            let (lag, shown) = (grouped(group.lag), group.name.escape_debug().to_string());
+            let member = typed(&shown);
+            let line = format!(
+                "{name} holds {lag} bytes for the group \"{shown}\": waiting for a member, such as \
+                 `fanout sub {queue} --group {member}`"
+            );
+            return Some((&group.name, line));
         }
-        (what == For::Room && consumers.is_empty()).then(|| {
+        let line = || {
             format!(
-                "nobody listens to {name}: waiting for a consumer, such as `fanout sub {typed}`"
+                "nobody listens to {name}: waiting for a consumer, such as `fanout sub {queue}`"
             )
-        })
+        };
+        (what == For::Room && consumers.is_empty()).then(|| ("", line()))
     }
 
     fn waiting(&self, what: For, consumer: &ConsumerInfo, others: usize) -> String {
@@ -130,7 +132,7 @@ impl Laggards {
     }
 
     fn warning(&self, consumer: &ConsumerInfo, stood: Duration) -> String {
-        let (name, slot) = (typed(&self.name), consumer.slot);
+        let (name, slot) = (typed(self.name.as_str()), consumer.slot);
         format!(
             "warning: {} has held back {} bytes for {} s without moving: see `fanout stat {name}`; if it \
              is dead, free its slot with `fanout evict {name} {slot}`",

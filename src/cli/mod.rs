@@ -46,8 +46,8 @@ Exit codes:
   130  interrupted (SIGINT, Ctrl-C)
   131  quit (SIGQUIT, Ctrl-\\)
   143  terminated (SIGTERM)
-After a signal, too, the producer removes its queue, and tells its consumers that it gave up; a
-consumer frees its slot.";
+After a signal, too, a consumer frees its slot, and the producer removes its queue; unless
+everything was sent, it tells its consumers that it gave up, and why.";
 
 /// The producer gave up.
 const GAVE_UP: u8 = 3;
@@ -67,7 +67,7 @@ enum Command {
     Sub(subscribe::Arguments),
     /// List the queues of this host
     Ls(list::Arguments),
-    /// Show a queue: geometry, sequences, who is attached, who lags, who gates
+    /// Show a queue: what its producer does, who is attached, who lags, who blocks the producer
     Stat(stat::Arguments),
     /// Free the slot of a consumer that is dead, so that the producer no longer waits for it
     Evict(evict::Arguments),

@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
     /// Hold the first message until this many consumers are attached; 0 starts at once
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = consumers)]
     wait_for: usize,
-    /// What to do with messages while no consumer is attached, once N were
+    /// What to do with messages while no consumer is attached, once N have been
     #[arg(long, value_enum, default_value_t = Unheard::Overwrite, value_name = "WHAT")]
     when_nobody_listens: Unheard,
     /// Send what is in this file, instead of stdin
@@ -48,7 +48,7 @@ pub(crate) struct Arguments {
 enum Unheard {
     /// Send them: a consumer that comes later finds what the queue still holds
     Overwrite,
-    /// Wait for a consumer
+    /// Wait until a consumer comes
     Wait,
     /// End with an error
     Refuse,
@@ -152,7 +152,7 @@ impl Publisher<'_> {
         while self.writer.wait_for_consumers(wanted, SLICE).is_err() {
             self.signals.check()?;
             notice.still(|| {
-                let (name, typed) = (&arguments.name, typed(&arguments.name));
+                let (name, typed) = (&arguments.name, typed(arguments.name.as_str()));
                 match (wanted, self.writer.consumers().len()) {
                     (1, _) => {
                         format!("waiting for a consumer of {name}, such as `fanout sub {typed}`")

@@ -15,8 +15,9 @@ pub(crate) struct Arguments {
 }
 
 const FORCE: &str = "\
-A queue that its producer, a consumer or a tap has open is refused. With --force its name goes away all the
-same: a process that has the queue open keeps it and goes on, but nobody else finds it any more.";
+A queue that its producer, a consumer or a tap has open is refused. With --force
+its name goes away all the same: a process that has the queue open goes on with
+it, but nobody else finds it any more.";
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let name = &arguments.name;

@@ -3,6 +3,7 @@
 use std::io::{BufWriter, Write};
 use std::time::Duration;
 
+use anyhow::bail;
 use clap::{Args, ValueEnum};
 use fanout::error::{JoinError, OpenError};
 use fanout::records::Receiver;
@@ -25,8 +26,8 @@ pub(crate) struct Arguments {
     /// Share the messages with the other subscribers of this group
     #[arg(long, conflicts_with = "tap")]
     group: Option<String>,
-    /// Let the producer wait for the group also while it has no member, from now on: a worker that is
-    /// restarted has missed nothing, but if none comes back, the producer waits for ever
+    /// From now on, let the producer wait for the group also while it has no member: a worker that is
+    /// restarted has missed nothing; if none comes back, a full queue stays full
     #[arg(long, requires = "group")]
     hold: bool,
     /// Only look: never slow the producer, and say at the end how many messages were missed
@@ -208,6 +209,10 @@ fn conclude(end: RecvError, ending: Ending) -> anyhow::Result<()> {
     match end {
         RecvError::Closed => Ok(()),
         RecvError::Aborted => Err(GaveUp::from(ending).into()),
+        RecvError::Evicted => bail!(
+            "this consumer was taken for dead and evicted (fanout evict): the last messages that it wrote \
+             may be damaged, and it goes no further; start it again to go on"
+        ),
         end => Err(end.into()),
     }
 }

@@ -31,14 +31,16 @@ pub(crate) struct Arguments {
 }
 
 const MEANING: &str = "\
-Of a ring of records, all counts are bytes. A pid is what the process said of itself: in another container
-it is another number. Whether the producer lives is asked of the kernel, which knows who has the queue
-open: a child that it forked, and that still runs, counts as the producer. While \"waits for\" is shown, the
-producer is in a call that waits for so much room, and \"blocks\" stands beside who is in its way.
+All counts of a ring of records are bytes. A pid is what a process said of
+itself; in another container it has another number. Whether the producer lives
+is asked of the kernel, which knows who has the queue open: a child that it
+forked, and that still runs, counts as the producer. \"waits for\" is how much
+room the producer waits for at this moment, and \"blocks\" marks who is in its way.
 
-In JSON, the sequences (first, published, reserved) are strings of decimal digits: a producer may begin to
-count anywhere, and many programs read numbers above 2^53 wrong. All other numbers are numbers; of these
-only \"sent\" can pass 2^53, after 9 PB or 9 million billion messages.";
+In JSON, the sequences (first, published, reserved) are strings of decimal
+digits: a producer may begin to count anywhere, and many programs read numbers
+above 2^53 wrong. All other figures are numbers. Of these only \"sent\" can pass
+2^53: after 9 PB of records, or as many messages.";
 
 const EVERY: Duration = Duration::from_millis(500);
 
