@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
     /// Hold the first message until this many consumers are attached; 0 starts at once
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = consumers)]
     wait_for: usize,
-    /// What to do with messages while no consumer is attached, once N have been
+    /// What to do with messages while no consumer is attached, and no group holds (`sub --hold`)
     #[arg(long, value_enum, default_value_t = Unheard::Overwrite, value_name = "WHAT")]
     when_nobody_listens: Unheard,
     /// Send what is in this file, instead of stdin
