@@ -37,7 +37,8 @@
 //! - `tokio` adds [`stream`](https://docs.rs/fanout): a queue as an async `Stream`, and an async `send`.
 //!
 //! The queue is built in [a tutorial](https://docs.rs/crate/fanout/latest/source/TUTORIAL.md), one crate
-//! a day; this crate only gathers them.
+//! a day; this crate only gathers them. So some examples name the crate of their day: for `day3::Producer` read
+//! `fanout::Producer`, for `day4::Writer` `fanout::records::Writer`, for `day5::Pollable` `fanout::pollable::Pollable`.
 
 pub use common::{Capacity, QueueName, Sequence};
 pub use day3::control::{NAME_BYTES, REASON_BYTES, SLOTS};
@@ -46,6 +47,9 @@ pub use day3::{
     Unattended, Wait,
 };
 pub use day5::{Adaptive, Sleep, Spin, Yield};
+
+// Not through `ring::Consumer`: rustdoc shows methods on the page of an alias, but not of an alias's alias.
+use day3::{Shared, group::MemberCursor, sequencer::ConsumerCursor};
 
 /// The end that writes a ring; it waits adaptively. [`waiting`](ring::Producer::waiting) makes it wait another way, as a
 /// [`ring::Producer<T, W>`](ring::Producer), where each method is described in full.
@@ -56,7 +60,7 @@ pub type Producer<T> = ring::Producer<T, Adaptive>;
 /// another way, as a [`ring::Consumer<T, W>`](ring::Consumer).
 ///
 #[doc = include_str!("methods/consumer.md")]
-pub type Consumer<T> = ring::Consumer<T, Adaptive>;
+pub type Consumer<T> = ring::Receiver<T, ConsumerCursor<Shared>, Adaptive>;
 /// A member of a group: each message goes to exactly one of the members; it waits adaptively.
 /// [`waiting`](ring::Receiver::waiting) makes it wait another way, as a [`ring::Group<T, W>`](ring::Group).
 ///
@@ -64,7 +68,7 @@ pub type Consumer<T> = ring::Consumer<T, Adaptive>;
 /// producer has overwritten it meanwhile; with [`JoinOptions::hold_when_empty`] it does not.
 ///
 #[doc = include_str!("methods/group.md")]
-pub type Group<T> = ring::Group<T, Adaptive>;
+pub type Group<T> = ring::Receiver<T, MemberCursor<Shared>, Adaptive>;
 /// A reader that nobody waits for; it waits adaptively. [`waiting`](ring::Tap::waiting) makes it wait another way, as a
 /// [`ring::Tap<T, W>`](ring::Tap), where each method is described in full.
 ///
@@ -74,7 +78,8 @@ pub type Tap<T> = ring::Tap<T, Adaptive>;
 /// The ends of a ring, with the way they wait in their type; `waiting` changes it.
 ///
 /// Say how they are to wait: where it is left out here, they yield. The types at the
-/// [root](crate) of the crate are the same ones, and wait adaptively.
+/// [root](crate) of the crate are the same ones, and wait adaptively. (Where an example says `day3`, read
+/// `fanout`.)
 ///
 /// ```
 /// use fanout::{Adaptive, Spin, Start, ring};
@@ -126,16 +131,18 @@ pub mod records {
         record_len,
     };
 
+    use crate::{Adaptive, ConsumerCursor, MemberCursor, Shared};
+
     /// The end that writes a ring of records; it waits adaptively. [`waiting`](ends::Writer::waiting) makes it wait another
     /// way, as an [`ends::Writer<W>`](ends::Writer), where each method is described in full.
     ///
     #[doc = include_str!("methods/records/writer.md")]
-    pub type Writer = ends::Writer<crate::Adaptive>;
+    pub type Writer = ends::Writer<Adaptive>;
     /// A broadcast consumer: it sees every message; it waits adaptively. [`waiting`](ends::Receiver::waiting) makes it wait
     /// another way, as an [`ends::Reader<W>`](ends::Reader).
     ///
     #[doc = include_str!("methods/records/reader.md")]
-    pub type Reader = ends::Reader<crate::Adaptive>;
+    pub type Reader = ends::Receiver<ConsumerCursor<Shared>, Adaptive>;
     /// A member of a group: each message goes to exactly one of the members; it waits adaptively.
     /// [`waiting`](ends::Receiver::waiting) makes it wait another way, as an [`ends::Group<W>`](ends::Group).
     ///
@@ -143,16 +150,17 @@ pub mod records {
     /// the producer has overwritten it meanwhile; with `JoinOptions::hold_when_empty` it does not.
     ///
     #[doc = include_str!("methods/records/group.md")]
-    pub type Group = ends::Group<crate::Adaptive>;
+    pub type Group = ends::Receiver<MemberCursor<Shared>, Adaptive>;
     /// A reader that nobody waits for; it waits adaptively. [`waiting`](ends::Tap::waiting) makes it wait another way, as an
     /// [`ends::Tap<W>`](ends::Tap), where each method is described in full.
     ///
     #[doc = include_str!("methods/records/tap.md")]
-    pub type Tap = ends::Tap<crate::Adaptive>;
+    pub type Tap = ends::Tap<Adaptive>;
 
     /// The ends of a ring of records, with the way they wait in their type; `waiting` changes it.
     ///
-    /// Say how they are to wait: where it is left out here, they yield.
+    /// Say how they are to wait: where it is left out here, they yield. (Where an example says `day4`, read
+    /// `fanout::records`.)
     pub mod ends {
         #[doc(inline)]
         pub use day4::reader::{Group, Reader, Receiver, Record, Records};
