@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;
 
@@ -341,6 +342,35 @@ fn a_group_that_holds_is_waited_for_and_one_that_does_not_is_not() {
     assert!(worker("first", &["--count", "1"]).wait().success());
     assert!(publisher.wait().success());
     assert_eq!(run(&mut fanout(&["sub", &name.0, "--hold"])).status.code(), Some(2));
+}
+
+#[test]
+fn a_script_is_warned_of_a_group_whose_members_stay_away() {
+    let name = Name::new("away");
+    let options = JoinOptions::new().hold_when_empty(true);
+    let mut publisher = publish(&name, &["--capacity", "4096"]);
+    until("a queue", || run(&mut fanout(&["stat", &name.0])).status.success());
+    drop(Group::join_with(&name.0, "it's", Start::Oldest, &options).unwrap());
+    // One that came and left while the publisher did not look is not enough to begin.
+    let reader = Reader::join(&name.0, Start::Oldest).unwrap();
+    type_into(&mut publisher, &"x".repeat(4000));
+    type_into(&mut publisher, "\n");
+    until("a full queue", || report(&name)["sent"].as_u64() > Some(4000));
+    drop(reader);
+    type_into(&mut publisher, &"y".repeat(4000));
+    type_into(&mut publisher, "\n");
+    let mut warnings = BufReader::new(publisher.0.stderr.take().unwrap());
+    let line = within("a warning", move || {
+        let mut line = String::new();
+        warnings.read_line(&mut line).unwrap();
+        line
+    });
+    let holds = format!("warning: /{} holds 4,008 bytes for the group \"it\\'s\"", name.0);
+    assert!(line.starts_with(&holds), "{line}");
+    let command = format!("`fanout sub /{} --group 'it'\\''s'`\n", name.0);
+    assert!(line.ends_with(&command), "{line}");
+    publisher.signal(Signal::SIGTERM);
+    assert_eq!(publisher.wait().code(), Some(143));
 }
 
 #[test]

@@ -29,6 +29,8 @@ pub(crate) struct Laggards {
     named: BTreeSet<(For, Who)>,
     /// The groups of which we have said that nobody is there; empty for a consumer of whatever kind.
     missed: BTreeSet<String>,
+    /// Since when nobody has been there for us to wait for.
+    alone: Option<Instant>,
     warned: BTreeSet<Who>,
 }
 
@@ -43,7 +45,7 @@ impl Laggards {
     pub(crate) fn of(name: &QueueName) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let (named, missed, warned) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        Self { name: name.clone(), terminal, named, missed, warned }
+        Self { name: name.clone(), terminal, named, missed, alone: None, warned }
     }
 
     /// Looks who holds us back, about once a second while a wait lasts; says whom we wait for, on a
@@ -56,12 +58,7 @@ impl Laggards {
         groups: &[GroupInfo],
     ) {
         let furthest = consumers.iter().map(|consumer| consumer.lag).max().unwrap_or(0);
-        if self.terminal
-            && let Some((group, line)) = self.missing(what, furthest, consumers, groups)
-            && self.missed.insert(group.to_owned())
-        {
-            say(&line);
-        }
+        self.miss(self.missing(what, furthest, consumers, groups));
         let least = if what == For::Room { furthest } else { 1 };
         let late = consumers.iter().filter(|consumer| consumer.lag >= least.max(1));
         let late: Vec<&ConsumerInfo> = late.collect();
@@ -85,6 +82,20 @@ impl Laggards {
         }
     }
 
+    /// Says on a terminal who is missing, and warns anywhere else of a group whose members stay away.
+    fn miss(&mut self, missing: Option<(&str, String)>) {
+        let Some((group, line)) = missing else {
+            self.alone = None;
+            return;
+        };
+        let alone = self.alone.get_or_insert_with(Instant::now).elapsed() >= STANDSTILL;
+        if self.terminal && self.missed.insert(group.to_owned()) {
+            say(&line);
+        } else if alone && !group.is_empty() && self.missed.insert(group.to_owned()) {
+            say(&format!("warning: {line}"));
+        }
+    }
+
     /// What to say if nobody who is there holds us back, and which group is missing.
     fn missing<'a>(
         &self,
@@ -98,7 +109,8 @@ impl Laggards {
         let held = held.filter(|group| group.lag > 0 && group.lag >= furthest);
         if let Some(group) = held.max_by_key(|group| group.lag) {
             let (lag, shown) = (grouped(group.lag), group.name.escape_debug().to_string());
-            let member = typed(&shown);
+            let has_controls = group.name.chars().any(char::is_control);
+            let member = typed(if has_controls { &shown } else { &group.name });
             let line = format!(
                 "{name} holds {lag} bytes for the group \"{shown}\": waiting for a member, such as \
                  `fanout sub {queue} --group {member}`"
