@@ -105,6 +105,13 @@ pub struct Doorbell {
     pub producer: AtomicU32,
 }
 
+impl Doorbell {
+    /// One that nobody has rung or announced itself at.
+    pub(crate) fn new() -> Self {
+        Self { consumers: AtomicU32::new(0), producer: AtomicU32::new(0) }
+    }
+}
+
 /// The line that tells the producer to look at all slots again.
 #[derive(Debug)]
 #[repr(C)]
@@ -250,7 +257,7 @@ impl Control {
             owner: word(),
             reason: Text::new(),
         };
-        let doorbell = Doorbell { consumers: AtomicU32::new(0), producer: AtomicU32::new(0) };
+        let doorbell = Doorbell::new();
         let control = Self {
             head: CachePadded::new(head),
             doorbell: CachePadded::new(doorbell),
@@ -308,6 +315,10 @@ impl Control {
     /// How many messages' places the producer waits for; 0 while it does not wait.
     pub fn wanted(&self) -> u64 {
         self.head.wanted.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_wanted(&self, n: u64) {
+        self.head.wanted.store(n, Ordering::Relaxed);
     }
 
     /// The number that was drawn for this ring when it was made.

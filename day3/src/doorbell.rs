@@ -51,42 +51,34 @@ pub fn is_expedited() -> bool {
     true
 }
 
+/// Whether the models of this process have sleepers.
+#[cfg(loom)]
+#[allow(
+    clippy::disallowed_types,
+    reason = "not loom's: it says what is modelled, and is no part of it"
+)]
+static HAS_SLEEPERS: core::sync::atomic::AtomicBool = core::sync::atomic::AtomicBool::new(false);
+
+/// Says that this model has sleepers. loom knows no `membarrier`, so the busy side makes its half of the
+/// barrier itself; without sleepers it must not, or its fence would hide missing ones.
+#[cfg(loom)]
+pub fn model_sleepers() {
+    HAS_SLEEPERS.store(true, Ordering::Relaxed);
+}
+
 /// The busy side's half of the barrier: between its write and its read, in a process that
 /// [`is_expedited`].
 #[inline(always)]
 pub fn light() {
-    // edge: announce <-> ring. A sleeper makes this fence for us before it sleeps.
     #[cfg(loom)]
-    if !models::has_sleepers() {
+    if !HAS_SLEEPERS.load(Ordering::Relaxed) {
         return;
     }
+    // edge: announce <-> ring. A sleeper makes this fence for us before it sleeps.
     if !mutant("light-barrier") {
         compiler_fence(Ordering::SeqCst);
     }
 }
-
-/// loom knows no compiler that reorders, so that its half of the barrier is a whole one; and that would
-/// hide weakened orderings in models in which nobody sleeps.
-#[cfg(loom)]
-mod models {
-    #![allow(clippy::disallowed_types, reason = "it is set before a model runs, and no part of it")]
-
-    use core::sync::atomic::{AtomicBool, Ordering};
-
-    static SLEEPERS: AtomicBool = AtomicBool::new(false);
-
-    pub(super) fn has_sleepers() -> bool {
-        SLEEPERS.load(Ordering::Relaxed)
-    }
-
-    /// Says that the models of this process have sleepers.
-    pub fn model_sleepers() {
-        SLEEPERS.store(true, Ordering::Relaxed);
-    }
-}
-
-#[cfg(loom)]
-pub use models::model_sleepers;
 
 /// Says that this process is going to ring. If the kernel makes no fences for it, it has to make its
 /// own with each ring, and the word says so from now on.

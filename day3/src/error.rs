@@ -60,6 +60,9 @@ pub enum JoinError {
          which needs no slot"
     )]
     TooManyConsumers,
+    /// The ring's cursors are not what they should be.
+    #[error(transparent)]
+    Corrupt(#[from] Corrupt),
     /// Every group line is taken.
     #[error(
         "all {SLOTS} group lines belong to groups that have members or hold the producer back: let one \

@@ -25,9 +25,9 @@ impl Gate {
         control.roster.generation.load(order) != self.generation
     }
 
-    /// Whether nobody was attached when the slots were last read.
+    /// Whether nobody was attached when the slots were last read, and no group held a place.
     pub(crate) fn is_empty(&self) -> bool {
-        self.broadcast.is_empty() && self.members.is_empty()
+        self.broadcast.is_empty() && self.groups.is_empty()
     }
 
     /// Whether a consumer is registered now.

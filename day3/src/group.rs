@@ -22,8 +22,10 @@ pub struct MemberCursor<C: Deref<Target = Control>> {
     group: usize,
     /// What had been published when we last looked.
     known: Sequence,
-    /// What was taken last and not yet released.
+    /// What was claimed and not yet released.
     held: Run,
+    /// How much of it is lent to the reader.
+    taken: u64,
 }
 
 impl<C: Deref<Target = Control>> MemberCursor<C> {
@@ -36,7 +38,7 @@ impl<C: Deref<Target = Control>> MemberCursor<C> {
         doorbell::attach(&control.doorbell.producer);
         let group = control.slots[seat.slot].group.load(Ordering::Relaxed) as usize % SLOTS;
         let (known, held) = (seat.first, Run { first: seat.first, len: 0 });
-        Self { control, seat, group, known, held }
+        Self { control, seat, group, known, held, taken: 0 }
     }
 
     /// Moves the cursor, unless the slot is another's by now.
@@ -58,7 +60,7 @@ impl<C: Deref<Target = Control>> MemberCursor<C> {
     /// Gives everything back, so that the cursor gates nobody.
     #[inline]
     fn park(&mut self) -> bool {
-        self.held.len = 0;
+        (self.held.len, self.taken) = (0, 0);
         self.give_back(self.known.opposite())
     }
 
@@ -117,8 +119,11 @@ impl<C: Deref<Target = Control>> MemberCursor<C> {
 impl<C: Deref<Target = Control>> Cursor for MemberCursor<C> {
     #[inline]
     fn take_by(&mut self, mut measure: impl FnMut(Run) -> u64) -> Result<Run, Nothing> {
+        if self.held.len > 0 {
+            return Ok(self.again(measure));
+        }
         // Whether the cursor stands where it gates the producer, and is about to be moved on.
-        let mut gates = self.held.len > 0;
+        let mut gates = false;
         loop {
             let run = match self.unclaimed() {
                 Ok(run) => run,
@@ -128,7 +133,7 @@ impl<C: Deref<Target = Control>> Cursor for MemberCursor<C> {
                 }
             };
             if let Some(run) = self.try_claim(run, &mut measure) {
-                self.held = run;
+                (self.held, self.taken) = (run, run.len);
                 if run.len == 0 {
                     self.park();
                 } else if gates && !mutant("skip-lost-ring") {
@@ -149,18 +154,30 @@ impl<C: Deref<Target = Control>> Cursor for MemberCursor<C> {
 
     #[inline]
     fn release(&mut self) -> bool {
-        self.park()
+        self.release_first(self.taken)
     }
 
+    #[inline]
     fn release_first(&mut self, len: u64) -> bool {
-        let held = self.held.len;
-        assert!(len <= held, "{len} of {held} messages were to be given back");
-        self.held = Run { first: self.held.first.plus(len), len: held - len };
+        assert!(len <= self.taken, "{len} of {} messages were to be given back", self.taken);
+        self.taken -= len;
+        self.held = Run { first: self.held.first.plus(len), len: self.held.len - len };
         if self.held.len == 0 { self.park() } else { self.give_back(self.held.first) }
     }
 
     fn seat(&self) -> &Seat {
         &self.seat
+    }
+}
+
+impl<C: Deref<Target = Control>> MemberCursor<C> {
+    /// What was claimed and not released comes again: a batch was forgotten, or the caller never got it.
+    #[cold]
+    fn again(&mut self, mut measure: impl FnMut(Run) -> u64) -> Run {
+        let len = measure(self.held);
+        assert!(len <= self.held.len, "a run of {} was measured as {len}", self.held.len);
+        self.taken = len;
+        Run { len, ..self.held }
     }
 }
 

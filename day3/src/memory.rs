@@ -4,7 +4,7 @@ use core::fmt::{self, Debug};
 use core::ops::Deref;
 use core::ptr::NonNull;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Duration;
 
 use bytemuck::Pod;
@@ -14,10 +14,11 @@ use day2::segment::page_size;
 use day2::{LockError, Mode, OpenError, Segment};
 
 use crate::control::Control;
-use crate::error::{CreateError, JoinError};
+use crate::error::{Corrupt, CreateError, JoinError, TimedOut};
 use crate::landing::{Everywhere, Landing};
 use crate::options::{JoinOptions, QueueOptions};
 use crate::roster::{self, Applicant, NoSlot, Ring, Role, Seat, Start};
+use crate::wait;
 use common::QueueName;
 
 /// Where a ring's control and data are.
@@ -108,6 +109,9 @@ pub fn admit(
     seat.map_err(|none| match none {
         NoSlot::Consumers => JoinError::TooManyConsumers,
         NoSlot::Groups => JoinError::TooManyGroups,
+        NoSlot::Corrupt { next, found, capacity } => {
+            Corrupt::Cursor { next, found, capacity }.into()
+        }
     })
 }
 
@@ -123,6 +127,38 @@ pub fn forget(memory: &dyn Memory, group: &str, timeout: Duration) -> Result<boo
         forgotten = unsafe { roster::forget(memory.control(), group) };
     })?;
     Ok(forgotten)
+}
+
+/// Runs `f` with this lock in hand, for memory of one process.
+///
+/// # Errors
+///
+/// [`LockError::Busy`] if another thread has held it for as long as `timeout`; or this one, in a call
+/// further up.
+pub fn locked(
+    admission: &Mutex<()>,
+    timeout: Duration,
+    f: &mut dyn FnMut(),
+) -> Result<(), LockError> {
+    let mut admitted = None;
+    let waited = wait::poll(timeout, || {
+        admitted = match admission.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        };
+        admitted.is_some()
+    });
+    match waited {
+        Ok(()) => {
+            f();
+            Ok(())
+        }
+        Err(TimedOut(waited)) => {
+            let name = "/fanout-heap".parse().expect("a valid name");
+            Err(LockError::Busy { name, waited })
+        }
+    }
 }
 
 /// A ring in a named segment, between processes.
@@ -285,9 +321,7 @@ unsafe impl<T: Pod + Send> Memory for Heap<T> {
         self.ring
     }
 
-    fn locked(&self, _: Duration, f: &mut dyn FnMut()) -> Result<(), LockError> {
-        let _admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner);
-        f();
-        Ok(())
+    fn locked(&self, deadline: Duration, f: &mut dyn FnMut()) -> Result<(), LockError> {
+        locked(&self.admission, deadline, f)
     }
 }

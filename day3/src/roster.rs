@@ -66,6 +66,15 @@ pub enum NoSlot {
     Consumers,
     /// Every group line belongs to a group that has members, or holds the producer back.
     Groups,
+    /// The shared cursors say what cannot be: nothing is promised.
+    Corrupt {
+        /// The first sequence that was to be promised.
+        next: u64,
+        /// What the producer is said to have reserved.
+        found: u64,
+        /// What the ring has room for.
+        capacity: u64,
+    },
 }
 
 /// A ring as one who joins needs to know it.
@@ -106,7 +115,12 @@ pub unsafe fn join(
     line.state.store(state.bits(), Ordering::Relaxed);
     // edge: join -> gate. The slot is written before the generation that tells of it.
     control.roster.generation.fetch_add(1, ordering!("join-gate-release", Release));
-    let first = settle(control, ring, landing, applicant.start, slot, &place);
+    let Some(first) = settle(control, ring, landing, applicant.start, slot, &place) else {
+        let found = control.head.reserved.load(Ordering::Relaxed);
+        let next = place.word.load(Ordering::Relaxed);
+        free(control, slot, state);
+        return Err(NoSlot::Corrupt { next, found, capacity: ring.capacity.get() });
+    };
     // The producer may have seen our cursor, or the group's, where it was before, and sleep; or it may
     // wait for a consumer.
     if !mutant("skip-join-ring") {
@@ -155,7 +169,12 @@ fn move_in<'a>(
     }
 }
 
-/// Finds, once the newcomer is in the roster, the first sequence that it can be promised.
+/// How often a newcomer looks for a place that it can be promised. Once it is in the roster, the producer
+/// overruns it with what it had reserved before, and then no more.
+const SETTLE_TRIES: usize = 64;
+
+/// Finds, once the newcomer is in the roster, the first sequence that it can be promised. `None` if what is
+/// reserved has nothing to do with what is published.
 fn settle(
     control: &Control,
     ring: Ring,
@@ -163,26 +182,27 @@ fn settle(
     start: Start,
     slot: usize,
     place: &Place<'_>,
-) -> Sequence {
-    loop {
+) -> Option<Sequence> {
+    for _ in 0..SETTLE_TRIES {
         // edge: reserve <-> join. Either the producer sees us in the roster before it writes further,
         // or we see here how far it may write, and begin after that.
         fence!("join-fence", SeqCst);
         let first = Sequence::new(place.word.load(Ordering::Relaxed));
         if mutant("skip-join-verify") || !first.is_before(oldest(control, ring)) {
-            return first;
+            return Some(first);
         }
         // The producer reserves before it asks, so a group that it waits for may look overrun and is
         // not: while somebody else is a member, or the group holds, the producer knows the group, and
         // it is in order. Once we are in the roster, that holds even if the other leaves now.
         if place.group.is_some_and(|(group, held)| held || has_others(control, group, slot)) {
-            return first;
+            return Some(first);
         }
         // Another member may be claiming from the same word; then the next round looks again.
         let moved = start_of(control, ring, landing, start).get();
         let _ =
             place.word.compare_exchange(first.get(), moved, Ordering::Relaxed, Ordering::Relaxed);
     }
+    None
 }
 
 /// Whether the group has a member in a slot other than `own`.

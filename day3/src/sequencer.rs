@@ -128,6 +128,8 @@ pub struct ProducerCursor<C: Deref<Target = Control>, T: Trail = ()> {
     unattended: Unattended,
     origin: Origin,
     is_closed: bool,
+    /// Whether each claim has to ask: the ring is closed, or made to watch whether anybody listens.
+    asks: bool,
     /// The next sequence to publish.
     next: Sequence,
     /// Everything before this may be written without a question.
@@ -182,6 +184,7 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
             unattended: Unattended::default(),
             origin: Origin::here(),
             is_closed: false,
+            asks: false,
             next: first,
             allowance: first,
             granted: first,
@@ -197,6 +200,7 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
     #[must_use]
     pub fn unattended(mut self, unattended: Unattended) -> Self {
         self.unattended = unattended;
+        self.asks = unattended != Unattended::Overwrite;
         self
     }
 
@@ -230,7 +234,7 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
     /// [`Refusal`].
     #[inline]
     pub fn claim_one(&mut self) -> Result<Sequence, Refusal> {
-        if self.allowance.since(self.next) == 0 {
+        if self.allowance == self.next || self.asks {
             self.extend(1)?;
         }
         Ok(self.next)
@@ -247,7 +251,7 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
     /// If the ring never has `n`.
     #[inline]
     pub fn claim(&mut self, n: u64) -> Result<Sequence, Refusal> {
-        if self.allowance.since(self.next) < n {
+        if self.allowance.since(self.next) < n || self.asks {
             self.extend(n)?;
         }
         if n > self.widest {
@@ -323,12 +327,12 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
         if self.is_closed {
             return false;
         }
-        self.is_closed = true;
+        (self.is_closed, self.asks) = (true, true);
         (self.allowance, self.granted) = (self.next, self.next);
         // Nothing will be written any more. What was lent and not published may have been.
         let dirty = if self.next.is_before(self.lent) { self.lent } else { self.next };
-        let order = ordering!("dirty-release", Release);
-        self.control.head.widest.store(dirty.since(self.next), order);
+        // Relaxed: the fence behind the last message comes before it.
+        self.control.head.widest.store(dirty.since(self.next), Ordering::Relaxed);
         self.control.head.reserved.store(dirty.get(), Ordering::Relaxed);
         // edge: close -> drained. What was published stays visible to a consumer that sees the end.
         self.control.head.state.store(state, ordering!("close-release", Release));
@@ -340,12 +344,7 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
         self.gate.lag(&self.control, self.next, self.capacity)
     }
 
-    /// Says, for observers, how many sequences it waits for: 0 when it does no longer.
-    pub fn waits_for(&self, n: u64) {
-        self.control.head.wanted.store(n, Ordering::Relaxed);
-    }
-
-    /// Whether no consumer is registered.
+    /// Whether no consumer is registered, and no group holds a place without one.
     pub fn is_abandoned(&mut self) -> bool {
         !self.gate.has_listeners(&self.control)
     }
@@ -374,7 +373,7 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
             self.allowance = self.granted;
             return Ok(());
         }
-        // Each claim comes by here, so that one that is made after the last consumer has left is told.
+        // A claim that is made after the last consumer has left is told.
         if self.is_abandoned() {
             let is_refused = self.unattended == Unattended::Refuse;
             return Err(if is_refused { Refusal::Abandoned } else { Refusal::Full });

@@ -128,6 +128,13 @@ fn look<R>(
     }
 }
 
+/// The time that lies so far ahead; one that no clock can tell is as good as never.
+pub fn deadline(timeout: Duration) -> Instant {
+    const AN_AGE: Duration = Duration::from_secs(1 << 32);
+    let now = Instant::now();
+    now.checked_add(timeout).unwrap_or_else(|| now + AN_AGE)
+}
+
 /// Calls `done` every 200 us until it says yes: to wait for what nobody rings for.
 ///
 /// # Errors
@@ -149,19 +156,21 @@ pub fn poll(timeout: Duration, mut done: impl FnMut() -> bool) -> Result<(), Tim
 pub struct Door<W: Wait> {
     shared: Shared,
     own: Side,
+    /// For a tap, which has the ring's mapped read-only: a strategy may write to this one.
+    private: Doorbell,
     wait: W,
 }
 
 impl<W: Wait> Door<W> {
     /// The door of an end on this side.
     pub fn new(shared: Shared, own: Side) -> Self {
-        Self { shared, own, wait: W::default() }
+        Self { shared, own, private: Doorbell::new(), wait: W::default() }
     }
 
     /// The same door, with another way to wait.
     pub fn waiting<V: Wait>(self, wait: V) -> Door<V> {
-        let Self { shared, own, .. } = self;
-        Door { shared, own, wait }
+        let Self { shared, own, private, .. } = self;
+        Door { shared, own, private, wait }
     }
 
     /// The ring's shared lines.
@@ -187,11 +196,12 @@ impl<W: Wait> Door<W> {
         deadline: Option<Instant>,
         mut poll: impl FnMut() -> Option<R>,
     ) -> Option<R> {
-        let Self { shared, own, wait } = self;
+        let Self { shared, own, private, wait } = self;
+        let doorbell = if *own == Side::Tap { &*private } else { &shared.doorbell };
         let mut answer = None;
         let mut polled = false;
         loop {
-            let _ = wait.until(*own, &shared.doorbell, deadline, || {
+            let _ = wait.until(*own, doorbell, deadline, || {
                 polled = true;
                 if answer.is_none() {
                     answer = poll();
@@ -211,7 +221,14 @@ impl<W: Wait> Door<W> {
             if answer.is_some() || is_late {
                 return answer;
             }
+            yield_now();
         }
+    }
+
+    /// Says, for observers, that this producer waits for `n` places, until the result is dropped.
+    pub fn wanting(&self, n: u64) -> Wanting {
+        self.shared.set_wanted(n);
+        Wanting { shared: self.shared.clone() }
     }
 
     /// After sleepers on the other side were woken.
@@ -234,5 +251,18 @@ impl<W: Wait> Door<W> {
             self.rung();
         }
         evicted
+    }
+}
+
+/// While it lives, observers see that the producer waits. It ends also where a strategy panics.
+#[derive(Debug)]
+#[must_use]
+pub struct Wanting {
+    shared: Shared,
+}
+
+impl Drop for Wanting {
+    fn drop(&mut self) {
+        self.shared.set_wanted(0);
     }
 }

@@ -484,3 +484,125 @@ fn closing_drains_a_tap() {
         assert_eq!(tap.cursor.received(), 1);
     });
 }
+
+/// A lap goes by between a member's look at its group and its look at the producer: what it takes is
+/// never more than the ring holds (`Reader::take` asserts it).
+#[test]
+fn a_lap_passes_while_a_member_looks() {
+    explore("a_lap_passes_while_a_member_looks", Some(3), || {
+        let rig = Rig::new(1);
+        let mut slow = rig.member(Start::Latest);
+        let mut fast = rig.member(Start::Latest);
+        let mut producer = rig.producer().send_now(1);
+        let looking = spawn(move || {
+            let read = slow.try_read(u64::MAX).unwrap_or_default();
+            (slow, read)
+        });
+        let mut read = Vec::new();
+        let mut sent = 1;
+        for _ in 0..2 {
+            read.extend(fast.try_read(u64::MAX).unwrap_or_default());
+            sent += u64::from(producer.try_send());
+        }
+        let (mut slow, more) = looking.join().unwrap();
+        read.extend(more);
+        read.extend(slow.drain());
+        read.sort_by_key(|sequence| sequence.since(FIRST));
+        assert!(read.len() as u64 == sent && follows(FIRST, &read), "{sent} sent, read {read:?}");
+    });
+}
+
+/// A ring of 16 with a consumer that keeps up, so that the producer reserves two more than it needs, and
+/// a tap that is about to copy the oldest message: the one after the next goes there.
+fn about_to_be_lapped() -> (model::Writer, model::Watcher, impl Sized) {
+    let rig = Rig::new(16);
+    let mut consumer = rig.consumer(Start::Latest);
+    let mut producer = rig.producer_of_words().send_now(16);
+    while let Ok(run) = consumer.cursor.take(u64::MAX) {
+        assert!(run.len > 0);
+        consumer.cursor.release();
+    }
+    assert!(producer.try_send(), "it reserves two more");
+    let tap = rig.tap(Start::Oldest);
+    assert_eq!(tap.cursor.next(), FIRST.plus(2), "the next message goes where the one before is");
+    (producer, tap, consumer)
+}
+
+/// The producer writes within what it has reserved, without a fence of its own: a tap sees from what is
+/// published that its copy was being overwritten.
+#[test]
+fn a_tap_is_lapped_within_a_reservation() {
+    explore("a_tap_is_lapped_within_a_reservation", Some(2), || {
+        let (mut producer, mut tap, _consumer) = about_to_be_lapped();
+        let sender = spawn(move || {
+            assert!(producer.try_send() && producer.try_send());
+            producer
+        });
+        for _ in 0..2 {
+            let _ = tap.try_read(1);
+        }
+        let _producer = sender.join().unwrap();
+    });
+}
+
+/// The same with a claim that is wider than all before it.
+#[test]
+fn a_tap_is_lapped_by_a_wide_claim() {
+    explore("a_tap_is_lapped_by_a_wide_claim", Some(2), || {
+        let (mut producer, mut tap, _consumer) = about_to_be_lapped();
+        let sender = spawn(move || {
+            assert!(producer.try_send_two());
+            producer
+        });
+        for _ in 0..2 {
+            let _ = tap.try_read(1);
+        }
+        let _producer = sender.join().unwrap();
+    });
+}
+
+/// The producer closes, and takes the width of its claims back: a tap does not trust what the last messages
+/// have overwritten.
+#[test]
+fn a_tap_is_lapped_by_the_last_messages() {
+    explore("a_tap_is_lapped_by_the_last_messages", Some(2), || {
+        let (mut producer, mut tap, _consumer) = about_to_be_lapped();
+        let sender = spawn(move || {
+            assert!(producer.try_send() && producer.try_send());
+            producer.cursor.close();
+            producer
+        });
+        for _ in 0..2 {
+            let _ = tap.try_read(1);
+        }
+        let _producer = sender.join().unwrap();
+        let rest = tap.try_read(1).unwrap_or_default();
+        assert!(rest.iter().all(|sequence| !sequence.is_before(FIRST.plus(3))), "{rest:?}");
+    });
+}
+
+/// One that was evicted, and lives after all, leaves the cursor of its successor in the slot alone.
+#[test]
+fn an_evicted_consumer_leaves_its_successor_alone() {
+    explore("an_evicted_consumer_leaves_its_successor_alone", None, || {
+        let rig = Rig::new(2);
+        let mut evicted = rig.consumer(Start::Latest);
+        let mut producer = rig.producer().send_now(2);
+        let held = evicted.take(2).unwrap();
+        rig.evict(0);
+        let mut successor = rig.consumer(Start::Oldest);
+        evicted.cursor.release();
+        assert!(!producer.try_send(), "the successor has read nothing");
+        assert_eq!(successor.drain(), held);
+
+        let mut evicted = rig.member(Start::Latest);
+        assert!(producer.try_send() && producer.try_send());
+        assert_eq!(evicted.take(1).unwrap(), [FIRST.plus(2)]);
+        rig.evict(1);
+        let mut other = rig.consumer(Start::Oldest);
+        assert_eq!(successor.drain().len(), 2);
+        evicted.cursor.release();
+        assert!(!producer.try_send(), "the other one has read nothing");
+        assert_eq!(other.drain().len(), 2);
+    });
+}

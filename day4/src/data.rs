@@ -40,20 +40,20 @@ impl Data {
         unsafe { self.at(frame).add(HEADER) }
     }
 
-    /// The word of this sequence, a multiple of 8.
+    /// The word of this sequence. Sequences of frames are multiples of 8; another, which only a forged
+    /// cursor can say, is rounded down to one.
     #[inline(always)]
     pub(crate) fn word(&self, sequence: Sequence) -> &AtomicU64 {
-        let place = self.at(sequence).cast::<AtomicU64>();
-        debug_assert!(place.is_aligned());
+        let place = self.at(sequence.minus(sequence.get() % HEADER as u64)).cast::<AtomicU64>();
         // SAFETY: mapped for as long as the handle that holds us keeps the memory; aligned, as data
-        // is page-aligned and sequences of frames are multiples of 8.
+        // is page-aligned and the sequence was rounded to a multiple of 8.
         unsafe { place.as_ref() }
     }
 
     /// The first frame of a run: `None` if there is none, or one that would not end within it.
     #[inline(always)]
     pub(crate) fn frame(&self, run: Run) -> Option<Frame> {
-        if run.len < HEADER as u64 {
+        if run.len < HEADER as u64 || !is_aligned(run) {
             return None;
         }
         // What is mapped from there on is one lap, whatever the run says.
@@ -92,6 +92,12 @@ impl Data {
         }
         (len, count)
     }
+}
+
+/// Whether a frame can begin where this run does.
+#[inline(always)]
+fn is_aligned(run: Run) -> bool {
+    run.first.get().is_multiple_of(HEADER as u64)
 }
 
 /// Writes the header of a frame whose message is in place; says how long the frame is.

@@ -13,22 +13,37 @@ use common::sync::{AtomicU64, Ordering};
 use common::{Capacity, Sequence, fence, ordering};
 use day3::landing::{Landing, Mark};
 
-/// How many marks a ring keeps.
+use crate::frame::HEADER;
+
+/// For how many parts of the ring marks are kept, of two laps.
 #[cfg(not(loom))]
 pub const MARKS: usize = 32;
 /// A model needs no more.
 #[cfg(loom)]
 pub const MARKS: usize = 1;
 
-/// How many parts a ring is cut into, each of which keeps its last mark. There are marks for two laps,
-/// so that a part's mark of this lap does not take the place of one that is still good.
+/// For how many of them the first mark is kept, too.
+#[cfg(not(loom))]
+const FIRSTS: usize = MARKS;
+/// A model has only last ones.
+#[cfg(loom)]
+const FIRSTS: usize = 0;
+
+/// How many parts a ring is cut into. There are marks for two laps, so that a part's mark of this lap
+/// does not take the place of one that is still good.
 const PARTS: u64 = MARKS as u64 / 2;
 
 /// The trail, in shared memory. Only the producer writes it.
+///
+/// Of each part the first mark and the last one are kept. The last one of all is one that nobody is
+/// overwriting; the first ones let a newcomer begin as close to the oldest message as a part is long.
+///
+/// It is part of the segment's layout: a change raises [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
 #[derive(Debug)]
 #[repr(C)]
 pub struct Marks {
-    marks: [MarkLine; MARKS],
+    lasts: [MarkLine; MARKS],
+    firsts: [MarkLine; FIRSTS],
 }
 
 #[derive(Debug)]
@@ -43,54 +58,75 @@ struct MarkLine {
 }
 
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<Marks>() == 1024);
+const _: () = assert!(size_of::<Marks>() == 2048);
 
 impl Marks {
     /// A trail with one mark, at the first message, on the heap.
     pub fn new(first: Sequence) -> Self {
         let word = || AtomicU64::new(0);
         let line = |_| MarkLine { begun: word(), number: word(), ended: word(), unused: word() };
-        let marks = Self { marks: core::array::from_fn(line) };
+        let marks = Self { lasts: core::array::from_fn(line), firsts: core::array::from_fn(line) };
         marks.start_at(first);
         marks
     }
 
     /// Sets all marks to the first message. Nobody else has the memory yet.
     pub(crate) fn start_at(&self, first: Sequence) {
-        for line in &self.marks {
+        for line in self.lasts.iter().chain(&self.firsts) {
             line.begun.store(first.get(), Ordering::Relaxed);
             line.ended.store(first.get(), Ordering::Relaxed);
         }
     }
 
-    /// Leaves a mark. Only the producer may.
-    pub fn leave(&self, capacity: Capacity, mark: Mark) {
-        let line = &self.marks[slot(capacity, mark.sequence)];
-        line.begun.store(mark.sequence.get(), Ordering::Relaxed);
-        // edge: mark -> torn. Whoever reads the new number sees, after its own fence, that a new mark
-        // was begun.
-        fence!("mark-fence", Release);
-        line.number.store(mark.number, Ordering::Relaxed);
-        // edge: mark -> read
-        line.ended.store(mark.sequence.get(), ordering!("mark-release", Release));
+    /// Leaves a mark.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the producer, and will begin a record there. Whoever lands on a mark reads one.
+    pub unsafe fn leave(&self, capacity: Capacity, mark: Mark) {
+        let part = part(capacity, mark.sequence);
+        let slot = (part % MARKS as u64) as usize;
+        if let Some(first) = self.firsts.get(slot) {
+            let found = Sequence::new(first.ended.load(Ordering::Relaxed));
+            if self::part(capacity, found) != part {
+                first.leave(mark);
+            }
+        }
+        self.lasts[slot].leave(mark);
+    }
+
+    fn whole(&self) -> impl Iterator<Item = Mark> {
+        let marks = self.lasts.iter().chain(&self.firsts).filter_map(MarkLine::read);
+        // Records begin at multiples of 8, whatever somebody has written here.
+        marks.filter(|mark| mark.sequence.get().is_multiple_of(HEADER as u64))
     }
 
     /// The first whole mark at or after `from`.
     pub fn at_or_after(&self, from: Sequence) -> Option<Mark> {
-        let marks = self.marks.iter().filter_map(MarkLine::read);
-        marks
+        self.whole()
             .filter(|mark| !mark.sequence.is_before(from))
             .min_by_key(|mark| mark.sequence.since(from))
     }
 
     /// The last whole mark at or before `to`.
     pub fn at_or_before(&self, to: Sequence) -> Option<Mark> {
-        let marks = self.marks.iter().filter_map(MarkLine::read);
-        marks.filter(|mark| !to.is_before(mark.sequence)).min_by_key(|mark| to.since(mark.sequence))
+        self.whole()
+            .filter(|mark| !to.is_before(mark.sequence))
+            .min_by_key(|mark| to.since(mark.sequence))
     }
 }
 
 impl MarkLine {
+    fn leave(&self, mark: Mark) {
+        self.begun.store(mark.sequence.get(), Ordering::Relaxed);
+        // edge: mark -> torn. Whoever reads the new number sees, after its own fence, that a new mark
+        // was begun.
+        fence!("mark-fence", Release);
+        self.number.store(mark.number, Ordering::Relaxed);
+        // edge: mark -> read
+        self.ended.store(mark.sequence.get(), ordering!("mark-release", Release));
+    }
+
     fn read(&self) -> Option<Mark> {
         // edge: mark -> read
         let ended = self.ended.load(ordering!("mark-acquire", Acquire));
@@ -108,12 +144,12 @@ impl Landing for Marks {
     }
 }
 
-fn slot(capacity: Capacity, sequence: Sequence) -> usize {
+/// Which part of the ring a sequence lies in, counted on through the laps.
+fn part(capacity: Capacity, sequence: Sequence) -> u64 {
     if PARTS == 0 {
         return 0;
     }
-    let part = sequence.get() / (capacity.get() / PARTS).max(1);
-    (part % MARKS as u64) as usize
+    sequence.get() / (capacity.get() / PARTS).max(1)
 }
 
 #[cfg(all(test, not(loom)))]
@@ -135,10 +171,14 @@ mod tests {
                 if mark.sequence == last {
                     continue;
                 }
-                marks.leave(capacity, mark);
+                // SAFETY: nobody reads a record there.
+                unsafe { marks.leave(capacity, mark) };
                 left.push(mark);
                 prop_assert_eq!(marks.at_or_before(mark.sequence), Some(mark));
                 prop_assert_eq!(marks.at_or_after(mark.sequence), Some(mark));
+                if mark.sequence.since(first) <= 4096 {
+                    prop_assert_eq!(marks.at_or_after(first), Some(left[0]), "nothing is overwritten");
+                }
                 let oldest = mark.sequence.minus(4096);
                 let found = marks.at_or_after(oldest).unwrap();
                 prop_assert!(left.contains(&found), "{:?} was never left", found);

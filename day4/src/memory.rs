@@ -3,7 +3,7 @@
 use core::fmt::Debug;
 use core::ptr::NonNull;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{Capacity, QueueName, Sequence};
@@ -279,10 +279,8 @@ unsafe impl Memory for Local {
         &self.lines.marks
     }
 
-    fn locked(&self, _: Duration, f: &mut dyn FnMut()) -> Result<(), LockError> {
-        let _admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner);
-        f();
-        Ok(())
+    fn locked(&self, deadline: Duration, f: &mut dyn FnMut()) -> Result<(), LockError> {
+        day3::memory::locked(&self.admission, deadline, f)
     }
 }
 

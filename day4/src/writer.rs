@@ -72,7 +72,9 @@ struct Counting {
 impl Trail for Counting {
     #[cold]
     fn mark(&mut self, next: Sequence) {
-        self.memory.marks().leave(self.capacity, Mark { sequence: next, number: self.sent });
+        let mark = Mark { sequence: next, number: self.sent };
+        // SAFETY: the writer's own trail; its next record begins there.
+        unsafe { self.memory.marks().leave(self.capacity, mark) };
     }
 
     fn unit(&self) -> u64 {
@@ -500,10 +502,8 @@ impl<W: Wait> Writer<W> {
             TrySendError::End(end) => return Err(end),
             TrySendError::Full => {}
         }
-        cursor.waits_for(size);
-        let claimed = door.wait(|| settle(cursor.claim(size)));
-        cursor.waits_for(0);
-        claimed
+        let _wanting = door.wanting(size);
+        door.wait(|| settle(cursor.claim(size)))
     }
 
     #[cold]
@@ -512,9 +512,8 @@ impl<W: Wait> Writer<W> {
         let Self { cursor, door, .. } = self;
         // A timeout so long that no clock can tell its end has none.
         let deadline = Instant::now().checked_add(timeout);
-        cursor.waits_for(size);
+        let _wanting = door.wanting(size);
         let claimed = door.until(deadline, || settle(cursor.claim(size)));
-        cursor.waits_for(0);
         Ok(claimed.ok_or(SendTimeoutError::TimedOut(timeout))??)
     }
 

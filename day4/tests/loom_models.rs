@@ -120,7 +120,9 @@ struct Counting {
 
 impl Trail for Counting {
     fn mark(&mut self, next: Sequence) {
-        self.marks.leave(self.capacity, Mark { sequence: next, number: self.sent });
+        let mark = Mark { sequence: next, number: self.sent };
+        // SAFETY: the next record begins there.
+        unsafe { self.marks.leave(self.capacity, mark) };
     }
 }
 
@@ -195,6 +197,35 @@ impl<C: Cursor> Reader<C> {
         Ok((run.first, frame.len / 8))
     }
 
+    /// Takes as many messages as there are, walking from header to header, checks and releases them.
+    fn try_read_many(&mut self) -> Result<Vec<(Sequence, u32)>, Nothing> {
+        let (rig, mut seen) = (&self.rig, Vec::new());
+        let run = self.cursor.take_by(|run| {
+            assert!(run.len <= CAPACITY, "{} bytes to walk over", run.len);
+            seen.clear();
+            let mut len = 0;
+            while len < run.len {
+                let rest = Run { first: run.first.plus(len), len: run.len - len };
+                let Some(frame) = rig.frame(rest) else { break };
+                seen.push((rest.first, frame.len / 8));
+                len += frame.size();
+            }
+            len
+        });
+        assert!(!matches!(run, Err(Nothing::Corrupt { .. })), "a run beyond the ring: {run:?}");
+        let run = run?;
+        assert!(run.len > 0, "every record is one");
+        for &(begun, words) in &seen {
+            for sequence in (1..=u64::from(words)).map(|i| begun.plus(8 * i)) {
+                // SAFETY: taken; that nobody writes it meanwhile is what loom checks.
+                let found = rig.place(sequence).message.with(|p| unsafe { *p });
+                assert_eq!(found, content(sequence), "the message at {begun} is another");
+            }
+        }
+        self.cursor.release();
+        Ok(seen)
+    }
+
     fn read(&mut self, most: usize) -> Vec<(Sequence, u32)> {
         let mut found = Vec::new();
         let mut tries = 0;
@@ -250,7 +281,9 @@ fn a_mark_is_read_whole() {
         let thread = thread::spawn(move || {
             let capacity = Capacity::new(CAPACITY).unwrap();
             for number in 1..=2 {
-                leaver.leave(capacity, Mark { sequence: Sequence::new(8 * number), number });
+                let mark = Mark { sequence: Sequence::new(8 * number), number };
+                // SAFETY: nobody reads a record there.
+                unsafe { leaver.leave(capacity, mark) };
             }
         });
         if let Some(mark) = marks.at_or_after(Sequence::ZERO) {
@@ -335,6 +368,37 @@ fn a_member_takes_whole_records() {
         found.extend(more);
         found.extend(first.drain());
         found.extend(second.drain());
+        found.sort_by_key(|(begun, _)| begun.since(FIRST));
+        assert_eq!(found.len(), sent, "{found:?}");
+        let mut next = FIRST;
+        for (begun, words) in found {
+            assert_eq!(begun, next);
+            next = begun.plus(8 + 8 * u64::from(words));
+        }
+    });
+}
+
+/// A lap goes by while a member looks and walks over the records that it sees: it never walks over more
+/// than the ring holds, and what it gets in the end are whole records.
+#[test]
+fn a_member_walks_over_many_records() {
+    explore("a_member_walks_over_many_records", Some(2), || {
+        let rig = Rig::new();
+        let (mut slow, mut fast) = (rig.member(), rig.member());
+        let mut writer = rig.writer();
+        // The ring is full. In the next lap, words of messages lie where headers were.
+        assert!(writer.try_send(0) && writer.try_send(0) && writer.try_send(1));
+        let walker = thread::spawn(move || {
+            let found = slow.try_read_many().unwrap_or_default();
+            (slow, found)
+        });
+        let mut found = fast.try_read_many().unwrap_or_default();
+        let mut sent = 3 + usize::from(writer.try_send(3));
+        found.extend(fast.try_read_many().unwrap_or_default());
+        sent += usize::from(writer.try_send(2));
+        let (mut slow, more) = walker.join().unwrap();
+        found.extend(more);
+        found.extend(slow.drain());
         found.sort_by_key(|(begun, _)| begun.since(FIRST));
         assert_eq!(found.len(), sent, "{found:?}");
         let mut next = FIRST;

@@ -2,44 +2,40 @@
 //!
 //! ```sh
 //! cargo build --release -p day5 --example cost
-//! for how in nobody sleepers; do
+//! for how in silent ringing; do
 //!     valgrind --tool=callgrind --callgrind-out-file=/dev/null target/release/examples/cost $how 2>&1 |
 //!         grep refs
 //! done
 //! ```
 //!
-//! The difference, divided by the million messages that each sends, is the price of one ring.
+//! The difference, divided by the million words that each publishes, is the price of one ring.
 
-use std::sync::Arc;
+use std::hint::black_box;
 
-use day3::ring::{Consumer, Producer};
-use day3::{Heap, JoinOptions, Memory, Start, Wait};
+use common::sync::{AtomicU32, AtomicU64, Ordering};
+use day5::doorbell;
 
-/// How many messages are sent.
-const MESSAGES: u64 = 1_000_000;
+/// How many words are published.
+const WORDS: u64 = 1_000_000;
 
 fn main() {
     match std::env::args().nth(1).as_deref() {
-        Some("nobody") => send::<day3::Yield>(),
-        Some("sleepers") => send::<day5::Sleep>(),
-        other => panic!("expected `nobody` or `sleepers`, found {other:?}"),
+        Some("silent") => publish(|_| ()),
+        Some("ringing") => publish(|word| {
+            doorbell::wake(word);
+        }),
+        other => panic!("expected `silent` or `ringing`, found {other:?}"),
     }
 }
 
-/// One thread that sends and receives by turns, so that nobody ever waits.
-fn send<W: Wait>() {
-    let memory: Arc<dyn Memory> = Heap::<u64>::new(1024, 0).expect("a ring");
-    // SAFETY: made for this type just now, and this is its only producer.
-    let mut producer = unsafe { Producer::<u64, W>::over(memory.clone()) };
-    let options = JoinOptions::new();
-    // SAFETY: made for this type.
-    let consumer = unsafe { Consumer::<u64, day3::Yield>::over(memory, Start::Oldest, &options) };
-    let mut consumer = consumer.expect("a slot");
-    for message in 0..MESSAGES {
-        producer.send(message);
-        if message % 512 == 511 {
-            while consumer.try_recv_batch(512).is_ok() {}
-        }
+/// Publishes, and rings each time or not, where nobody sleeps.
+#[inline(always)]
+fn publish(ring: impl Fn(&AtomicU32)) {
+    let (published, word) = (AtomicU64::new(0), AtomicU32::new(0));
+    // Somebody else could see both.
+    let (published, word) = (black_box(&published), black_box(&word));
+    for number in 1..=WORDS {
+        published.store(number, Ordering::Release);
+        ring(word);
     }
-    assert_eq!(producer.next_sequence().get(), MESSAGES);
 }

@@ -1,7 +1,7 @@
 //! To announce a sleep, and leave: somebody else will do the sleeping.
 //!
-//! [`doorbell::rest`] is one call: announce, look, sleep. Whoever waits for a descriptor leaves after
-//! the look, and sleeps in `epoll_wait` or where it likes, if it does. So what one call leaves behind,
+//! [`doorbell::rest`] is one call: announce, look, sleep. An end that waits for a descriptor leaves
+//! after the look, and sleeps in `epoll_wait` or where it likes, if it does. So what one call leaves behind,
 //! the next one finds: an announcement that may still stand, and signals that may be old.
 
 use common::sync::{AtomicU32, Ordering, mutant};
@@ -28,7 +28,7 @@ pub fn arm<R>(
         return answer;
     }
     let cleared = clear();
-    // Nobody has rung since, nor has the one who watches given up: it is as it was after the look of
+    // Nobody has rung since, nor has the watcher given up: it is as it was after the look of
     // that time.
     if (!cleared || mutant("trust-ticket")) && ticket.is_some_and(stands) {
         return None;

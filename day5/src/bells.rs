@@ -1,38 +1,52 @@
-//! The producer's side of [pollable](crate::pollable) consumers: whom to signal, and when.
+//! The producer's side of [pollable](crate::pollable) consumers: which of them to signal, and when.
 //!
-//! A consumer that wants to be waited for beside sockets makes an eventfd, connects to the producer's
-//! Unix socket, sends the eventfd over (`SCM_RIGHTS`), and keeps the connection. The producer rings the
-//! doorbell as ever. Only when somebody had announced itself there, so once per sleep and not per
-//! message, it goes on: wakes the futex, looks who has connected or hung up since the last time, and
-//! writes to each eventfd that it has. With nobody asleep all this costs what it did before: one plain
-//! load.
+//! A consumer that wants to be waited for beside sockets connects to the producer's Unix socket, and
+//! keeps the connection. The producer rings the doorbell as ever. Only when somebody had announced itself
+//! there, so once per sleep and not per message, it goes on: wakes the futex, looks which consumers have
+//! connected or hung up since the last time, and sends one byte over each connection that it has. With nobody asleep
+//! all this costs what it did before: one plain load.
 //!
-//! There is no thread for it, and no answer to wait for. That a consumer is not overlooked follows from
-//! the order: it connects and sends *before* it announces itself for the first time, and the producer
-//! accepts *after* it has seen an announcement. What was sent before is in the kernel's queue then.
+//! No answer is waited for. That a consumer is not overlooked follows from the order: it connects and
+//! says hello *before* it announces itself for the first time, and the producer accepts *after* it has
+//! seen an announcement. What was sent before is in the kernel's queue then.
 //!
-//! What goes over the socket (`SOCK_SEQPACKET`) is one packet, in the manner of
+//! What goes over the socket (`SOCK_SEQPACKET`) is one packet to the producer, in the manner of
 //! [`day4::rendezvous`], whose clients and servers turn those of this protocol away, and the other way
 //! round; numbers are little-endian:
 //!
 //! | offset | bytes | field |
 //! |---:|---:|---|
 //! | 0 | 8 | magic: `FANOUT` and two zeros |
-//! | 8 | 4 | version of the protocol: 1 |
-//! | 12 | 4 | role: 3, one that waits for its eventfd |
+//! | 8 | 4 | version of the protocol: 2 |
+//! | 12 | 4 | role: 3, one that waits for its connection to be readable |
 //!
-//! with exactly one descriptor: an eventfd in non-blocking mode. Nothing comes back. The end of the
-//! connection tells the consumer that nobody will signal it any more, and the producer that nobody
-//! waits.
+//! without a descriptor. Back come packets of one byte, one for each signal. The end of the connection
+//! tells the consumer that nobody will signal it any more, and the producer that nobody waits.
+//!
+//! # No peer holds up the producer
+//!
+//! Version 1 passed an eventfd to the producer. But `O_NONBLOCK` belongs to what a descriptor refers to,
+//! which both had then: a peer could clear it, fill the counter, and the producer's next write never
+//! returned. A pipe has the same flag, and a lock that its reader may hold. So nothing that the producer
+//! waits for is a peer's to change:
+//!
+//! - A signal is sent with `MSG_DONTWAIT` into the peer's queue. If that is full, the peer has signals
+//!   that it has not read, and is readable.
+//! - Nothing that a peer sends is taken out of the queue: it may have passed a descriptor, and closing
+//!   the last one of a TCP socket with `SO_LINGER` takes as long as the peer likes. The hello is looked
+//!   at where it lies (`MSG_PEEK`).
+//! - For the same reason a thread closes the connections that have ended. It lives as long as there are
+//!   any. A peer can keep that thread busy, and when 256 connections wait for it no newcomer is let in;
+//!   the producer goes on, and so do the consumers that it knows.
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Instant;
 
+use common::process::Origin;
 use common::sync::{Arc, Mutex, Ordering, fence};
 use day2::header::MAGIC;
 use day3::control::Doorbell;
@@ -41,13 +55,13 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, fchmod};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind,
-    connect, listen, recvmsg, sendmsg, socket_with, socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendFlags, Shutdown,
+    SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, recv, recvmsg,
+    send, shutdown, socket_with, socketpair,
 };
 use rustix::time::Timespec;
 
-use crate::eventfd::Counter;
+use crate::closer::Closer;
 use crate::strategy::Adaptive;
 
 /// Most consumers that one producer signals; one more is turned away.
@@ -56,12 +70,18 @@ pub const MOST_PEERS: usize = 256;
 /// Most that have connected and sent nothing yet; one more costs the oldest its place.
 const MOST_STRANGERS: usize = 64;
 
+/// More signals than the kernel keeps for a consumer that does not read them.
+const MOST_SIGNALS: u64 = 64;
+
 /// How many may have connected while the producer was busy.
 const BACKLOG: i32 = 1024;
 
 const HELLO: usize = 16;
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const ROLE: u32 = 3;
+
+/// How everything is sent: without waiting, and without a signal that kills.
+const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
 /// Why a producer cannot be connected to, or a consumer not connect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -126,11 +146,10 @@ pub(crate) fn failed_io(call: &'static str) -> impl Fn(io::Error) -> BellError {
     move |error| failed(call)(Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
 
-/// A consumer's end of a connection over which its eventfd went to the producer.
+/// A consumer's end of a connection to the producer, over which signals come.
 #[derive(Debug)]
 pub struct Line {
-    pub(crate) counter: Counter,
-    pub(crate) socket: OwnedFd,
+    socket: OwnedFd,
 }
 
 impl Line {
@@ -155,26 +174,42 @@ impl Line {
     ///
     /// [`BellError::System`].
     pub fn over(socket: OwnedFd) -> Result<Self, BellError> {
-        let counter = Counter::new().map_err(failed_io("eventfd"))?;
         let mut hello = [0; HELLO];
         hello[..8].copy_from_slice(&MAGIC.to_le_bytes());
         hello[8..12].copy_from_slice(&VERSION.to_le_bytes());
         hello[12..].copy_from_slice(&ROLE.to_le_bytes());
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        let descriptors = [counter.as_fd()];
-        control.push(SendAncillaryMessage::ScmRights(&descriptors));
-        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        retry_on_intr(|| sendmsg(&socket, &[IoSlice::new(&hello)], &mut control, flags))
-            .map_err(failed("sendmsg"))?;
-        // edge: register -> accept. Whoever sees an announcement that we make from now on finds this
-        // in the socket's queue.
+        retry_on_intr(|| send(&socket, &hello, SEND)).map_err(failed("send"))?;
+        // edge: register -> accept. A producer that sees an announcement that we make from now on finds
+        // this in the socket's queue.
         fence(Ordering::SeqCst);
-        Ok(Self { counter, socket })
+        Ok(Self { socket })
+    }
+
+    /// Takes back the signals that have come; says how many there were, and whether that was the end.
+    ///
+    /// Not more than so many: a producer that never stops holds nobody up, either.
+    pub(crate) fn take(&self) -> (u64, bool) {
+        for signals in 0..MOST_SIGNALS {
+            let mut byte = [0; 1];
+            match retry_on_intr(|| recv(&self.socket, &mut byte, RecvFlags::DONTWAIT)) {
+                Ok((0, _)) => return (signals, true),
+                Ok(_) => {}
+                Err(Errno::AGAIN) => return (signals, false),
+                // The producer has ended, and what we sent it was never taken out of its queue.
+                Err(_) => return (signals, true),
+            }
+        }
+        (MOST_SIGNALS, false)
     }
 }
 
-/// Whom a producer signals: the consumers that have passed it an eventfd.
+impl AsFd for Line {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// The consumers that a producer signals: those that have connected to it.
 ///
 /// Clones are handles on the same. It is given to the producer as part of its way to wait, a
 /// [`Notify`]; when the producer is dropped, or waits another way, everybody is told by the end of the
@@ -184,33 +219,30 @@ pub struct Bells {
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     door: Option<Door>,
     strangers: Vec<OwnedFd>,
-    peers: Vec<Peer>,
+    peers: Vec<OwnedFd>,
+    closer: Closer,
     turned_away: u64,
     signals: u64,
     is_hung_up: bool,
-}
-
-#[derive(Debug)]
-struct Peer {
-    socket: OwnedFd,
-    counter: Counter,
+    origin: Origin,
 }
 
 /// A socket at a path that is ours, and a descriptor to give up when there is no other.
 #[derive(Debug)]
 struct Door {
     socket: OwnedFd,
-    spare: Option<Counter>,
+    spare: Option<OwnedFd>,
     path: PathBuf,
     identity: (u64, u64),
 }
 
-impl Drop for Door {
-    fn drop(&mut self) {
+impl Door {
+    /// Removes the path, if it is still this one's.
+    fn remove(&self) {
         if identity(&self.path).is_ok_and(|found| found == self.identity) {
             let _ = std::fs::remove_file(&self.path);
         }
@@ -238,9 +270,10 @@ impl Bells {
         fchmod(&socket, Mode::RUSR | Mode::WUSR).map_err(failed("fchmod"))?;
         bind(&socket, &address).map_err(|errno| not_bound(given, errno))?;
         let identity = identity(&path).map_err(failed_io("lstat"))?;
-        let door = Door { socket, spare: Counter::new().ok(), path, identity };
+        let mut state = State::default();
+        let spare = spare(&socket);
+        let door = state.door.insert(Door { socket, spare, path, identity });
         listen(&door.socket, BACKLOG).map_err(failed("listen"))?;
-        let state = State { door: Some(door), ..State::default() };
         Ok(Self { state: Arc::new(Mutex::new(state)) })
     }
 
@@ -254,10 +287,7 @@ impl Bells {
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
             .map_err(failed("socketpair"))?;
         let line = Line::over(theirs)?;
-        let mut state = self.lock();
-        if !state.is_hung_up {
-            state.meet(ours);
-        }
+        self.lock().meet(ours);
         Ok(line)
     }
 
@@ -273,8 +303,8 @@ impl Bells {
         self.lock().signals
     }
 
-    /// How many were turned away: those that talk nonsense or sent no eventfd that never blocks, silent
-    /// ones where there were too many, and those beyond [`MOST_PEERS`].
+    /// How many were turned away: those that talk nonsense, silent ones where there were too many, and
+    /// those beyond [`MOST_PEERS`].
     pub fn turned_away(&self) -> u64 {
         self.lock().turned_away
     }
@@ -287,19 +317,10 @@ impl Bells {
         fence(Ordering::SeqCst);
         let mut state = self.lock();
         state.attend();
-        for peer in &state.peers {
-            peer.counter.signal();
-        }
         state.signals += state.peers.len() as u64;
-    }
-
-    /// Hangs up on everybody, and closes the door.
-    fn hang_up(&self) {
-        let mut state = self.lock();
-        state.is_hung_up = true;
-        state.door = None;
-        state.strangers.clear();
-        state.peers.clear();
+        let gone: Vec<_> = state.peers.extract_if(.., |peer| !signal(peer)).collect();
+        gone.iter().for_each(hang_up);
+        state.closer.close(gone);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -307,27 +328,74 @@ impl Bells {
     }
 }
 
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            door: None,
+            strangers: Vec::new(),
+            peers: Vec::new(),
+            closer: Closer::default(),
+            turned_away: 0,
+            signals: 0,
+            is_hung_up: false,
+            origin: Origin::here(),
+        }
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.hang_up();
+    }
+}
+
+/// Signals a peer, without waiting; says whether it is still there.
+fn signal(peer: &OwnedFd) -> bool {
+    match retry_on_intr(|| send(peer, &[0], SEND)) {
+        // It has signals that it has not read, and so is readable.
+        Ok(_) | Err(Errno::AGAIN) => true,
+        // A signal that does not come has to be told of: by the end of the connection.
+        Err(_) => false,
+    }
+}
+
 impl State {
-    /// Lets in who has connected, listens to those who have something to say, and forgets who has hung
-    /// up. Waits for nobody.
+    /// Hangs up on everybody, and closes the door. The child of a fork leaves that to its parent.
+    fn hang_up(&mut self) {
+        self.is_hung_up = true;
+        let door = self.door.take();
+        let mut sockets: Vec<_> = self.peers.drain(..).chain(self.strangers.drain(..)).collect();
+        if self.origin.is_here() {
+            door.iter().for_each(Door::remove);
+            // At once: it takes a moment until they are closed.
+            sockets.iter().for_each(hang_up);
+        }
+        sockets.extend(door.map(|door| door.socket));
+        self.closer.close(sockets);
+    }
+
+    /// Lets newcomers in, listens to those that have something to say, and forgets the peers that have
+    /// hung up. Waits for nobody.
     fn attend(&mut self) {
         let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
         let door = self.door.iter().map(|door| door.socket.as_fd());
         let strangers = self.strangers.iter().map(AsFd::as_fd);
-        let peers = self.peers.iter().map(|peer| peer.socket.as_fd());
-        let sockets = peers.chain(strangers).chain(door);
-        let mut polled: Vec<_> =
-            sockets.map(|socket| PollFd::from_borrowed_fd(socket, PollFlags::IN)).collect();
+        let speakers = strangers.chain(door);
+        let speakers = speakers.map(|socket| PollFd::from_borrowed_fd(socket, PollFlags::IN));
+        // A peer's hello is still in its queue, and whatever else it has said: what counts is the end.
+        let peers = self.peers.iter();
+        let peers = peers.map(|peer| PollFd::from_borrowed_fd(peer.as_fd(), PollFlags::RDHUP));
+        let mut polled: Vec<_> = peers.chain(speakers).collect();
         if retry_on_intr(|| poll(&mut polled, Some(&zero))) == Ok(0) {
             return;
         }
         let ready: Vec<_> = polled.iter().map(|socket| !socket.revents().is_empty()).collect();
         let mut ready = ready.into_iter();
         let mut is_ready = || ready.next().unwrap_or(false);
-        // A consumer says nothing after its hello: whatever there is, is the end.
-        self.peers.retain(|_| !is_ready());
+        let gone: Vec<_> = self.peers.extract_if(.., |_| is_ready()).collect();
         let speaking: Vec<_> = self.strangers.extract_if(.., |_| is_ready()).collect();
         let door_is_ready = self.door.is_some() && is_ready();
+        self.closer.close(gone);
         for socket in speaking {
             self.meet(socket);
         }
@@ -338,6 +406,9 @@ impl State {
 
     fn let_in(&mut self) {
         for _ in 0..BACKLOG {
+            if self.closer.is_behind() {
+                return;
+            }
             let Some(door) = &mut self.door else { return };
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             match accept_with(&door.socket, flags) {
@@ -345,12 +416,10 @@ impl State {
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(Errno::MFILE | Errno::NFILE) if door.spare.take().is_some() => {
                     // Better to be told that nobody will signal it than to wait for it.
-                    let told = accept_with(&door.socket, flags).is_ok();
-                    door.spare = Counter::new().ok();
-                    if !told {
-                        return;
-                    }
-                    self.turned_away += 1;
+                    let Ok(socket) = accept_with(&door.socket, flags) else { return };
+                    self.turn_away(socket);
+                    // There may be a descriptor for it again when that one is closed.
+                    return;
                 }
                 Err(_) => return,
             }
@@ -359,45 +428,53 @@ impl State {
 
     /// Listens to one that has connected.
     fn meet(&mut self, socket: OwnedFd) {
-        match hear(&socket) {
-            Ok(Some(counter)) if self.peers.len() < MOST_PEERS => {
-                self.peers.push(Peer { socket, counter });
+        match is_hello(&socket) {
+            Ok(true) if self.peers.len() < MOST_PEERS && !self.is_hung_up => {
+                self.peers.push(socket)
             }
             Err(Errno::AGAIN) => {
                 if self.strangers.len() == MOST_STRANGERS {
-                    self.strangers.remove(0);
-                    self.turned_away += 1;
+                    let oldest = self.strangers.remove(0);
+                    self.turn_away(oldest);
                 }
                 self.strangers.push(socket);
             }
-            _ => self.turned_away += 1,
+            _ => self.turn_away(socket),
         }
+    }
+
+    fn turn_away(&mut self, socket: OwnedFd) {
+        self.turned_away += 1;
+        hang_up(&socket);
+        self.closer.close([socket]);
     }
 }
 
-/// What one that has connected has sent; `None` if it is not what it should be.
-fn hear(socket: &OwnedFd) -> Result<Option<Counter>, Errno> {
+/// Ends a connection for the other side; it is closed later.
+fn hang_up(socket: &OwnedFd) {
+    // It fails if the other side was faster.
+    let _ = shutdown(socket, Shutdown::Both);
+}
+
+/// A descriptor that can be given up.
+fn spare(other: &OwnedFd) -> Option<OwnedFd> {
+    other.try_clone().ok()
+}
+
+/// Whether one that has connected has said what it should. It stays in the queue.
+fn is_hello(socket: &OwnedFd) -> Result<bool, Errno> {
     // One byte more, so that one that is too long is seen to be.
     let mut bytes = [0; HELLO + 1];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
+    // No room for descriptors: that there were some is told by a flag.
+    let mut none = RecvAncillaryBuffer::default();
     let packet =
-        retry_on_intr(|| recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags))?;
-    let mut descriptors = Vec::new();
-    for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(passed) = message {
-            descriptors.extend(passed);
-        }
-    }
+        retry_on_intr(|| recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut none, flags))?;
     let word = |at: usize| u32::from_le_bytes([0, 1, 2, 3].map(|i| bytes[at + i]));
-    let is_hello = packet.bytes == HELLO
+    Ok(packet.bytes == HELLO
+        && !packet.flags.contains(ReturnFlags::CTRUNC)
         && bytes.starts_with(&MAGIC.to_le_bytes())
-        && (word(8), word(12)) == (VERSION, ROLE);
-    if !is_hello || descriptors.len() != 1 {
-        return Ok(None);
-    }
-    Ok(descriptors.pop().and_then(|descriptor| Counter::admit(descriptor).ok()))
+        && (word(8), word(12)) == (VERSION, ROLE))
 }
 
 fn socket() -> Result<OwnedFd, BellError> {
@@ -446,15 +523,15 @@ fn not_bound(path: &Path, errno: Errno) -> BellError {
     }
 }
 
-/// A producer's way to wait that also signals those who wait for a descriptor.
+/// A producer's way to wait that also signals consumers that wait for a descriptor.
 ///
 /// It waits as `W` does. Its end rings as every end does, by one plain load; if somebody was asleep, it
 /// also signals every consumer that its [`Bells`] know, once. With several consumers a
 /// ring signals all of them, whichever of them was asleep; one that was not takes the signal back when
 /// it is about to sleep.
 ///
-/// Dropping it hangs up on everybody. A producer is dropped after it has closed its ring, so who is
-/// woken by that finds the end.
+/// Dropping it hangs up on everybody. A producer is dropped after it has closed its ring, so a consumer
+/// that is woken by that finds the end.
 ///
 /// # Examples
 ///
@@ -472,7 +549,7 @@ fn not_bound(path: &Path, errno: Errno) -> BellError {
 /// let consumer = Consumer::<u64>::join(&name, Start::Oldest)?;
 /// let mut consumer = Pollable::connect(consumer, &path)?;
 /// assert!(consumer.try_recv().is_err()); // empty: from now on its descriptor tells of more
-/// producer.send(7); // signals
+/// producer.send(7)?; // signals
 /// assert_eq!(consumer.try_recv()?, 7);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -483,7 +560,7 @@ pub struct Notify<W = Adaptive> {
 }
 
 impl<W> Notify<W> {
-    /// Waits as `inner` does, and signals whom `bells` know.
+    /// Waits as `inner` does, and signals the consumers that `bells` know.
     pub fn new(bells: Bells, inner: W) -> Self {
         Self { bells, inner }
     }
@@ -511,6 +588,6 @@ impl<W: Wait> Wait for Notify<W> {
 
 impl<W> Drop for Notify<W> {
     fn drop(&mut self) {
-        self.bells.hang_up();
+        self.bells.lock().hang_up();
     }
 }

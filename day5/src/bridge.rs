@@ -1,17 +1,43 @@
-//! A thread that sleeps on a futex so that somebody else can sleep on a descriptor.
+//! A thread that sleeps on futexes so that others can sleep on descriptors: one for all bridges of the
+//! process.
+//!
+//! It sleeps on many words at once (`futex_waitv(2)`, Linux 5.16): up to [`MOST`] of them, and a control
+//! word of its own, which changes with each order. With more bridges there are more threads, and without
+//! `futex_waitv` each bridge has one. A thread ends when it has no bridge any more.
+//!
+//! # Words that go away
+//!
+//! The words lie in memory that an end has mapped. When the end is gone, something else may be mapped at
+//! the same address, and must not be slept on. So a bridge that is dropped takes its word off the list,
+//! has the thread wake up, and waits until it has: the thread sleeps on nothing that was not on the list
+//! when it last looked. That takes as long as the thread needs to wake up.
+//!
+//! # Forks
+//!
+//! A child has copies of the bridges and none of the threads. What it does with the copies has no effect;
+//! they are the parent's ends. Bridges that it makes have a thread each: the list of the parent's threads
+//! may have been in use when it was forked.
 
 use core::ptr::NonNull;
 use std::io;
-use std::sync::{Condvar, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::sync::{Condvar, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use common::sync::{Arc, AtomicU32, Mutex};
+use common::process::Origin;
+use common::sync::{Arc, AtomicU32, Mutex, Ordering};
 
 use crate::doorbell::Ticket;
 use crate::eventfd::Counter;
 use crate::futex;
 use crate::strategy::SLICE;
+
+/// How many bridges a thread serves: the kernel takes 128 words, and one is for orders.
+const MOST: usize = 127;
+
+/// How long a bridge that is dropped waits before it wakes its thread again, which without `futex_waitv`
+/// may have been about to sleep.
+const AGAIN: Duration = Duration::from_millis(1);
 
 /// A word of a doorbell that an end has mapped.
 #[derive(Clone, Copy, Debug)]
@@ -20,21 +46,230 @@ struct Word(NonNull<AtomicU32>);
 // SAFETY: the address of an atomic word, which any thread may use.
 unsafe impl Send for Word {}
 
-/// What the thread is to do.
-#[derive(Debug, Default)]
-struct Orders {
-    watch: Option<(Word, Ticket)>,
-    /// The word that was watched last.
-    last: Option<Word>,
-    stop: bool,
+/// An order: signal when the word is no longer that, or when the time is up.
+#[derive(Clone, Copy, Debug)]
+struct Watch {
+    word: Word,
+    value: u32,
+    until: Instant,
 }
 
-/// Where the thread gets its orders, and how it reports.
+/// A bridge as its thread knows it.
+#[derive(Debug)]
+struct Member {
+    id: u64,
+    counter: Arc<Counter>,
+    watch: Option<Watch>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    members: Vec<Member>,
+    next_id: u64,
+    /// How often the thread has woken up.
+    rounds: u64,
+    /// Whether it sleeps, or is about to, on the words that were on the list in this round.
+    sleeps: bool,
+    /// Whether it takes no more bridges.
+    has_ended: bool,
+}
+
+/// A thread, seen from those that it works for.
+#[derive(Debug)]
+struct Watcher {
+    control: AtomicU32,
+    state: Mutex<State>,
+    woke: Condvar,
+    /// How many bridges it serves.
+    most: usize,
+    origin: Origin,
+}
+
+/// The threads of the process that made the first bridge.
+#[derive(Debug)]
+struct Threads {
+    watchers: Mutex<Vec<Arc<Watcher>>>,
+    origin: Origin,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How many bridges one thread can serve here.
+fn most() -> usize {
+    if futex::can_wait_for_many() { MOST } else { 1 }
+}
+
+impl Threads {
+    fn of_this_process() -> Option<&'static Self> {
+        static THREADS: OnceLock<Threads> = OnceLock::new();
+        let threads =
+            THREADS.get_or_init(|| Self { watchers: Mutex::default(), origin: Origin::here() });
+        threads.origin.is_here().then_some(threads)
+    }
+
+    /// A thread that serves one more.
+    fn enter(counter: &Arc<Counter>) -> io::Result<(Arc<Watcher>, u64)> {
+        let Some(threads) = Self::of_this_process() else {
+            return Watcher::start(1, counter);
+        };
+        let mut watchers = lock(&threads.watchers);
+        watchers.retain(|watcher| !lock(&watcher.state).has_ended);
+        for watcher in &*watchers {
+            if let Some(id) = watcher.enter(counter) {
+                return Ok((Arc::clone(watcher), id));
+            }
+        }
+        let (watcher, id) = Watcher::start(most(), counter)?;
+        watchers.push(Arc::clone(&watcher));
+        Ok((watcher, id))
+    }
+}
+
+impl Watcher {
+    /// Starts a thread with this one to serve.
+    fn start(most: usize, counter: &Arc<Counter>) -> io::Result<(Arc<Self>, u64)> {
+        let (control, state, woke) = (AtomicU32::new(0), Mutex::default(), Condvar::new());
+        let watcher = Arc::new(Self { control, state, woke, most, origin: Origin::here() });
+        let id = watcher.enter(counter).expect("a new one has room");
+        let work = Arc::clone(&watcher);
+        thread::Builder::new().name("fanout-bridge".into()).spawn(move || work.work())?;
+        Ok((watcher, id))
+    }
+
+    /// One more, if there is room.
+    fn enter(&self, counter: &Arc<Counter>) -> Option<u64> {
+        let mut state = lock(&self.state);
+        if state.has_ended || state.members.len() >= self.most {
+            return None;
+        }
+        let id = state.next_id;
+        state.next_id += 1;
+        state.members.push(Member { id, counter: Arc::clone(counter), watch: None });
+        Some(id)
+    }
+
+    /// Takes an order; from a bridge that has left, none.
+    fn order(&self, id: u64, watch: Watch) {
+        if !self.origin.is_here() {
+            return;
+        }
+        let mut state = lock(&self.state);
+        let Some(member) = state.members.iter_mut().find(|member| member.id == id) else { return };
+        member.watch = Some(watch);
+        let sleeps = state.sleeps;
+        drop(state);
+        if sleeps {
+            self.kick(None);
+        }
+    }
+
+    /// Forgets this one. The thread does not touch its word afterwards.
+    fn leave(&self, id: u64) {
+        if !self.origin.is_here() {
+            return;
+        }
+        let mut state = lock(&self.state);
+        let Some(at) = state.members.iter().position(|member| member.id == id) else { return };
+        let watch = state.members.swap_remove(at).watch;
+        if watch.is_none() && !state.members.is_empty() {
+            // It has reported since, and so sleeps on that word no more.
+            return;
+        }
+        let round = state.rounds;
+        while state.sleeps && state.rounds == round {
+            drop(state);
+            self.kick(watch);
+            let (again, _) = self
+                .woke
+                .wait_timeout_while(lock(&self.state), AGAIN, |state| {
+                    state.sleeps && state.rounds == round
+                })
+                .unwrap_or_else(PoisonError::into_inner);
+            state = again;
+        }
+    }
+
+    /// Wakes the thread; `watch` is what it may be sleeping on where it can sleep on one word only.
+    fn kick(&self, watch: Option<Watch>) {
+        self.control.fetch_add(1, Ordering::Relaxed);
+        futex::wake(&self.control);
+        if let Some(watch) = watch
+            && !futex::can_wait_for_many()
+        {
+            // SAFETY: the caller's bridge is not dropped yet.
+            futex::wake(unsafe { watch.word.0.as_ref() });
+        }
+    }
+
+    fn work(&self) {
+        let mut woken = None;
+        loop {
+            let mut state = lock(&self.state);
+            state.rounds += 1;
+            state.sleeps = false;
+            self.woke.notify_all();
+            state.report(woken);
+            if state.members.is_empty() {
+                state.has_ended = true;
+                return;
+            }
+            let watches: Vec<_> =
+                state.members.iter().filter_map(|one| Some((one.id, one.watch?))).collect();
+            let control = self.control.load(Ordering::Relaxed);
+            state.sleeps = true;
+            drop(state);
+            woken = self.sleep(control, &watches);
+        }
+    }
+
+    /// Sleeps until there is something to do; says whose word was rung, as far as the kernel told.
+    fn sleep(&self, control: u32, watches: &[(u64, Watch)]) -> Option<u64> {
+        let until = watches.iter().map(|(_, watch)| watch.until).min();
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        if futex::can_wait_for_many() {
+            let words = watches.iter().map(|(_, watch)| (watch.word.0, watch.value));
+            let words: Vec<_> = words.chain([(NonNull::from(&self.control), control)]).collect();
+            return watches.get(futex::wait_for_any(&words, left)?).map(|(id, _)| *id);
+        }
+        let left = left.unwrap_or(SLICE);
+        let Some((id, watch)) = watches.first() else {
+            let _ = futex::wait(&self.control, control, left);
+            return None;
+        };
+        // SAFETY: its bridge waits for the end of this round before it is dropped.
+        let word = unsafe { watch.word.0.as_ref() };
+        let _ = futex::wait(word, watch.value, left);
+        Some(*id)
+    }
+}
+
+impl State {
+    /// Signals each whose order has come to its end. It looks by itself, whatever was the reason.
+    fn report(&mut self, woken: Option<u64>) {
+        let mut now = None;
+        for member in &mut self.members {
+            let Some(watch) = member.watch else { continue };
+            // SAFETY: a bridge takes its order off the list before it is dropped.
+            let word = unsafe { watch.word.0.as_ref() };
+            let is_due = Some(member.id) == woken
+                || word.load(Ordering::Relaxed) != watch.value
+                || *now.get_or_insert_with(Instant::now) >= watch.until;
+            if is_due {
+                member.watch = None;
+                member.counter.signal();
+            }
+        }
+    }
+}
+
+/// Where a bridge gets its orders, and how it reports.
 #[derive(Debug)]
 pub(crate) struct Post {
-    orders: Mutex<Orders>,
-    changed: Condvar,
-    counter: Counter,
+    watcher: Arc<Watcher>,
+    id: u64,
+    counter: Arc<Counter>,
 }
 
 impl Post {
@@ -49,59 +284,22 @@ impl Post {
     ///
     /// The word stays where it is until the [`Bridge`] is dropped.
     pub(crate) unsafe fn watch(&self, word: &AtomicU32, ticket: Ticket) {
-        let word = Word(NonNull::from(word));
-        let mut orders = self.orders();
-        orders.watch = Some((word, ticket));
-        orders.last = Some(word);
-        drop(orders);
-        self.changed.notify_one();
-    }
-
-    fn orders(&self) -> MutexGuard<'_, Orders> {
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The next order; `None` at the end.
-    fn next(&self) -> Option<(Word, Ticket)> {
-        let mut orders = self.orders();
-        loop {
-            if orders.stop {
-                return None;
-            }
-            if let Some(order) = orders.watch.take() {
-                return Some(order);
-            }
-            orders = self.changed.wait(orders).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn work(&self) {
-        while let Some((word, ticket)) = self.next() {
-            // SAFETY: it stays where it is until the bridge is dropped, which waits for our end.
-            let word = unsafe { word.0.as_ref() };
-            // Whatever ended the sleep, the one who ordered it looks.
-            let _ = futex::wait(word, ticket.word(), SLICE);
-            self.counter.signal();
-        }
+        let (word, until) = (Word(NonNull::from(word)), Instant::now() + SLICE);
+        self.watcher.order(self.id, Watch { word, value: ticket.word(), until });
     }
 }
 
-/// The thread; dropping this ends it.
+/// A word that can be watched; dropping this ends it.
 #[derive(Debug)]
 pub(crate) struct Bridge {
     post: Arc<Post>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Bridge {
     pub(crate) fn start() -> io::Result<Self> {
-        let counter = Counter::new()?;
-        let post = Post { orders: Mutex::default(), changed: Condvar::new(), counter };
-        let post = Arc::new(post);
-        let work = Arc::clone(&post);
-        let thread =
-            thread::Builder::new().name("fanout-bridge".into()).spawn(move || work.work())?;
-        Ok(Self { post, thread: Some(thread) })
+        let counter = Arc::new(Counter::new()?);
+        let (watcher, id) = Threads::enter(&counter)?;
+        Ok(Self { post: Arc::new(Post { watcher, id, counter }) })
     }
 
     pub(crate) fn post(&self) -> &Arc<Post> {
@@ -111,23 +309,7 @@ impl Bridge {
 
 impl Drop for Bridge {
     fn drop(&mut self) {
-        let Some(thread) = self.thread.take() else { return };
-        let mut orders = self.post.orders();
-        orders.stop = true;
-        let last = orders.last;
-        drop(orders);
-        self.post.changed.notify_one();
-        // It may be about to sleep, so that the first call finds nobody.
-        while !thread.is_finished() {
-            if let Some(word) = last {
-                // SAFETY: whoever ordered it keeps it in place until we are dropped.
-                let word = unsafe { word.0.as_ref() };
-                futex::wake(word);
-            }
-            thread::sleep(Duration::from_micros(100));
-        }
-        // It has no panics to tell of, and a drop has nobody to tell.
-        let _ = thread.join();
+        self.post.watcher.leave(self.post.id);
     }
 }
 
@@ -135,8 +317,6 @@ impl Drop for Bridge {
 mod tests {
     use super::*;
     use crate::doorbell;
-    use common::sync::Ordering;
-    use std::time::Instant;
 
     fn eventually(mut condition: impl FnMut() -> bool) {
         let started = Instant::now();
@@ -176,5 +356,26 @@ mod tests {
         // SAFETY: the word was declared before the bridge, and so lives longer.
         unsafe { bridge.post().watch(&word, ticket) };
         eventually(|| bridge.post().counter().take() == 1);
+    }
+
+    #[test]
+    fn nobody_sleeps_on_the_word_of_a_bridge_that_was_dropped() {
+        let stays = AtomicU32::new(0);
+        let witness = Bridge::start().unwrap();
+        for round in 0..200 {
+            let word = AtomicU32::new(0);
+            let bridge = Bridge::start().unwrap();
+            let ticket = doorbell::announce(&word);
+            // SAFETY: the bridge is dropped before the word.
+            unsafe { bridge.post().watch(&word, ticket) };
+            thread::sleep(Duration::from_micros(round % 3 * 100));
+            drop(bridge);
+            assert_eq!(futex::wake(&word), 0, "the kernel knows who sleeps on it");
+        }
+        let ticket = doorbell::announce(&stays);
+        // SAFETY: the word was declared before the bridge, and so lives longer.
+        unsafe { witness.post().watch(&stays, ticket) };
+        doorbell::wake(&stays);
+        eventually(|| witness.post().counter().take() == 1);
     }
 }

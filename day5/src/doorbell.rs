@@ -1,19 +1,19 @@
-//! Who sleeps, who wakes.
+//! How an end says that it sleeps, and how it is woken.
 //!
 //! A word of Day 3's doorbell line, one for each side:
 //!
 //! | bits | meaning |
 //! |---:|---|
 //! | 0 | somebody sleeps, or is about to |
-//! | 1 | somebody sleeps or rings here for whom the kernel makes no fences: ring with one of your own |
+//! | 1 | a process sleeps or rings here for which the kernel makes no fences: ring with one of your own |
 //! | 2–31 | how often it has rung |
 //!
-//! One who is about to sleep sets bit 0, makes the heavy half of the [`barrier`], looks once more, and
-//! sleeps for as long as the word is what it was. One who has changed something makes the light half,
-//! reads the word, and usually finds that bit 0 is not set. If it is, it clears it, counts on, and
-//! wakes all who sleep; each of them looks, and announces itself again before it sleeps again.
+//! An end that is about to sleep sets bit 0, makes the heavy half of the [`barrier`], looks once more,
+//! and sleeps for as long as the word is what it was. An end that has changed something makes the light
+//! half, reads the word, and usually finds that bit 0 is not set. If it is, it clears it, counts on, and
+//! wakes all sleepers; each of them looks, and announces itself again before it sleeps again.
 //!
-//! Either the sleeper sees the change, or the one who made it sees the sleeper. And since the word
+//! Either the sleeper sees the change, or the end that made it sees the sleeper. And since the word
 //! counts, a ring between the sleeper's last look and its sleep is not lost: the word is another then.
 
 use common::sync::{AtomicU32, Ordering, fence, mutant};
@@ -61,11 +61,11 @@ pub fn rest<R>(
 /// both.
 pub fn announce(word: &AtomicU32) -> Ticket {
     let before = word.fetch_or(ASLEEP, Ordering::Relaxed);
-    // edge: announce <-> ring. Either we see below what has changed, or whoever changed it sees us.
+    // edge: announce <-> ring. Either we see below what has changed, or the end that changed it sees us.
     if barrier::heavy() {
         return Ticket(before | ASLEEP);
     }
-    // Whoever reads the word without a fence, because it has not seen this bit yet, may miss us once.
+    // An end that reads the word without a fence, because it has not seen this bit yet, may miss us once.
     let before = word.fetch_or(ASLEEP | FENCED, Ordering::Relaxed);
     fence(Ordering::SeqCst);
     Ticket(before | ASLEEP | FENCED)

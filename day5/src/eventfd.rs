@@ -4,15 +4,17 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use common::sync::{AtomicBool, Ordering};
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::io::{read, retry_on_intr, write};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
     timerfd_settime,
 };
 
-/// A counter in the kernel, readable while it is not zero (`eventfd(2)`). It never blocks anybody.
+/// A counter in the kernel, readable while it is not zero (`eventfd(2)`).
+///
+/// It stays within this process: a process that has a descriptor of it can make it one that blocks.
 #[derive(Debug)]
 pub struct Counter(OwnedFd);
 
@@ -26,28 +28,7 @@ impl Counter {
         Ok(Self(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
     }
 
-    /// The counter behind a descriptor that somebody else made; the descriptor back if it is none, or
-    /// one that could block who writes to it.
-    ///
-    /// # Errors
-    ///
-    /// The descriptor.
-    pub fn admit(descriptor: OwnedFd) -> Result<Self, OwnedFd> {
-        let never_blocks =
-            fcntl_getfl(&descriptor).is_ok_and(|flags| flags.contains(OFlags::NONBLOCK));
-        if never_blocks && is_eventfd(&descriptor) { Ok(Self(descriptor)) } else { Err(descriptor) }
-    }
-
-    /// Another descriptor of the same counter.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel said; mostly that this process has no descriptor left.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self(self.0.try_clone()?))
-    }
-
-    /// Counts one more, and so wakes who waits for the descriptor.
+    /// Counts one more, and so wakes a thread that waits for the descriptor.
     pub fn signal(&self) {
         // The one failure that there is, a counter at its end, leaves it readable.
         let _ = retry_on_intr(|| write(&self.0, &1u64.to_ne_bytes()));
@@ -69,25 +50,21 @@ impl AsFd for Counter {
     }
 }
 
-/// The kernel tells of what kind a descriptor is only by a link's name. Without `/proc`, it is taken at
-/// its word.
-fn is_eventfd(descriptor: &OwnedFd) -> bool {
-    use std::os::fd::AsRawFd;
-    let link = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
-    std::fs::read_link(link).map_or(true, |kind| kind.as_os_str() == "anon_inode:[eventfd]")
-}
-
 /// A descriptor that becomes readable when a time is up (`timerfd_create(2)`).
 #[derive(Debug)]
-pub(crate) struct Alarm(OwnedFd);
+pub(crate) struct Alarm {
+    descriptor: OwnedFd,
+    is_set: AtomicBool,
+}
 
 impl Alarm {
     pub(crate) fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
-        Ok(Self(timerfd_create(TimerfdClockId::Monotonic, flags)?))
+        let descriptor = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        Ok(Self { descriptor, is_set: AtomicBool::new(false) })
     }
 
-    /// Sets it anew: it is not readable until `after` is over, and never if that is zero.
+    /// Sets it anew: it is not readable until `after` is over.
     pub(crate) fn set(&self, after: Duration) {
         let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
         let it_value = Timespec {
@@ -96,13 +73,25 @@ impl Alarm {
         };
         let time = Itimerspec { it_interval: zero, it_value };
         // It fails for times that are none, and for descriptors that are no timers.
-        let _ = timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &time);
+        let _ = timerfd_settime(&self.descriptor, TimerfdTimerFlags::empty(), &time);
+        self.is_set.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its time is up since it was set; if so, it is not readable any more.
+    pub(crate) fn take(&self) -> bool {
+        // Mostly it was never set, and this costs no call.
+        let rang = self.is_set.load(Ordering::Relaxed)
+            && retry_on_intr(|| read(&self.descriptor, &mut [0; 8])).is_ok();
+        if rang {
+            self.is_set.store(false, Ordering::Relaxed);
+        }
+        rang
     }
 }
 
 impl AsFd for Alarm {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.descriptor.as_fd()
     }
 }
 
@@ -115,7 +104,7 @@ mod tests {
         let counter = Counter::new().unwrap();
         assert_eq!(counter.take(), 0);
         counter.signal();
-        counter.try_clone().unwrap().signal();
+        counter.signal();
         assert_eq!(counter.take(), 2);
         assert_eq!(counter.take(), 0);
     }
@@ -129,14 +118,17 @@ mod tests {
     }
 
     #[test]
-    fn only_a_counter_that_never_blocks_is_admitted() {
-        let blocking = eventfd(0, EventfdFlags::empty()).unwrap();
-        assert!(Counter::admit(blocking).is_err());
-        let (_, pipe) = io::pipe().unwrap();
-        let pipe = OwnedFd::from(pipe);
-        rustix::fs::fcntl_setfl(&pipe, OFlags::NONBLOCK).unwrap();
-        assert!(Counter::admit(pipe).is_err());
-        let good = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
-        assert!(Counter::admit(good).is_ok());
+    fn an_alarm_rings_once_for_each_time_that_it_is_set() {
+        let alarm = Alarm::new().unwrap();
+        assert!(!alarm.take());
+        alarm.set(Duration::from_secs(3600));
+        assert!(!alarm.take());
+        for _ in 0..3 {
+            alarm.set(Duration::from_nanos(1));
+            while !alarm.take() {
+                std::thread::yield_now();
+            }
+            assert!(!alarm.take());
+        }
     }
 }

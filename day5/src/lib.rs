@@ -1,12 +1,12 @@
 //! Day 5: waiting without burning a core.
 //!
-//! Who waits has a choice: look again at once, give the core away, or sleep until somebody wakes it.
-//! The last one seems to cost the one who wakes: it has to ask, after each message, whether somebody
+//! An end that waits has a choice: look again at once, give the core away, or sleep until it is woken.
+//! The last one seems to cost the other side: it has to ask, after each message, whether somebody
 //! sleeps, and for a true answer it needs a full fence between its message and its question. Here the
 //! sleeper pays for both: see [`doorbell`]. The producer's question is one plain load of a word that
 //! nobody writes while traffic flows.
 //!
-//! - [`doorbell`]: who sleeps, who wakes; [`barrier`]: the fence that one side makes for both;
+//! - [`doorbell`]: how an end says that it sleeps, and is woken; [`barrier`]: the fence that one side makes for both;
 //! - [`futex`]: the kernel's half of it;
 //! - [`strategy`]: [`Spin`], [`Yield`], [`Sleep`], [`Adaptive`], for Day 3 and Day 4 alike;
 //! - [`pollable`]: ends that are waited for beside sockets; [`arm`]: their half of a sleep;
@@ -26,6 +26,8 @@ pub mod doorbell;
 pub mod bells;
 #[cfg(not(loom))]
 mod bridge;
+#[cfg(not(loom))]
+mod closer;
 #[cfg(not(loom))]
 pub mod eventfd;
 #[cfg(not(loom))]

@@ -4,16 +4,16 @@
 //! A [`Pollable`] has no call to arm it. To find nothing *is* to arm it: `try_recv` that answers
 //! [`Empty`](TryRecvError::Empty) has announced on the doorbell that somebody sleeps, and has looked
 //! once more after that. From then on the descriptor is readable when there may be something. Do not
-//! read from it: `try_recv` does. Whoever waits without having tried, waits for a signal that was never
-//! asked for.
+//! read from it: `try_recv` does. A wait without a try before it is one for a signal that was never asked
+//! for.
 //!
 //! Where the signal comes from:
 //!
-//! | made by | who signals | costs |
+//! | made by | the signal comes from | costs |
 //! |---|---|---|
-//! | [`Pollable::connect`] | the producer, which has been passed an eventfd and waits by [`Notify`](crate::Notify) | the producer one system call per sleep |
-//! | [`Pollable::bridged`] | a thread of this process, which sleeps on the ring's futex | this process a thread, and two changes of it per sleep |
-//! | [`Pollable::napping`] | nobody: an alarm clock, as for all who only look | up to 250 looks in a second |
+//! | [`Pollable::connect`] | the producer, which waits by [`Notify`](crate::Notify), over a connection | the producer one system call per sleep |
+//! | [`Pollable::bridged`] | a thread of this process, which sleeps on the futexes of all such ends | this process a thread for each 127 of them, and two changes of it per sleep |
+//! | [`Pollable::napping`] | nobody: an alarm clock, as for all that only look | up to 250 looks in a second |
 //!
 //! # No wake-up is lost
 //!
@@ -25,10 +25,10 @@
 //!   sees the message, or the producer sees the bit.
 //! - If it sees the bit, it signals after the message was written. A signal that is taken back by the
 //!   *next* clear is followed by a look, which finds that message: the kernel orders what comes before
-//!   the write to an eventfd before what follows the read. One that comes after the clear stays, and the
+//!   a send before what follows its receipt. One that comes after the clear stays, and the
 //!   descriptor is readable.
-//! - Edge register -> accept: a producer that sees the bit finds, in its socket's queue, the eventfd of
-//!   whoever set it: see [`bells`](crate::bells).
+//! - Edge register -> accept: a producer that sees the bit finds, in its socket's queue, the connection
+//!   of the consumer that set it: see [`bells`](crate::bells).
 //! - The bridge's thread sleeps on the word with the ticket of the announcement. A ring before it sleeps
 //!   has changed the word, and it does not sleep.
 //!
@@ -41,12 +41,12 @@
 //! # With others
 //!
 //! All consumers of a ring announce themselves in one word. A ring answers all of them, and a producer
-//! signals everybody whom it knows: a consumer among several may be signalled for another's sleep. It
+//! signals every consumer that it knows: a consumer among several may be signalled for another's sleep. It
 //! finds nothing then, or takes the signal back before its own next sleep. Members of a group are all
 //! signalled, too, and one of them gets the message.
 //!
 //! The connection is the sign of life: a process that was forked from the producer's and did not call
-//! `exec` has a copy of it, and has to end before anybody is told of the producer's death.
+//! `exec` has a copy of it, and if the producer is killed has to end before anybody is told.
 //!
 //! # Examples
 //!
@@ -61,7 +61,7 @@
 //! let mut producer = Producer::<u64>::create(&name, 64)?.waiting(day5::Adaptive::default());
 //! let mut consumer = Pollable::bridged(Consumer::<u64>::join(&name, Start::Oldest)?)?;
 //! assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
-//! producer.send(7);
+//! producer.send(7)?;
 //! poll(&mut [PollFd::new(consumer.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE)?;
 //! assert_eq!(consumer.try_recv(), Ok(7));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -69,7 +69,6 @@
 
 use core::fmt;
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -81,13 +80,12 @@ use day3::control::Doorbell;
 use day3::sequencer::Cursor;
 use day3::wait::{Side, Wait};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::time::Timespec;
 
 use crate::arm;
 use crate::bells::{BellError, Line, failed, failed_io};
 use crate::bridge::{Bridge, Post};
 use crate::doorbell::Ticket;
-use crate::eventfd::{Alarm, Counter};
+use crate::eventfd::Alarm;
 use crate::strategy::{Adaptive, SLICE};
 
 /// The nap of an end that nobody wakes: the first one, and the longest.
@@ -99,17 +97,12 @@ pub use day3::{RecvError, RecvTimeoutError, TryRecvError, TrySendError};
 #[derive(Debug)]
 enum Source {
     /// From the producer; `set` is an epoll that has all that may come.
-    Passed { set: OwnedFd, line: Line, slice: Alarm },
+    Connected { set: OwnedFd, line: Line, slice: Alarm },
     /// From the bridge's thread.
     Bridged(Arc<Post>),
     /// From an alarm clock; how long the next nap is, in nanoseconds.
     Napping { alarm: Alarm, nap: AtomicU64 },
 }
-
-// What an epoll says was ready.
-const BELL: u64 = 0;
-const LINE: u64 = 1;
-const TIME: u64 = 2;
 
 /// What an end and its way to wait share.
 #[derive(Debug)]
@@ -126,22 +119,19 @@ impl Signal {
         Arc::new(Self { source, sleeps, signals, is_hung_up: AtomicBool::new(false) })
     }
 
-    fn passed(line: Line) -> Result<Arc<Self>, BellError> {
+    fn connected(line: Line) -> Result<Arc<Self>, BellError> {
         let set = epoll::create(CreateFlags::CLOEXEC).map_err(failed("epoll_create1"))?;
-        let add = |fd: BorrowedFd<'_>, what| {
-            epoll::add(&set, fd, EventData::new_u64(what), EventFlags::IN)
-                .map_err(failed("epoll_ctl"))
-        };
-        add(line.counter.as_fd(), BELL)?;
-        add(line.socket.as_fd(), LINE)?;
         let slice = Alarm::new().map_err(failed_io("timerfd_create"))?;
-        add(slice.as_fd(), TIME)?;
-        Ok(Self::new(Source::Passed { set, line, slice }))
+        for descriptor in [line.as_fd(), slice.as_fd()] {
+            epoll::add(&set, descriptor, EventData::new_u64(0), EventFlags::IN)
+                .map_err(failed("epoll_ctl"))?;
+        }
+        Ok(Self::new(Source::Connected { set, line, slice }))
     }
 
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.source {
-            Source::Passed { set, .. } => set.as_fd(),
+            Source::Connected { set, .. } => set.as_fd(),
             Source::Bridged(post) => post.counter().as_fd(),
             Source::Napping { alarm, .. } => alarm.as_fd(),
         }
@@ -150,31 +140,20 @@ impl Signal {
     /// Takes back old signals; says whether there was anything.
     fn clear(&self) -> bool {
         match &self.source {
-            Source::Passed { set, line, slice } => self.look_around(set, line, slice),
-            Source::Bridged(post) => self.take(post.counter()),
+            Source::Connected { line, slice, .. } => {
+                let (signals, is_over) = line.take();
+                if is_over {
+                    self.is_hung_up.store(true, Ordering::Relaxed);
+                }
+                // Each is asked, whatever the others say.
+                self.count(signals) | slice.take() | is_over
+            }
+            Source::Bridged(post) => self.count(post.counter().take()),
             Source::Napping { .. } => true,
         }
     }
 
-    fn look_around(&self, set: &OwnedFd, line: &Line, slice: &Alarm) -> bool {
-        let mut events = [MaybeUninit::uninit(); 3];
-        let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
-        // It waits for nothing, so no signal interrupts it.
-        let Ok((found, _)) = epoll::wait(set, &mut events, Some(&zero)) else { return false };
-        for event in &*found {
-            match event.data.u64() {
-                BELL => {
-                    self.take(&line.counter);
-                }
-                LINE => self.is_hung_up.store(true, Ordering::Relaxed),
-                _ => slice.set(Duration::ZERO),
-            }
-        }
-        !found.is_empty()
-    }
-
-    fn take(&self, counter: &Counter) -> bool {
-        let signals = counter.take();
+    fn count(&self, signals: u64) -> bool {
         self.signals.fetch_add(signals, Ordering::Relaxed);
         signals > 0
     }
@@ -261,7 +240,7 @@ fn sleep_elsewhere<R>(
     };
     arm::arm(word, ticket, clear, look, |announced| match &signal.source {
         // The producer may miss us once.
-        Source::Passed { slice, .. } if announced.is_fenced() => slice.set(SLICE),
+        Source::Connected { slice, .. } if announced.is_fenced() => slice.set(SLICE),
         // SAFETY: the doorbell is the end's that this way to wait was given to, by `Pollable`, which
         // keeps the end until after it has dropped the bridge, and lends it to nobody who could put
         // another in its place.
@@ -328,7 +307,7 @@ impl<W: Wait> Announcing for day4::writer::Writer<W> {}
 /// An end of a ring, and a descriptor that is readable when it is worth trying.
 ///
 /// See the [module](self) for the rule. A consumer's tells of messages and of the end; a producer's of
-/// room. It rings for those who sleep, and waits where it must, as `V` does.
+/// room. It waits where it must, as `V` does.
 pub struct Pollable<E: End, V: Wait = Adaptive> {
     // Before the end, whose memory its thread uses.
     bridge: Option<Bridge>,
@@ -356,19 +335,23 @@ impl<E: Receiving> Pollable<E> {
         Self::over(consumer, Line::connect(path)?)
     }
 
-    /// A consumer that is signalled by whoever has the other end of this line.
+    /// A consumer that is signalled by the producer that has the other end of this line.
     ///
     /// # Errors
     ///
     /// [`BellError::System`]; the consumer has left then.
     pub fn over(consumer: E, line: Line) -> Result<Self, BellError> {
-        Ok(Self::with_signal(consumer, Adaptive::default(), None, Signal::passed(line)?))
+        Ok(Self::with_signal(consumer, Adaptive::default(), None, Signal::connected(line)?))
     }
 }
 
 impl<E: Announcing> Pollable<E> {
     /// An end that needs nothing from the other side: a thread of this process sleeps in its place, and
     /// signals. For queues with a name, and for a producer that waits for room.
+    ///
+    /// One thread serves up to 127 such ends, and ends with the last of them; before Linux 5.16, where
+    /// none can sleep on many futexes at once, each end has one. The child of a fork does not have the
+    /// thread: what it does with its copy of this end has no effect.
     ///
     /// # Errors
     ///
@@ -431,7 +414,7 @@ impl<E: End, V: Wait> Pollable<E, V> {
         self.signal.sleeps.load(Ordering::Relaxed)
     }
 
-    /// How many signals it has taken back: what the eventfd has counted. An alarm clock gives none.
+    /// How many signals it has taken back. An alarm clock gives none.
     pub fn signals(&self) -> u64 {
         self.signal.signals.load(Ordering::Relaxed)
     }

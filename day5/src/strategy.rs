@@ -14,7 +14,7 @@ use crate::doorbell::Ticket;
 use crate::{doorbell, futex};
 
 /// The longest that anybody sleeps before it looks by itself: what a wake-up costs that never comes,
-/// because whoever should have woken us was killed after it published and before it rang.
+/// because the end that should have woken us was killed after it published and before it rang.
 pub const SLICE: Duration = Duration::from_millis(100);
 
 /// The longest nap of a tap, which nobody wakes.

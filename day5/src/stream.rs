@@ -1,7 +1,11 @@
-//! Queues in asynchronous programs: a `Stream` of messages, and a `send` that waits without blocking.
+//! Queues in asynchronous programs: a `Stream` of messages, and a `send`, or a `Sink`, that waits without
+//! blocking.
 //!
 //! Both are a [`Pollable`] in tokio's reactor ([`AsyncFd`]); make them inside a runtime whose I/O is
 //! enabled. For another reactor, do the same with its type for descriptors and [`Pollable`]'s `AsFd`.
+//!
+//! Each message, sent or received, is a unit of the task's budget ([`tokio::task::coop`]): a task that
+//! never has to wait gives the others their turn all the same.
 //!
 //! # Examples
 //!
@@ -52,13 +56,12 @@ use day3::sequencer::Cursor;
 use day3::wait::Wait;
 use futures_core::Stream;
 use futures_core::stream::FusedStream;
+use futures_sink::Sink;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::task::coop;
 
 use crate::pollable::{Pollable, RecvError, TryRecvError};
-
-/// How many messages in a row are handed out before other tasks have their turn.
-const TURN: u32 = 128;
 
 /// Why a stream has ended otherwise than by the producer's closing the queue.
 #[derive(Debug, thiserror::Error)]
@@ -166,12 +169,10 @@ where
 /// The messages of a queue, in order, as a [`Stream`].
 ///
 /// It ends when the producer has closed the queue and everything is read; any other end comes as one
-/// [`StreamError`] before it. Where more is always there, other tasks have their turn after every 128
-/// messages.
+/// [`StreamError`] before it.
 #[derive(Debug)]
 pub struct Messages<P: Steady> {
     fd: AsyncFd<P>,
-    turn: u32,
     is_over: bool,
 }
 
@@ -186,7 +187,7 @@ impl<P: Receive> Messages<P> {
     ///
     /// Outside a tokio runtime, or in one whose I/O is not enabled.
     pub fn new(pollable: P) -> io::Result<Self> {
-        Ok(Self { fd: register(pollable)?, turn: 0, is_over: false })
+        Ok(Self { fd: register(pollable)?, is_over: false })
     }
 
     /// The consumer or tap.
@@ -216,21 +217,16 @@ impl<P: Receive> Messages<P> {
         if self.is_over {
             return Poll::Ready(None);
         }
-        if self.turn == TURN {
-            self.turn = 0;
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
+        let budget = ready!(coop::poll_proceed(context));
         loop {
             match self.fd.get_mut().receive() {
                 Ok(message) => {
-                    self.turn += 1;
+                    budget.made_progress();
                     return Poll::Ready(Some(Ok(message)));
                 }
                 Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::End(end)) => return self.over(end.into()),
             }
-            self.turn = 0;
             // What made it ready before the look above is of no use any more; what comes after is
             // kept, since it was armed by then.
             match ready!(self.fd.poll_read_ready(context)) {
@@ -263,15 +259,82 @@ impl<P: Receive> FusedStream for Messages<P> {
     }
 }
 
-/// A producer whose `send` waits for room without blocking its thread.
-///
-/// Dropping it closes the queue.
-#[derive(Debug)]
-pub struct Sender<P: Steady> {
-    fd: AsyncFd<P>,
+/// A pollable end that sends messages: a producer, of messages or of records.
+pub trait Transmit: Steady + Unpin {
+    /// What waits for room: Day 3's messages as they are, Day 4's as bytes of their own.
+    type Message: Unpin;
+
+    /// Sends a message if there is room for it now; otherwise the descriptor is armed.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError`].
+    fn transmit(&mut self, message: &Self::Message) -> Result<(), TrySendError>;
+
+    /// Tells consumers that everything is sent.
+    fn finish(&mut self);
+
+    /// Tells consumers that not everything is sent, and why.
+    fn give_up(&mut self, reason: &str);
 }
 
-impl<P: Steady> Sender<P> {
+impl<T: Pod + Unpin, W: Wait, V: Wait> Transmit for Pollable<day3::ring::Producer<T, W>, V>
+where
+    Self: Unpin,
+{
+    type Message = T;
+
+    #[inline]
+    fn transmit(&mut self, message: &T) -> Result<(), TrySendError> {
+        self.try_send(*message)
+    }
+
+    fn finish(&mut self) {
+        self.close();
+    }
+
+    fn give_up(&mut self, reason: &str) {
+        self.abort(reason);
+    }
+}
+
+impl<W: Wait, V: Wait> Transmit for Pollable<day4::writer::Writer<W>, V>
+where
+    Self: Unpin,
+{
+    type Message = Vec<u8>;
+
+    #[inline]
+    fn transmit(&mut self, message: &Vec<u8>) -> Result<(), TrySendError> {
+        self.try_send(message)
+    }
+
+    fn finish(&mut self) {
+        self.close();
+    }
+
+    fn give_up(&mut self, reason: &str) {
+        self.abort(reason);
+    }
+}
+
+/// A producer whose `send` waits for room without blocking its thread.
+///
+/// It is a [`Sink`], too: of messages, or of records as `Vec<u8>`. A sink takes one message
+/// more than there is room for; `flush` waits until that one is sent. What is sent, consumers see at
+/// once, whether it is flushed or not.
+///
+/// Dropping it closes the queue. If a message is still waiting for room then, consumers are told that
+/// not everything was sent: [`RecvError::Aborted`].
+#[derive(Debug)]
+pub struct Sender<P: Transmit> {
+    /// Only [`Sender::into_inner`] takes it.
+    fd: Option<AsyncFd<P>>,
+    /// What a sink has taken, and there was no room for.
+    waiting: Option<P::Message>,
+}
+
+impl<P: Transmit> Sender<P> {
     /// Sends through this producer.
     ///
     /// # Errors
@@ -282,40 +345,85 @@ impl<P: Steady> Sender<P> {
     ///
     /// Outside a tokio runtime, or in one whose I/O is not enabled.
     pub fn new(pollable: P) -> io::Result<Self> {
-        Ok(Self { fd: register(pollable)? })
+        Ok(Self { fd: Some(register(pollable)?), waiting: None })
     }
 
     /// The producer.
     pub fn get_ref(&self) -> &P {
-        self.fd.get_ref()
+        self.fd.as_ref().expect("it is there until the end").get_ref()
     }
 
-    /// The producer, no longer in the reactor.
-    pub fn into_inner(self) -> P {
-        self.fd.into_inner()
+    fn fd(&mut self) -> &mut AsyncFd<P> {
+        self.fd.as_mut().expect("it is there until the end")
+    }
+
+    /// The producer, no longer in the reactor, and the message that a sink has taken and not sent.
+    pub fn into_inner(mut self) -> (P, Option<P::Message>) {
+        let fd = self.fd.take().expect("it is there until the end");
+        (fd.into_inner(), self.waiting.take())
+    }
+
+    /// Tells consumers that nothing more will come. A message that a sink has taken and not sent is
+    /// given up, and consumers are told that not everything was sent.
+    pub fn close(&mut self) {
+        let is_done = self.waiting.take().is_none();
+        let producer = self.fd().get_mut();
+        if is_done {
+            producer.finish();
+        } else {
+            producer.give_up(UNSENT);
+        }
     }
 
     /// Tries until there is room; `attempt` arms the descriptor when it says that the ring is full.
-    async fn until_room(
+    fn poll_attempt(
         &mut self,
+        context: &mut Context<'_>,
         mut attempt: impl FnMut(&mut P) -> Result<(), TrySendError>,
-    ) -> Result<(), SendError> {
+    ) -> Poll<Result<(), SendError>> {
+        let budget = ready!(coop::poll_proceed(context));
         loop {
-            match attempt(self.fd.get_mut()) {
-                Ok(()) => return Ok(()),
-                Err(TrySendError::End(end)) => return Err(end.into()),
-                Err(TrySendError::Full) => self.fd.readable_mut().await?.clear_ready(),
-            }
+            let end = match attempt(self.fd().get_mut()) {
+                Ok(()) => Ok(()),
+                Err(TrySendError::End(end)) => Err(end.into()),
+                Err(TrySendError::Full) => {
+                    // As for a message: it was armed by the time of this look.
+                    ready!(self.fd().poll_read_ready(context))?.clear_ready();
+                    continue;
+                }
+            };
+            budget.made_progress();
+            return Poll::Ready(end);
+        }
+    }
+
+    /// Sends what waits, if anything does.
+    fn poll_waiting(&mut self, context: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        let Some(message) = self.waiting.take() else { return Poll::Ready(Ok(())) };
+        let sent = self.poll_attempt(context, |producer| producer.transmit(&message));
+        if sent.is_pending() {
+            self.waiting = Some(message);
+        }
+        sent
+    }
+}
+
+/// What consumers are told when a message was still waiting for room.
+const UNSENT: &str = "its last message was not sent";
+
+impl<P: Transmit> Drop for Sender<P> {
+    fn drop(&mut self) {
+        // Without one the producer closes by itself, or is somebody else's by now.
+        if self.fd.is_some() && self.waiting.is_some() && !std::thread::panicking() {
+            self.close();
         }
     }
 }
 
-impl<T: Pod, W: Wait, V: Wait> Sender<Pollable<day3::ring::Producer<T, W>, V>> {
-    /// Tells consumers that nothing more will come.
-    pub fn close(&mut self) {
-        self.fd.get_mut().close();
-    }
-
+impl<T: Pod + Unpin, W: Wait, V: Wait> Sender<Pollable<day3::ring::Producer<T, W>, V>>
+where
+    Pollable<day3::ring::Producer<T, W>, V>: Transmit<Message = T>,
+{
     /// Sends a message, waiting while the ring is full. A call that is given up before it has ended
     /// has sent nothing.
     ///
@@ -323,16 +431,18 @@ impl<T: Pod, W: Wait, V: Wait> Sender<Pollable<day3::ring::Producer<T, W>, V>> {
     ///
     /// [`SendError`]; nothing was sent.
     pub async fn send(&mut self, message: T) -> Result<(), SendError> {
-        self.until_room(|producer| producer.try_send(message)).await
+        poll_fn(|context| {
+            ready!(self.poll_waiting(context))?;
+            self.poll_attempt(context, |producer| producer.try_send(message))
+        })
+        .await
     }
 }
 
-impl<W: Wait, V: Wait> Sender<Pollable<day4::writer::Writer<W>, V>> {
-    /// Tells consumers that nothing more will come.
-    pub fn close(&mut self) {
-        self.fd.get_mut().close();
-    }
-
+impl<W: Wait, V: Wait> Sender<Pollable<day4::writer::Writer<W>, V>>
+where
+    Pollable<day4::writer::Writer<W>, V>: Transmit<Message = Vec<u8>>,
+{
     /// Sends a message, waiting while there is no room. A call that is given up before it has ended has
     /// sent nothing.
     ///
@@ -340,6 +450,53 @@ impl<W: Wait, V: Wait> Sender<Pollable<day4::writer::Writer<W>, V>> {
     ///
     /// [`SendError`]; nothing was sent.
     pub async fn send(&mut self, message: &[u8]) -> Result<(), SendError> {
-        self.until_room(|writer| writer.try_send(message)).await
+        poll_fn(|context| {
+            ready!(self.poll_waiting(context))?;
+            self.poll_attempt(context, |writer| writer.try_send(message))
+        })
+        .await
+    }
+}
+
+impl<P: Transmit> Sink<P::Message> for Sender<P> {
+    type Error = SendError;
+
+    fn poll_ready(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), SendError>> {
+        if self.waiting.is_some() {
+            return self.poll_waiting(context);
+        }
+        ready!(coop::poll_proceed(context)).made_progress();
+        Poll::Ready(Ok(()))
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, message: P::Message) -> Result<(), SendError> {
+        assert!(self.waiting.is_none(), "expected poll_ready before each start_send");
+        match self.fd().get_mut().transmit(&message) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::End(end)) => Err(end.into()),
+            Err(TrySendError::Full) => {
+                self.waiting = Some(message);
+                Ok(())
+            }
+        }
+    }
+
+    fn poll_flush(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), SendError>> {
+        self.poll_waiting(context)
+    }
+
+    fn poll_close(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), SendError>> {
+        ready!(self.poll_waiting(context))?;
+        self.close();
+        Poll::Ready(Ok(()))
     }
 }

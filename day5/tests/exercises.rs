@@ -201,13 +201,13 @@ fn nothing_is_lost_and_nobody_starves(either: Either) {
         (1, 3, Duration::ZERO, Found::Second(3)),
         (0, 4, far_away(), Found::First(4)),
     ] {
-        assert_eq!(pair.producers[from].try_send_batch(&[message]), 1);
+        assert_eq!(pair.producers[from].try_send_batch(&[message]), Ok(1));
         assert_eq!(pair.next(timeout), found, "{there}");
     }
 
     let sent = [[10, 11, 12, 13], [20, 21, 22, 23]];
     for (producer, messages) in pair.producers.iter_mut().zip(&sent) {
-        assert_eq!(producer.try_send_batch(messages), 4);
+        assert_eq!(producer.try_send_batch(messages), Ok(4));
     }
     let (mut first, mut second) = (Vec::new(), Vec::new());
     for pairs in 1..=4 {
@@ -230,7 +230,7 @@ fn it_hears_a_message_that_comes_late(either: Either, from: usize) {
     thread::scope(|scope| {
         scope.spawn(|| {
             thread::sleep(Duration::from_millis(20));
-            assert_eq!(producers[from].try_send_batch(&[30]), 1);
+            assert_eq!(producers[from].try_send_batch(&[30]), Ok(1));
         });
         let expected = [Found::First(30), Found::Second(30)];
         assert_eq!(either(first, second, turn, far_away()), expected[from], "it waits for both");
@@ -242,7 +242,7 @@ fn both_have_to_be_closed(either: Either) {
         let mut pair = Pair::new(either);
         pair.producers[1 - last].close();
         assert_eq!(pair.next(SHORT), Found::TimedOut, "one is still open");
-        assert_eq!(pair.producers[last].try_send_batch(&[40]), 1);
+        assert_eq!(pair.producers[last].try_send_batch(&[40]), Ok(1));
         pair.producers[last].close();
         let expected = [Found::First(40), Found::Second(40)];
         assert_eq!(pair.next(far_away()), expected[last], "everything is read before the end");

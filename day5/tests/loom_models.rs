@@ -5,9 +5,17 @@
 //! makes for both is modelled by both making it.
 
 mod armed;
+mod joined;
 
-use common::sync::{Arc, AtomicU32, AtomicU64, Mutex, Ordering, explore_model as explore, thread};
+use common::sync::{Arc, AtomicU32, AtomicU64, Mutex, Ordering, explore_model, thread};
 use day5::doorbell::{self, Ticket};
+
+/// Explores a model with sleepers.
+fn explore(name: &str, bound: Option<usize>, model: impl Fn() + Sync + Send + 'static) {
+    #[cfg(loom)]
+    day3::doorbell::model_sleepers();
+    explore_model(name, bound, model);
+}
 
 /// A kernel with one futex: sleepers are numbers, and whoever is on the list sleeps.
 struct Kernel {

@@ -3,11 +3,13 @@
 
 #[path = "../../day3/tests/process/mod.rs"]
 mod process;
+#[macro_use]
+mod queue;
 
 use std::env;
 use std::fs;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,11 +17,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::sync::{AtomicU32, Ordering};
+use common::sync::Ordering;
 use day3::control::Doorbell;
+use day3::doorbell::ASLEEP;
 use day3::ring::{Consumer, Group, Producer};
 use day3::wait::Side;
-use day3::{Heap, JoinOptions, Memory, Start, Wait};
+use day3::{JoinOptions, Memory, Start, Wait};
 use day4::reader::Reader;
 use day4::writer::Writer;
 use day5::bells::BellError;
@@ -28,6 +31,7 @@ use day5::{Adaptive, Bells, Line, Notify, Pollable, Sleep};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use process::{Chance, DEADLINE, Process, Unique, eventually};
+use queue::{Place, consumer, is_ready, pair, ring, wait};
 
 /// Tells a process that runs [`a_child_of_another_test`] what to do.
 const TASK: &str = "FANOUT_TEST_TASK";
@@ -39,81 +43,16 @@ const PATH: &str = "FANOUT_TEST_PATH";
 /// Messages that another process gets.
 const MESSAGES: u64 = 100_000;
 
-/// A path for a socket that no other test has; what is there is removed when this is dropped.
-struct Place(PathBuf);
-
-impl Place {
-    fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let (pid, n) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        Self(env::temp_dir().join(format!("day5-pollable-{pid}-{n}")))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        // Most tests have removed it already.
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
-/// Whether the descriptor is readable now.
-fn is_ready(descriptor: &impl AsFd) -> bool {
-    let mut polled = [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
-    poll(&mut polled, PollTimeout::ZERO).unwrap() == 1
-}
-
-/// Waits until the descriptor is readable, and fails if it never is.
-#[track_caller]
-fn wait(descriptor: &impl AsFd) {
-    let mut polled = [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
-    let timeout = PollTimeout::try_from(DEADLINE).unwrap();
-    assert_eq!(poll(&mut polled, timeout).unwrap(), 1, "never ready");
-}
-
-fn ring(capacity: u64) -> (Arc<dyn Memory>, Producer<u64, Adaptive>) {
-    let memory: Arc<dyn Memory> = Heap::<u64>::new(capacity, 0).unwrap();
-    // SAFETY: made for this type just now, and this is its only producer.
-    let producer = unsafe { Producer::over(memory.clone()) };
-    (memory, producer)
-}
-
-fn consumer(memory: &Arc<dyn Memory>) -> Consumer<u64> {
-    // SAFETY: made for this type.
-    unsafe { Consumer::over(memory.clone(), Start::Oldest, &JoinOptions::new()) }.unwrap()
-}
-
 fn member(memory: &Arc<dyn Memory>) -> Group<u64> {
     // SAFETY: made for this type.
     unsafe { Group::over(memory.clone(), "g", Start::Oldest, &JoinOptions::new()) }.unwrap()
-}
-
-/// A producer that signals, a consumer that is signalled, and whom it signals.
-fn pair(capacity: u64) -> (Producer<u64, Notify>, Pollable<Consumer<u64>>, Bells) {
-    let (memory, producer) = ring(capacity);
-    let bells = Bells::default();
-    let consumer = Pollable::over(consumer(&memory), bells.line().unwrap()).unwrap();
-    (producer.waiting(Notify::new(bells.clone(), Adaptive::default())), consumer, bells)
-}
-
-/// The next message, by the rule: try, and if there is nothing, wait for the descriptor.
-macro_rules! next {
-    ($pollable:expr) => {
-        loop {
-            match $pollable.try_recv() {
-                Ok(message) => break Ok(message),
-                Err(TryRecvError::Empty) => wait(&$pollable),
-                Err(TryRecvError::End(end)) => break Err(end),
-            }
-        }
-    };
 }
 
 #[test]
 fn messages_are_not_signalled_and_sleeps_are() {
     let (mut producer, mut consumer, bells) = pair(1024);
     for round in 0..200 {
-        (0..1000).for_each(|number| producer.send(1000 * round + number));
+        (0..1000).for_each(|number| producer.send(1000 * round + number).unwrap());
         (0..1000).for_each(|number| assert_eq!(consumer.try_recv(), Ok(1000 * round + number)));
     }
     assert_eq!((bells.signals(), consumer.sleeps()), (0, 0), "nobody slept for 200,000 messages");
@@ -121,7 +60,7 @@ fn messages_are_not_signalled_and_sleeps_are() {
     assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
     assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty), "the announcement stands");
     assert!(!is_ready(&consumer));
-    (0..1000).for_each(|number| producer.send(number));
+    (0..1000).for_each(|number| producer.send(number).unwrap());
     assert!(is_ready(&consumer));
     (0..1000).for_each(|number| assert_eq!(consumer.try_recv(), Ok(number)));
     assert_eq!((bells.signals(), consumer.sleeps()), (1, 1), "one sleep, 1000 messages");
@@ -140,7 +79,7 @@ fn nothing_is_lost_and_nobody_is_signalled_more_often_than_it_slept() {
             if chance.once_in(60) {
                 thread::sleep(chance.pause(Duration::from_micros(100)));
             }
-            producer.send(number);
+            producer.send(number).unwrap();
         }
     });
     for number in 0..3 * MESSAGES {
@@ -213,7 +152,7 @@ fn a_queue_and_a_socket_wait_in_one_poll() {
     assert_eq!(ready(&consumer, &near, PollTimeout::ZERO), [false, false]);
     far.write_all(b"x").unwrap();
     assert_eq!(ready(&consumer, &near, long), [false, true]);
-    producer.send(1);
+    producer.send(1).unwrap();
     assert_eq!(ready(&consumer, &near, long), [true, true]);
     near.read_exact(&mut [0]).unwrap();
     assert_eq!(ready(&consumer, &near, long), [true, false]);
@@ -236,7 +175,7 @@ fn an_edge_triggered_epoll_gets_an_edge_for_each_sleep() {
     for number in 0..100 {
         assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
         assert_eq!(events(PollTimeout::ZERO), [0u64; 0]);
-        producer.send(number);
+        producer.send(number).unwrap();
         assert_eq!(events(PollTimeout::try_from(DEADLINE).unwrap()), [7]);
         assert_eq!(events(PollTimeout::ZERO), [0u64; 0], "one edge");
         assert_eq!(consumer.try_recv(), Ok(number));
@@ -255,7 +194,7 @@ fn a_consumer_that_connects_to_a_producer_that_does_nothing_is_not_overlooked() 
         consumer
     });
     assert_eq!(bells.peers(), 0, "nobody has let them in yet");
-    producer.send(5);
+    producer.send(5).unwrap();
     assert_eq!((bells.peers(), bells.signals()), (3, 3));
     for consumer in &mut consumers {
         assert!(is_ready(consumer));
@@ -275,13 +214,13 @@ fn consumers_that_hung_up_are_forgotten() {
     // A process that another test is starting may have its end of the line for a moment.
     eventually("it is forgotten", || {
         assert_eq!(stays.try_recv(), Err(TryRecvError::Empty));
-        producer.send(1);
+        producer.send(1).unwrap();
         assert_eq!(next!(stays), Ok(1));
         bells.peers() == 1
     });
     let before = bells.signals();
     assert_eq!(stays.try_recv(), Err(TryRecvError::Empty));
-    producer.send(2);
+    producer.send(2).unwrap();
     assert_eq!(bells.signals(), before + 1);
 }
 
@@ -289,7 +228,7 @@ fn consumers_that_hung_up_are_forgotten() {
 fn the_end_makes_the_descriptor_readable() {
     let (mut producer, mut closed, _bells) = pair(8);
     assert_eq!(closed.try_recv(), Err(TryRecvError::Empty));
-    producer.send(1);
+    producer.send(1).unwrap();
     producer.close();
     assert_eq!(next!(closed), Ok(1));
     assert_eq!(next!(closed), Err(RecvError::Closed));
@@ -307,9 +246,9 @@ fn the_end_makes_the_descriptor_readable() {
     assert_eq!(next!(left), Err(RecvError::HungUp));
     let late = bells.line().unwrap();
     wait(&late_line(late));
-    producer.send(3);
+    producer.send(3).unwrap();
     assert_eq!(left.try_recv(), Ok(3), "what comes is read all the same");
-    producer.send(4);
+    producer.send(4).unwrap();
     assert_eq!(left.into_inner().recv(), Ok(4));
 }
 
@@ -343,7 +282,7 @@ fn members_of_a_group_share_what_they_are_signalled_for() {
         if chance.once_in(100) {
             thread::sleep(chance.pause(Duration::from_micros(200)));
         }
-        producer.send(number);
+        producer.send(number).unwrap();
     }
     drop(producer);
     let mut all = Vec::new();
@@ -387,22 +326,149 @@ fn bridges_need_nothing_from_the_other_side() {
 
 #[test]
 fn a_bridge_looks_by_itself_where_nobody_rings() {
-    let memory: Arc<dyn Memory> = Heap::<u64>::new(8, 0).unwrap();
-    // SAFETY: made for this type just now, and this is its only producer.
-    let mut silent = unsafe { Producer::<u64, day3::Yield>::over(memory.clone()) };
+    let (memory, mut producer) = ring(8);
     let mut consumer = Pollable::bridged(consumer(&memory)).unwrap();
     for number in 0..3 {
         assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
-        silent.send(number);
+        // As a producer that is killed between taking the bit back and waking.
+        memory.control().doorbell.consumers.fetch_and(!ASLEEP, Ordering::Relaxed);
+        producer.send(number).unwrap();
         assert_eq!(next!(consumer), Ok(number));
+    }
+}
+
+/// Runs a task in a process of its own, where threads can be counted; once with `futex_waitv`, and once
+/// without.
+fn on_both_kernels(task: &str) {
+    for waitv in ["on", "off"] {
+        let mut command = child(task, "/none", Path::new("none"));
+        let mut process = Process::start(command.env("FANOUT_WAITV", waitv));
+        process.line("end: none left");
+        process.finish().well();
     }
 }
 
 #[test]
 fn the_end_of_a_bridge_ends_its_thread() {
-    let mut process = Process::start(&mut child("end bridges", "/none", Path::new("none")));
-    process.line("end: none left");
+    on_both_kernels("end bridges");
+}
+
+#[test]
+fn hundreds_of_bridges_share_a_few_threads_and_lose_nothing() {
+    on_both_kernels("many bridges");
+}
+
+#[test]
+fn a_forked_child_disturbs_none_of_its_parents_ends() {
+    let mut process = Process::start(&mut child("fork", "/none", Path::new("none")));
+    process.line("end: as before");
     process.finish().well();
+}
+
+/// Forks a child that drops its copies of two ends, and makes one of its own.
+fn fork_with_ends() {
+    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+    use nix::unistd::{ForkResult, fork};
+    let (memory, mut sends) = ring(8);
+    let mut bridged = Pollable::bridged(consumer(&memory)).unwrap();
+    let (mut signals, mut connected, bells) = pair(8);
+    assert_eq!(bridged.try_recv(), Err(TryRecvError::Empty));
+    assert_eq!(connected.try_recv(), Err(TryRecvError::Empty));
+    // SAFETY: the child does nothing that another thread, which it does not have, could be in the
+    // middle of: the bridge's thread sleeps, and the test's harness waits.
+    match unsafe { fork() }.unwrap() {
+        ForkResult::Child => {
+            let works = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                drop((bridged, signals, connected, bells));
+                let (memory, mut own) = ring(8);
+                let mut mine = Pollable::bridged(consumer(&memory)).unwrap();
+                assert_eq!(mine.try_recv(), Err(TryRecvError::Empty));
+                own.send(1).unwrap();
+                assert_eq!(next!(mine), Ok(1));
+            }));
+            // SAFETY: nothing of the parent's is to be cleaned up here.
+            unsafe { nix::libc::_exit(works.is_err().into()) }
+        }
+        ForkResult::Parent { child } => {
+            let mut ended = WaitStatus::StillAlive;
+            eventually("the child ends", || {
+                ended = waitpid(child, Some(WaitPidFlag::WNOHANG)).unwrap();
+                ended != WaitStatus::StillAlive
+            });
+            assert_eq!(ended, WaitStatus::Exited(child, 0));
+        }
+    }
+    assert!(!is_ready(&connected), "nobody has hung up");
+    sends.send(2).unwrap();
+    signals.send(3).unwrap();
+    assert_eq!(next!(bridged), Ok(2));
+    assert_eq!(next!(connected), Ok(3));
+    println!("end: as before");
+}
+
+/// How many messages each of many consumers gets.
+const FEW_MESSAGES: u64 = 200;
+
+/// Bridges 300 consumers of five rings, some of which leave in the middle.
+fn many_bridges() {
+    let threads = || fs::read_dir("/proc/self/task").unwrap().count();
+    let before = threads();
+    let mut producers = Vec::new();
+    let mut all = Vec::new();
+    for _ in 0..5 {
+        let (memory, producer) = ring(16);
+        producers.push(producer);
+        all.extend((0..60).map(|_| (Pollable::bridged(consumer(&memory)).unwrap(), 0)));
+    }
+    for (one, _) in &mut all {
+        assert_eq!(one.try_recv(), Err(TryRecvError::Empty));
+    }
+    let more = threads() - before;
+    let has_waitv = env::var("FANOUT_WAITV").as_deref() == Ok("on");
+    assert!(more <= 3 || !has_waitv, "{more} threads for {} bridges", all.len());
+    let senders: Vec<_> =
+        producers.into_iter().map(|one| thread::spawn(|| pause_often(one))).collect();
+    let mut chance = Chance::seeded();
+    while !all.is_empty() {
+        let mut ready: Vec<_> =
+            all.iter().map(|(one, _)| PollFd::new(one.as_fd(), PollFlags::POLLIN)).collect();
+        let timeout = PollTimeout::try_from(DEADLINE).unwrap();
+        assert!(poll(&mut ready, timeout).unwrap() > 0, "never ready");
+        let ready: Vec<_> = ready.iter().map(|one| one.any().unwrap()).collect();
+        // From behind, so that those before keep their places.
+        for (at, _) in ready.into_iter().enumerate().rev().filter(|&(_, is_ready)| is_ready) {
+            if has_ended(&mut all[at]) || chance.once_in(1000) {
+                drop(all.swap_remove(at));
+            }
+        }
+    }
+    senders.into_iter().for_each(|sender| sender.join().unwrap());
+    eventually("no thread is left", || threads() == before);
+    println!("end: none left");
+}
+
+/// Reads all there is; says whether that was the end.
+fn has_ended((one, next): &mut (Pollable<Consumer<u64>>, u64)) -> bool {
+    loop {
+        match one.try_recv() {
+            Ok(number) => assert_eq!(number, std::mem::replace(next, *next + 1)),
+            Err(TryRecvError::Empty) => return false,
+            Err(TryRecvError::End(end)) => {
+                assert_eq!((end, *next), (RecvError::Closed, FEW_MESSAGES));
+                return true;
+            }
+        }
+    }
+}
+
+/// Sends what each of many consumers gets.
+fn pause_often(mut producer: Producer<u64, Adaptive>) {
+    for number in 0..FEW_MESSAGES {
+        if number % 16 == 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        producer.send(number).unwrap();
+    }
 }
 
 /// Ends bridges at work and at rest, and counts this process's threads.
@@ -418,7 +484,7 @@ fn end_bridges() {
     let (mut producer, consumer) = bridge();
     assert!(threads() > before);
     let mut plain = consumer.into_inner();
-    producer.send(1);
+    producer.send(1).unwrap();
     assert_eq!(plain.recv(), Ok(1));
     for _ in 0..100 {
         let (producer, consumer) = bridge();
@@ -459,7 +525,7 @@ fn taps_nap() {
     let mut tap = Pollable::napping(tap).unwrap();
     for number in 0..20 {
         assert_eq!(tap.try_recv(), Err(TryRecvError::Empty));
-        producer.send(number);
+        producer.send(number).unwrap();
         assert_eq!(next!(tap), Ok(number));
     }
     let name = Unique::new("tap");
@@ -484,84 +550,10 @@ fn an_evicted_consumer_learns_of_it() {
     let (mut producer, mut consumer, _bells) = pair(8);
     assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
     let info = producer.consumers().remove(0);
-    assert!(producer.evict(&info));
-    producer.send(1);
+    // SAFETY: it lives, but has borrowed nothing: there is no message.
+    assert!(unsafe { producer.evict(&info) });
+    producer.send(1).unwrap();
     assert_eq!(next!(consumer), Err(RecvError::Evicted));
-}
-
-/// Connects to `path` and sends this, with these descriptors.
-fn say(path: &Path, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> OwnedFd {
-    use rustix::net::{
-        AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
-        SocketFlags, SocketType, connect, sendmsg, socket_with,
-    };
-    let flags = SocketFlags::CLOEXEC;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
-    connect(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
-    if bytes.is_empty() {
-        return socket;
-    }
-    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !descriptors.is_empty() {
-        assert!(control.push(SendAncillaryMessage::ScmRights(descriptors)));
-    }
-    let bytes = [std::io::IoSlice::new(bytes)];
-    sendmsg(&socket, &bytes, &mut control, SendFlags::empty()).unwrap();
-    socket
-}
-
-#[test]
-fn who_talks_nonsense_is_turned_away_and_holds_up_nobody() {
-    use rustix::event::{EventfdFlags, eventfd};
-    let place = Place::new();
-    let (memory, producer) = ring(64);
-    let bells = Bells::bind(&place.0).unwrap();
-    let mut producer = producer.waiting(Notify::new(bells.clone(), Adaptive::default()));
-    let mut consumer = Pollable::connect(consumer(&memory), &place.0).unwrap();
-    let mut next_ring = |number| {
-        assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
-        producer.send(number);
-        assert_eq!(next!(consumer), Ok(number));
-    };
-    let hello = *b"FANOUT\0\0\x01\0\0\0\x03\0\0\0";
-    let (consumers_role, version) =
-        (*b"FANOUT\0\0\x01\0\0\0\x01\0\0\0", *b"FANOUT\0\0\x02\0\0\0\x03\0\0\0");
-    let good = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
-    let blocking = eventfd(0, EventfdFlags::empty()).unwrap();
-    let (good, blocking) = (good.as_fd(), blocking.as_fd());
-    let (_reader, pipe) = std::io::pipe().unwrap();
-    let wrong: [(&[u8], &[BorrowedFd<'_>]); 9] = [
-        (b"GET / HTTP/1.1", &[good]),
-        (&hello[..15], &[good]),
-        (&[&hello[..], b"x"].concat(), &[good]),
-        (&consumers_role, &[good]),
-        (&version, &[good]),
-        (&hello, &[]),
-        (&hello, &[good, good]),
-        (&hello, &[blocking]),
-        (&hello, &[pipe.as_fd()]),
-    ];
-    for (n, (bytes, descriptors)) in wrong.iter().enumerate() {
-        let socket = say(&place.0, bytes, descriptors);
-        next_ring(n as u64);
-        assert_eq!(bells.turned_away(), n as u64 + 1, "{n}");
-        wait(&socket);
-        assert_eq!(bells.peers(), 1, "{n}");
-    }
-    // Silent ones stay, but not all of them; one that speaks late is heard.
-    let silent: Vec<_> = (0..65).map(|_| say(&place.0, b"", &[])).collect();
-    next_ring(100);
-    assert_eq!(bells.turned_away(), 10);
-    drop(silent);
-    eventually("they are forgotten", || {
-        next_ring(101);
-        bells.turned_away() == 74
-    });
-    assert_eq!(bells.peers(), 1);
-    let _late = say(&place.0, &hello, &[good]);
-    next_ring(102);
-    assert_eq!((bells.turned_away(), bells.peers()), (74, 2));
 }
 
 #[test]
@@ -574,25 +566,6 @@ fn a_rendezvous_is_another_door() {
     assert_eq!(next!(consumer), Err(RecvError::HungUp));
     eventually("it is counted", || serving.turned_away() == 1);
     assert_eq!(serving.admitted(), 0);
-}
-
-#[test]
-fn a_counter_that_is_full_does_not_block_the_producer() {
-    let place = Place::new();
-    let (memory, producer) = ring(64);
-    let bells = Bells::bind(&place.0).unwrap();
-    let mut producer = producer.waiting(Notify::new(bells.clone(), Adaptive::default()));
-    let mut consumer = Pollable::connect(consumer(&memory), &place.0).unwrap();
-    let flags = rustix::event::EventfdFlags::NONBLOCK;
-    let full = rustix::event::eventfd(0, flags).unwrap();
-    rustix::io::write(&full, &(u64::MAX - 1).to_ne_bytes()).unwrap();
-    let _peer = say(&place.0, b"FANOUT\0\0\x01\0\0\0\x03\0\0\0", &[full.as_fd()]);
-    for number in 0..10 {
-        assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
-        producer.send(number);
-        assert_eq!(next!(consumer), Ok(number));
-    }
-    assert_eq!(bells.peers(), 2);
 }
 
 #[test]
@@ -636,6 +609,8 @@ fn a_child_of_another_test() {
         Ok("publish and hang") => publish_and_hang(&name(), &path()),
         Ok("without room") => without_room(),
         Ok("end bridges") => end_bridges(),
+        Ok("many bridges") => many_bridges(),
+        Ok("fork") => fork_with_ends(),
         _ => println!("no task: nothing to do"),
     }
 }
@@ -672,8 +647,8 @@ fn send_and_hang(name: &str, path: &Path) {
     let mut producer = producer.waiting(Notify::new(bells, Adaptive::default()));
     println!("created");
     producer.wait_for_consumers(1, DEADLINE).unwrap();
-    producer.send(0);
-    producer.send(1);
+    producer.send(0).unwrap();
+    producer.send(1).unwrap();
     println!("sent");
     thread::sleep(2 * DEADLINE);
 }
@@ -693,7 +668,7 @@ fn send_to_another_process(membarrier: &str) -> (u64, u64) {
         if chance.once_in(100) {
             thread::sleep(chance.pause(Duration::from_micros(200)));
         }
-        producer.send(number);
+        producer.send(number).unwrap();
     }
     drop(producer);
     let end = reader.line("end: ");
@@ -739,7 +714,7 @@ fn a_producer_that_is_killed_hangs_up() {
     assert_eq!(Bells::bind(path()).unwrap_err(), BellError::Stale { path: path() });
 }
 
-/// A way to wait that stands still for ever before it rings.
+/// A way to wait that stands still for ever before it signals.
 #[derive(Debug, Default)]
 struct Stuck(Notify);
 
@@ -754,13 +729,13 @@ impl Wait for Stuck {
         self.0.until(side, doorbell, deadline, poll)
     }
 
-    fn wake(&self, _: Side, _: &Doorbell) {
+    fn rung(&self, _: Side) {
         println!("published");
         thread::sleep(2 * DEADLINE);
     }
 }
 
-/// Publishes a message, and never comes to ring.
+/// Publishes a message, and never comes to signal.
 fn publish_and_hang(name: &str, path: &Path) {
     let bells = Bells::bind(path).unwrap();
     let producer = Producer::<u64, Adaptive>::create(name, 8).unwrap();
@@ -768,11 +743,11 @@ fn publish_and_hang(name: &str, path: &Path) {
     println!("created");
     // Its end says that the consumer is armed.
     std::io::stdin().read_exact(&mut [0]).unwrap_err();
-    producer.send(5);
+    producer.send(5).unwrap();
 }
 
 #[test]
-fn a_producer_that_is_killed_before_it_rings_costs_no_message() {
+fn a_producer_that_is_killed_before_it_signals_costs_no_message() {
     let name = Unique::new("killed");
     let place = Place::new();
     let mut producer = Process::start(&mut child("publish and hang", name.as_str(), &place.0));
@@ -782,7 +757,7 @@ fn a_producer_that_is_killed_before_it_rings_costs_no_message() {
     assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
     producer.hang_up();
     producer.line("published");
-    assert!(!is_ready(&consumer), "nobody has rung");
+    assert!(!is_ready(&consumer), "nobody has signalled");
     producer.kill();
     wait(&consumer);
     assert_eq!(consumer.try_recv(), Ok(5));
@@ -801,7 +776,7 @@ fn without_room() {
     let next = std::os::fd::AsRawFd::as_raw_fd(&fs::File::open("/dev/null").unwrap());
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, next as u64, hard).unwrap();
-    producer.send(1);
+    producer.send(1).unwrap();
     assert_eq!(next!(consumer), Ok(1));
     assert_eq!(next!(consumer), Err(RecvError::HungUp));
     assert_eq!((bells.peers(), bells.turned_away()), (0, 1));

@@ -4,16 +4,17 @@
 #[path = "../../day3/tests/process/mod.rs"]
 mod process;
 
-use std::future::Future;
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::thread;
 use std::time::Duration;
 
-use common::sync::{AtomicU32, Ordering};
 use day3::ring::{Consumer, Producer};
-use day3::{Heap, JoinOptions, Memory, Start};
+use day3::{Heap, JoinOptions, Memory, SendError as RingError, Start};
 use day4::reader::{Group, Reader};
 use day4::writer::Writer;
 use day5::pollable::RecvError;
@@ -21,6 +22,7 @@ use day5::stream::{Messages, SendError, Sender, StreamError};
 use day5::{Adaptive, Bells, Notify, Pollable};
 use futures_core::Stream;
 use futures_core::stream::FusedStream;
+use futures_sink::Sink;
 use process::{Chance, DEADLINE, Unique};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -48,7 +50,7 @@ fn consumer(memory: &Arc<dyn Memory>) -> Consumer<u64> {
 
 /// Calls `poll_next` until there is an item, in the way of a `for` loop.
 async fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
-    std::future::poll_fn(|context| Pin::new(&mut *stream).poll_next(context)).await
+    poll_fn(|context| Pin::new(&mut *stream).poll_next(context)).await
 }
 
 #[test]
@@ -63,7 +65,7 @@ fn a_stream_has_every_message_of_a_producer_that_pauses() {
             if chance.once_in(60) {
                 thread::sleep(chance.pause(Duration::from_micros(100)));
             }
-            producer.send(number);
+            producer.send(number).unwrap();
         }
     });
     run(async {
@@ -133,7 +135,7 @@ fn records_of_any_size_are_streamed_to_a_group_of_tasks() {
             sender.send(&message).await.unwrap();
         }
         let error = sender.send(&[0; 5000]).await.unwrap_err();
-        assert!(matches!(error, SendError::TooLarge(_)), "{error}");
+        assert!(matches!(error, SendError::End(RingError::TooLarge(_))), "{error}");
         sender.close();
         let mut all = Vec::new();
         for task in tasks {
@@ -172,7 +174,7 @@ fn another_end_than_a_close_is_an_error_and_then_the_end() {
     let bells = Bells::default();
     let consumer = Pollable::over(consumer(&memory), bells.line().unwrap()).unwrap();
     let mut producer = producer.waiting(Notify::new(bells, Adaptive::default()));
-    producer.send(1);
+    producer.send(1).unwrap();
     let _silent = producer.waiting(Adaptive::default());
     run(async {
         let mut messages = Messages::new(consumer).unwrap();
@@ -214,31 +216,178 @@ fn a_call_that_is_given_up_loses_nothing() {
     });
 }
 
-#[test]
-fn others_have_their_turn_while_there_is_always_more() {
-    let (memory, mut producer) = ring(1024);
-    let consumer = Pollable::bridged(consumer(&memory)).unwrap();
-    (0..1000).for_each(|number| producer.send(number));
-    run(async {
-        let mut messages = Messages::new(consumer).unwrap();
-        let turns = AtomicU32::new(0);
-        let other = async {
+/// How often another task has its turn before this one ends, on the same thread.
+fn turns_during(task: impl Future<Output = ()>) -> u32 {
+    run(tokio::task::LocalSet::new().run_until(async {
+        let turns = Rc::new(Cell::new(0));
+        let counter = Rc::clone(&turns);
+        let other = tokio::task::spawn_local(async move {
             loop {
-                turns.fetch_add(1, Ordering::Relaxed);
+                counter.set(counter.get() + 1);
                 tokio::task::yield_now().await;
             }
+        });
+        task.await;
+        other.abort();
+        turns.get()
+    }))
+}
+
+#[test]
+fn others_have_their_turn_while_there_is_always_a_message() {
+    let (memory, mut producer) = ring(1024);
+    let consumer = consumer(&memory);
+    (0..1000).for_each(|number| producer.send(number).unwrap());
+    let turns = turns_during(async {
+        let mut messages = Messages::new(Pollable::bridged(consumer).unwrap()).unwrap();
+        for number in 0..1000 {
+            assert_eq!(messages.recv().await.unwrap(), Some(number));
+        }
+    });
+    assert!(turns >= 5, "{turns}");
+}
+
+#[test]
+fn others_have_their_turn_while_there_is_always_room() {
+    // Without a consumer there is.
+    let (_memory, producer) = ring(1024);
+    let turns = turns_during(async {
+        let mut sender = Sender::new(Pollable::bridged(producer).unwrap()).unwrap();
+        for number in 0..10_000 {
+            sender.send(number).await.unwrap();
+        }
+    });
+    assert!(turns >= 50, "{turns}");
+    let (_memory, producer) = ring(1024);
+    let turns = turns_during(async {
+        let mut sender = Sender::new(Pollable::bridged(producer).unwrap()).unwrap();
+        for number in 0..10_000 {
+            feed(&mut sender, number).await.unwrap();
+        }
+    });
+    assert!(turns >= 50, "{turns}");
+}
+
+/// Gives a sink an item when it is ready for it.
+async fn feed<T, S: Sink<T> + Unpin>(sink: &mut S, item: T) -> Result<(), S::Error> {
+    poll_fn(|context| Pin::new(&mut *sink).poll_ready(context)).await?;
+    Pin::new(sink).start_send(item)
+}
+
+async fn flush<T, S: Sink<T> + Unpin>(sink: &mut S) -> Result<(), S::Error> {
+    poll_fn(|context| Pin::new(&mut *sink).poll_flush(context)).await
+}
+
+async fn close<T, S: Sink<T> + Unpin>(sink: &mut S) -> Result<(), S::Error> {
+    poll_fn(|context| Pin::new(&mut *sink).poll_close(context)).await
+}
+
+#[test]
+fn a_sink_takes_messages_until_it_is_closed() {
+    let (memory, producer) = ring(4);
+    run(async {
+        let consumer = Pollable::bridged(consumer(&memory)).unwrap();
+        let mut messages = Messages::new(consumer).unwrap();
+        let mut sink = Sender::new(Pollable::bridged(producer).unwrap()).unwrap();
+        let send = async {
+            for number in 0..2000 {
+                feed(&mut sink, number).await.unwrap();
+                if number % 7 == 0 {
+                    flush(&mut sink).await.unwrap();
+                }
+            }
+            close(&mut sink).await.unwrap();
+            let error = feed(&mut sink, 2000).await.unwrap_err();
+            assert!(matches!(error, SendError::End(RingError::Closed)), "{error}");
+            let error = sink.send(2000).await.unwrap_err();
+            assert!(matches!(error, SendError::End(RingError::Closed)), "{error}");
         };
         let receive = async {
-            for number in 0..1000 {
+            for number in 0..2000 {
                 assert_eq!(messages.recv().await.unwrap(), Some(number));
             }
+            assert_eq!(messages.recv().await.unwrap(), None);
         };
-        tokio::select! {
-            biased;
-            () = receive => {}
-            () = other => {}
-        }
-        assert!(turns.load(Ordering::Relaxed) >= 5);
+        tokio::join!(send, receive);
+    });
+}
+
+#[test]
+fn a_sink_takes_records() {
+    let name = Unique::new("sink");
+    let writer = Writer::<Adaptive>::create(&*name, 4096).unwrap();
+    let reader = Reader::<Adaptive>::join(&*name, Start::Oldest).unwrap();
+    run(async {
+        let mut messages = Messages::new(Pollable::bridged(reader).unwrap()).unwrap();
+        let mut sink = Sender::new(Pollable::bridged(writer).unwrap()).unwrap();
+        let record = |number: usize| vec![number as u8; number % 700];
+        let send = async {
+            for number in 0..1000 {
+                feed(&mut sink, record(number)).await.unwrap();
+            }
+            let error = feed(&mut sink, vec![0; 5000]).await.unwrap_err();
+            assert!(matches!(error, SendError::End(RingError::TooLarge(_))), "{error}");
+            feed(&mut sink, record(1000)).await.unwrap();
+            close::<Vec<u8>, _>(&mut sink).await.unwrap();
+        };
+        let receive = async {
+            for number in 0..=1000 {
+                assert!(messages.recv().await.unwrap().unwrap() == record(number), "{number}");
+            }
+            assert_eq!(messages.recv().await.unwrap(), None);
+        };
+        tokio::join!(send, receive);
+    });
+}
+
+#[test]
+fn what_a_sink_has_taken_comes_before_what_is_sent_then() {
+    let (memory, producer) = ring(1);
+    run(async {
+        let mut messages = Messages::new(Pollable::bridged(consumer(&memory)).unwrap()).unwrap();
+        let mut sink = Sender::new(Pollable::bridged(producer).unwrap()).unwrap();
+        feed(&mut sink, 0).await.unwrap();
+        feed(&mut sink, 1).await.unwrap();
+        let patience = Duration::from_millis(2);
+        assert!(tokio::time::timeout(patience, flush(&mut sink)).await.is_err(), "it is full");
+        assert!(tokio::time::timeout(patience, sink.send(9)).await.is_err(), "given up");
+        let (sent, received) = tokio::join!(sink.send(2), async {
+            let mut received = Vec::new();
+            while received.len() < 3 {
+                received.extend(messages.recv().await.unwrap());
+            }
+            received
+        });
+        sent.unwrap();
+        assert_eq!(received, [0, 1, 2]);
+    });
+}
+
+#[test]
+fn a_sink_that_is_dropped_with_a_message_in_hand_says_so() {
+    for is_closed in [false, true] {
+        let (memory, producer) = ring(1);
+        run(async {
+            let consumer = Pollable::bridged(consumer(&memory)).unwrap();
+            let mut messages = Messages::new(consumer).unwrap();
+            let mut sink = Sender::new(Pollable::bridged(producer).unwrap()).unwrap();
+            feed(&mut sink, 0).await.unwrap();
+            feed(&mut sink, 1).await.unwrap();
+            if is_closed {
+                sink.close();
+            }
+            drop(sink);
+            assert_eq!(messages.recv().await.unwrap(), Some(0));
+            let error = messages.recv().await.unwrap_err();
+            assert!(matches!(error, StreamError::Recv(RecvError::Aborted)), "{error}");
+        });
+    }
+    let (_memory, producer) = ring(1);
+    run(async {
+        let mut sink = Sender::new(Pollable::bridged(producer).unwrap()).unwrap();
+        feed(&mut sink, 0).await.unwrap();
+        let (producer, waiting) = sink.into_inner();
+        assert_eq!((producer.get_ref().is_closed(), waiting), (false, None));
     });
 }
 
@@ -253,7 +402,7 @@ fn a_queue_and_a_tcp_socket_are_served_by_one_select() {
     let sender = thread::spawn(move || {
         for number in 0..500 {
             thread::sleep(Duration::from_micros(number % 5 * 40));
-            producer.send(number);
+            producer.send(number).unwrap();
         }
     });
     run(async {
@@ -301,7 +450,7 @@ fn a_stream_that_is_polled_once_is_woken_once_there_is_something() {
         assert!(Pin::new(&mut messages).poll_next(&mut ignored).is_pending());
         let received = tokio::spawn(async move { messages.recv().await.unwrap() });
         tokio::task::yield_now().await;
-        producer.send(9);
+        producer.send(9).unwrap();
         assert_eq!(received.await.unwrap(), Some(9));
     });
 }

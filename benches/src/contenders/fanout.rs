@@ -120,7 +120,7 @@ impl<const WORDS: usize, W: Wait> Sending for Slots<WORDS, W> {
     fn send(&mut self, source: &mut Source) -> anyhow::Result<()> {
         let mut message = Message::<WORDS>::ZERO;
         source.write(&mut bytemuck::bytes_of_mut(&mut message)[..self.len]);
-        self.out.send(message);
+        self.out.send(message)?;
         Ok(())
     }
 }
@@ -346,7 +346,7 @@ fn send<P: Payload + bytemuck::Pod, W: Wait>(
         for sequence in 0..messages {
             let mut message = P::ZERO;
             let sum = message.fill(sequence);
-            producer.send(message);
+            producer.send(message)?;
             tally.add(1, sum);
         }
     }

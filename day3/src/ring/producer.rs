@@ -367,10 +367,8 @@ impl<T: Pod, W: Wait> Producer<T, W> {
         if refusal != Refusal::Full {
             return settle(Err(refusal)).unwrap_or(Err(SendError::Closed));
         }
-        cursor.waits_for(n);
-        let claimed = door.wait(|| settle(cursor.claim(n)));
-        cursor.waits_for(0);
-        claimed
+        let _wanting = door.wanting(n);
+        door.wait(|| settle(cursor.claim(n)))
     }
 
     /// Waits for `n` places for at most `timeout`.
@@ -380,9 +378,8 @@ impl<T: Pod, W: Wait> Producer<T, W> {
         let Self { cursor, door, .. } = self;
         // A timeout so long that no clock can tell its end has none.
         let deadline = Instant::now().checked_add(timeout);
-        cursor.waits_for(n);
+        let _wanting = door.wanting(n);
         let claimed = door.until(deadline, || settle(cursor.claim(n)));
-        cursor.waits_for(0);
         Ok(claimed.ok_or(SendTimeoutError::TimedOut(timeout))??)
     }
 }
@@ -429,7 +426,6 @@ impl<T: Pod, W: Wait> Reservation<'_, T, W> {
     ///
     /// If there are more messages than places.
     #[inline]
-    #[must_use]
     pub fn fill(mut self, messages: &[T]) -> Self {
         let (head, tail) = self.slices();
         assert!(messages.len() <= head.len() + tail.len(), "more messages than places");

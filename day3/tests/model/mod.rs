@@ -99,6 +99,14 @@ impl Rig {
         unsafe { roster::join(&self.control, self.ring, &Everywhere, &applicant) }
     }
 
+    /// Frees the slot of a consumer that may live.
+    pub(crate) fn evict(&self, slot: usize) {
+        let listed = roster::list(&self.control);
+        let consumer = listed.iter().find(|consumer| consumer.slot == slot).unwrap();
+        // SAFETY: what it holds is not read any more.
+        assert!(unsafe { roster::evict(&self.control, consumer) });
+    }
+
     pub(crate) fn published(&self) -> Sequence {
         self.control.published()
     }
@@ -137,6 +145,19 @@ impl Writer {
         }
         // SAFETY: claimed and written.
         unsafe { self.cursor.publish(1) };
+        true
+    }
+
+    /// Sends two messages at once, if there is room now.
+    pub(crate) fn try_send_two(&mut self) -> bool {
+        let Ok(first) = self.cursor.claim(2) else { return false };
+        for sequence in [first, first.plus(1)] {
+            for word in &self.rig.place(sequence).words {
+                word.store(message(sequence), Ordering::Relaxed);
+            }
+        }
+        // SAFETY: claimed and written.
+        unsafe { self.cursor.publish(2) };
         true
     }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use day3::wait::deadline;
 use day3::{JoinOptions, Start, Wait};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
@@ -36,7 +37,7 @@ pub fn connect(
     timeout: Duration,
 ) -> Result<OwnedFd, RendezvousError> {
     let path = path.as_ref();
-    let deadline = Instant::now() + timeout;
+    let deadline = deadline(timeout);
     let timed_out =
         |expected| RendezvousError::TimedOut { path: path.to_owned(), expected, waited: timeout };
     let Some(socket) = dial(path, deadline)? else {

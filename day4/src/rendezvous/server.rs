@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use common::sync::{Arc, AtomicU64, Ordering};
 use day2::{DescriptorError, Mode};
 use day3::Wait;
+use day3::wait::deadline;
 use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
 use nix::poll::{PollFd, PollFlags};
@@ -173,7 +174,7 @@ impl Server {
         writer: &Writer<W>,
         timeout: Duration,
     ) -> Result<Admitted, RendezvousError> {
-        let deadline = Instant::now() + timeout;
+        let deadline = deadline(timeout);
         let admitted = self.admit(&|mode| writer.descriptor(mode), Some(deadline), None)?;
         admitted.ok_or_else(|| RendezvousError::TimedOut {
             path: self.place.path.clone(),

@@ -188,3 +188,17 @@ fn nothing_there_is_an_error_at_once() {
     let error = connect_error(&folder.join("ring"));
     assert!(matches!(error, RendezvousError::NotFound { .. }), "{error}");
 }
+
+/// A timeout that no clock can tell the end of is one, and no panic.
+#[test]
+fn the_longest_timeout_is_as_good_as_none() {
+    let folder = Folder::new();
+    let path = folder.join("ring");
+    let nobody = connect(&path, Role::Consumer, Duration::MAX).unwrap_err();
+    assert!(matches!(nobody, RendezvousError::NotFound { .. }), "{nobody}");
+
+    let (mut server, writer) = (Server::bind(&path).unwrap(), Writer::anonymous(4096).unwrap());
+    let client = std::thread::spawn(move || connect(&path, Role::Consumer, Duration::MAX));
+    server.accept(&writer, Duration::MAX).unwrap();
+    client.join().unwrap().unwrap();
+}

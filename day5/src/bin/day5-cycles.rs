@@ -107,7 +107,7 @@ fn answer(name: &str, cycles: u64) -> anyhow::Result<()> {
     for number in 0..cycles {
         ends.expect(number)?;
         dawdle(!number);
-        ends.out.send(number);
+        ends.out.send(number)?;
     }
     // Whoever leaves closes, and the last answer is to be read before.
     ends.out.drain(PATIENCE)?;
@@ -137,7 +137,7 @@ fn ask(arguments: &Arguments) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut ends = Ends::new(&format!("{name}-ask"), &format!("{name}-answer"))?;
     for number in 0..cycles {
-        ends.out.send(number);
+        ends.out.send(number)?;
         ends.expect(number)?;
         dawdle(number);
     }

@@ -39,7 +39,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     producer.wait_for_consumers(arguments.wait_for, PATIENCE)?;
     for message in 0..arguments.messages {
         thread::sleep(Duration::from_millis(arguments.every));
-        producer.send(message);
+        producer.send(message)?;
     }
     producer.close();
     producer.drain(PATIENCE)?;

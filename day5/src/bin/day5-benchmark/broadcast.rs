@@ -124,7 +124,7 @@ fn send(
         while tally.count < until && batch == 1 {
             let mut message = Words::ZERO;
             let sum = message.fill(tally.count);
-            producer.send(message);
+            producer.send(message)?;
             tally.add(1, sum);
         }
         while tally.count < until {

@@ -36,7 +36,7 @@ pub(crate) struct Rings {
 impl End for Rings {
     #[inline]
     fn send(&mut self, number: u32) -> anyhow::Result<()> {
-        self.out.send([number.into()]);
+        self.out.send([number.into()])?;
         Ok(())
     }
 

@@ -1,0 +1,370 @@
+//! Models that join doorbell, gate, group and roster: whatever makes room wakes a producer that sleeps
+//! for it, and whatever there is to read wakes a consumer.
+//!
+//! There are no messages here; that they arrive is for Day 3's models. A sleeper keeps its ticket, and
+//! sleeps for as long as the word is what the ticket says. When all is over, nobody may sleep whose next
+//! try would succeed.
+
+use common::sync::{Arc, AtomicU32, Mutex, Ordering, thread::spawn};
+use common::{Capacity, Sequence};
+use day3::control::Control;
+use day3::group::MemberCursor;
+use day3::landing::Everywhere;
+use day3::roster::{self, Applicant, Ring, Role, Seat};
+use day3::sequencer::{ConsumerCursor, Cursor, Nothing, ProducerCursor};
+use day3::{Start, Unattended};
+use day5::doorbell::{self, Ticket};
+
+use crate::explore;
+
+/// Sequences start shortly before they wrap.
+const FIRST: Sequence = Sequence::new(u64::MAX - 2);
+
+/// A ring without messages, and the ways to attach to it.
+#[derive(Clone)]
+struct Rig {
+    control: Arc<Control>,
+    admission: Arc<Mutex<()>>,
+    ring: Ring,
+}
+
+impl Rig {
+    fn new(capacity: u64) -> Self {
+        let ring = Ring { capacity: Capacity::new(capacity).unwrap(), first: FIRST };
+        let control = Arc::new(Control::new(FIRST));
+        Self { control, admission: Arc::new(Mutex::new(())), ring }
+    }
+
+    fn producer(&self) -> Producer {
+        let control = self.control.clone();
+        // SAFETY: each model makes one.
+        let cursor = unsafe { ProducerCursor::new(control.clone(), self.ring.capacity, FIRST) };
+        Producer { cursor, control, asleep: None }
+    }
+
+    /// A producer that has filled the ring.
+    fn full(&self) -> Producer {
+        let mut producer = self.producer();
+        for _ in 0..self.ring.capacity.get() {
+            assert!(producer.try_send(), "there is room for a lap");
+        }
+        producer
+    }
+
+    fn join(&self, role: Role<'_>, start: Start) -> Seat {
+        let applicant = Applicant { role, start, owner: 1, label: "" };
+        let _admitted = self.admission.lock().unwrap();
+        // SAFETY: the lock is held.
+        unsafe { roster::join(&self.control, self.ring, &Everywhere, &applicant) }.unwrap()
+    }
+
+    fn consumer(&self, start: Start) -> Consumer<ConsumerCursor<Arc<Control>>> {
+        let seat = self.join(Role::Broadcast, start);
+        // SAFETY: just taken, and given to nobody else.
+        let cursor = unsafe { ConsumerCursor::new(self.control.clone(), seat) };
+        Consumer { cursor, control: self.control.clone(), asleep: None }
+    }
+
+    fn member(&self, start: Start) -> Consumer<MemberCursor<Arc<Control>>> {
+        let seat = self.join(Role::Member { group: "g", holds: false }, start);
+        // SAFETY: just taken, and given to nobody else.
+        let cursor = unsafe { MemberCursor::new(self.control.clone(), seat) };
+        Consumer { cursor, control: self.control.clone(), asleep: None }
+    }
+}
+
+/// Whether a sleeper with this ticket sleeps.
+fn sleeps(word: &AtomicU32, ticket: Option<Ticket>) -> bool {
+    ticket.is_some_and(|ticket| word.load(Ordering::Relaxed) == ticket.word())
+}
+
+/// Tries, and goes to sleep on the word where that is in vain.
+fn attempt(word: &AtomicU32, mut attempt: impl FnMut() -> bool) -> Option<Ticket> {
+    let mut ticket = None;
+    let mut look = || attempt().then_some(());
+    if look().is_none() {
+        let _ = doorbell::rest(word, look, |announced| ticket = Some(announced));
+    }
+    ticket
+}
+
+struct Producer {
+    cursor: ProducerCursor<Arc<Control>>,
+    control: Arc<Control>,
+    asleep: Option<Ticket>,
+}
+
+fn publish_one(cursor: &mut ProducerCursor<Arc<Control>>) -> bool {
+    let claimed = cursor.claim_one().is_ok();
+    if claimed {
+        // SAFETY: claimed, and there is nothing to be written.
+        unsafe { cursor.publish(1) };
+    }
+    claimed
+}
+
+impl Producer {
+    fn try_send(&mut self) -> bool {
+        publish_one(&mut self.cursor)
+    }
+
+    /// Sends one, or goes to sleep, unless it sleeps.
+    fn send_or_sleep(&mut self) {
+        let word = &self.control.doorbell.producer;
+        if !sleeps(word, self.asleep) {
+            self.asleep = attempt(word, || publish_one(&mut self.cursor));
+        }
+    }
+
+    /// Nobody rings any more.
+    fn assert_awake_if_there_is_room(&mut self) {
+        let sleeps = sleeps(&self.control.doorbell.producer, self.asleep);
+        assert!(!sleeps || !self.try_send(), "there is room, and the producer sleeps");
+    }
+}
+
+struct Consumer<C> {
+    cursor: C,
+    control: Arc<Control>,
+    asleep: Option<Ticket>,
+}
+
+impl<C: Cursor> Consumer<C> {
+    /// Takes one if there is one, and keeps it.
+    fn take(&mut self) -> bool {
+        self.cursor.take(1).is_ok()
+    }
+
+    /// Takes one if there is one, and releases it.
+    fn try_read(&mut self) -> bool {
+        let taken = self.take();
+        if taken {
+            self.cursor.release();
+        }
+        taken
+    }
+
+    /// Reads one, learns of the end, or goes to sleep, unless it sleeps.
+    fn read_or_sleep(&mut self) {
+        let word = &self.control.doorbell.consumers;
+        if !sleeps(word, self.asleep) {
+            let cursor = &mut self.cursor;
+            self.asleep = attempt(word, || match cursor.take(1) {
+                Ok(_) => {
+                    cursor.release();
+                    true
+                }
+                Err(nothing) => nothing != Nothing::Empty,
+            });
+        }
+    }
+
+    /// Nobody rings any more.
+    fn assert_awake_if_there_is_something(&mut self) {
+        if sleeps(&self.control.doorbell.consumers, self.asleep) {
+            let found = self.cursor.take(1);
+            assert_eq!(found, Err(Nothing::Empty), "and the consumer sleeps");
+        }
+    }
+}
+
+/// A member loses the race for the only message, and nothing else is there: its cursor, which said that
+/// it would take that message, held the producer back until then.
+#[test]
+fn a_member_that_comes_too_late_wakes_the_producer() {
+    explore("a_member_that_comes_too_late_wakes_the_producer", None, || {
+        let rig = Rig::new(1);
+        let (mut one, mut other) = (rig.member(Start::Latest), rig.member(Start::Latest));
+        let mut producer = rig.full();
+        let thread = spawn(move || {
+            one.try_read();
+            one
+        });
+        other.try_read();
+        producer.send_or_sleep();
+        let _one = thread.join().unwrap();
+        producer.assert_awake_if_there_is_room();
+    });
+}
+
+/// A member loses the race for the first message, takes the second, and keeps it: there is room for one.
+#[test]
+fn a_member_that_goes_on_wakes_the_producer() {
+    explore("a_member_that_goes_on_wakes_the_producer", None, || {
+        let rig = Rig::new(2);
+        let (mut one, mut other) = (rig.member(Start::Latest), rig.member(Start::Latest));
+        let mut producer = rig.full();
+        let thread = spawn(move || {
+            one.take();
+            one
+        });
+        other.try_read();
+        producer.send_or_sleep();
+        let _one = thread.join().unwrap();
+        producer.assert_awake_if_there_is_room();
+    });
+}
+
+/// Two members and a producer, each in a thread of its own.
+#[test]
+fn members_that_race_wake_the_producer() {
+    explore("members_that_race_wake_the_producer", Some(2), || {
+        let rig = Rig::new(2);
+        let members = [(); 2].map(|()| rig.member(Start::Latest));
+        let mut producer = rig.full();
+        let threads = members.map(|mut member| {
+            spawn(move || {
+                member.try_read();
+                member.take();
+                member
+            })
+        });
+        producer.send_or_sleep();
+        let _members = threads.map(|thread| thread.join().unwrap());
+        producer.assert_awake_if_there_is_room();
+    });
+}
+
+/// A newcomer begins at the oldest message while the producer reserves its place: the producer waits for
+/// a cursor that is then moved on.
+#[test]
+fn a_newcomer_that_is_moved_on_wakes_the_producer() {
+    for capacity in [1, 2] {
+        explore("a_newcomer_that_is_moved_on_wakes_the_producer", None, move || {
+            let rig = Rig::new(capacity);
+            let mut producer = rig.full();
+            let joining = rig.clone();
+            let thread = spawn(move || joining.consumer(Start::Oldest));
+            producer.send_or_sleep();
+            let _newcomer = thread.join().unwrap();
+            producer.assert_awake_if_there_is_room();
+        });
+    }
+}
+
+/// The same for the first member of a group, whose place in the ring is the group's.
+#[test]
+fn a_new_group_that_is_moved_on_wakes_the_producer() {
+    explore("a_new_group_that_is_moved_on_wakes_the_producer", None, || {
+        let rig = Rig::new(1);
+        let mut producer = rig.full();
+        let joining = rig.clone();
+        let thread = spawn(move || joining.member(Start::Oldest));
+        producer.send_or_sleep();
+        let _newcomer = thread.join().unwrap();
+        producer.assert_awake_if_there_is_room();
+    });
+}
+
+/// A producer that waits for a consumer is woken by the first.
+#[test]
+fn the_first_consumer_wakes_the_producer() {
+    explore("the_first_consumer_wakes_the_producer", None, || {
+        let rig = Rig::new(2);
+        let mut producer = rig.producer();
+        producer.cursor = producer.cursor.unattended(Unattended::Wait);
+        let joining = rig.clone();
+        let thread = spawn(move || joining.consumer(Start::Latest));
+        producer.send_or_sleep();
+        let _consumer = thread.join().unwrap();
+        producer.assert_awake_if_there_is_room();
+    });
+}
+
+/// A consumer leaves without having read.
+#[test]
+fn a_consumer_that_leaves_wakes_the_producer() {
+    explore("a_consumer_that_leaves_wakes_the_producer", None, || {
+        let rig = Rig::new(1);
+        let consumer = rig.consumer(Start::Latest);
+        let mut producer = rig.full();
+        let thread = spawn(move || drop(consumer));
+        producer.send_or_sleep();
+        thread.join().unwrap();
+        producer.assert_awake_if_there_is_room();
+    });
+}
+
+/// A member leaves with a message in hand, while another joins the group and takes the next.
+#[test]
+fn members_that_come_and_go_wake_the_producer() {
+    explore("members_that_come_and_go_wake_the_producer", Some(2), || {
+        let rig = Rig::new(2);
+        let mut one = rig.member(Start::Latest);
+        let mut producer = rig.full();
+        let leaving = spawn(move || {
+            one.take();
+        });
+        let joining = rig.clone();
+        let joining = spawn(move || {
+            let mut other = joining.member(Start::Oldest);
+            other.take();
+            other
+        });
+        producer.send_or_sleep();
+        leaving.join().unwrap();
+        let _other = joining.join().unwrap();
+        producer.assert_awake_if_there_is_room();
+    });
+}
+
+/// What is published wakes a consumer, and so does the end.
+#[test]
+fn messages_and_the_end_wake_a_consumer() {
+    explore("messages_and_the_end_wake_a_consumer", None, || {
+        let rig = Rig::new(2);
+        let mut consumer = rig.consumer(Start::Latest);
+        let mut producer = rig.producer();
+        let thread = spawn(move || {
+            for _ in 0..3 {
+                consumer.read_or_sleep();
+            }
+            consumer
+        });
+        assert!(producer.try_send());
+        producer.cursor.close();
+        thread.join().unwrap().assert_awake_if_there_is_something();
+    });
+}
+
+/// The same for two members, one of which finds nothing.
+#[test]
+fn messages_wake_members() {
+    explore("messages_wake_members", Some(2), || {
+        let rig = Rig::new(2);
+        let members = [(); 2].map(|()| rig.member(Start::Latest));
+        let mut producer = rig.producer();
+        let threads = members.map(|mut member| {
+            spawn(move || {
+                member.read_or_sleep();
+                member
+            })
+        });
+        assert!(producer.try_send());
+        for thread in threads {
+            thread.join().unwrap().assert_awake_if_there_is_something();
+        }
+    });
+}
+
+/// Each waits for the other by turns: not both sleep.
+#[test]
+fn two_that_wait_for_each_other_are_not_both_asleep() {
+    explore("two_that_wait_for_each_other_are_not_both_asleep", Some(4), || {
+        let rig = Rig::new(1);
+        let mut consumer = rig.consumer(Start::Latest);
+        let mut producer = rig.producer();
+        let thread = spawn(move || {
+            for _ in 0..2 {
+                consumer.read_or_sleep();
+            }
+            consumer
+        });
+        for _ in 0..3 {
+            producer.send_or_sleep();
+        }
+        let mut consumer = thread.join().unwrap();
+        consumer.assert_awake_if_there_is_something();
+        producer.assert_awake_if_there_is_room();
+    });
+}
