@@ -18,8 +18,14 @@
 //!   slowest one holds the producer back. Each message goes to exactly one member of a [`Group`]. A
 //!   [`Tap`] holds nobody back, and is told exactly how many messages it missed.
 //! - **Many consumers.** Up to [`SLOTS`] consumers and members in any mix, and any number of taps.
-//! - **Full.** [`Producer::try_send`] says so, [`Producer::send`] waits, [`Producer::send_timeout`] waits
-//!   for so long.
+//! - **Full.** `try_send` says so, `send` waits, `send_timeout` waits for so long. While nobody is
+//!   registered, messages are overwritten unless the producer was told to wait or to refuse
+//!   ([`Unattended`]).
+//! - **The end.** A producer that closes, or is dropped, has sent everything; one that
+//!   [aborts](ring::Producer::abort), or whose thread panics, has not, and says why. Consumers read what
+//!   there is, then learn which of the two it was ([`Ending`]).
+//! - **Groups keep their place** while they have no member, until the producer has overwritten it; with
+//!   [`JoinOptions::hold_when_empty`] it waits instead.
 //! - **Cost.** Publishing is one store, however many consumers there are. That some of them may sleep costs
 //!   one plain load.
 //! - **Waiting.** Adaptive: spin while that wins, then yield, then sleep until woken; see [`wait`].
@@ -31,49 +37,65 @@
 //! - `tokio` adds [`stream`](https://docs.rs/fanout): a queue as an async `Stream`, and an async `send`.
 //!
 //! The queue is built in [a tutorial](https://docs.rs/crate/fanout/latest/source/TUTORIAL.md), one crate
-//! a day; this crate only gathers them.
+//! a day; this crate only gathers them. So some examples name the crate of their day: for `day3::Producer` read
+//! `fanout::Producer`, for `day4::Writer` `fanout::records::Writer`, for `day5::Pollable` `fanout::pollable::Pollable`.
 
 pub use common::{Capacity, QueueName, Sequence};
-pub use day3::control::SLOTS;
+pub use day3::control::{NAME_BYTES, REASON_BYTES, SLOTS};
 pub use day3::{
     Batch, Ending, Heap, JoinOptions, Memory, QueueOptions, Receiver, Reservation, Start,
     Unattended, Wait,
 };
 pub use day5::{Adaptive, Sleep, Spin, Yield};
 
-/// The one who writes a ring; see [`ring::Producer`] for one that waits another way.
-pub type Producer<T> = ring::Producer<T>;
-/// A broadcast consumer: sees every message; see [`ring::Consumer`] for one that waits another way.
-pub type Consumer<T> = ring::Consumer<T>;
-/// A member of a group: each message goes to exactly one of the members; see [`ring::Group`] for one
-/// that waits another way.
-pub type Group<T> = ring::Group<T>;
-/// A reader that nobody waits for; see [`ring::Tap`] for one that waits another way.
-pub type Tap<T> = ring::Tap<T>;
+// Not through `ring::Consumer`: rustdoc shows methods on the page of an alias, but not of an alias's alias.
+use day3::{Shared, group::MemberCursor, sequencer::ConsumerCursor};
+
+/// The end that writes a ring; it waits adaptively. [`waiting`](ring::Producer::waiting) makes it wait another way, as a
+/// [`ring::Producer<T, W>`](ring::Producer), where each method is described in full.
+///
+#[doc = include_str!("methods/producer.md")]
+pub type Producer<T> = ring::Producer<T, Adaptive>;
+/// A broadcast consumer: it sees every message; it waits adaptively. [`waiting`](ring::Receiver::waiting) makes it wait
+/// another way, as a [`ring::Consumer<T, W>`](ring::Consumer).
+///
+#[doc = include_str!("methods/consumer.md")]
+pub type Consumer<T> = ring::Receiver<T, ConsumerCursor<Shared>, Adaptive>;
+/// A member of a group: each message goes to exactly one of the members; it waits adaptively.
+/// [`waiting`](ring::Receiver::waiting) makes it wait another way, as a [`ring::Group<T, W>`](ring::Group).
+///
+/// When the last member leaves, the ring keeps the group's place, and the next member goes on there, unless the
+/// producer has overwritten it meanwhile; with [`JoinOptions::hold_when_empty`] it does not.
+///
+#[doc = include_str!("methods/group.md")]
+pub type Group<T> = ring::Receiver<T, MemberCursor<Shared>, Adaptive>;
+/// A reader that nobody waits for; it waits adaptively. [`waiting`](ring::Tap::waiting) makes it wait another way, as a
+/// [`ring::Tap<T, W>`](ring::Tap), where each method is described in full.
+///
+#[doc = include_str!("methods/tap.md")]
+pub type Tap<T> = ring::Tap<T, Adaptive>;
 
 /// The ends of a ring, with the way they wait in their type; `waiting` changes it.
 ///
+/// Say how they are to wait: where it is left out here, they yield. The types at the
+/// [root](crate) of the crate are the same ones, and wait adaptively. (Where an example says `day3`, read
+/// `fanout`.)
+///
 /// ```
-/// use fanout::{Start, Spin, ring};
+/// use fanout::{Adaptive, Spin, Start, ring};
 ///
 /// let name = format!("/doc-spin-{}", std::process::id());
 /// let mut producer = ring::Producer::<u64, Spin>::create(&name, 1024)?;
-/// let mut consumer = ring::Consumer::<u64>::join(&name, Start::Oldest)?; // adaptive
+/// let mut consumer = ring::Consumer::<u64, Adaptive>::join(&name, Start::Oldest)?;
 /// producer.send(42)?;
 /// assert_eq!(consumer.recv()?, 42);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub mod ring {
-    use day5::Adaptive;
-
-    /// The one who writes a ring.
-    pub type Producer<T, W = Adaptive> = day3::ring::Producer<T, W>;
-    /// A broadcast consumer.
-    pub type Consumer<T, W = Adaptive> = day3::ring::Consumer<T, W>;
-    /// A member of a group.
-    pub type Group<T, W = Adaptive> = day3::ring::Group<T, W>;
-    /// A reader that nobody waits for.
-    pub type Tap<T, W = Adaptive> = day3::ring::Tap<T, W>;
+    #[doc(inline)]
+    pub use day3::ring::{Batch, Consumer, Group, Producer, Receiver, Reservation, Tap};
+    #[doc(inline)]
+    pub use day3::sequencer::Cursor;
 }
 
 /// Ends that are waited for beside sockets: by `poll`, `epoll`, or whatever takes a descriptor.
@@ -109,27 +131,43 @@ pub mod records {
         record_len,
     };
 
-    /// The one who writes a ring of records; see [`ends::Writer`] for one that waits another way.
-    pub type Writer = ends::Writer;
-    /// A broadcast consumer; see [`ends::Reader`] for one that waits another way.
-    pub type Reader = ends::Reader;
-    /// A member of a group; see [`ends::Group`] for one that waits another way.
-    pub type Group = ends::Group;
-    /// A reader that nobody waits for; see [`ends::Tap`] for one that waits another way.
-    pub type Tap = ends::Tap;
+    use crate::{Adaptive, ConsumerCursor, MemberCursor, Shared};
+
+    /// The end that writes a ring of records; it waits adaptively. [`waiting`](ends::Writer::waiting) makes it wait another
+    /// way, as an [`ends::Writer<W>`](ends::Writer), where each method is described in full.
+    ///
+    #[doc = include_str!("methods/records/writer.md")]
+    pub type Writer = ends::Writer<Adaptive>;
+    /// A broadcast consumer: it sees every message; it waits adaptively. [`waiting`](ends::Receiver::waiting) makes it wait
+    /// another way, as an [`ends::Reader<W>`](ends::Reader).
+    ///
+    #[doc = include_str!("methods/records/reader.md")]
+    pub type Reader = ends::Receiver<ConsumerCursor<Shared>, Adaptive>;
+    /// A member of a group: each message goes to exactly one of the members; it waits adaptively.
+    /// [`waiting`](ends::Receiver::waiting) makes it wait another way, as an [`ends::Group<W>`](ends::Group).
+    ///
+    /// When the last member leaves, the ring keeps the group's place, and the next member goes on there, unless
+    /// the producer has overwritten it meanwhile; with `JoinOptions::hold_when_empty` it does not.
+    ///
+    #[doc = include_str!("methods/records/group.md")]
+    pub type Group = ends::Receiver<MemberCursor<Shared>, Adaptive>;
+    /// A reader that nobody waits for; it waits adaptively. [`waiting`](ends::Tap::waiting) makes it wait another way, as an
+    /// [`ends::Tap<W>`](ends::Tap), where each method is described in full.
+    ///
+    #[doc = include_str!("methods/records/tap.md")]
+    pub type Tap = ends::Tap<Adaptive>;
 
     /// The ends of a ring of records, with the way they wait in their type; `waiting` changes it.
+    ///
+    /// Say how they are to wait: where it is left out here, they yield. (Where an example says `day4`, read
+    /// `fanout::records`.)
     pub mod ends {
-        use day5::Adaptive;
-
-        /// The one who writes a ring of records.
-        pub type Writer<W = Adaptive> = day4::writer::Writer<W>;
-        /// A broadcast consumer.
-        pub type Reader<W = Adaptive> = day4::reader::Reader<W>;
-        /// A member of a group.
-        pub type Group<W = Adaptive> = day4::reader::Group<W>;
-        /// A reader that nobody waits for.
-        pub type Tap<W = Adaptive> = day4::tap::Tap<W>;
+        #[doc(inline)]
+        pub use day4::reader::{Group, Reader, Receiver, Record, Records};
+        #[doc(inline)]
+        pub use day4::tap::Tap;
+        #[doc(inline)]
+        pub use day4::writer::{Grant, WriteBatch, Writer};
     }
 
     /// What can go wrong with records: one enum per operation.

@@ -8,7 +8,7 @@ use std::process::{ChildStdout, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use support::{DEADLINE, Folder, Name, Process, consumers, fanout, run, until, within};
+use support::{DEADLINE, Folder, GAVE_UP, Name, Process, consumers, fanout, run, until, within};
 
 /// Over ten megabytes of lines of 0 to 1,024 bytes of every value but the newline; the last has none.
 fn big_file(path: &Path) {
@@ -489,7 +489,7 @@ fn a_line_that_is_too_long_is_refused_and_the_queue_goes_away() {
     let what = format!("line 3 has {} bytes", most + 1);
     assert!(said.contains(&what) && said.contains(&format!("has {most}:")), "{said}");
     assert!(said.contains("raise --capacity") && said.lines().count() == 1, "{said}");
-    assert!(sub.wait().success());
+    assert_eq!(sub.wait().code(), Some(GAVE_UP));
     assert_eq!(std::fs::read_to_string(&output).unwrap(), longest);
     assert!(!name.exists());
 }

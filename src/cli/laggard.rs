@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use common::report::grouped;
 use fanout::QueueName;
-use fanout::inspect::{ConsumerInfo, ConsumerKind};
+use fanout::inspect::{ConsumerInfo, ConsumerKind, GroupInfo};
 
 use super::terminal::{say, typed};
 
@@ -27,6 +27,10 @@ pub(crate) struct Laggards {
     name: QueueName,
     terminal: bool,
     named: BTreeSet<(For, Who)>,
+    /// The groups of which we have said that nobody is there; empty for a consumer of whatever kind.
+    missed: BTreeSet<String>,
+    /// Since when nobody has been there for us to wait for.
+    alone: Option<Instant>,
     warned: BTreeSet<Who>,
 }
 
@@ -40,13 +44,21 @@ pub(crate) type Wait = BTreeMap<Who, (u64, Instant)>;
 impl Laggards {
     pub(crate) fn of(name: &QueueName) -> Self {
         let terminal = std::io::stderr().is_terminal();
-        Self { name: name.clone(), terminal, named: BTreeSet::new(), warned: BTreeSet::new() }
+        let (named, missed, warned) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        Self { name: name.clone(), terminal, named, missed, alone: None, warned }
     }
 
     /// Looks who holds us back, about once a second while a wait lasts; says whom we wait for, on a
     /// terminal, and warns of a consumer that stands still, anywhere. Each once.
-    pub(crate) fn look(&mut self, wait: &mut Wait, what: For, consumers: &[ConsumerInfo]) {
+    pub(crate) fn look(
+        &mut self,
+        wait: &mut Wait,
+        what: For,
+        consumers: &[ConsumerInfo],
+        groups: &[GroupInfo],
+    ) {
         let furthest = consumers.iter().map(|consumer| consumer.lag).max().unwrap_or(0);
+        self.miss(self.missing(what, furthest, consumers, groups));
         let least = if what == For::Room { furthest } else { 1 };
         let late = consumers.iter().filter(|consumer| consumer.lag >= least.max(1));
         let late: Vec<&ConsumerInfo> = late.collect();
@@ -70,6 +82,49 @@ impl Laggards {
         }
     }
 
+    /// Says on a terminal who is missing, and warns anywhere else of a group whose members stay away.
+    fn miss(&mut self, missing: Option<(&str, String)>) {
+        let Some((group, line)) = missing else {
+            self.alone = None;
+            return;
+        };
+        let alone = self.alone.get_or_insert_with(Instant::now).elapsed() >= STANDSTILL;
+        if self.terminal && self.missed.insert(group.to_owned()) {
+            say(&line);
+        } else if alone && !group.is_empty() && self.missed.insert(group.to_owned()) {
+            say(&format!("warning: {line}"));
+        }
+    }
+
+    /// What to say if nobody who is there holds us back, and which group is missing.
+    fn missing<'a>(
+        &self,
+        what: For,
+        furthest: u64,
+        consumers: &[ConsumerInfo],
+        groups: &'a [GroupInfo],
+    ) -> Option<(&'a str, String)> {
+        let (name, queue) = (&self.name, typed(self.name.as_str()));
+        let held = groups.iter().filter(|group| group.holds && group.members == 0);
+        let held = held.filter(|group| group.lag > 0 && group.lag >= furthest);
+        if let Some(group) = held.max_by_key(|group| group.lag) {
+            let (lag, shown) = (grouped(group.lag), group.name.escape_debug().to_string());
+            let has_controls = group.name.chars().any(char::is_control);
+            let member = typed(if has_controls { &shown } else { &group.name });
+            let line = format!(
+                "{name} holds {lag} bytes for the group \"{shown}\": waiting for a member, such as \
+                 `fanout sub {queue} --group {member}`"
+            );
+            return Some((&group.name, line));
+        }
+        let line = || {
+            format!(
+                "nobody listens to {name}: waiting for a consumer, such as `fanout sub {queue}`"
+            )
+        };
+        (what == For::Room && consumers.is_empty()).then(|| ("", line()))
+    }
+
     fn waiting(&self, what: For, consumer: &ConsumerInfo, others: usize) -> String {
         let (name, lag) = (&self.name, grouped(consumer.lag));
         let others = match others {
@@ -89,7 +144,7 @@ impl Laggards {
     }
 
     fn warning(&self, consumer: &ConsumerInfo, stood: Duration) -> String {
-        let (name, slot) = (typed(&self.name), consumer.slot);
+        let (name, slot) = (typed(self.name.as_str()), consumer.slot);
         format!(
             "warning: {} has held back {} bytes for {} s without moving: see `fanout stat {name}`; if it \
              is dead, free its slot with `fanout evict {name} {slot}`",
@@ -105,7 +160,7 @@ fn who(consumer: &ConsumerInfo) -> Who {
 }
 
 /// Who it says it is. Others may have written anything there: no control characters on our terminal.
-fn describe(consumer: &ConsumerInfo) -> String {
+pub(crate) fn describe(consumer: &ConsumerInfo) -> String {
     let ConsumerInfo { slot, kind, owner, label, .. } = consumer;
     let group = match kind {
         ConsumerKind::Broadcast => String::new(),

@@ -3,11 +3,13 @@
 mod column;
 mod completions;
 mod demo;
+mod evict;
 mod input;
 mod laggard;
 mod list;
 mod output;
 mod publish;
+mod remove;
 mod signals;
 mod stat;
 mod subscribe;
@@ -20,10 +22,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
-use fanout::QueueName;
-use fanout::segment::Segment;
 
 use self::signals::{Interrupted, Signals};
+use self::subscribe::GaveUp;
 
 /// A shared-memory queue with one producer and many consumers
 #[derive(Parser)]
@@ -40,11 +41,16 @@ Exit codes:
     0  done; also when the reader of our output has gone
     1  an error, told in one line on stderr
     2  the command line is wrong
+    3  sub: the producer gave up before it had sent everything; what it sent was written
   129  the terminal was closed (SIGHUP)
   130  interrupted (SIGINT, Ctrl-C)
   131  quit (SIGQUIT, Ctrl-\\)
   143  terminated (SIGTERM)
-After a signal, too, the producer removes its queue and a consumer frees its slot.";
+After a signal, too, a consumer frees its slot, and the producer removes its queue; unless
+everything was sent, it tells its consumers that it gave up, and why.";
+
+/// The producer gave up.
+const GAVE_UP: u8 = 3;
 
 /// The kind of a message that is written out as it is.
 const BYTES: u16 = 0;
@@ -61,13 +67,12 @@ enum Command {
     Sub(subscribe::Arguments),
     /// List the queues of this host
     Ls(list::Arguments),
-    /// Show a queue: geometry, sequences, who is attached, who lags, who gates
+    /// Show a queue: what its producer does, who is attached, who lags, who blocks the producer
     Stat(stat::Arguments),
+    /// Free the slot of a consumer that is dead, so that the producer no longer waits for it
+    Evict(evict::Arguments),
     /// Remove a queue that its producer has left behind
-    Rm {
-        /// The queue's name
-        name: QueueName,
-    },
+    Rm(remove::Arguments),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -88,7 +93,8 @@ pub(crate) fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         terminal::say(&format!("error: {error:#}"));
-        return ExitCode::FAILURE;
+        let gave_up = error.downcast_ref::<GaveUp>().is_some();
+        return if gave_up { ExitCode::from(GAVE_UP) } else { ExitCode::FAILURE };
     }
     ExitCode::SUCCESS
 }
@@ -102,7 +108,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Sub(arguments) => subscribe::run(&arguments, &signals),
         Command::Ls(arguments) => list::run(&arguments),
         Command::Stat(arguments) => stat::run(&arguments, &signals),
-        Command::Rm { name } => Ok(Segment::remove(&name)?),
+        Command::Evict(arguments) => evict::run(&arguments, &signals),
+        Command::Rm(arguments) => remove::run(&arguments),
         Command::Completions { shell } => completions::run(shell),
     }
 }

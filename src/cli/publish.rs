@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::ensure;
-use clap::Args;
+use anyhow::{anyhow, ensure};
+use clap::{Args, ValueEnum};
 use common::report::grouped;
+use fanout::records::error::{SendError, SendTimeoutError, TrySendError};
 use fanout::records::{ends::Writer, record_len};
 use fanout::wait::{Named, Strategy};
-use fanout::{QueueName, QueueOptions, SLOTS};
+use fanout::{QueueName, QueueOptions, REASON_BYTES, SLOTS, Unattended};
 
 use super::input::{Cut, Input};
 use super::laggard::{For, Laggards, Wait};
@@ -23,6 +24,9 @@ pub(crate) struct Arguments {
     /// Hold the first message until this many consumers are attached; 0 starts at once
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = consumers)]
     wait_for: usize,
+    /// What to do with messages while no consumer is attached, and no group holds (`sub --hold`)
+    #[arg(long, value_enum, default_value_t = Unheard::Overwrite, value_name = "WHAT")]
+    when_nobody_listens: Unheard,
     /// Send what is in this file, instead of stdin
     #[arg(long)]
     file: Option<PathBuf>,
@@ -38,6 +42,26 @@ pub(crate) struct Arguments {
     /// How to wait
     #[arg(long, default_value_t, value_name = "HOW", value_parser = strategy())]
     wait: Strategy,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Unheard {
+    /// Send them: a consumer that comes later finds what the queue still holds
+    Overwrite,
+    /// Wait until a consumer comes
+    Wait,
+    /// End with an error
+    Refuse,
+}
+
+impl From<Unheard> for Unattended {
+    fn from(unheard: Unheard) -> Self {
+        match unheard {
+            Unheard::Overwrite => Self::Overwrite,
+            Unheard::Wait => Self::Wait,
+            Unheard::Refuse => Self::Refuse,
+        }
+    }
 }
 
 fn consumers(text: &str) -> Result<usize, String> {
@@ -62,23 +86,37 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()
     };
     // Opened first: a file that is not there should not make a queue.
     let mut input = Input::open(arguments.file.as_deref(), cut)?;
-    let options = QueueOptions::new(arguments.capacity).permissions(arguments.mode);
+    let options = QueueOptions::new(arguments.capacity)
+        .permissions(arguments.mode)
+        .when_nobody_listens(arguments.when_nobody_listens.into());
     let writer = Writer::<Named>::create_with(&arguments.name, &options)?;
     let writer = writer.waiting(arguments.wait.start());
     let mut publisher = Publisher { writer, signals, laggards: Laggards::of(&arguments.name) };
-    if let Cut::Chunks(chunk) = cut {
-        publisher.check_chunk(chunk)?;
+    let outcome = publisher.publish(arguments, cut, &mut input);
+    if let Err(error) = &outcome {
+        // Otherwise it would look to consumers as if everything had been sent.
+        publisher.writer.abort(&reason(error));
     }
-    let capacity = publisher.writer.capacity();
-    if capacity != arguments.capacity {
-        say(&format!("capacity rounded up to {} bytes", grouped(capacity)));
+    outcome
+}
+
+/// Why we give up, in the few words that the queue has room for.
+fn reason(error: &anyhow::Error) -> String {
+    let text = match super::interruption(error) {
+        Some(interrupted) => interrupted.to_string(),
+        None => format!("{error:#}"),
+    };
+    shortened(text.lines().next().unwrap_or_default(), REASON_BYTES)
+}
+
+/// The whole words that fit into so many bytes; an ellipsis tells that there were more.
+fn shortened(line: &str, most: usize) -> String {
+    if line.len() <= most {
+        return line.to_owned();
     }
-    publisher.wait_for_consumers(arguments)?;
-    while input.read_more(signals)? {
-        publisher.send_all(&mut input)?;
-    }
-    publisher.send_all(&mut input)?;
-    publisher.finish()
+    let room = line.floor_char_boundary(most.saturating_sub("\u{2026}".len()));
+    let whole = line[..room].rfind(' ').unwrap_or(room);
+    format!("{}\u{2026}", &line[..whole])
 }
 
 struct Publisher<'a> {
@@ -88,12 +126,33 @@ struct Publisher<'a> {
 }
 
 impl Publisher<'_> {
+    fn publish(
+        &mut self,
+        arguments: &Arguments,
+        cut: Cut,
+        input: &mut Input,
+    ) -> anyhow::Result<()> {
+        if let Cut::Chunks(chunk) = cut {
+            self.check_chunk(chunk)?;
+        }
+        let capacity = self.writer.capacity();
+        if capacity != arguments.capacity {
+            say(&format!("capacity rounded up to {} bytes", grouped(capacity)));
+        }
+        self.wait_for_consumers(arguments)?;
+        while input.read_more(self.signals)? {
+            self.send_all(input)?;
+        }
+        self.send_all(input)?;
+        self.finish()
+    }
+
     fn wait_for_consumers(&mut self, arguments: &Arguments) -> anyhow::Result<()> {
         let (wanted, mut notice) = (arguments.wait_for, Notice::new());
         while self.writer.wait_for_consumers(wanted, SLICE).is_err() {
             self.signals.check()?;
             notice.still(|| {
-                let (name, typed) = (&arguments.name, typed(&arguments.name));
+                let (name, typed) = (&arguments.name, typed(arguments.name.as_str()));
                 match (wanted, self.writer.consumers().len()) {
                     (1, _) => {
                         format!("waiting for a consumer of {name}, such as `fanout sub {typed}`")
@@ -121,7 +180,12 @@ impl Publisher<'_> {
 
     /// Sends as many messages as there is room for, and time to collect; the first takes `first` bytes.
     fn send_some(&mut self, input: &mut Input, first: usize) -> anyhow::Result<()> {
-        let mut batch = self.writer.try_batch_up_to(first.max(BATCH))?;
+        // The last consumer may have left since we saw that there was room.
+        let mut batch = match self.writer.try_batch_up_to(first.max(BATCH)) {
+            Ok(batch) => batch,
+            Err(TrySendError::Full) => return Ok(()),
+            Err(TrySendError::End(end)) => return Err(self.refused(end)),
+        };
         while let Some(piece) = input.peek() {
             if batch.push_as(piece.bytes, piece.kind).is_err() {
                 break;
@@ -155,27 +219,64 @@ impl Publisher<'_> {
 
     fn wait_for_room(&mut self, len: usize) -> anyhow::Result<()> {
         let (mut slices, mut wait) = (0u32, Wait::new());
-        while self.writer.grant_timeout(len, SLICE).is_err() {
+        loop {
+            match self.writer.grant_timeout(len, SLICE).map(drop) {
+                Ok(()) => return Ok(()),
+                Err(SendTimeoutError::TimedOut(_)) => {}
+                Err(SendTimeoutError::End(end)) => return Err(self.refused(end)),
+            }
             self.signals.check()?;
             slices += 1;
             if slices.is_multiple_of(LOOK) {
-                self.laggards.look(&mut wait, For::Room, &self.writer.consumers());
+                self.look(&mut wait, For::Room);
             }
         }
-        Ok(())
+    }
+
+    fn look(&mut self, wait: &mut Wait, what: For) {
+        self.laggards.look(wait, what, &self.writer.consumers(), &self.writer.groups());
+    }
+
+    fn refused(&mut self, end: SendError) -> anyhow::Error {
+        let sent = self.writer.sent();
+        match end {
+            SendError::Abandoned => anyhow!(
+                "no consumer is attached, and none is to be waited for (--when-nobody-listens refuse); \
+                 sent before that: {sent} {}",
+                if sent == 1 { "message" } else { "messages" }
+            ),
+            end => end.into(),
+        }
     }
 
     /// Closes, and waits until everyone has read everything.
-    fn finish(mut self) -> anyhow::Result<()> {
+    fn finish(&mut self) -> anyhow::Result<()> {
         self.writer.close();
         let (mut slices, mut wait) = (0u32, Wait::new());
         while self.writer.drain(SLICE).is_err() {
             self.signals.check()?;
             slices += 1;
             if slices.is_multiple_of(LOOK) {
-                self.laggards.look(&mut wait, For::End, &self.writer.consumers());
+                self.look(&mut wait, For::End);
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_cut_between_words() {
+        assert_eq!(shortened("as it is", 8), "as it is");
+        assert_eq!(shortened("as it is", 7), "as\u{2026}");
+        assert_eq!(shortened("as it is", 5), "as\u{2026}");
+        assert_eq!(shortened("\u{e4}\u{e4}\u{e4}", 5), "\u{e4}\u{2026}");
+        let error = anyhow!("the cause of it").context("reading failed\nand more");
+        assert_eq!(reason(&error), "reading failed");
+        let long = anyhow!("line 3 has 4089 bytes, the longest that this queue can hold has 4088");
+        assert!(reason(&long).len() <= REASON_BYTES && reason(&long).ends_with('\u{2026}'));
     }
 }

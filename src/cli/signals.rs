@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use common::sync::{AtomicBool, Ordering};
+use nix::sys::signal::Signal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 /// The signals caught so far.
@@ -12,7 +13,7 @@ pub(crate) struct Signals {
 
 /// A signal has asked us to stop.
 #[derive(Debug, thiserror::Error)]
-#[error("stopped by signal {signal}")]
+#[error("interrupted by {}", Signal::try_from(*.signal).map_or("a signal", Signal::as_str))]
 pub(crate) struct Interrupted {
     signal: i32,
 }

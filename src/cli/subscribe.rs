@@ -1,17 +1,17 @@
 //! `fanout sub`: messages in, lines and bytes out.
 
 use std::io::{BufWriter, Write};
-use std::thread;
 use std::time::Duration;
 
+use anyhow::bail;
 use clap::{Args, ValueEnum};
-use day3::sequencer::Cursor;
 use fanout::error::{JoinError, OpenError};
 use fanout::records::Receiver;
 use fanout::records::ends::{Group, Reader, Tap};
 use fanout::records::error::{RecvError, RecvTimeoutError, TryRecvError};
+use fanout::ring::Cursor;
 use fanout::wait::{Named, Strategy};
-use fanout::{JoinOptions, QueueName, Start};
+use fanout::{Ending, JoinOptions, QueueName, Start};
 
 use super::LINE;
 use super::output::Output;
@@ -26,6 +26,10 @@ pub(crate) struct Arguments {
     /// Share the messages with the other subscribers of this group
     #[arg(long, conflicts_with = "tap")]
     group: Option<String>,
+    /// From now on, let the producer wait for the group also while it has no member: a worker that is
+    /// restarted has missed nothing; if none comes back, a full queue stays full
+    #[arg(long, requires = "group")]
+    hold: bool,
     /// Only look: never slow the producer, and say at the end how many messages were missed
     #[arg(long)]
     tap: bool,
@@ -56,8 +60,6 @@ enum From {
 
 /// How long a step may take before signals are looked at.
 const SLICE: Duration = Duration::from_millis(50);
-/// How often a queue that is not there yet is looked for.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How many bytes of the ring are written out together.
 const BATCH: usize = 1 << 16;
 /// A group's member takes less at a time: what it has taken nobody else can do.
@@ -82,11 +84,34 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()
             Err(error) if !arguments.no_wait && is_not_there(&error) => {
                 printer.stdout.get_ref().check_reader()?;
                 notice.still(|| format!("no queue {} yet: waiting for a producer", arguments.name));
-                thread::sleep(LOOK_AGAIN);
             }
             outcome => return outcome,
         }
     }
+}
+
+/// The producer has sent a part of what it wanted to send.
+#[derive(Debug, thiserror::Error)]
+#[error("the producer gave up before it had sent everything{}", because(.reason))]
+pub(crate) struct GaveUp {
+    reason: String,
+}
+
+impl GaveUp {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Aborted { reason } => Self { reason },
+            _ => Self { reason: String::new() },
+        }
+    }
+}
+
+/// Others may have written anything there: no control characters on our terminal.
+fn because(reason: &str) -> String {
+    if reason.is_empty() {
+        return String::new();
+    }
+    format!(": {}", reason.escape_debug())
 }
 
 fn is_not_there(error: &anyhow::Error) -> bool {
@@ -100,7 +125,12 @@ fn subscribe(
     signals: &Signals,
 ) -> anyhow::Result<()> {
     let name = &arguments.name;
-    let options = JoinOptions::new().label(&arguments.label);
+    // In slices, to look at signals between two of them.
+    let patience = if arguments.no_wait { Duration::ZERO } else { SLICE };
+    let options = JoinOptions::new()
+        .label(&arguments.label)
+        .wait_for_queue(patience)
+        .hold_when_empty(arguments.hold);
     let start = match arguments.from {
         From::Oldest => Start::Oldest,
         From::Latest => Start::Latest,
@@ -154,7 +184,10 @@ fn receive<K: Cursor>(
     signals: &Signals,
 ) -> anyhow::Result<()> {
     printer.silence = Notice::new();
-    while printer.left > 0 {
+    let end = loop {
+        if printer.left == 0 {
+            return Ok(());
+        }
         signals.check()?;
         match receiver.recv_batch_timeout(most, SLICE) {
             Ok(records) => {
@@ -165,11 +198,23 @@ fn receive<K: Cursor>(
                 printer.stdout.flush()?;
             }
             Err(RecvTimeoutError::TimedOut(_)) => printer.wait_on()?,
-            Err(RecvTimeoutError::End(RecvError::Closed)) => break,
-            Err(error) => return Err(error.into()),
+            Err(RecvTimeoutError::End(end)) => break end,
         }
+    };
+    conclude(end, receiver.ending())
+}
+
+/// What the end of the messages means.
+fn conclude(end: RecvError, ending: Ending) -> anyhow::Result<()> {
+    match end {
+        RecvError::Closed => Ok(()),
+        RecvError::Aborted => Err(GaveUp::from(ending).into()),
+        RecvError::Evicted => bail!(
+            "this consumer was taken for dead and evicted (fanout evict): the last messages that it wrote \
+             may be damaged, and it goes no further; start it again to go on"
+        ),
+        end => Err(end.into()),
     }
-    Ok(())
 }
 
 fn tap_messages(
@@ -207,8 +252,10 @@ fn print_until_end(
         match received {
             Ok(kind) => printer.print(kind, &message)?,
             Err(RecvTimeoutError::TimedOut(_)) => printer.wait_on()?,
-            Err(RecvTimeoutError::End(RecvError::Closed)) => break,
-            Err(error) => return Err(error.into()),
+            Err(RecvTimeoutError::End(end)) => {
+                printer.stdout.flush()?;
+                return conclude(end, tap.ending());
+            }
         }
     }
     Ok(printer.stdout.flush()?)

@@ -4,7 +4,6 @@ use std::io::{IsTerminal, Write};
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use fanout::QueueName;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// How long a wait may be silent.
@@ -48,13 +47,13 @@ pub(crate) fn hung_up(terminal: BorrowedFd<'_>) -> bool {
     found && polled[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP))
 }
 
-/// The name of a queue as one types it into a shell.
-pub(crate) fn typed(name: &QueueName) -> String {
+/// The name of a queue or of a group as one types it into a shell.
+pub(crate) fn typed(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/_-.,:+@%".contains(c);
-    if name.as_str().chars().all(plain) {
+    if name.chars().all(plain) {
         return name.to_string();
     }
-    format!("'{}'", name.as_str().replace('\'', r"'\''"))
+    format!("'{}'", name.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]
@@ -63,9 +62,8 @@ mod tests {
 
     #[test]
     fn a_name_is_quoted_where_a_shell_would_take_it_apart() {
-        let name = |name: &str| QueueName::new(name).unwrap();
-        assert_eq!(typed(&name("prices-1.eu")), "/prices-1.eu");
-        assert_eq!(typed(&name("two words")), "'/two words'");
-        assert_eq!(typed(&name("it's;$HOME")), r"'/it'\''s;$HOME'");
+        assert_eq!(typed("/prices-1.eu"), "/prices-1.eu");
+        assert_eq!(typed("/two words"), "'/two words'");
+        assert_eq!(typed("/it's;$HOME"), r"'/it'\''s;$HOME'");
     }
 }

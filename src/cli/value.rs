@@ -1,7 +1,7 @@
 //! Values as a user types them: a number of bytes, permissions, a label, a way to wait.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use day3::control::NAME_BYTES;
+use fanout::NAME_BYTES;
 use fanout::wait::Strategy;
 
 /// Reads `65536`, `64K`, `1M` or `2G`; a K is 1,024 bytes.

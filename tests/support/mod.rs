@@ -16,6 +16,9 @@ use common::sync::{AtomicU64, Ordering};
 /// How long anything may take before the test gives up.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
+/// The exit code of `sub` when the producer gave up.
+pub(crate) const GAVE_UP: i32 = 3;
+
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
 /// The name of a queue, or of another object in `/dev/shm`, that goes away with this value.
@@ -156,6 +159,12 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
 pub(crate) fn report(name: &Name) -> serde_json::Value {
     let output = run(&mut fanout(&["stat", &name.0, "--json"]));
     serde_json::from_slice(&output.stdout).unwrap_or_default()
+}
+
+/// Sends a line to a publisher, and keeps its stdin open.
+pub(crate) fn type_into(publisher: &mut Process, text: &str) {
+    use std::io::Write;
+    publisher.0.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
 }
 
 /// How many consumers are attached to a queue; 0 while there is none.

@@ -1,25 +1,20 @@
 //! What is said of a queue, as a person reads it.
 
-use std::fmt::Write;
+use std::fmt::{Error, Write};
 
 use common::report::grouped;
 use fanout::QueueName;
 use fanout::inspect::Snapshot;
 use fanout::segment::Kind;
 
-use super::report::{Report, Row};
+use super::report::{Group, Report, Row};
 use crate::cli::column::{unit, width};
 
-pub(super) fn describe(name: &QueueName, snapshot: &Snapshot) -> Result<String, std::fmt::Error> {
+pub(super) fn describe(name: &QueueName, snapshot: &Snapshot) -> Result<String, Error> {
     let report = Report::new(name, snapshot);
     let unit = unit(snapshot.kind);
     let mut out = String::new();
-    let state = match (report.closed, report.full) {
-        (true, _) => "closed",
-        (false, true) => "full",
-        (false, false) => "open",
-    };
-    writeln!(out, "queue     {name}, {state}")?;
+    writeln!(out, "queue     {name}, {}", state(&report))?;
     let size = match snapshot.kind {
         Kind::Records => "of any size,".to_owned(),
         _ => format!("{} bytes", report.message_size),
@@ -36,22 +31,63 @@ pub(super) fn describe(name: &QueueName, snapshot: &Snapshot) -> Result<String, 
         "sequence  first {}, published {}, reserved up to {}",
         report.first, report.published, report.reserved
     )?;
-    if report.consumers.is_empty() {
-        writeln!(out, "consumers none (taps are registered nowhere)")?;
-        return Ok(out);
+    writeln!(out, "producer  {}", producer(&report, unit))?;
+    consumers(&mut out, &report, snapshot, unit)?;
+    groups(&mut out, &report, unit)?;
+    Ok(out)
+}
+
+fn state(report: &Report<'_>) -> String {
+    match (report.ending, report.reason) {
+        ("aborted", Some(reason)) if !reason.is_empty() => {
+            // Others may have written anything there: no control characters on our terminal.
+            format!("aborted: {}", reason.escape_debug())
+        }
+        ("aborted", _) => "aborted".to_owned(),
+        ("finished", _) => "closed: everything is sent".to_owned(),
+        _ if report.full => "full".to_owned(),
+        _ => "open".to_owned(),
     }
-    // Others may have written anything there: no control characters on our terminal.
+}
+
+fn producer(report: &Report<'_>, unit: &str) -> String {
+    let pid = report.producer.pid;
+    if !report.producer.lives {
+        return format!("pid {pid} as it said; its process is gone");
+    }
+    let waits = match report.waits_for {
+        0 => String::new(),
+        _ if report.closed => String::new(),
+        _ if report.consumers.is_empty() && !report.full => {
+            ", waits for a consumer to send to".to_owned()
+        }
+        room if unit.is_empty() => format!(", waits for {} places", grouped(room)),
+        room => format!(", waits for {}{unit}", grouped(room)),
+    };
+    format!("pid {pid} as it says, alive{waits}")
+}
+
+fn consumers(
+    out: &mut String,
+    report: &Report<'_>,
+    snapshot: &Snapshot,
+    unit: &str,
+) -> Result<(), Error> {
+    if report.consumers.is_empty() {
+        return writeln!(out, "consumers none (taps are registered nowhere)");
+    }
+    // Others may have written anything there.
     let group = |row: &Row<'_>| row.group.unwrap_or("-").escape_debug().to_string();
     let wide = width(report.consumers.iter().map(|row| group(row).len()), "group");
     writeln!(out, "slot  {:<11}{:<wide$}  {:>8}{:>12}  label", "kind", "group", "pid", "lag")?;
     for row in &report.consumers {
-        let gates = match (row.gates, report.full) {
-            (true, true) => "  <- blocks the producer".to_owned(),
-            (true, false) if snapshot.kind == Kind::Records => {
+        let gates = match row {
+            Row { blocks: true, .. } => "  <- blocks the producer".to_owned(),
+            Row { gates: true, .. } if snapshot.kind == Kind::Records => {
                 let room = snapshot.capacity.saturating_sub(row.lag);
                 format!("  <- gates: room for {}{unit}", grouped(room))
             }
-            (true, false) => "  <- gates".to_owned(),
+            Row { gates: true, .. } => "  <- gates".to_owned(),
             _ => String::new(),
         };
         writeln!(
@@ -65,5 +101,27 @@ pub(super) fn describe(name: &QueueName, snapshot: &Snapshot) -> Result<String, 
             row.label.escape_debug()
         )?;
     }
-    Ok(out)
+    Ok(())
+}
+
+/// The groups that nobody is in; those that have members stand beside them.
+fn groups(out: &mut String, report: &Report<'_>, unit: &str) -> Result<(), Error> {
+    let empty = || report.groups.iter().filter(|group| group.members == 0);
+    if empty().next().is_none() {
+        return Ok(());
+    }
+    let called = |group: &Group<'_>| group.name.escape_debug().to_string();
+    let title = "group without a member";
+    let wide = width(empty().map(|group| called(group).len()), title);
+    writeln!(out, "{title:<wide$}{:>14}  its place", "lag")?;
+    for group in empty() {
+        let place = match group {
+            Group { overwritten: true, .. } => "overwritten",
+            Group { blocks: true, .. } => "held  <- blocks the producer",
+            Group { holds: true, .. } => "held: the producer waits for it",
+            _ => "kept until the producer overwrites it",
+        };
+        writeln!(out, "{:<wide$}{:>14}  {place}", called(group), grouped(group.lag) + unit)?;
+    }
+    Ok(())
 }

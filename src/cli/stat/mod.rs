@@ -18,6 +18,7 @@ use super::print;
 use super::signals::Signals;
 
 #[derive(Args)]
+#[command(after_help = MEANING)]
 pub(crate) struct Arguments {
     /// The queue's name
     name: QueueName,
@@ -28,6 +29,18 @@ pub(crate) struct Arguments {
     #[arg(long)]
     json: bool,
 }
+
+const MEANING: &str = "\
+All counts of a ring of records are bytes. A pid is what a process said of
+itself; in another container it has another number. Whether the producer lives
+is asked of the kernel, which knows who has the queue open: a child that it
+forked, and that still runs, counts as the producer. \"waits for\" is how much
+room the producer waits for at this moment, and \"blocks\" marks who is in its way.
+
+In JSON, the sequences (first, published, reserved) are strings of decimal
+digits: a producer may begin to count anywhere, and many programs read numbers
+above 2^53 wrong. All other figures are numbers. Of these only \"sent\" can pass
+2^53: after 9 PB of records, or as many messages.";
 
 const EVERY: Duration = Duration::from_millis(500);
 

@@ -1,8 +1,8 @@
 //! What is said of a queue, as a program reads it.
 
-use fanout::QueueName;
 use fanout::inspect::{ConsumerKind, Snapshot};
-use serde::Serialize;
+use fanout::{Ending, QueueName};
+use serde::{Serialize, Serializer};
 
 use crate::cli::column::kind;
 
@@ -15,14 +15,34 @@ pub(super) struct Report<'a> {
     pub(super) message_size: u64,
     pub(super) capacity: u64,
     pub(super) bytes: u64,
+    #[serde(serialize_with = "digits")]
     pub(super) first: u64,
+    #[serde(serialize_with = "digits")]
     pub(super) published: u64,
+    #[serde(serialize_with = "digits")]
     pub(super) reserved: u64,
     pub(super) sent: u64,
     pub(super) closed: bool,
+    /// "open", "finished" or "aborted".
+    pub(super) ending: &'static str,
+    /// Why the producer gave up.
+    pub(super) reason: Option<&'a str>,
+    pub(super) producer: Producer,
+    /// How much room the producer waits for; 0 while it does not wait.
+    pub(super) waits_for: u64,
+    /// Whether somebody is in its way, or a whole lap behind.
     pub(super) full: bool,
     pub(super) gating_slot: Option<usize>,
     pub(super) consumers: Vec<Row<'a>>,
+    pub(super) groups: Vec<Group<'a>>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Producer {
+    /// As it said itself; another pid namespace has other numbers.
+    pub(super) pid: u32,
+    /// Whether it, or a child of it, has the queue open.
+    pub(super) lives: bool,
 }
 
 #[derive(Serialize)]
@@ -34,21 +54,52 @@ pub(super) struct Row<'a> {
     pub(super) pid: u32,
     pub(super) lag: u64,
     pub(super) gates: bool,
+    /// Whether the producer cannot go on because of it.
+    pub(super) blocks: bool,
+}
+
+/// A group whose place the queue knows, with or without a member.
+#[derive(Serialize)]
+pub(super) struct Group<'a> {
+    pub(super) name: &'a str,
+    pub(super) members: usize,
+    pub(super) lag: u64,
+    /// Whether the producer waits for it also while it has no member.
+    pub(super) holds: bool,
+    /// Whether its place has been overwritten.
+    pub(super) overwritten: bool,
+    /// Whether the producer cannot go on although it has no member, and because of that.
+    pub(super) blocks: bool,
+}
+
+/// A sequence begins where the producer says, and may lie above 2^53, where many programs read numbers
+/// wrong.
+fn digits<S: Serializer>(sequence: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(sequence)
 }
 
 impl<'a> Report<'a> {
     pub(super) fn new(name: &'a QueueName, snapshot: &'a Snapshot) -> Self {
-        let gating = snapshot.gating();
+        let gating = snapshot.gating().map(|consumer| consumer.slot);
         let rows = snapshot.consumers.iter().map(|consumer| {
             let (kind, group) = match &consumer.kind {
                 ConsumerKind::Broadcast => ("broadcast", None),
                 ConsumerKind::Member { group } => ("member", Some(group.as_str())),
             };
-            let gates = gating.is_some_and(|gating| gating.slot == consumer.slot);
             let (slot, label, pid, lag) =
                 (consumer.slot, consumer.label.as_str(), consumer.owner, consumer.lag);
-            Row { slot, kind, group, label, pid, lag, gates }
+            let (gates, blocks) = (gating == Some(slot), blocks(snapshot, lag));
+            Row { slot, kind, group, label, pid, lag, gates, blocks }
         });
+        let consumers: Vec<Row<'_>> = rows.collect();
+        let groups = groups(snapshot);
+        let (ending, reason) = match &snapshot.ending {
+            Ending::Open => ("open", None),
+            Ending::Aborted { reason } => ("aborted", Some(reason.as_str())),
+            _ => ("finished", None),
+        };
+        let full =
+            consumers.iter().any(|row| row.blocks) || groups.iter().any(|group| group.blocks);
         Self {
             name: name.as_str(),
             kind: kind(snapshot.kind),
@@ -61,9 +112,42 @@ impl<'a> Report<'a> {
             reserved: snapshot.reserved,
             sent: snapshot.sent(),
             closed: snapshot.closed,
-            full: gating.is_some_and(|gating| gating.lag >= snapshot.capacity),
-            gating_slot: gating.map(|gating| gating.slot),
-            consumers: rows.collect(),
+            ending,
+            reason,
+            producer: Producer { pid: snapshot.producer_pid, lives: snapshot.producer_lives },
+            waits_for: waits_for(snapshot),
+            full,
+            gating_slot: gating,
+            consumers,
+            groups,
         }
     }
+}
+
+fn groups(snapshot: &Snapshot) -> Vec<Group<'_>> {
+    let group = |group: &'_ fanout::inspect::GroupInfo| {
+        let overwritten = group.members == 0 && !group.holds && group.lag > snapshot.capacity;
+        let blocks = group.members == 0 && group.holds && blocks(snapshot, group.lag);
+        (group.members, group.lag, group.holds, overwritten, blocks)
+    };
+    let rows = snapshot.groups.iter().map(|info| {
+        let (members, lag, holds, overwritten, blocks) = group(info);
+        Group { name: &info.name, members, lag, holds, overwritten, blocks }
+    });
+    rows.collect()
+}
+
+/// No more than there is, whatever somebody wrote there.
+fn waits_for(snapshot: &Snapshot) -> u64 {
+    snapshot.waits_for.min(snapshot.capacity)
+}
+
+/// Whether somebody so far behind is in the producer's way.
+fn blocks(snapshot: &Snapshot, lag: u64) -> bool {
+    let needed = match waits_for(snapshot) {
+        // It has not asked yet; but there is no room for anything.
+        0 => 1,
+        needed => needed,
+    };
+    !snapshot.closed && lag.saturating_add(needed) > snapshot.capacity
 }
