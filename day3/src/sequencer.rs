@@ -418,8 +418,8 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
                 self.reserved = target;
                 self.control.head.reserved.store(target.get(), Ordering::Relaxed);
             }
-            // edge: reserve <-> join, reserve -> torn. Either we see below that somebody has joined, or the newcomer sees
-            // what we have reserved.
+            // edge: reserve <-> join, reserve -> torn. Either we see below that somebody has joined, or the
+            // newcomer sees what we have reserved.
             fence!("reserve-fence", SeqCst);
             if mutant("skip-join-recheck") || !self.gate.has_changed(&self.control) {
                 self.granted = target.later(self.granted);
