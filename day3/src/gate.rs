@@ -5,6 +5,9 @@ use common::{Capacity, Sequence, ordering};
 
 use crate::control::{Control, HOLDS, SLOTS, SlotState, SlotUse};
 
+/// How often the slots are read anew in one look, because somebody has joined or left meanwhile.
+const REREADS: usize = 64;
+
 /// The producer's private list of who is attached.
 ///
 /// It is read from the slots when the roster's generation has changed, and only then; so a look at
@@ -30,19 +33,11 @@ impl Gate {
         self.broadcast.is_empty() && self.groups.is_empty()
     }
 
-    /// Whether a consumer is registered now.
-    pub(crate) fn has_listeners(&mut self, control: &Control) -> bool {
-        while self.has_changed(control) {
-            self.read_slots(control);
-        }
-        !self.is_empty()
-    }
-
     /// How far the slowest consumer is behind `next`: 0 to the capacity.
     ///
     /// With nobody attached that is zero: the producer may run ahead a whole lap.
     pub(crate) fn lag(&mut self, control: &Control, next: Sequence, lap: Capacity) -> u64 {
-        loop {
+        for _ in 0..REREADS {
             // Claims first, then the roster, then the cursors. A claim that we see makes visible
             // that its member has joined and which cursor it wrote before claiming; in any other
             // order a message could slip between the group and its member.
@@ -71,6 +66,8 @@ impl Gate {
             // promised nothing yet, and we wait the moment that it takes.
             return lag.unwrap_or(0).min(lap.get());
         }
+        // Somebody raises the generation all the time. Nothing is known for sure, so nothing is granted.
+        lap.get()
     }
 
     /// Whether a slot that we take for taken is free. Asked only while the ring is full.

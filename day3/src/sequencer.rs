@@ -341,12 +341,21 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
 
     /// How far the slowest registered consumer is behind, in messages; 0 with nobody attached.
     pub fn lag(&mut self) -> u64 {
-        self.gate.lag(&self.control, self.next, self.capacity)
+        let lag = self.gate.lag(&self.control, self.next, self.capacity);
+        // The gate has taken note of a newcomer, and says so only once: the limit has to go with it.
+        // What was granted before stays granted: a consumer that has joined since begins after it.
+        if !mutant("keep-limit") {
+            self.limit = self.next.plus(self.capacity.get() - lag).later(self.granted);
+        }
+        lag
     }
 
     /// Whether no consumer is registered, and no group holds a place without one.
     pub fn is_abandoned(&mut self) -> bool {
-        !self.gate.has_listeners(&self.control)
+        if self.gate.has_changed(&self.control) {
+            self.lag();
+        }
+        self.gate.is_empty()
     }
 
     /// Says in the head line that claims may be as wide as this.
@@ -433,9 +442,7 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
 
     /// Looks at the gate; says whether `n` sequences fit.
     fn look(&mut self, n: u64) -> bool {
-        let room = self.capacity.get() - self.lag();
-        // What was granted before stays granted: a consumer that has joined since begins after it.
-        self.limit = self.next.plus(room).later(self.granted);
+        self.lag();
         self.limit.since(self.next) >= n
     }
 }

@@ -54,7 +54,7 @@ impl<C: Deref<Target = Control>> TapCursor<C> {
         self.next = run.first.plus(run.len);
         self.number = self.number.wrapping_add(run.len);
         self.received += run.len - torn;
-        self.lost += torn;
+        self.lost = self.lost.wrapping_add(torn);
         self.has_read(run.len);
         if torn > 0 {
             // There is always a place to go on.
@@ -189,8 +189,15 @@ impl<C: Deref<Target = Control>, L: Landing> TapCursor<C, L> {
             return Err(Nothing::Empty);
         };
         if self.next.is_before(mark.sequence) {
-            self.lost += mark.number.wrapping_sub(self.number);
+            let missed = mark.number.wrapping_sub(self.number);
+            self.lost = self.lost.wrapping_add(missed);
             (self.next, self.number) = (mark.sequence, mark.number);
+        }
+        if self.next.is_before(oldest) {
+            // No mark leads out of what is overwritten: the cursors are not the producer's.
+            let (next, found) = (self.next.get(), self.known.get());
+            self.known = self.next;
+            return Err(Nothing::Corrupt { next, found, capacity: self.ring.capacity.get() });
         }
         self.known = self.known.later(self.next);
         self.check()

@@ -152,7 +152,7 @@ fn footing(memory: &dyn ByteMemory, data: Data, start: Start) -> Option<Mark> {
     while mark.sequence != published {
         let run = Run { first: mark.sequence, len: published.since(mark.sequence) };
         let frame = data.frame(run);
-        if torn(control, ring, run) > 0 {
+        if run.len > ring.capacity.get() || torn(control, ring, run) > 0 {
             return None;
         }
         let size = frame?.size();
