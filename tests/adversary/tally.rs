@@ -1,0 +1,61 @@
+//! What happened, and what should not have happened.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+/// How often each kind of event happened.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tally(BTreeMap<String, u64>);
+
+impl Tally {
+    pub(crate) fn add(&mut self, event: &str) {
+        self.add_many(event, 1);
+    }
+
+    pub(crate) fn add_many(&mut self, event: &str, times: u64) {
+        match self.0.get_mut(event) {
+            Some(count) => *count += times,
+            None => drop(self.0.insert(event.to_owned(), times)),
+        }
+    }
+
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (event, times) in &other.0 {
+            self.add_many(event, *times);
+        }
+    }
+
+    pub(crate) fn count(&self, event: &str) -> u64 {
+        self.0.get(event).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.0.iter().map(|(event, times)| (event.as_str(), *times))
+    }
+
+    /// A line that [`Tally::read`] reads: how a child tells its parent.
+    pub(crate) fn write(&self) -> String {
+        self.iter().map(|(event, times)| format!("count: {times} {event}\n")).collect()
+    }
+
+    /// Adds what such a line says; anything else is left alone.
+    pub(crate) fn read(&mut self, line: &str) {
+        let rest = line.strip_prefix("count: ").and_then(|rest| rest.split_once(' '));
+        if let Some((times, event)) = rest {
+            self.add_many(event, times.parse().unwrap_or(0));
+        }
+    }
+}
+
+static FINDINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Something that must not happen; printed at once, so that it survives what comes next.
+pub(crate) fn report(finding: String) {
+    println!("finding: {finding}");
+    FINDINGS.lock().unwrap_or_else(PoisonError::into_inner).push(finding);
+}
+
+/// All that was found so far.
+pub(crate) fn findings() -> Vec<String> {
+    FINDINGS.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
