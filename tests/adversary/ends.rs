@@ -64,9 +64,18 @@ pub(crate) trait Reading: Send {
     /// The slot it sits in; a tap sits nowhere.
     fn slot(&self) -> Option<usize>;
     /// How many messages a tap knows of.
-    fn accounted(&self) -> Option<u64> {
+    fn accounted(&self) -> Option<Accounted> {
         None
     }
+}
+
+/// What a tap has received and lost together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Accounted {
+    pub(crate) messages: u64,
+    /// Whether nothing of it lies beyond the message that was received last. A tap that has received
+    /// several at once, and the first of them torn, has gone on to where the next ones can be had.
+    pub(crate) is_exact: bool,
 }
 
 /// What an end needs to do something.

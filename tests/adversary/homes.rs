@@ -49,9 +49,14 @@ fn first(dice: &mut Dice, capacity: u64) -> u64 {
     dice.pick(&[0, 0, 8 * capacity, (1 << 32) - 8, u64::MAX - 8 * capacity + 1, 1 << 63]) & !7
 }
 
+/// What the names of this process's rings begin with.
+pub(crate) fn prefix() -> String {
+    format!("/fanout-adversary-{}-", std::process::id())
+}
+
 /// A name that nobody else has.
-pub(crate) fn unique(seed: u64) -> String {
-    format!("/fanout-adversary-{}-{seed:x}", std::process::id())
+fn unique(seed: u64) -> String {
+    format!("{}{seed:x}", prefix())
 }
 
 /// Builds a ring for up to `count` messages, of a kind, size and place that are drawn.
@@ -230,7 +235,7 @@ impl Home {
             Self::Messages { memory } => unsafe { ring::Tap::over(memory.clone(), start) },
             _ => return self.record_tap(start, options, mood),
         };
-        Ok(Box::new(MessageTap(tap.waiting(mood))))
+        Ok(Box::new(MessageTap { tap: tap.waiting(mood), took_one: false }))
     }
 
     fn record_tap(&self, start: Start, options: &JoinOptions, mood: Mood) -> Joined {

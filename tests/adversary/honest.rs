@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
-use common::sync::{AtomicU64, Ordering};
 use fanout::Start;
 
 use crate::dice::Dice;
@@ -36,12 +35,12 @@ pub(crate) fn round(seed: u64, length: Duration) -> Tally {
     let Stage { home, sender, plan } = homes::build(&mut dice, 20_000);
     let (count, aborts) = (plan.count(), dice.once_in(4));
     let is_of_messages = home.is_of_messages();
-    let truth = Truth { plan, is_of_messages, sent: AtomicU64::new(0), aborts };
+    let truth = Truth::new(plan, is_of_messages, aborts);
     let (anchored, holding) = (Ledger::new(count), Ledger::new(count));
     let until = Instant::now() + length;
     let round = Round { seed, home, truth, anchored, holding, until };
     let mut all = play(&round, sender, &mut dice);
-    let sent = round.truth.sent.load(Ordering::Acquire);
+    let sent = round.truth.sent().unwrap_or(0);
     for (group, ledger) in [("anchored", &round.anchored), ("holding", &round.holding)] {
         for wrong in ledger.check(group, sent) {
             round.report(group, &wrong);
@@ -159,7 +158,7 @@ impl Actor<'_> {
                 thread::sleep(Duration::from_micros(self.dice.below(200)));
             }
         }
-        round.truth.sent.store(next, Ordering::Release);
+        round.truth.ends_after(next);
         sender.end(round.truth.aborts);
         self.tally.add(if round.truth.aborts { "queues aborted" } else { "queues closed" });
         // Its drop removes the name, and somebody may be about to join.
@@ -192,7 +191,7 @@ impl Actor<'_> {
     /// Comes as anything, and goes.
     fn wander(&mut self) -> Result<(), String> {
         while Instant::now() < self.round.until
-            && self.round.truth.sent.load(Ordering::Acquire) == 0
+            && self.round.truth.sent().is_none()
         {
             let start = self.dice.pick(&[Start::Oldest, Start::Latest]);
             let part = match self.dice.below(6) {
@@ -208,7 +207,7 @@ impl Actor<'_> {
                 Part::Tap(_) => "taps opened",
             });
             let end = self.round.home.join(&part, LET_IN, &mut self.dice);
-            let is_over = self.round.truth.sent.load(Ordering::Acquire) > 0;
+            let is_over = self.round.truth.sent().is_some();
             match end {
                 Ok(end) => {
                     let acts = self.dice.pick(&[1, 3, 10, 50, 1000]);

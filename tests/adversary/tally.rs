@@ -47,15 +47,32 @@ impl Tally {
     }
 }
 
-static FINDINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// All findings, by their shape: the first that had it, and how many there were.
+static FINDINGS: Mutex<BTreeMap<String, (String, u64)>> = Mutex::new(BTreeMap::new());
 
-/// Something that must not happen; printed at once, so that it survives what comes next.
+/// Something that must not happen; the first of its shape is printed at once, so that it survives what
+/// comes next.
 pub(crate) fn report(finding: String) {
-    println!("finding: {finding}");
-    FINDINGS.lock().unwrap_or_else(PoisonError::into_inner).push(finding);
+    let mut findings = FINDINGS.lock().unwrap_or_else(PoisonError::into_inner);
+    let shape = shape(&finding);
+    match findings.get_mut(&shape) {
+        Some((_, times)) => *times += 1,
+        None => {
+            println!("finding: {finding}");
+            findings.insert(shape, (finding, 1));
+        }
+    }
 }
 
-/// All that was found so far.
-pub(crate) fn findings() -> Vec<String> {
-    FINDINGS.lock().unwrap_or_else(PoisonError::into_inner).clone()
+/// What is left of a finding without its numbers.
+fn shape(finding: &str) -> String {
+    let words = finding.split([' ', '-', ',', '[', '(', ')', ']']);
+    let is_number = |word: &&str| !word.contains(|c: char| c.is_ascii_digit());
+    words.filter(is_number).collect::<Vec<_>>().join(" ")
+}
+
+/// All that was found so far: the first of each shape, and how often.
+pub(crate) fn findings() -> Vec<(String, u64)> {
+    let findings = FINDINGS.lock().unwrap_or_else(PoisonError::into_inner);
+    findings.values().cloned().collect()
 }

@@ -3,7 +3,7 @@
 use common::sync::{AtomicU8, AtomicU64, Ordering};
 use fanout::error::RecvError;
 
-use crate::ends::{Act, Reading, Seen, Step, Style};
+use crate::ends::{Accounted, Act, Reading, Seen, Step, Style};
 use crate::homes::Part;
 use crate::plan::Plan;
 use crate::tally::Tally;
@@ -13,9 +13,28 @@ use crate::tally::Tally;
 pub(crate) struct Truth {
     pub(crate) plan: Plan,
     pub(crate) is_of_messages: bool,
-    /// How many messages were sent: known when the producer has ended.
-    pub(crate) sent: AtomicU64,
+    /// How many messages were sent: [`UNKNOWN`] until the producer is about to end.
+    sent: AtomicU64,
     pub(crate) aborts: bool,
+}
+
+const UNKNOWN: u64 = u64::MAX;
+
+impl Truth {
+    pub(crate) fn new(plan: Plan, is_of_messages: bool, aborts: bool) -> Self {
+        Self { plan, is_of_messages, sent: AtomicU64::new(UNKNOWN), aborts }
+    }
+
+    /// How many messages were sent, if the producer is about to end, or has.
+    pub(crate) fn sent(&self) -> Option<u64> {
+        let sent = self.sent.load(Ordering::Acquire);
+        (sent != UNKNOWN).then_some(sent)
+    }
+
+    /// Says that it was so many.
+    pub(crate) fn ends_after(&self, sent: u64) {
+        self.sent.store(sent, Ordering::Release);
+    }
 }
 
 /// How often each message was taken by a member of a group.
@@ -55,8 +74,9 @@ pub(crate) struct Witness<'a> {
     expected: u64,
     /// A tap or a member: one more than the message seen last.
     after: u64,
-    /// A tap: the message that it began with.
+    /// A tap: the message that it began with, and the first that it has received.
     begin: Option<u64>,
+    first: Option<u64>,
     wrong: Option<String>,
 }
 
@@ -68,7 +88,7 @@ impl<'a> Witness<'a> {
             _ => None,
         };
         let expected = first.and_then(Result::ok).unwrap_or(0);
-        Self { truth, book, part, expected, after: 0, begin: None, wrong }
+        Self { truth, book, part, expected, after: 0, begin: None, first: None, wrong }
     }
 
     /// Lets the end do something, and checks it; says whether it may go on.
@@ -125,6 +145,7 @@ impl<'a> Witness<'a> {
             self.expected = number + 1;
         }
         self.after = number + 1;
+        self.first.get_or_insert(number);
         match self.book {
             Book::None => {}
             Book::Ledger(ledger) => {
@@ -140,8 +161,11 @@ impl<'a> Witness<'a> {
     }
 
     /// A tap has to know at any time how many messages it has passed.
-    fn account(&mut self, number: u64, accounted: u64) {
-        let begin = (number + 1).wrapping_sub(accounted);
+    fn account(&mut self, number: u64, accounted: Accounted) {
+        if !accounted.is_exact {
+            return;
+        }
+        let begin = (number + 1).wrapping_sub(accounted.messages);
         let known = *self.begin.get_or_insert(begin);
         if known != begin {
             let wrong = format!("received and lost say it began at {begin}, at first {known}");
@@ -149,20 +173,25 @@ impl<'a> Witness<'a> {
         }
     }
 
-    fn end(&self, how: RecvError, accounted: Option<u64>, tally: &mut Tally) -> Result<(), String> {
+    fn end(&self, how: RecvError, accounted: Option<Accounted>, tally: &mut Tally) -> Result<(), String> {
         let wanted = if self.truth.aborts { RecvError::Aborted } else { RecvError::Closed };
         if how != wanted {
             return Err(format!("ended with {how:?}, expected {wanted:?}"));
         }
         tally.add("ends seen");
-        let sent = self.truth.sent.load(Ordering::Acquire);
+        // A process does not know, nor need it: the group's books are compared.
+        let Some(sent) = self.truth.sent() else { return Ok(()) };
         if matches!(self.part, Part::Broadcast(_)) && self.expected != sent {
             return Err(format!("the end came after {} of {sent} messages", self.expected));
         }
-        if let (Some(begin), Some(accounted)) = (self.begin, accounted)
-            && begin.wrapping_add(accounted) != sent
-        {
-            return Err(format!("began at {begin}, accounts for {accounted}, {sent} were sent"));
+        if let (Some(first), Some(accounted)) = (self.first, accounted) {
+            let begin = sent.wrapping_sub(accounted.messages);
+            if begin > first || self.begin.is_some_and(|known| known != begin) {
+                let (known, accounted) = (self.begin, accounted.messages);
+                return Err(format!(
+                    "began at {known:?}, received {first} first, accounts for {accounted} of {sent}"
+                ));
+            }
         }
         Ok(())
     }

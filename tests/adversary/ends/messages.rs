@@ -5,7 +5,7 @@ use day3::sequencer::{ConsumerCursor, Cursor};
 use fanout::error::{SendError, SendTimeoutError, TrySendError};
 use fanout::{Batch, Receiver, Reservation, ring};
 
-use super::{Act, Fate, Reading, Seen, Sending, Step, settled, timed, tried};
+use super::{Accounted, Act, Fate, Reading, Seen, Sending, Step, settled, timed, tried};
 use crate::moods::Mood;
 use crate::plan::{Message, Plan};
 
@@ -210,16 +210,20 @@ impl<K: Cursor + Send> Reading for MessageEnd<K> {
 }
 
 /// A tap.
-pub(crate) struct MessageTap(pub(crate) ring::Tap<Message, Mood>);
+pub(crate) struct MessageTap {
+    pub(crate) tap: ring::Tap<Message, Mood>,
+    pub(crate) took_one: bool,
+}
 
 impl Reading for MessageTap {
     fn act(&mut self, at: &mut Act<'_>, see: &mut dyn FnMut(Seen<'_>)) -> Step {
         let mut into = vec![[0; 4]; at.dice.pick(&[1, 1, 2, 5, 64, 1000])];
+        self.took_one = into.len() == 1;
         let (patience, soon) = (at.patience(), at.soon());
         let received = match patience {
-            0 => tried(self.0.try_recv_into(&mut into)),
-            1 => timed(self.0.recv_into_timeout(&mut into, soon)),
-            _ => self.0.recv_into(&mut into).map_err(settled),
+            0 => tried(self.tap.try_recv_into(&mut into)),
+            1 => timed(self.tap.recv_into_timeout(&mut into, soon)),
+            _ => self.tap.recv_into(&mut into).map_err(settled),
         };
         match received {
             Ok(received) => show(&into[..received], true, see),
@@ -236,7 +240,8 @@ impl Reading for MessageTap {
         None
     }
 
-    fn accounted(&self) -> Option<u64> {
-        Some(self.0.received().wrapping_add(self.0.lost()))
+    fn accounted(&self) -> Option<Accounted> {
+        let messages = self.tap.received().wrapping_add(self.tap.lost());
+        Some(Accounted { messages, is_exact: self.took_one })
     }
 }

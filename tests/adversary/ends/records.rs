@@ -9,7 +9,7 @@ use fanout::records::error::ReadError;
 use fanout::records::{Grant, Receiver, Record, Records, WriteBatch, ends, record_len};
 
 use super::messages::{in_time, now};
-use super::{Act, Fate, Reading, Seen, Sending, Step, settled, timed, tried};
+use super::{Accounted, Act, Fate, Reading, Seen, Sending, Step, settled, timed, tried};
 use crate::moods::Mood;
 use crate::plan::Plan;
 
@@ -302,7 +302,8 @@ impl Reading for RecordTap {
         None
     }
 
-    fn accounted(&self) -> Option<u64> {
-        Some(self.0.received().wrapping_add(self.0.lost()))
+    fn accounted(&self) -> Option<Accounted> {
+        let messages = self.0.received().wrapping_add(self.0.lost());
+        Some(Accounted { messages, is_exact: true })
     }
 }
