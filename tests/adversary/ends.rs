@@ -49,6 +49,8 @@ pub(crate) enum Style {
 pub(crate) trait Sending: Send {
     /// Does something, and says in `next` how far it came.
     fn act(&mut self, at: &mut Act<'_>, plan: &Plan, next: &mut u64) -> Result<(), SendError>;
+    /// Looks at who is there, and waits for them, but not for long.
+    fn survey(&mut self, at: &mut Act<'_>);
     /// The sequence of the next message.
     fn next_sequence(&self) -> u64;
     /// Ends, one way or another.

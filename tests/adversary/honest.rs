@@ -155,6 +155,8 @@ impl Actor<'_> {
                 return Err(format!("the next sequence is {found}, expected {wanted}"));
             }
             if self.dice.once_in(64) {
+                self.beat.does("looks around");
+                sender.survey(&mut Act { dice: &mut self.dice, tally: &mut self.tally, style });
                 thread::sleep(Duration::from_micros(self.dice.below(200)));
             }
         }
@@ -190,9 +192,7 @@ impl Actor<'_> {
 
     /// Comes as anything, and goes.
     fn wander(&mut self) -> Result<(), String> {
-        while Instant::now() < self.round.until
-            && self.round.truth.sent().is_none()
-        {
+        while Instant::now() < self.round.until && self.round.truth.sent().is_none() {
             let start = self.dice.pick(&[Start::Oldest, Start::Latest]);
             let part = match self.dice.below(6) {
                 0 | 1 => Part::Broadcast(start),

@@ -165,6 +165,8 @@ impl Round {
             Ok(done) => Some(done),
             Err(_) => {
                 let said = PANIC.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                // As what it read does not matter.
+                let what = what.split(" as ").next().unwrap_or(what);
                 self.report(&format!("{what} panicked: {said}"));
                 None
             }
@@ -177,7 +179,12 @@ impl Round {
         while !self.is_over() && next + 1 < self.plan.count() {
             beat.does("sends");
             let mut act = Act { dice, tally: &mut tally, style: Style::Timed };
-            let sent = self.guard("sending", || sender.act(&mut act, &self.plan, &mut next));
+            let sent = self.guard("sending", || {
+                if act.dice.once_in(50) {
+                    sender.survey(&mut act);
+                }
+                sender.act(&mut act, &self.plan, &mut next)
+            });
             self.next.store(sender.next_sequence(), Ordering::Relaxed);
             match sent {
                 Some(Ok(())) => {}
@@ -205,7 +212,10 @@ impl Round {
             };
             beat.does(&format!("joins as {part:?}"));
             let patience = Duration::from_millis(dice.below(20));
-            if known::LATEST_TAPS_HANG && part == Part::Tap(Start::Latest) && !self.home.is_of_messages() {
+            if known::LATEST_TAPS_HANG
+                && part == Part::Tap(Start::Latest)
+                && !self.home.is_of_messages()
+            {
                 continue;
             }
             let joined = self.guard(&format!("joining as {part:?}"), || {
@@ -243,7 +253,12 @@ impl Round {
                 })
             });
             match step {
-                Some(Step::Went) => tally.add("reads among hostile words"),
+                Some(Step::Went) => {
+                    tally.add("reads among hostile words");
+                    if dice.once_in(100) {
+                        tally.add_many("consumers listed", self.home.consumers().len() as u64);
+                    }
+                }
                 Some(Step::Ended(ended)) => {
                     let text = format!("{ended:?}");
                     let name = text.split(['{', '(']).next().unwrap_or_default();
@@ -309,9 +324,6 @@ impl Round {
             0 | 1 if known::JOINS_HANG => 32,
             index => index,
         };
-        if known::SIEGES_HANG && index == 32 {
-            return;
-        }
         let word = self.word(index);
         while self.playing.load(Ordering::Relaxed) > 0 && !self.is_calm.load(Ordering::Relaxed) {
             for _ in 0..1000 {

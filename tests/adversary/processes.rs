@@ -73,9 +73,7 @@ fn read_script(line: &str) -> Option<Script> {
     let seed = words.next()?.parse().ok()?;
     let book = PathBuf::from(words.next()?);
     let (home, plan) = match kind {
-        "messages" => {
-            (Home::NamedMessages { name, capacity }, Plan::messages(round, COUNT, first))
-        }
+        "messages" => (Home::NamedMessages { name, capacity }, Plan::messages(round, COUNT, first)),
         _ => {
             let plan = Plan::records(round, COUNT, first, capacity as usize - 8);
             (Home::NamedRecords { name }, plan)
@@ -236,8 +234,7 @@ impl Round {
     /// Kills, stops and replaces consumers until the producer has ended.
     fn disturb(&self, dice: &mut Dice, tally: &mut Tally, taken: &mut Taken) {
         let parts = [SHARED, SHARED, Part::Broadcast(Start::Latest), Part::Tap(Start::Latest)];
-        let mut players: Vec<_> =
-            parts.into_iter().map(|part| self.start(part, dice)).collect();
+        let mut players: Vec<_> = parts.into_iter().map(|part| self.start(part, dice)).collect();
         let began = Instant::now();
         while self.truth.sent().is_none() {
             thread::sleep(Duration::from_micros(dice.below(8000)));

@@ -6,8 +6,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::hostile::{CHILD, LENGTH, STUCK};
 use crate::honest::PATIENCE;
+use crate::hostile::{CHILD, LENGTH, STUCK};
 use crate::tally::{self, Tally};
 
 /// Plays for so long in another process.

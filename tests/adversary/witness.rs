@@ -173,7 +173,12 @@ impl<'a> Witness<'a> {
         }
     }
 
-    fn end(&self, how: RecvError, accounted: Option<Accounted>, tally: &mut Tally) -> Result<(), String> {
+    fn end(
+        &self,
+        how: RecvError,
+        accounted: Option<Accounted>,
+        tally: &mut Tally,
+    ) -> Result<(), String> {
         let wanted = if self.truth.aborts { RecvError::Aborted } else { RecvError::Closed };
         if how != wanted {
             return Err(format!("ended with {how:?}, expected {wanted:?}"));

@@ -142,6 +142,17 @@ impl Sending for Writing {
         Ok(())
     }
 
+    fn survey(&mut self, at: &mut Act<'_>) {
+        let (consumers, groups) = (self.0.consumers().len(), self.0.groups().len());
+        let (some, soon) = (at.dice.below(4) as usize, at.soon());
+        let is_abandoned = self.0.is_abandoned();
+        let drained = self.0.drain(soon).is_ok();
+        let came = self.0.wait_for_consumers(some, soon).is_ok();
+        let forgotten = self.0.forget_group("nobody's", soon).is_ok_and(|done| done);
+        at.tally.add("looks around");
+        core::hint::black_box((consumers, groups, is_abandoned, drained, came, forgotten));
+    }
+
     fn next_sequence(&self) -> u64 {
         self.0.next_sequence().get()
     }
