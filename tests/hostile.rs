@@ -26,6 +26,14 @@ fn word(memory: &dyn Memory, offset: usize) -> &AtomicU64 {
     unsafe { &*word }
 }
 
+/// The words of a ring's marks: 32 of 4 words each, the second of which says how many messages came
+/// before.
+fn marks(memory: &dyn ByteMemory) -> &[AtomicU64] {
+    let marks = std::ptr::from_ref(memory.marks()).cast::<AtomicU64>();
+    // SAFETY: aligned, all atomic words, and mapped for as long as the memory lives.
+    unsafe { std::slice::from_raw_parts(marks, 32 * 4) }
+}
+
 /// Calls `f` in a thread of its own, and says what it answered; fails if it does not come back, and
 /// leaves it there.
 fn within_patience<R: Send + 'static>(what: &str, f: impl FnOnce() -> R + Send + 'static) -> R {
@@ -136,10 +144,7 @@ fn a_member_whose_group_claims_where_no_record_can_begin_does_not_panic() {
 fn a_reader_that_lands_on_a_mark_where_no_record_can_begin_does_not_panic() {
     let (memory, _writer) = records();
     within_patience("reading", move || {
-        let marks: *const AtomicU64 = std::ptr::from_ref(memory.marks()).cast();
-        for index in 0..128 {
-            // SAFETY: there are 32 marks of 4 words.
-            let word = unsafe { &*marks.add(index) };
+        for word in marks(&*memory) {
             word.fetch_add(1, Ordering::Relaxed);
         }
         // SAFETY: the memory holds a ring of records.
@@ -156,20 +161,35 @@ fn a_tap_that_loses_more_than_can_be_counted_does_not_panic() {
     within_patience("reading", move || {
         // SAFETY: the memory holds a ring of records.
         let mut tap = unsafe { Tap::over(memory.clone(), Start::Oldest, &joining()) }.unwrap();
-        let marks: *const AtomicU64 = std::ptr::from_ref(memory.marks()).cast();
         let mut into = Vec::new();
         for lap in 0..6u64 {
             for _ in 0..2000 {
                 writer.try_send(&[]).unwrap();
             }
-            for mark in 0..32 {
-                // SAFETY: there are 32 marks of 4 words, the second of which counts.
-                let number = unsafe { &*marks.add(4 * mark + 1) };
-                number.store((lap % 2) << 62 | lap << 61, Ordering::Relaxed);
+            for mark in marks(&*memory).chunks(4) {
+                mark[1].store((lap % 2) << 62 | lap << 61, Ordering::Relaxed);
             }
             let _: Result<usize, _> = tap.try_recv(&mut into);
         }
     });
+}
+
+/// The oldest record seems to lie half a circle ahead, and the mark that is next to it behind the tap.
+#[test]
+#[ignore = "bug: TapCursor::take looks again and again where skip goes nowhere"]
+fn a_tap_comes_back_where_published_lies_half_a_circle_away() {
+    let (memory, writer) = records();
+    let outcome = within_patience("reading", move || {
+        // SAFETY: the memory holds a ring of records.
+        let mut tap = unsafe { Tap::over(memory.clone(), Start::Oldest, &joining()) }.unwrap();
+        let mut into = Vec::new();
+        while tap.try_recv(&mut into).is_ok() {}
+        let published = writer.next_sequence().get().wrapping_add(11) ^ 1 << 63;
+        drop(writer);
+        word(&*memory, PUBLISHED).store(published, Ordering::Relaxed);
+        tap.recv_timeout(&mut into, Duration::from_millis(1))
+    });
+    let _: Result<usize, _> = outcome;
 }
 
 /// It may get what another has read, or what was never sent; but it comes back, also from the next call.

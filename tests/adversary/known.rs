@@ -7,6 +7,10 @@
 const KNOWN: &[(&[&str], &str)] = &[
     // Only where debug assertions are on; otherwise it reads a word that is not aligned.
     (&["hostile", "place.is_aligned()"], "records begin where none can: at no multiple of 8"),
+    (
+        &["hostile", "records", "hangs for good: reader", "reads as Tap"],
+        "a tap on records looks again and again where published lies half a circle away",
+    ),
     // Only where overflow is checked.
     (&["hostile", "attempt to add with overflow at day3/src/tap.rs"], "a tap's losses overflow"),
 ];

@@ -51,6 +51,7 @@ impl Producing {
 }
 
 /// Publishes some of it, or nothing; says how many.
+#[expect(clippy::forget_non_drop, reason = "that it does nothing is the point")]
 fn use_up(
     mut reservation: Reservation<'_, Message, Mood>,
     at: &mut Act<'_>,
@@ -142,10 +143,13 @@ impl Sending for Producing {
     }
 }
 
+/// How a batch is given back.
+pub(crate) type GiveBack<K> = fn(Batch<'_, Message, K, Mood>);
+
 /// A registered consumer; a broadcast one can give back what it was lent.
 pub(crate) struct MessageEnd<K: Cursor> {
     pub(crate) receiver: Receiver<Message, K, Mood>,
-    pub(crate) give_back: Option<fn(Batch<'_, Message, K, Mood>)>,
+    pub(crate) give_back: Option<GiveBack<K>>,
     pub(crate) capacity: u64,
 }
 

@@ -67,6 +67,7 @@ impl Writing {
 }
 
 /// Sends a message in place, or not; says whether it did.
+#[expect(clippy::forget_non_drop, reason = "that it does nothing is the point")]
 fn use_up(mut grant: Grant<'_, Mood>, at: &mut Act<'_>, message: &[u8]) -> bool {
     grant[..message.len()].copy_from_slice(message);
     match at.dice.below(6) {
@@ -85,6 +86,7 @@ fn use_up(mut grant: Grant<'_, Mood>, at: &mut Act<'_>, message: &[u8]) -> bool 
 }
 
 /// Sends as many messages as there is room for, or none; says how many.
+#[expect(clippy::forget_non_drop, reason = "that it does nothing is the point")]
 fn fill(mut batch: WriteBatch<'_, Mood>, at: &mut Act<'_>, plan: &Plan, next: u64) -> u64 {
     let mut message = Vec::new();
     let mut added = 0;
