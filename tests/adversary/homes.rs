@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use day3::roster::Ring;
 use fanout::inspect::{ConsumerInfo, Observer};
 use fanout::records::{ByteMemory, Local, Offer, ends};
 use fanout::segment::Mode;
@@ -130,6 +131,21 @@ fn failed(error: impl core::fmt::Display) -> String {
 }
 
 impl Home {
+    /// What it is, in a line.
+    pub(crate) fn line(&self) -> String {
+        let of = |kind: &str, memory: &dyn Memory| {
+            let Ring { capacity, first } = memory.ring();
+            format!("{kind}, capacity {capacity}, first {first}")
+        };
+        match self {
+            Self::Messages { memory } => of("messages on the heap", &**memory),
+            Self::Records { memory } => of("records on the heap", &**memory),
+            Self::Memfd { memory, .. } => of("records in a memfd", &**memory),
+            Self::NamedMessages { capacity, .. } => format!("named messages, capacity {capacity}"),
+            Self::NamedRecords { .. } => String::from("named records"),
+        }
+    }
+
     /// Whether messages have one size.
     pub(crate) fn is_of_messages(&self) -> bool {
         matches!(self, Self::Messages { .. } | Self::NamedMessages { .. })

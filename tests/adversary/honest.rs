@@ -1,6 +1,6 @@
 //! Threads that keep to the rules, and do everything that the rules allow.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,8 @@ struct Round {
     anchored: Ledger,
     holding: Ledger,
     until: Instant,
+    /// The producer, once it has ended: its drop removes the name, and somebody may be about to join.
+    ended: Mutex<Option<Box<dyn Sending>>>,
 }
 
 /// Sends for at most so long through a ring that is drawn, with ends that come and go.
@@ -38,7 +40,8 @@ pub(crate) fn round(seed: u64, length: Duration) -> Tally {
     let truth = Truth::new(plan, is_of_messages, aborts);
     let (anchored, holding) = (Ledger::new(count), Ledger::new(count));
     let until = Instant::now() + length;
-    let round = Round { seed, home, truth, anchored, holding, until };
+    let ended = Mutex::new(None);
+    let round = Round { seed, home, truth, anchored, holding, until, ended };
     let mut all = play(&round, sender, &mut dice);
     let sent = round.truth.sent().unwrap_or(0);
     for (group, ledger) in [("anchored", &round.anchored), ("holding", &round.holding)] {
@@ -119,7 +122,11 @@ fn start<'s>(
 
 impl Round {
     fn report(&self, who: &str, what: &str) {
-        tally::report(format!("threads, round {:#x}, {:?}: {who}: {what}", self.seed, self.home));
+        tally::report(format!(
+            "threads, round {:#x}, {}: {who}: {what}",
+            self.seed,
+            self.home.line()
+        ));
     }
 
     fn join(&self, part: &Part, dice: &mut Dice) -> Option<Box<dyn Reading>> {
@@ -163,17 +170,8 @@ impl Actor<'_> {
         round.truth.ends_after(next);
         sender.end(round.truth.aborts);
         self.tally.add(if round.truth.aborts { "queues aborted" } else { "queues closed" });
-        // Its drop removes the name, and somebody may be about to join.
-        self.wait_for_leaving();
+        *round.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
         Ok(())
-    }
-
-    fn wait_for_leaving(&self) {
-        let until = Instant::now() + PATIENCE;
-        while !self.round.home.consumers().is_empty() && Instant::now() < until {
-            self.beat.does("waits for the others to leave");
-            thread::sleep(Duration::from_millis(1));
-        }
     }
 
     /// Reads to the end: with one end, or leaving and coming back.
@@ -207,16 +205,8 @@ impl Actor<'_> {
                 Part::Tap(_) => "taps opened",
             });
             let end = self.round.home.join(&part, LET_IN, &mut self.dice);
-            let is_over = self.round.truth.sent().is_some();
-            match end {
-                Ok(end) => {
-                    let acts = self.dice.pick(&[1, 3, 10, 50, 1000]);
-                    self.live(end, &part, acts)?;
-                }
-                // The name may have gone meanwhile.
-                Err(_) if is_over => break,
-                Err(wrong) => return Err(wrong),
-            }
+            let acts = self.dice.pick(&[0, 1, 1, 3, 10, 50, 300]);
+            self.live(end?, &part, acts)?;
         }
         Ok(())
     }

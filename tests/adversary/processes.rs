@@ -200,7 +200,7 @@ impl Taken {
 
 impl Round {
     fn report(&self, what: &str) {
-        tally::report(format!("processes, round {:#x}, {:?}: {what}", self.seed, self.home));
+        tally::report(format!("processes, round {:#x}, {}: {what}", self.seed, self.home.line()));
     }
 
     fn send(&self, sender: &mut dyn Sending, dice: &mut Dice) -> Tally {
