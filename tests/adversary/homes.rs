@@ -8,12 +8,13 @@ use day3::roster::Ring;
 use fanout::inspect::{ConsumerInfo, Observer};
 use fanout::records::{ByteMemory, Local, Offer, ends};
 use fanout::segment::Mode;
-use fanout::{Heap, JoinOptions, Memory, QueueName, QueueOptions, Start, ring};
+use fanout::{Heap, JoinOptions, Memory, QueueName, QueueOptions, Start, Unattended, ring};
 
 use crate::dice::Dice;
 use crate::ends::{
     MessageEnd, MessageTap, Producing, Reading, RecordEnd, RecordTap, Sending, Writing, give_back,
 };
+use crate::known;
 use crate::moods::Mood;
 use crate::plan::{Message, Plan};
 
@@ -65,14 +66,22 @@ pub(crate) fn build(dice: &mut Dice, count: u64) -> Stage {
     if dice.once_in(2) { build_messages(dice, count) } else { build_records(dice, count) }
 }
 
+/// What the producer does while nobody is there.
+pub(crate) fn unattended(dice: &mut Dice) -> Unattended {
+    let all = [Unattended::Overwrite, Unattended::Wait, Unattended::Refuse];
+    if known::ASKING_OVERRUNS { Unattended::Overwrite } else { dice.pick(&all) }
+}
+
 fn build_messages(dice: &mut Dice, count: u64) -> Stage {
     let capacity = dice.pick(&[1, 1, 2, 2, 4, 8, 16, 64, 1024]);
     let (first, seed) = (first(dice, capacity), dice.word());
     let plan = Plan::messages(seed, count, first);
     let (home, producer) = if dice.once_in(2) {
         let memory = Heap::<Message>::new(capacity, first).expect("memory for a small ring");
+        let unattended = unattended(dice);
         // SAFETY: the memory was made for this type, and has no other producer.
-        let producer = unsafe { ring::Producer::<Message, Mood>::over(memory.clone()) };
+        let producer =
+            unsafe { ring::Producer::<Message, Mood>::over_with(memory.clone(), unattended) };
         (Home::Messages { memory }, producer)
     } else {
         named_messages(seed, capacity, first)
@@ -96,12 +105,13 @@ pub(crate) fn named_messages(
 fn build_records(dice: &mut Dice, count: u64) -> Stage {
     let capacity = dice.pick(&[4096, 4096, 4096, 8192, 1 << 16]);
     let (first, seed) = (first(dice, capacity), dice.word());
-    let options = QueueOptions::new(capacity).first(first);
+    let options = QueueOptions::new(capacity).first(first).when_nobody_listens(unattended(dice));
     let (home, writer) = match dice.below(3) {
         0 => {
             let memory = Local::new(&options).expect("memory for a small ring");
             // SAFETY: the memory has no other writer.
-            let writer = unsafe { ends::Writer::<Mood>::over(memory.clone()) };
+            let writer =
+                unsafe { ends::Writer::<Mood>::over_with(memory.clone(), options.unattended()) };
             (Home::Records { memory }, writer)
         }
         1 => {

@@ -27,6 +27,8 @@ struct Round {
     anchored: Ledger,
     holding: Ledger,
     until: Instant,
+    /// Whether wanderers leave as soon as they have come.
+    is_restless: bool,
     /// The producer, once it has ended: its drop removes the name, and somebody may be about to join.
     ended: Mutex<Option<Box<dyn Sending>>>,
 }
@@ -40,8 +42,8 @@ pub(crate) fn round(seed: u64, length: Duration) -> Tally {
     let truth = Truth::new(plan, is_of_messages, aborts);
     let (anchored, holding) = (Ledger::new(count), Ledger::new(count));
     let until = Instant::now() + length;
-    let ended = Mutex::new(None);
-    let round = Round { seed, home, truth, anchored, holding, until, ended };
+    let (is_restless, ended) = (dice.once_in(2), Mutex::new(None));
+    let round = Round { seed, home, truth, anchored, holding, until, is_restless, ended };
     let mut all = play(&round, sender, &mut dice);
     let sent = round.truth.sent().unwrap_or(0);
     for (group, ledger) in [("anchored", &round.anchored), ("holding", &round.holding)] {
@@ -205,7 +207,9 @@ impl Actor<'_> {
                 Part::Tap(_) => "taps opened",
             });
             let end = self.round.home.join(&part, LET_IN, &mut self.dice);
-            let acts = self.dice.pick(&[0, 1, 1, 3, 10, 50, 300]);
+            let stays: &[u64] =
+                if self.round.is_restless { &[0, 1, 2] } else { &[0, 1, 3, 10, 50, 300] };
+            let acts = self.dice.pick(stays);
             self.live(end?, &part, acts)?;
         }
         Ok(())

@@ -18,7 +18,7 @@ use fanout::{Start, ring};
 use crate::dice::Dice;
 use crate::ends::{Act, Producing, Sending, Step, Style, Writing};
 use crate::guarded::Guarded;
-use crate::homes::{Home, Part};
+use crate::homes::{self, Home, Part};
 use crate::known;
 use crate::moods::Mood;
 use crate::plan::{Message, Plan};
@@ -129,11 +129,13 @@ fn round(seed: u64, tally: &mut Tally) {
 
 fn build(dice: &mut Dice, first: u64) -> (Arc<Guarded>, Home, Plan, Box<dyn Sending>) {
     let (mood, seed) = (Mood::draw(dice), dice.word());
+    let unattended = homes::unattended(dice);
     if dice.once_in(2) {
         let capacity = dice.pick(&[1, 2, 4, 16, 128]);
         let memory = Guarded::messages(capacity, first);
         // SAFETY: the memory was made for this type, and has no other producer.
-        let producer = unsafe { ring::Producer::<Message, Mood>::over(memory.clone()) };
+        let producer =
+            unsafe { ring::Producer::<Message, Mood>::over_with(memory.clone(), unattended) };
         let home = Home::Messages { memory: memory.clone() };
         let plan = Plan::messages(seed, 100_000, first);
         (memory, home, plan, Box::new(Producing(producer.waiting(mood))))
@@ -141,7 +143,7 @@ fn build(dice: &mut Dice, first: u64) -> (Arc<Guarded>, Home, Plan, Box<dyn Send
         let capacity = dice.pick(&[4096, 4096, 8192]);
         let memory = Guarded::records(capacity, first);
         // SAFETY: the memory has no other writer.
-        let writer = unsafe { ends::Writer::<Mood>::over(memory.clone()) };
+        let writer = unsafe { ends::Writer::<Mood>::over_with(memory.clone(), unattended) };
         let home = Home::Records { memory: memory.clone() };
         // Records of one length tile the ring, so that one who walks over it never stumbles.
         let largest = dice.pick(&[0, writer.largest()]);

@@ -23,6 +23,10 @@ pub(crate) const JOINS_HANG: bool = true;
 /// `published`; so nobody does that in a ring of records.
 pub(crate) const LATEST_TAPS_HANG: bool = true;
 
+/// A producer that asks who is there takes note of a newcomer without looking where it stands, and overruns
+/// it: see `tests/newcomers.rs`. So nobody asks, and no producer does so by itself.
+pub(crate) const ASKING_OVERRUNS: bool = true;
+
 /// The name of the finding, if it is known.
 pub(crate) fn name(finding: &str) -> Option<&'static str> {
     let says = |parts: &[&str]| {

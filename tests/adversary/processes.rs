@@ -285,7 +285,7 @@ impl Round {
         }
         for line in said.lines() {
             tally.read(line);
-            if let Some(finding) = line.strip_prefix("finding: ") {
+            if let Some(finding) = tally::told(line) {
                 self.report(finding);
             }
         }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use crate::known;
+
 /// How often each kind of event happened.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally(BTreeMap<String, u64>);
@@ -50,6 +52,14 @@ impl Tally {
 /// All findings, by their shape: the first that had it, and how many there were.
 static FINDINGS: Mutex<BTreeMap<String, (String, u64)>> = Mutex::new(BTreeMap::new());
 
+const NEW: &str = "finding: ";
+const KNOWN: &str = "known finding: ";
+
+/// The finding that another process has told of in this line.
+pub(crate) fn told(line: &str) -> Option<&str> {
+    line.strip_prefix(NEW).or_else(|| line.strip_prefix(KNOWN))
+}
+
 /// Something that must not happen; the first of its shape is printed at once, so that it survives what
 /// comes next.
 pub(crate) fn report(finding: String) {
@@ -58,7 +68,8 @@ pub(crate) fn report(finding: String) {
     match findings.get_mut(&shape) {
         Some((_, times)) => *times += 1,
         None => {
-            println!("finding: {finding}");
+            let label = if known::name(&finding).is_some() { KNOWN } else { NEW };
+            println!("{label}{finding}");
             findings.insert(shape, (finding, 1));
         }
     }

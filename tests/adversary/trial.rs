@@ -32,7 +32,7 @@ pub(crate) fn run(seed: u64, length: Duration) -> Tally {
     for line in said.lines() {
         tally.read(line);
         round = line.strip_prefix("round: ").unwrap_or(round);
-        if let Some(finding) = line.strip_prefix("finding: ") {
+        if let Some(finding) = tally::told(line) {
             tally::report(finding.to_owned());
         }
     }
