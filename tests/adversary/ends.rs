@@ -6,6 +6,7 @@ mod records;
 use fanout::error::{RecvError, RecvTimeoutError, SendError, TryRecvError};
 
 use crate::dice::Dice;
+use crate::known;
 use crate::plan::Plan;
 use crate::tally::Tally;
 
@@ -131,6 +132,15 @@ impl Fate {
             0 => Self::Forgotten,
             1 | 2 if has_give_back => Self::GivenBack,
             _ => Self::Dropped,
+        }
+    }
+
+    /// Whether what was lent is lent again.
+    fn comes_again(self, is_broadcast: bool) -> bool {
+        match self {
+            Self::Dropped => false,
+            Self::GivenBack => true,
+            Self::Forgotten => is_broadcast || known::FORGOTTEN_CLAIMS_COME_AGAIN,
         }
     }
 

@@ -27,6 +27,10 @@ pub(crate) const LATEST_TAPS_HANG: bool = true;
 /// it: see `tests/newcomers.rs`. So nobody asks, and no producer does so by itself.
 pub(crate) const ASKING_OVERRUNS: bool = true;
 
+/// Whether what a member has claimed and forgotten comes again to the same member, as it does to a broadcast
+/// consumer; otherwise it is lost.
+pub(crate) const FORGOTTEN_CLAIMS_COME_AGAIN: bool = false;
+
 /// The name of the finding, if it is known.
 pub(crate) fn name(finding: &str) -> Option<&'static str> {
     let says = |parts: &[&str]| {

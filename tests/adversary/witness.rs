@@ -1,5 +1,7 @@
 //! Checks what one end is shown against what it was promised.
 
+use std::collections::BTreeSet;
+
 use common::sync::{AtomicU8, AtomicU64, Ordering};
 use fanout::error::RecvError;
 
@@ -77,6 +79,8 @@ pub(crate) struct Witness<'a> {
     /// A tap: the message that it began with, and the first that it has received.
     begin: Option<u64>,
     first: Option<u64>,
+    /// A member: what it has claimed and forgotten, which comes again, or is lost when it leaves.
+    forgotten: BTreeSet<u64>,
     wrong: Option<String>,
 }
 
@@ -88,7 +92,8 @@ impl<'a> Witness<'a> {
             _ => None,
         };
         let expected = first.and_then(Result::ok).unwrap_or(0);
-        Self { truth, book, part, expected, after: 0, begin: None, first: None, wrong }
+        let (begin, first, forgotten) = (None, None, BTreeSet::new());
+        Self { truth, book, part, expected, after: 0, begin, first, forgotten, wrong }
     }
 
     /// Lets the end do something, and checks it; says whether it may go on.
@@ -141,11 +146,17 @@ impl<'a> Witness<'a> {
     }
 
     fn note(&mut self, number: u64, is_final: bool) {
-        if is_final {
-            self.expected = number + 1;
-        }
-        self.after = number + 1;
         self.first.get_or_insert(number);
+        if !is_final {
+            self.forgotten.insert(number);
+            return;
+        }
+        self.forgotten.remove(&number);
+        (self.expected, self.after) = (number + 1, number + 1);
+        self.write_down(number);
+    }
+
+    fn write_down(&mut self, number: u64) {
         match self.book {
             Book::None => {}
             Book::Ledger(ledger) => {
@@ -201,7 +212,7 @@ impl<'a> Witness<'a> {
         Ok(())
     }
 
-    /// Acts until it is over, or `acts` times.
+    /// Acts until it is over, or `acts` times. What it has forgotten then is lost with it.
     pub(crate) fn live(
         &mut self,
         end: &mut dyn Reading,
@@ -210,12 +221,17 @@ impl<'a> Witness<'a> {
         style: Style,
         mut beat: impl FnMut(),
     ) -> Result<bool, String> {
+        let mut goes_on = true;
         for _ in 0..acts {
             beat();
-            if !self.watch(end, &mut Act { dice, tally, style })? {
-                return Ok(false);
+            goes_on = self.watch(end, &mut Act { dice, tally, style })?;
+            if !goes_on {
+                break;
             }
         }
-        Ok(true)
+        for number in core::mem::take(&mut self.forgotten) {
+            self.write_down(number);
+        }
+        Ok(goes_on)
     }
 }

@@ -186,7 +186,7 @@ impl<K: Cursor> MessageEnd<K> {
             at.tally.add("batches released in part");
             batch.release_first(released as usize);
         }
-        let comes_again = self.give_back.is_some() && fate != Fate::Dropped;
+        let comes_again = fate.comes_again(self.give_back.is_some());
         show(&batch, !comes_again, see);
         match (fate, self.give_back) {
             (Fate::GivenBack, Some(give_back)) => give_back(batch),

@@ -194,7 +194,7 @@ impl<K: Cursor> RecordEnd<K> {
         };
         let fate = Fate::draw(at.dice, self.give_back.is_some());
         fate.count(at.tally);
-        let comes_again = self.give_back.is_some() && fate != Fate::Dropped;
+        let comes_again = fate.comes_again(self.give_back.is_some());
         let at = Some(record.sequence().get());
         see(Seen { at, bytes: &record, is_final: !comes_again });
         match (fate, &self.give_back) {
@@ -224,8 +224,8 @@ impl<K: Cursor> RecordEnd<K> {
             let released = released.min(batch.len());
             batch.release_first(released);
         }
-        let comes_again = self.give_back.is_some() && fate != Fate::Dropped;
-        if !comes_again || at.dice.once_in(2) {
+        let comes_again = fate.comes_again(self.give_back.is_some());
+        if !comes_again || self.give_back.is_none() || at.dice.once_in(2) {
             show(batch.first().get(), batch.iter(), !comes_again, see);
         }
         match (fate, &self.give_back) {
