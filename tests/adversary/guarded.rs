@@ -1,0 +1,192 @@
+//! Memory for a ring between pages that may not be touched, so that whatever overruns it is a fault.
+
+use core::ffi::c_void;
+use core::mem::size_of;
+use core::num::NonZeroUsize;
+use core::ptr::NonNull;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use common::sync::AtomicU64;
+use common::{Capacity, Sequence};
+use day3::control::Control;
+use day3::landing::{Everywhere, Landing};
+use day3::roster::Ring;
+use day4::marks::Marks;
+use day4::mirror::Mirror;
+use fanout::Memory;
+use fanout::error::{DescriptorError, LockError};
+use fanout::records::ByteMemory;
+use fanout::segment::{Mode, page_size};
+use nix::errno::Errno;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
+
+use crate::plan::Message;
+
+/// Some pages, and one before and after them that may not be touched.
+#[derive(Debug)]
+struct Fenced {
+    start: NonNull<c_void>,
+    len: usize,
+}
+
+// SAFETY: a mapping belongs to the process; what may be done with its bytes is its users' to know.
+unsafe impl Send for Fenced {}
+// SAFETY: as above.
+unsafe impl Sync for Fenced {}
+
+impl Fenced {
+    /// Room for so many bytes, which end where the page after them begins.
+    fn new(bytes: usize) -> Self {
+        let page = page_size() as usize;
+        let len = bytes.next_multiple_of(page) + 2 * page;
+        let size = NonZeroUsize::new(len).expect("two pages and more");
+        let flags = MapFlags::MAP_PRIVATE;
+        // SAFETY: a new mapping takes nothing from anybody.
+        let start = unsafe { mmap_anonymous(None, size, ProtFlags::PROT_NONE, flags) };
+        let this = Self { start: start.expect("address space"), len };
+        // SAFETY: the mapping is longer than a page.
+        let inner = unsafe { this.start.cast::<u8>().add(page) };
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: our own pages, which nobody uses yet.
+        unsafe { mprotect(inner.cast(), len - 2 * page, protection) }.expect("pages");
+        this
+    }
+
+    /// The last `bytes` before the page at the end.
+    fn last(&self, bytes: usize) -> NonNull<u8> {
+        let offset = self.len - page_size() as usize - bytes;
+        // SAFETY: within the mapping.
+        unsafe { self.start.cast::<u8>().add(offset) }
+    }
+}
+
+impl Drop for Fenced {
+    fn drop(&mut self) {
+        // SAFETY: mapped by us, and who reaches into it holds it.
+        let _ = unsafe { munmap(self.start, self.len) };
+    }
+}
+
+#[derive(Debug)]
+enum Data {
+    Messages(Fenced),
+    Records(Mirror),
+}
+
+/// A ring of messages, or of records.
+#[derive(Debug)]
+pub(crate) struct Guarded {
+    lines: Fenced,
+    trail: Fenced,
+    data: Data,
+    ring: Ring,
+    admission: Mutex<()>,
+}
+
+impl Guarded {
+    /// A ring of messages.
+    pub(crate) fn messages(capacity: u64, first: u64) -> Arc<Self> {
+        let data = Data::Messages(Fenced::new(capacity as usize * size_of::<Message>()));
+        Self::new(capacity, first, data)
+    }
+
+    /// A ring of records.
+    pub(crate) fn records(capacity: u64, first: u64) -> Arc<Self> {
+        let data = Data::Records(Mirror::anonymous(capacity).expect("pages"));
+        Self::new(capacity, first, data)
+    }
+
+    fn new(capacity: u64, first: u64, data: Data) -> Arc<Self> {
+        let capacity = Capacity::new(capacity).expect("a power of two");
+        let first = Sequence::new(first);
+        let (lines, trail) = (Fenced::new(size_of::<Control>()), Fenced::new(size_of::<Marks>()));
+        let (control, marks) = (Control::new(first), Marks::new(first));
+        // SAFETY: aligned, as a control's size is a multiple of its alignment, and nobody else's yet.
+        unsafe { lines.last(size_of::<Control>()).cast::<Control>().write(control) };
+        // SAFETY: as above.
+        unsafe { trail.last(size_of::<Marks>()).cast::<Marks>().write(marks) };
+        let ring = Ring { capacity, first };
+        Arc::new(Self { lines, trail, data, ring, admission: Mutex::new(()) })
+    }
+
+    /// What it is, in a line.
+    pub(crate) fn line(&self) -> String {
+        let kind = if matches!(self.data, Data::Messages(_)) { "messages" } else { "records" };
+        format!("{kind}, capacity {}, first {}", self.ring.capacity, self.ring.first)
+    }
+
+    /// Its capacity.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.ring.capacity.get()
+    }
+
+    /// All words that any process which is attached may write.
+    pub(crate) fn words(&self) -> [&[AtomicU64]; 2] {
+        let lines = (&self.lines, size_of::<Control>());
+        let trail = (&self.trail, size_of::<Marks>());
+        [lines, trail].map(|(part, bytes)| {
+            let words = NonNull::slice_from_raw_parts(part.last(bytes).cast(), bytes / 8);
+            // SAFETY: aligned, mapped for as long as this lives, and all atomic words.
+            unsafe { words.as_ref() }
+        })
+    }
+
+    /// The words of the data.
+    pub(crate) fn data_words(&self) -> &[AtomicU64] {
+        let unit = if matches!(self.data, Data::Messages(_)) { size_of::<Message>() } else { 1 };
+        let bytes = self.ring.capacity.get() as usize * unit;
+        let words = NonNull::slice_from_raw_parts(Memory::data(self).cast(), bytes / 8);
+        // SAFETY: aligned, and mapped writable for as long as this lives.
+        unsafe { words.as_ref() }
+    }
+}
+
+// SAFETY: the pages stay where they are until this is dropped, aligned to 32 bytes or a page, writable,
+// with room for the capacity.
+unsafe impl Memory for Guarded {
+    fn control(&self) -> &Control {
+        // SAFETY: written when this was made, aligned, and all atomics.
+        unsafe { self.lines.last(size_of::<Control>()).cast::<Control>().as_ref() }
+    }
+
+    fn data(&self) -> NonNull<u8> {
+        match &self.data {
+            Data::Messages(pages) => {
+                pages.last(self.ring.capacity.get() as usize * size_of::<Message>())
+            }
+            Data::Records(mirror) => mirror.start(),
+        }
+    }
+
+    fn ring(&self) -> Ring {
+        self.ring
+    }
+
+    fn landing(&self) -> &dyn Landing {
+        match self.data {
+            Data::Messages(_) => &Everywhere,
+            Data::Records(_) => self.marks(),
+        }
+    }
+
+    fn locked(&self, _: Duration, f: &mut dyn FnMut()) -> Result<(), LockError> {
+        let _admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner);
+        f();
+        Ok(())
+    }
+}
+
+// SAFETY: a ring of records has a mirror.
+unsafe impl ByteMemory for Guarded {
+    fn marks(&self) -> &Marks {
+        // SAFETY: written when this was made, aligned, and all atomics.
+        unsafe { self.trail.last(size_of::<Marks>()).cast::<Marks>().as_ref() }
+    }
+
+    fn descriptor(&self, _: Mode) -> Result<OwnedFd, DescriptorError> {
+        let name = "/fanout-guarded".parse().expect("a valid name");
+        Err(DescriptorError { name, errno: Errno::ENOTSUP })
+    }
+}
