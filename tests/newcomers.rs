@@ -54,7 +54,6 @@ fn a_newcomer_is_not_overrun() {
 }
 
 #[test]
-#[ignore = "bug: Gate::has_listeners reads the slots anew, and the limit stays what it was"]
 fn a_newcomer_is_not_overrun_by_a_producer_that_asks_whether_it_is_abandoned() {
     let (memory, mut producer) = ahead();
     let mut newcomer = join(&memory);
@@ -63,7 +62,6 @@ fn a_newcomer_is_not_overrun_by_a_producer_that_asks_whether_it_is_abandoned() {
 }
 
 #[test]
-#[ignore = "bug: ProducerCursor::lag reads the slots anew, and the limit stays what it was"]
 fn a_newcomer_is_not_overrun_by_a_producer_that_drains() {
     let (memory, mut producer) = ahead();
     let mut newcomer = join(&memory);
@@ -84,13 +82,11 @@ fn is_not_overrun_with(unattended: Unattended) {
 }
 
 #[test]
-#[ignore = "bug: Gate::has_listeners reads the slots anew, and the limit stays what it was"]
 fn a_newcomer_is_not_overrun_by_a_producer_that_waits_while_nobody_listens() {
     is_not_overrun_with(Unattended::Wait);
 }
 
 #[test]
-#[ignore = "bug: Gate::has_listeners reads the slots anew, and the limit stays what it was"]
 fn a_newcomer_is_not_overrun_by_a_producer_that_refuses_while_nobody_listens() {
     is_not_overrun_with(Unattended::Refuse);
 }

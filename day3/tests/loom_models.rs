@@ -606,3 +606,18 @@ fn an_evicted_consumer_leaves_its_successor_alone() {
         assert_eq!(other.drain().len(), 2);
     });
 }
+
+/// The producer asks how far others are behind, and so takes note of a newcomer: what it may write goes with
+/// it from then on.
+#[test]
+fn a_question_takes_note_of_a_newcomer() {
+    explore("a_question_takes_note_of_a_newcomer", None, || {
+        let rig = Rig::new(2);
+        let mut producer = rig.producer().send_now(2);
+        let mut consumer = rig.consumer(Start::Latest);
+        assert_eq!(producer.cursor.lag(), 0);
+        assert!(producer.try_send() && producer.try_send());
+        assert!(!producer.try_send(), "the newcomer has read nothing");
+        assert_eq!(consumer.drain().len(), 2);
+    });
+}
