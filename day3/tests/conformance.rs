@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use day3::control::SLOTS;
-use day3::roster::ConsumerKind;
+use day3::roster::{ConsumerInfo, ConsumerKind};
 use day3::sequencer::Cursor;
 use day3::{
     Ending, JoinError, JoinOptions, Producer, QueueOptions, Receiver, RecvError, RecvTimeoutError,
@@ -623,6 +623,12 @@ fn one_more_consumer_than_there_are_slots_is_refused<H: Home>(first: u64) {
     assert_eq!(members.len(), SLOTS - 1, "each in a group of its own");
 }
 
+/// Frees the slot of a consumer that has borrowed no message.
+fn evict(producer: &mut Producer<u64>, consumer: &ConsumerInfo) -> bool {
+    // SAFETY: see above.
+    unsafe { producer.evict(consumer) }
+}
+
 fn an_evicted_consumer_gates_nobody_and_learns_of_it<H: Home>(first: u64) {
     let (home, mut producer) = H::with_producer(4, first);
     let mut consumer = home.consumer(Start::Latest);
@@ -630,10 +636,10 @@ fn an_evicted_consumer_gates_nobody_and_learns_of_it<H: Home>(first: u64) {
     send_all(&mut producer, 0..4);
     assert_eq!(producer.try_send(9), Err(TrySendError::Full));
     let listed = producer.consumers();
-    assert!(unsafe { producer.evict(&listed[consumer.slot()]) });
-    assert!(!unsafe { producer.evict(&listed[consumer.slot()]) }, "there is nobody any more");
+    assert!(evict(&mut producer, &listed[consumer.slot()]));
+    assert!(!evict(&mut producer, &listed[consumer.slot()]), "there is nobody any more");
     assert_eq!(producer.try_send(9), Err(TrySendError::Full), "the group has them all before it");
-    assert!(unsafe { producer.evict(&listed[member.slot()]) });
+    assert!(evict(&mut producer, &listed[member.slot()]));
     send_all(&mut producer, 4..9);
     let evicted = TryRecvError::End(RecvError::Evicted);
     assert_eq!(consumer.try_recv(), Err(evicted), "not a message that was overwritten");
@@ -641,7 +647,7 @@ fn an_evicted_consumer_gates_nobody_and_learns_of_it<H: Home>(first: u64) {
     assert_eq!(consumer.recv(), Err(RecvError::Evicted));
     let mut successor = home.consumer(Start::Latest);
     assert!(
-        !unsafe { producer.evict(&listed[successor.slot()]) },
+        !evict(&mut producer, &listed[successor.slot()]),
         "its slot was another's when it was listed"
     );
     drop(consumer);
@@ -654,7 +660,8 @@ fn an_evicted_consumer_gates_nobody_and_learns_of_it<H: Home>(first: u64) {
 fn an_evicted_member_leaves_its_successor_alone<H: Home>(first: u64) {
     let (home, mut producer) = H::with_producer(2, first);
     let mut member = home.member("workers", Start::Latest);
-    assert!(unsafe { producer.evict(&producer.consumers()[member.slot()]) });
+    let listed = producer.consumers();
+    assert!(evict(&mut producer, &listed[member.slot()]));
     let mut successor = home.consumer(Start::Latest);
     assert_eq!(successor.slot(), member.slot());
     assert_eq!(member.try_recv(), Err(TryRecvError::End(RecvError::Evicted)));

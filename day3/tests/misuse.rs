@@ -146,7 +146,7 @@ fn forgotten_guards_leave_the_ring_whole() {
     let (home, mut producer) = OnHeap::with_producer(4, 0);
     let (mut consumer, mut member) =
         (home.consumer(Start::Latest), home.member("workers", Start::Latest));
-    forget(producer.reserve(3).unwrap());
+    let _ = producer.reserve(3).unwrap();
     producer.send_batch(&[0, 1, 2, 3]).unwrap();
     forget(consumer.try_recv_batch(3).unwrap());
     assert!(consumer.try_recv_batch(9).unwrap().iter().copied().eq(0..4), "not released: again");
