@@ -317,6 +317,7 @@ impl Control {
         self.head.wanted.load(Ordering::Relaxed)
     }
 
+    #[cfg(not(loom))]
     pub(crate) fn set_wanted(&self, n: u64) {
         self.head.wanted.store(n, Ordering::Relaxed);
     }

@@ -7,8 +7,8 @@
 mod model;
 
 use common::Sequence;
-use day3::Start;
 use day3::sequencer::{Cursor, Nothing};
+use day3::{Ending, Start};
 use model::{FIRST, Rig, TRIES, explore, follows, pause, spawn};
 
 /// What is published is seen whole, in order, and without holes.
@@ -619,5 +619,24 @@ fn a_question_takes_note_of_a_newcomer() {
         assert!(producer.try_send() && producer.try_send());
         assert!(!producer.try_send(), "the newcomer has read nothing");
         assert_eq!(consumer.drain().len(), 2);
+    });
+}
+
+/// A consumer that is told that the producer gave up finds out why.
+#[test]
+fn an_abort_tells_its_reason() {
+    explore("an_abort_tells_its_reason", None, || {
+        let rig = Rig::new(2);
+        let mut consumer = rig.consumer(Start::Latest);
+        let mut producer = rig.producer();
+        let giving_up = spawn(move || {
+            producer.cursor.abort("why");
+            producer
+        });
+        if consumer.try_read(1) == Err(Nothing::Aborted) {
+            assert_eq!(rig.ending(), Ending::Aborted { reason: "why".to_owned() });
+        }
+        let _producer = giving_up.join().unwrap();
+        assert_eq!(consumer.try_read(1), Err(Nothing::Aborted));
     });
 }

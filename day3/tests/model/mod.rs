@@ -2,13 +2,13 @@
 
 use common::sync::{Arc, AtomicU64, Mutex, Ordering, UnsafeCell, thread, yield_now};
 use common::{Capacity, Sequence};
-use day3::Start;
 use day3::control::Control;
 use day3::group::MemberCursor;
 use day3::landing::Everywhere;
 use day3::roster::{self, Applicant, NoSlot, Ring, Role};
 use day3::sequencer::{ConsumerCursor, Cursor, Nothing, ProducerCursor, Run};
 use day3::tap::TapCursor;
+use day3::{Ending, Start};
 
 /// Sequences start shortly before they wrap.
 pub(crate) const FIRST: Sequence = Sequence::new(u64::MAX - 2);
@@ -97,6 +97,10 @@ impl Rig {
         let _admitted = self.admission.lock().unwrap();
         // SAFETY: nobody else joins.
         unsafe { roster::join(&self.control, self.ring, &Everywhere, &applicant) }
+    }
+
+    pub(crate) fn ending(&self) -> Ending {
+        self.control.ending()
     }
 
     /// Frees the slot of a consumer that may live.
