@@ -1,4 +1,4 @@
-//! What one who may write control can do to healthy ends, one word at a time: no call may hang whose
+//! What a process that may write control can do to healthy ends, one word at a time: no call may hang whose
 //! deadline has passed, and none may panic. `tests/adversary` has found these.
 
 use std::sync::Arc;

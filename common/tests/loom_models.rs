@@ -14,7 +14,7 @@ struct Page {
     ready: AtomicU64,
 }
 
-/// One thread writes the message and then says `ready`; whoever sees that must see the message, too.
+/// One thread writes the message and then says `ready`; a thread that sees that must see the message, too.
 fn hand_over(name: &str, say: fn() -> Ordering, ask: fn() -> Ordering) {
     explore_model(name, None, move || {
         let page = Arc::new(Page::default());

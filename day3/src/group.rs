@@ -105,7 +105,7 @@ impl<C: Deref<Target = Control>> MemberCursor<C> {
         if !mutant("skip-member-cursor") {
             self.set_cursor(run.first, ordering!("member-cursor-release", Release));
         }
-        // edge: claim -> gate. Whoever sees the claim sees the cursor written before it.
+        // edge: claim -> gate. A producer that sees the claim sees the cursor written before it.
         let won = line.claimed.compare_exchange(
             run.first.get(),
             run.first.plus(len).get(),

@@ -82,7 +82,7 @@ impl Marks {
     ///
     /// # Safety
     ///
-    /// The caller is the producer, and will begin a record there. Whoever lands on a mark reads one.
+    /// The caller is the producer, and will begin a record there. A consumer that lands on a mark reads one.
     pub unsafe fn leave(&self, capacity: Capacity, mark: Mark) {
         let part = part(capacity, mark.sequence);
         let slot = (part % MARKS as u64) as usize;
@@ -119,7 +119,7 @@ impl Marks {
 impl MarkLine {
     fn leave(&self, mark: Mark) {
         self.begun.store(mark.sequence.get(), Ordering::Relaxed);
-        // edge: mark -> torn. Whoever reads the new number sees, after its own fence, that a new mark
+        // edge: mark -> torn. A reader of the new number sees, after its own fence, that a new mark
         // was begun.
         fence!("mark-fence", Release);
         self.number.store(mark.number, Ordering::Relaxed);

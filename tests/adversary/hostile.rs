@@ -46,10 +46,10 @@ struct Round {
     home: Home,
     plan: Plan,
     until: Instant,
-    /// The one who means harm stops, so that one sees whether the others go on then.
+    /// The vandal stops, so that it shows whether the others go on then.
     is_calm: AtomicBool,
     writes_data: bool,
-    /// Held by the one who joins, and by the one who writes over the head line.
+    /// Held by a newcomer, and by the vandal that writes over the head line.
     head: Mutex<()>,
     /// How far the producer is in truth.
     next: AtomicU64,
@@ -145,7 +145,7 @@ fn build(dice: &mut Dice, first: u64) -> (Arc<Guarded>, Home, Plan, Box<dyn Send
         // SAFETY: the memory has no other writer.
         let writer = unsafe { ends::Writer::<Mood>::over_with(memory.clone(), unattended) };
         let home = Home::Records { memory: memory.clone() };
-        // Records of one length tile the ring, so that one who walks over it never stumbles.
+        // Records of one length tile the ring, so that a reader that walks over it never stumbles.
         let largest = dice.pick(&[0, writer.largest()]);
         let plan = Plan::records(seed, 100_000, first, largest);
         (memory, home, plan, Box::new(Writing(writer.waiting(mood))))
@@ -317,7 +317,7 @@ impl Round {
         tally
     }
 
-    /// Changes one word as fast as it can, for as long as anybody plays: whoever looks until it has seen
+    /// Changes one word as fast as it can, for as long as anybody plays: an end that looks until it has seen
     /// the same twice looks for good.
     fn besiege(&self, dice: &mut Dice, tally: &mut Tally) {
         tally.add("sieges of one word");

@@ -1,7 +1,7 @@
 //! Findings that have been reported and are not repaired yet: they are counted, and do not fail a run.
 //!
-//! Each has a small test of its own in `tests/hostile_words.rs`, marked `#[ignore = "bug: …"]`. Whoever repairs
-//! one removes the mark there, and the line here.
+//! Each has a small test of its own in `tests/hostile_words.rs`, marked `#[ignore = "bug: …"]`. A repair removes
+//! the mark there, and the line here.
 
 /// What the finding says, in parts that follow one another; and its name.
 const KNOWN: &[(&[&str], &str)] = &[];

@@ -38,7 +38,7 @@ struct Round {
     until: Instant,
 }
 
-/// What one who plays a part knows, as one line.
+/// What a part of the play knows, as one line.
 struct Script {
     home: Home,
     truth: Truth,

@@ -269,7 +269,7 @@ fn a_hundred_groups_come_and_go() {
     assert!(Group::<u64>::join(&*name, &long[1..], Start::Latest).is_ok());
 }
 
-/// iceoryx2: one who subscribes late gets the history, as much as there is room for.
+/// iceoryx2: a late subscriber gets the history, as much as there is room for.
 #[test]
 fn a_late_subscriber_gets_the_history() {
     let (name, mut producer) = ring::<u64>(8);

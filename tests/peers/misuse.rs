@@ -97,7 +97,7 @@ fn forgotten_grants_send_nothing() {
     assert_eq!(writer.sent(), 50);
 }
 
-/// misuse: what one who comes late is promised holds no word of what a forgotten grant left.
+/// misuse: what a latecomer is promised holds no word of what a forgotten grant left.
 #[test]
 fn what_a_forgotten_grant_left_is_promised_to_nobody() {
     let (name, mut producer) = ring::<u64>(8);
@@ -850,7 +850,7 @@ fn visit(name: &str, seed: u64, is_over: &AtomicBool) {
 }
 
 /// misuse: places are reserved, filled with rubbish and given back, in part or as a whole, while ends of
-/// every kind come and go: nobody sees rubbish, and those who stay see all.
+/// every kind come and go: nobody sees rubbish, and the others see all.
 #[test]
 fn rubbish_in_places_given_back_is_seen_by_nobody() {
     for capacity in [1, 2, 8, 64] {

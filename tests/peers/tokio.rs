@@ -202,7 +202,7 @@ fn a_receiver_knows_how_many_wait() {
     assert_eq!((tap.lag(), tap.received() + tap.lost()), (0, 12));
 }
 
-/// tokio broadcast: one who subscribes now gets what is sent from now on.
+/// tokio broadcast: a new subscriber gets what is sent from now on.
 #[test]
 fn a_new_subscription_begins_now() {
     let (name, mut producer, mut first) = pair::<u8>(4);

@@ -70,12 +70,12 @@ fn write(place: &Place, stop: &AtomicBool) -> u64 {
     while !stop.load(Ordering::Relaxed) {
         number += 1;
         place.begun.store(number, Ordering::Relaxed);
-        // Whoever reads a word that was stored below sees `begun`, after its own fence.
+        // A reader of a word that was stored below sees `begun`, after its own fence.
         fence(Ordering::Release);
         for word in place.words.iter() {
             word.store(number, Ordering::Relaxed);
         }
-        // Whoever reads this number sees all the words.
+        // A reader of this number sees all the words.
         place.ended.store(number, Ordering::Release);
         (0..REST).for_each(|_| spin_loop());
     }
