@@ -624,7 +624,8 @@ pub(crate) fn look(control: &Control, seat: &Seat, next: Sequence) -> Result<Seq
     if next.is_before(known) {
         return Ok(known);
     }
-    // A member may see another's claim before it sees what that one has claimed, but not a lap before.
+    // A member may see another member's claim before it sees the messages published for it. They are at
+    // most a lap away.
     if next.since(known) > seat.capacity.get() {
         return Err(out_of_range(control, seat, next, known));
     }

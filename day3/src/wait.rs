@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use common::sync::{AtomicU32, spin_loop, yield_now};
 
 use crate::control::Doorbell;
-use crate::error::TimedOut;
+use crate::error::{RecvError, SendError, TimedOut, TryRecvError, TrySendError};
 use crate::memory::Shared;
 use crate::roster::{self, ConsumerInfo};
 
@@ -125,6 +125,26 @@ fn look<R>(
         }
         pause(looks);
         looks += 1;
+    }
+}
+
+/// What a call that does not wait has answered, for [`Door`]: `None` where waiting may help.
+#[inline]
+pub fn settle_recv<R>(taken: Result<R, impl Into<TryRecvError>>) -> Option<Result<R, RecvError>> {
+    match taken.map_err(Into::into) {
+        Ok(taken) => Some(Ok(taken)),
+        Err(TryRecvError::Empty) => None,
+        Err(TryRecvError::End(end)) => Some(Err(end)),
+    }
+}
+
+/// The same for a claim.
+#[inline]
+pub fn settle_send<R>(claimed: Result<R, impl Into<TrySendError>>) -> Option<Result<R, SendError>> {
+    match claimed.map_err(Into::into) {
+        Ok(claimed) => Some(Ok(claimed)),
+        Err(TrySendError::Full) => None,
+        Err(TrySendError::End(end)) => Some(Err(end)),
     }
 }
 

@@ -16,7 +16,7 @@ use day3::group::MemberCursor;
 use day3::memory::admit;
 use day3::roster::Role;
 use day3::sequencer::{ConsumerCursor, Cursor, Run};
-use day3::wait::{Door, Side};
+use day3::wait::{Door, Side, settle_recv};
 use day3::{Ending, JoinError, JoinOptions, Shared, Start, Wait, Yield};
 
 use crate::data::{Data, Walk};
@@ -416,7 +416,7 @@ impl<K: Cursor, W: Wait> Receiver<K, W> {
         mut take: impl FnMut(&mut K, Data) -> Result<R, TryRecvError>,
     ) -> Result<R, RecvError> {
         let Self { cursor, data, door } = self;
-        door.wait(|| settle(take(cursor, *data)))
+        door.wait(|| settle_recv(take(cursor, *data)))
     }
 
     #[cold]
@@ -429,19 +429,10 @@ impl<K: Cursor, W: Wait> Receiver<K, W> {
         let Self { cursor, data, door } = self;
         // A timeout so long that no clock can tell its end has none.
         let deadline = Instant::now().checked_add(timeout);
-        match door.until(deadline, || settle(take(cursor, *data))) {
+        match door.until(deadline, || settle_recv(take(cursor, *data))) {
             Some(taken) => Ok(taken?),
             None => Err(RecvTimeoutError::TimedOut(timeout)),
         }
-    }
-}
-
-/// `None` where waiting may help.
-fn settle<R>(taken: Result<R, TryRecvError>) -> Option<Result<R, RecvError>> {
-    match taken {
-        Ok(taken) => Some(Ok(taken)),
-        Err(TryRecvError::Empty) => None,
-        Err(TryRecvError::End(end)) => Some(Err(end)),
     }
 }
 

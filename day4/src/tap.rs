@@ -11,7 +11,7 @@ use day2::{Mode, OpenError};
 use day3::landing::{Landing, Mark};
 use day3::sequencer::Run;
 use day3::tap::{TapCursor, intact, torn};
-use day3::wait::{Door, Side};
+use day3::wait::{Door, Side, settle_recv};
 use day3::{Ending, JoinError, JoinOptions, Shared, Start, Wait, Yield};
 
 use crate::data::Data;
@@ -199,7 +199,7 @@ impl<W: Wait> Tap<W> {
     /// [`RecvError`].
     pub fn recv(&mut self, into: &mut Vec<u8>) -> Result<usize, RecvError> {
         let Self { cursor, data, door } = self;
-        door.wait(|| settle(copy(cursor, *data, into)))?;
+        door.wait(|| settle_recv(copy(cursor, *data, into)))?;
         Ok(into.len())
     }
 
@@ -229,7 +229,7 @@ impl<W: Wait> Tap<W> {
         let Self { cursor, data, door } = self;
         // A timeout so long that no clock can tell its end has none.
         let deadline = Instant::now().checked_add(timeout);
-        match door.until(deadline, || settle(copy(cursor, *data, into))) {
+        match door.until(deadline, || settle_recv(copy(cursor, *data, into))) {
             Some(received) => Ok(received?),
             None => Err(RecvTimeoutError::TimedOut(timeout)),
         }
@@ -283,13 +283,4 @@ fn copy_words(data: Data, frame: Run, len: usize, into: &mut Vec<u8>) {
         data.word(frame.first.plus(offset)).load(Ordering::Relaxed).to_ne_bytes()
     }));
     into.truncate(len);
-}
-
-/// `None` where waiting may help.
-fn settle(copied: Result<u16, TryRecvError>) -> Option<Result<u16, RecvError>> {
-    match copied {
-        Ok(kind) => Some(Ok(kind)),
-        Err(TryRecvError::Empty) => None,
-        Err(TryRecvError::End(end)) => Some(Err(end)),
-    }
 }

@@ -14,7 +14,7 @@ use day2::{DescriptorError, LockError, Mode};
 use day3::landing::{Mark, Trail};
 use day3::roster::{self, ConsumerInfo, GroupInfo};
 use day3::sequencer::{ProducerCursor, Refusal};
-use day3::wait::{self, Door, Side};
+use day3::wait::{self, Door, Side, settle_send};
 use day3::{QueueOptions, Shared, TimedOut, Unattended, Wait, Yield};
 
 use crate::data::{Data, seal};
@@ -498,12 +498,11 @@ impl<W: Wait> Writer<W> {
     #[inline(never)]
     fn wait_for(&mut self, size: u64, refusal: Refusal) -> Result<(), SendError> {
         let Self { cursor, door, .. } = self;
-        match TrySendError::from(refusal) {
-            TrySendError::End(end) => return Err(end),
-            TrySendError::Full => {}
+        if let TrySendError::End(end) = refusal.into() {
+            return Err(end);
         }
         let _wanting = door.wanting(size);
-        door.wait(|| settle(cursor.claim(size)))
+        door.wait(|| settle_send(cursor.claim(size).map(|_| ())))
     }
 
     #[cold]
@@ -513,7 +512,7 @@ impl<W: Wait> Writer<W> {
         // A timeout so long that no clock can tell its end has none.
         let deadline = Instant::now().checked_add(timeout);
         let _wanting = door.wanting(size);
-        let claimed = door.until(deadline, || settle(cursor.claim(size)));
+        let claimed = door.until(deadline, || settle_send(cursor.claim(size).map(|_| ())));
         Ok(claimed.ok_or(SendTimeoutError::TimedOut(timeout))??)
     }
 
@@ -529,15 +528,6 @@ impl<W: Wait> Writer<W> {
         if rung {
             self.door.rung();
         }
-    }
-}
-
-/// `None` where waiting may help.
-fn settle(claimed: Result<Sequence, Refusal>) -> Option<Result<(), SendError>> {
-    match claimed.map_err(TrySendError::from) {
-        Ok(_) => Some(Ok(())),
-        Err(TrySendError::Full) => None,
-        Err(TrySendError::End(end)) => Some(Err(end)),
     }
 }
 

@@ -444,7 +444,7 @@ fn messages_that_look_like_frames_between_threads() {
 }
 
 /// bbqueue: positions go over the end of a `u64` as over any other number, also for a tap that is lapped
-/// there, and for one who comes just then.
+/// there, and for a newcomer that comes just then.
 #[test]
 fn positions_wrap() {
     let name = Name::new();

@@ -14,7 +14,7 @@ use crate::memory::{self, Memory, Named, Shared};
 use crate::options::QueueOptions;
 use crate::roster::{self, ConsumerInfo, GroupInfo};
 use crate::sequencer::{ProducerCursor, Refusal, Run, Unattended};
-use crate::wait::{self, Door, Side, Wait, Yield};
+use crate::wait::{self, Door, Side, Wait, Yield, settle_send};
 
 /// The end that writes a ring. A ring has one.
 ///
@@ -364,11 +364,11 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     #[inline(never)]
     fn wait_for(&mut self, n: u64, refusal: Refusal) -> Result<Sequence, SendError> {
         let Self { cursor, door, .. } = self;
-        if refusal != Refusal::Full {
-            return settle(Err(refusal)).unwrap_or(Err(SendError::Closed));
+        if let TrySendError::End(end) = refusal.into() {
+            return Err(end);
         }
         let _wanting = door.wanting(n);
-        door.wait(|| settle(cursor.claim(n)))
+        door.wait(|| settle_send(cursor.claim(n)))
     }
 
     /// Waits for `n` places for at most `timeout`.
@@ -379,17 +379,8 @@ impl<T: Pod, W: Wait> Producer<T, W> {
         // A timeout so long that no clock can tell its end has none.
         let deadline = Instant::now().checked_add(timeout);
         let _wanting = door.wanting(n);
-        let claimed = door.until(deadline, || settle(cursor.claim(n)));
+        let claimed = door.until(deadline, || settle_send(cursor.claim(n)));
         Ok(claimed.ok_or(SendTimeoutError::TimedOut(timeout))??)
-    }
-}
-
-/// `None` where waiting may help.
-pub(crate) fn settle(claimed: Result<Sequence, Refusal>) -> Option<Result<Sequence, SendError>> {
-    match claimed.map_err(TrySendError::from) {
-        Ok(sequence) => Some(Ok(sequence)),
-        Err(TrySendError::Full) => None,
-        Err(TrySendError::End(end)) => Some(Err(end)),
     }
 }
 

@@ -15,8 +15,8 @@ use crate::group::MemberCursor;
 use crate::memory::{Memory, Shared, admit};
 use crate::options::JoinOptions;
 use crate::roster::{Role, Start};
-use crate::sequencer::{ConsumerCursor, Cursor, Nothing, Run};
-use crate::wait::{Door, Side, Wait, Yield};
+use crate::sequencer::{ConsumerCursor, Cursor, Run};
+use crate::wait::{Door, Side, Wait, Yield, settle_recv};
 
 /// A registered consumer; how it comes by its sequences is `K`'s to say.
 ///
@@ -279,7 +279,7 @@ impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
     #[inline(never)]
     fn wait_for(&mut self, most: u64) -> Result<Run, RecvError> {
         let Self { cursor, door, .. } = self;
-        door.wait(|| settle(cursor.take(most)))
+        door.wait(|| settle_recv(cursor.take(most)))
     }
 
     #[cold]
@@ -288,20 +288,10 @@ impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
         let Self { cursor, door, .. } = self;
         // A timeout so long that no clock can tell its end has none.
         let deadline = Instant::now().checked_add(timeout);
-        match door.until(deadline, || settle(cursor.take(most))) {
+        match door.until(deadline, || settle_recv(cursor.take(most))) {
             Some(run) => Ok(run?),
             None => Err(RecvTimeoutError::TimedOut(timeout)),
         }
-    }
-}
-
-/// `None` where waiting may help.
-#[inline]
-fn settle(taken: Result<Run, Nothing>) -> Option<Result<Run, RecvError>> {
-    match taken.map_err(TryRecvError::from) {
-        Ok(run) => Some(Ok(run)),
-        Err(TryRecvError::Empty) => None,
-        Err(TryRecvError::End(end)) => Some(Err(end)),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::memory::{Memory, Shared};
 use crate::options::JoinOptions;
 use crate::roster::Start;
 use crate::tap::TapCursor;
-use crate::wait::{Door, Side, Wait, Yield};
+use crate::wait::{Door, Side, Wait, Yield, settle_recv};
 
 /// A reader that is registered nowhere, maps everything read-only, and never slows the producer. Once
 /// it has caught up, [`received`](Tap::received) + [`lost`](Tap::lost) is the number of messages sent
@@ -139,7 +139,7 @@ impl<T: Pod, W: Wait> Tap<T, W> {
             return Ok(0);
         }
         let Self { cursor, places, door } = self;
-        door.wait(|| settle(copy(cursor, places, into)))
+        door.wait(|| settle_recv(copy(cursor, places, into)))
     }
 
     /// As [`Tap::recv_into`], waiting for at most `timeout`.
@@ -158,7 +158,7 @@ impl<T: Pod, W: Wait> Tap<T, W> {
         let Self { cursor, places, door } = self;
         // A timeout so long that no clock can tell its end has none.
         let deadline = Instant::now().checked_add(timeout);
-        match door.until(deadline, || settle(copy(cursor, places, into))) {
+        match door.until(deadline, || settle_recv(copy(cursor, places, into))) {
             Some(received) => Ok(received?),
             None => Err(RecvTimeoutError::TimedOut(timeout)),
         }
@@ -218,14 +218,5 @@ fn copy<T: Pod>(
             into.copy_within(torn..copied, 0);
             return Ok(copied - torn);
         }
-    }
-}
-
-/// `None` where waiting may help.
-fn settle(copied: Result<usize, TryRecvError>) -> Option<Result<usize, RecvError>> {
-    match copied {
-        Ok(copied) => Some(Ok(copied)),
-        Err(TryRecvError::Empty) => None,
-        Err(TryRecvError::End(end)) => Some(Err(end)),
     }
 }
