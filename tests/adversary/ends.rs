@@ -6,7 +6,6 @@ mod records;
 use fanout::error::{RecvError, RecvTimeoutError, SendError, TryRecvError};
 
 use crate::dice::Dice;
-use crate::known;
 use crate::plan::Plan;
 use crate::tally::Tally;
 
@@ -136,11 +135,10 @@ impl Fate {
     }
 
     /// Whether what was lent is lent again.
-    fn comes_again(self, is_broadcast: bool) -> bool {
+    fn comes_again(self) -> bool {
         match self {
             Self::Dropped => false,
-            Self::GivenBack => true,
-            Self::Forgotten => is_broadcast || known::FORGOTTEN_CLAIMS_COME_AGAIN,
+            Self::GivenBack | Self::Forgotten => true,
         }
     }
 

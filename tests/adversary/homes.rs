@@ -14,7 +14,6 @@ use crate::dice::Dice;
 use crate::ends::{
     MessageEnd, MessageTap, Producing, Reading, RecordEnd, RecordTap, Sending, Writing, give_back,
 };
-use crate::known;
 use crate::moods::Mood;
 use crate::plan::{Message, Plan};
 
@@ -69,7 +68,7 @@ pub(crate) fn build(dice: &mut Dice, count: u64) -> Stage {
 /// What the producer does while nobody is there.
 pub(crate) fn unattended(dice: &mut Dice) -> Unattended {
     let all = [Unattended::Overwrite, Unattended::Wait, Unattended::Refuse];
-    if known::ASKING_OVERRUNS { Unattended::Overwrite } else { dice.pick(&all) }
+    dice.pick(&all)
 }
 
 fn build_messages(dice: &mut Dice, count: u64) -> Stage {

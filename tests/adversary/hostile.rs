@@ -7,7 +7,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,6 @@ use crate::dice::Dice;
 use crate::ends::{Act, Producing, Sending, Step, Style, Writing};
 use crate::guarded::Guarded;
 use crate::homes::{self, Home, Part};
-use crate::known;
 use crate::moods::Mood;
 use crate::plan::{Message, Plan};
 use crate::tally::{self, Tally};
@@ -49,10 +48,6 @@ struct Round {
     /// The vandal stops, so that it shows whether the others go on then.
     is_calm: AtomicBool,
     writes_data: bool,
-    /// Held by a newcomer, and by the vandal that writes over the head line.
-    head: Mutex<()>,
-    /// How far the producer is in truth.
-    next: AtomicU64,
     /// How many ends are at it.
     playing: AtomicU64,
 }
@@ -95,10 +90,8 @@ fn round(seed: u64, tally: &mut Tally) {
     let (memory, home, plan, sender) = build(&mut dice, first);
     let until = Instant::now() + ROUND;
     let (is_calm, writes_data) = (AtomicBool::new(false), dice.once_in(2));
-    let (head, next) = (Mutex::new(()), AtomicU64::new(first));
     let playing = AtomicU64::new(4);
-    let round =
-        Round { seed, memory, home, plan, until, is_calm, writes_data, head, next, playing };
+    let round = Round { seed, memory, home, plan, until, is_calm, writes_data, playing };
     let names = ["producer", "reader 1", "reader 2", "reader 3", "vandal"];
     let beats: Vec<_> = names.iter().map(|name| Beat::new(name)).collect();
     thread::scope(|scope| {
@@ -187,7 +180,6 @@ impl Round {
                 }
                 sender.act(&mut act, &self.plan, &mut next)
             });
-            self.next.store(sender.next_sequence(), Ordering::Relaxed);
             match sent {
                 Some(Ok(())) => {}
                 Some(Err(error)) => tally.add(&format!("sends refused: {error:?}")),
@@ -214,16 +206,8 @@ impl Round {
             };
             beat.does(&format!("joins as {part:?}"));
             let patience = Duration::from_millis(dice.below(20));
-            if known::LATEST_TAPS_HANG
-                && part == Part::Tap(Start::Latest)
-                && !self.home.is_of_messages()
-            {
-                continue;
-            }
-            let joined = self.guard(&format!("joining as {part:?}"), || {
-                let _calm = known::JOINS_HANG.then(|| self.calm_head());
-                self.home.join(&part, patience, dice)
-            });
+            let joined = self
+                .guard(&format!("joining as {part:?}"), || self.home.join(&part, patience, dice));
             match joined {
                 Some(Ok(end)) => self.live(end, &part, dice, (beat, &mut tally)),
                 Some(Err(_)) => tally.add("joins refused among hostile words"),
@@ -275,16 +259,6 @@ impl Round {
         self.guard("leaving", || drop(end));
     }
 
-    /// Nobody writes over the head line for as long as this is held.
-    fn calm_head(&self) -> MutexGuard<'_, ()> {
-        let calm = self.head.lock().unwrap_or_else(PoisonError::into_inner);
-        let [lines, _] = self.memory.words();
-        for word in &lines[..2] {
-            word.store(self.next.load(Ordering::Relaxed), Ordering::Relaxed);
-        }
-        calm
-    }
-
     /// Writes what must not be written.
     fn vandalise(&self, dice: &mut Dice, beat: &Beat) -> Tally {
         let mut tally = Tally::default();
@@ -298,7 +272,6 @@ impl Round {
             let times = dice.pick(&[1, 1, 1, 1, 20, 3000]);
             let before = word.load(Ordering::Relaxed);
             {
-                let _calm = self.may_write(index);
                 for turn in 0..times {
                     word.store(value.wrapping_add(turn), Ordering::Relaxed);
                 }
@@ -309,7 +282,6 @@ impl Round {
             }
             if dice.once_in(3) {
                 // So that the others get somewhere.
-                let _calm = self.may_write(index);
                 word.store(before, Ordering::Relaxed);
             }
         }
@@ -321,23 +293,12 @@ impl Round {
     /// the same twice looks for good.
     fn besiege(&self, dice: &mut Dice, tally: &mut Tally) {
         tally.add("sieges of one word");
-        let index = match self.target(dice) {
-            // To join would not end.
-            0 | 1 if known::JOINS_HANG => 32,
-            index => index,
-        };
-        let word = self.word(index);
+        let word = self.word(self.target(dice));
         while self.playing.load(Ordering::Relaxed) > 0 && !self.is_calm.load(Ordering::Relaxed) {
             for _ in 0..1000 {
                 word.fetch_add(1, Ordering::Relaxed);
             }
         }
-    }
-
-    /// Head words are not written while somebody joins.
-    fn may_write(&self, index: usize) -> Option<MutexGuard<'_, ()>> {
-        let calm = || self.head.lock().unwrap_or_else(PoisonError::into_inner);
-        (known::JOINS_HANG && index < 2).then(calm)
     }
 
     /// A word by its number: control's first, then the trail's, then the data's.

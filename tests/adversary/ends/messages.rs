@@ -6,7 +6,6 @@ use fanout::error::{SendError, SendTimeoutError, TrySendError};
 use fanout::{Batch, Receiver, Reservation, ring};
 
 use super::{Accounted, Act, Fate, Reading, Seen, Sending, Step, settled, timed, tried};
-use crate::known;
 use crate::moods::Mood;
 use crate::plan::{Message, Plan};
 
@@ -127,9 +126,7 @@ impl Sending for Producing {
     fn survey(&mut self, at: &mut Act<'_>) {
         let (consumers, groups) = (self.0.consumers().len(), self.0.groups().len());
         let (some, soon) = (at.dice.below(4) as usize, at.soon());
-        if !known::ASKING_OVERRUNS {
-            core::hint::black_box((self.0.is_abandoned(), self.0.drain(soon).is_ok()));
-        }
+        core::hint::black_box((self.0.is_abandoned(), self.0.drain(soon).is_ok()));
         let came = self.0.wait_for_consumers(some, soon).is_ok();
         let forgotten = self.0.forget_group("nobody's", soon).is_ok_and(|done| done);
         at.tally.add("looks around");
@@ -186,7 +183,7 @@ impl<K: Cursor> MessageEnd<K> {
             at.tally.add("batches released in part");
             batch.release_first(released as usize);
         }
-        let comes_again = fate.comes_again(self.give_back.is_some());
+        let comes_again = fate.comes_again();
         show(&batch, !comes_again, see);
         match (fate, self.give_back) {
             (Fate::GivenBack, Some(give_back)) => give_back(batch),

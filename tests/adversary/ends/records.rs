@@ -10,7 +10,6 @@ use fanout::records::{Grant, Receiver, Record, Records, WriteBatch, ends, record
 
 use super::messages::{in_time, now};
 use super::{Accounted, Act, Fate, Reading, Seen, Sending, Step, settled, timed, tried};
-use crate::known;
 use crate::moods::Mood;
 use crate::plan::Plan;
 
@@ -148,9 +147,7 @@ impl Sending for Writing {
     fn survey(&mut self, at: &mut Act<'_>) {
         let (consumers, groups) = (self.0.consumers().len(), self.0.groups().len());
         let (some, soon) = (at.dice.below(4) as usize, at.soon());
-        if !known::ASKING_OVERRUNS {
-            core::hint::black_box((self.0.is_abandoned(), self.0.drain(soon).is_ok()));
-        }
+        core::hint::black_box((self.0.is_abandoned(), self.0.drain(soon).is_ok()));
         let came = self.0.wait_for_consumers(some, soon).is_ok();
         let forgotten = self.0.forget_group("nobody's", soon).is_ok_and(|done| done);
         at.tally.add("looks around");
@@ -194,7 +191,7 @@ impl<K: Cursor> RecordEnd<K> {
         };
         let fate = Fate::draw(at.dice, self.give_back.is_some());
         fate.count(at.tally);
-        let comes_again = fate.comes_again(self.give_back.is_some());
+        let comes_again = fate.comes_again();
         let at = Some(record.sequence().get());
         see(Seen { at, bytes: &record, is_final: !comes_again });
         match (fate, &self.give_back) {
@@ -224,7 +221,7 @@ impl<K: Cursor> RecordEnd<K> {
             let released = released.min(batch.len());
             batch.release_first(released);
         }
-        let comes_again = fate.comes_again(self.give_back.is_some());
+        let comes_again = fate.comes_again();
         if !comes_again || self.give_back.is_none() || at.dice.once_in(2) {
             show(batch.first().get(), batch.iter(), !comes_again, see);
         }
