@@ -15,7 +15,7 @@
 //!
 //! - **Order.** Each consumer sees messages in the order in which they were sent.
 //! - **No loss.** A broadcast [`Consumer`] sees every message from the first that it is promised; the
-//!   slowest one holds the producer back. Each message goes to exactly one member of a [`Group`]. A
+//!   slowest one holds the producer back. Each message goes to exactly one [`Member`] of a group. A
 //!   [`Tap`] holds nobody back, and is told exactly how many messages it missed.
 //! - **Many consumers.** Up to [`SLOTS`] consumers and members in any mix, and any number of taps.
 //! - **Full.** `try_send` says so, `send` waits, `send_timeout` waits for so long. While nobody is
@@ -62,13 +62,13 @@ pub type Producer<T> = ring::Producer<T, Adaptive>;
 #[doc = include_str!("methods/consumer.md")]
 pub type Consumer<T> = ring::Receiver<T, ConsumerCursor<Shared>, Adaptive>;
 /// A member of a group: each message goes to exactly one of the members; it waits adaptively.
-/// [`waiting`](ring::Receiver::waiting) makes it wait another way, as a [`ring::Group<T, W>`](ring::Group).
+/// [`waiting`](ring::Receiver::waiting) makes it wait another way, as a [`ring::Member<T, W>`](ring::Member).
 ///
 /// When the last member leaves, the ring keeps the group's place, and the next member goes on there, unless the
 /// producer has overwritten it meanwhile; with [`JoinOptions::hold_when_empty`] it does not.
 ///
-#[doc = include_str!("methods/group.md")]
-pub type Group<T> = ring::Receiver<T, MemberCursor<Shared>, Adaptive>;
+#[doc = include_str!("methods/member.md")]
+pub type Member<T> = ring::Receiver<T, MemberCursor<Shared>, Adaptive>;
 /// A reader that nobody waits for; it waits adaptively. [`waiting`](ring::Tap::waiting) makes it wait another way, as a
 /// [`ring::Tap<T, W>`](ring::Tap), where each method is described in full.
 ///
@@ -93,14 +93,14 @@ pub type Tap<T> = ring::Tap<T, Adaptive>;
 /// ```
 pub mod ring {
     #[doc(inline)]
-    pub use day3::ring::{Batch, Consumer, Group, Producer, Receiver, Reservation, Tap};
+    pub use day3::ring::{Batch, Consumer, Member, Producer, Receiver, Reservation, Tap};
     #[doc(inline)]
     pub use day3::sequencer::Cursor;
 }
 
 /// Ends that are waited for beside sockets: by `poll`, `epoll`, or whatever takes a descriptor.
 pub mod pollable {
-    pub use day5::bells::{Bells, Line, Notify};
+    pub use day5::notifier::{Connection, Notifier, Notify};
     pub use day5::pollable::*;
 }
 
@@ -127,7 +127,7 @@ pub mod records {
     pub use day4::io::{ReadRecords, WriteRecords};
     pub use day4::rendezvous;
     pub use day4::{
-        ByteMemory, Grant, Local, Offer, Receiver, Record, Records, Segmented, WriteBatch,
+        ByteMemory, Local, Offer, Receiver, Record, Records, Reservation, Segmented, WriteBatch,
         record_len,
     };
 
@@ -144,13 +144,13 @@ pub mod records {
     #[doc = include_str!("methods/records/reader.md")]
     pub type Reader = ends::Receiver<ConsumerCursor<Shared>, Adaptive>;
     /// A member of a group: each message goes to exactly one of the members; it waits adaptively.
-    /// [`waiting`](ends::Receiver::waiting) makes it wait another way, as an [`ends::Group<W>`](ends::Group).
+    /// [`waiting`](ends::Receiver::waiting) makes it wait another way, as an [`ends::Member<W>`](ends::Member).
     ///
     /// When the last member leaves, the ring keeps the group's place, and the next member goes on there, unless
     /// the producer has overwritten it meanwhile; with `JoinOptions::hold_when_empty` it does not.
     ///
-    #[doc = include_str!("methods/records/group.md")]
-    pub type Group = ends::Receiver<MemberCursor<Shared>, Adaptive>;
+    #[doc = include_str!("methods/records/member.md")]
+    pub type Member = ends::Receiver<MemberCursor<Shared>, Adaptive>;
     /// A reader that nobody waits for; it waits adaptively. [`waiting`](ends::Tap::waiting) makes it wait another way, as an
     /// [`ends::Tap<W>`](ends::Tap), where each method is described in full.
     ///
@@ -163,11 +163,11 @@ pub mod records {
     /// `fanout::records`.)
     pub mod ends {
         #[doc(inline)]
-        pub use day4::reader::{Group, Reader, Receiver, Record, Records};
+        pub use day4::reader::{Member, Reader, Receiver, Record, Records};
         #[doc(inline)]
         pub use day4::tap::Tap;
         #[doc(inline)]
-        pub use day4::writer::{Grant, WriteBatch, Writer};
+        pub use day4::writer::{Reservation, WriteBatch, Writer};
     }
 
     /// What can go wrong with records: one enum per operation.
@@ -181,7 +181,7 @@ pub mod records {
 
 /// Day 2's floor: one shared-memory object, mapped, with a header that says what it is.
 pub mod segment {
-    pub use day2::segment::{READY_DEADLINE, SegmentLock, page_size};
+    pub use day2::segment::{READY_TIMEOUT, SegmentLock, page_size};
     pub use day2::{Geometry, Kind, LogReader, LogWriter, Mode, Segment};
 }
 
@@ -207,7 +207,7 @@ pub mod inspect {
 pub mod wait {
     pub use day3::control::Doorbell;
     pub use day3::wait::{Side, Wait};
-    pub use day5::strategy::{Adaptive, Named, SLICE, Sleep, Spin, Strategy, Yield};
+    pub use day5::strategy::{Adaptive, AnyStrategy, SLICE, Sleep, Spin, Strategy, Yield};
 }
 
 /// What can go wrong: one enum per operation.

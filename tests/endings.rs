@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;
 
-use fanout::records::{Group, Reader, Writer, record_len};
+use fanout::records::{Member, Reader, Writer, record_len};
 use fanout::{JoinOptions, Producer, QueueOptions, Start, Unattended};
 use nix::sys::signal::Signal;
 use support::terminal::Terminal;
@@ -350,7 +350,7 @@ fn a_script_is_warned_of_a_group_whose_members_stay_away() {
     let options = JoinOptions::new().hold_when_empty(true);
     let mut publisher = publish(&name, &["--capacity", "4096"]);
     until("a queue", || run(&mut fanout(&["stat", &name.0])).status.success());
-    drop(Group::join_with(&name.0, "it's", Start::Oldest, &options).unwrap());
+    drop(Member::join_with(&name.0, "it's", Start::Oldest, &options).unwrap());
     // One that came and left while the publisher did not look is not enough to begin.
     let reader = Reader::join(&name.0, Start::Oldest).unwrap();
     type_into(&mut publisher, &"x".repeat(4000));
@@ -377,7 +377,7 @@ fn a_script_is_warned_of_a_group_whose_members_stay_away() {
 fn a_group_whose_place_is_overwritten_is_shown() {
     let name = Name::new("overwritten");
     let mut writer = Writer::create(&name.0, 4096).unwrap();
-    drop(Group::join(&name.0, "late", Start::Oldest).unwrap());
+    drop(Member::join(&name.0, "late", Start::Oldest).unwrap());
     for _ in 0..3 {
         writer.send(&[0; 3000]).unwrap();
     }
@@ -387,7 +387,7 @@ fn a_group_whose_place_is_overwritten_is_shown() {
     let row = shown.lines().find(|line| line.starts_with("late ")).unwrap();
     assert!(row.ends_with("overwritten"), "{shown}");
     let options = JoinOptions::new().hold_when_empty(true);
-    drop(Group::join_with(&name.0, "late", Start::Latest, &options).unwrap());
+    drop(Member::join_with(&name.0, "late", Start::Latest, &options).unwrap());
     assert_eq!(report(&name)["groups"][0]["holds"], true);
 }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use common::sync::{AtomicU64, Ordering};
 use fanout::records::{ByteMemory, Local, Reader, Tap, Writer};
-use fanout::{Consumer, Group, Heap, JoinOptions, Memory, Producer, QueueOptions, Start};
+use fanout::{Consumer, Heap, JoinOptions, Member, Memory, Producer, QueueOptions, Start};
 
 /// How long a call may take that has no reason to wait: the machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Words of control, by their offset in bytes; see `day3/src/control.rs`.
 const RESERVED: usize = 0;
@@ -36,24 +36,24 @@ fn marks(memory: &dyn ByteMemory) -> &[AtomicU64] {
 
 /// Calls `f` in a thread of its own, and says what it answered; fails if it does not come back, and
 /// leaves it there.
-fn within_patience<R: Send + 'static>(what: &str, f: impl FnOnce() -> R + Send + 'static) -> R {
+fn within_timeout<R: Send + 'static>(what: &str, f: impl FnOnce() -> R + Send + 'static) -> R {
     let (answer, answered) = channel();
     std::thread::spawn(move || answer.send(f()));
-    match answered.recv_timeout(PATIENCE) {
+    match answered.recv_timeout(TIMEOUT) {
         Ok(answer) => answer,
         Err(error) => panic!("{what}: {error}"),
     }
 }
 
 fn joining() -> JoinOptions {
-    JoinOptions::new().deadline(Duration::from_millis(50))
+    JoinOptions::new().timeout(Duration::from_millis(50))
 }
 
 /// A ring of messages with two messages in it, and its producer.
 fn messages() -> (Arc<Heap<u64>>, Producer<u64>) {
     let memory = Heap::<u64>::new(8, 0).unwrap();
     // SAFETY: the memory was made for this type, and has no other producer.
-    let mut producer = unsafe { Producer::<u64>::over(memory.clone()) };
+    let mut producer = unsafe { Producer::<u64>::from_memory(memory.clone()) };
     producer.try_send_batch(&[1, 2]).unwrap();
     (memory, producer)
 }
@@ -62,7 +62,7 @@ fn messages() -> (Arc<Heap<u64>>, Producer<u64>) {
 fn records() -> (Arc<Local>, Writer) {
     let memory = Local::new(&QueueOptions::new(4096)).unwrap();
     // SAFETY: the memory has no other writer.
-    let mut writer = unsafe { Writer::over(memory.clone()) };
+    let mut writer = unsafe { Writer::from_memory(memory.clone()) };
     for _ in 0..2000 {
         writer.try_send(&[]).unwrap();
     }
@@ -74,9 +74,9 @@ fn records() -> (Arc<Local>, Writer) {
 fn joining_ends_where_published_lies_before_what_is_reserved() {
     let (memory, _producer) = messages();
     word(&*memory, RESERVED).store(1 << 40, Ordering::Relaxed);
-    let joined = within_patience("joining", move || {
+    let joined = within_timeout("joining", move || {
         // SAFETY: the memory was made for this type.
-        unsafe { Consumer::<u64>::over(memory, Start::Latest, &joining()) }.map(drop)
+        unsafe { Consumer::<u64>::from_memory(memory, Start::Latest, &joining()) }.map(drop)
     });
     // Wherever it begins, or whatever it says: it has come back.
     drop(joined);
@@ -87,9 +87,9 @@ fn joining_at_the_oldest_record_ends_where_published_lies_before_what_is_reserve
     let (memory, _writer) = records();
     word(&*memory, PUBLISHED).store(0, Ordering::Relaxed);
     word(&*memory, RESERVED).store(1 << 40, Ordering::Relaxed);
-    let joined = within_patience("joining", move || {
+    let joined = within_timeout("joining", move || {
         // SAFETY: the memory holds a ring of records.
-        unsafe { Reader::over(memory, Start::Oldest, &joining()) }.map(drop)
+        unsafe { Reader::from_memory(memory, Start::Oldest, &joining()) }.map(drop)
     });
     drop(joined);
 }
@@ -98,9 +98,9 @@ fn joining_at_the_oldest_record_ends_where_published_lies_before_what_is_reserve
 fn opening_a_tap_ends_where_more_is_published_than_the_ring_has_room_for() {
     let (memory, _writer) = records();
     word(&*memory, PUBLISHED).fetch_add(1 << 60, Ordering::Relaxed);
-    let opened = within_patience("opening", move || {
+    let opened = within_timeout("opening", move || {
         // SAFETY: the memory holds a ring of records.
-        unsafe { Tap::over(memory, Start::Latest, &joining()) }.map(drop)
+        unsafe { Tap::from_memory(memory, Start::Latest, &joining()) }.map(drop)
     });
     let _: Result<(), _> = opened;
 }
@@ -110,9 +110,9 @@ fn opening_a_tap_ends_where_more_is_published_than_the_ring_has_room_for() {
 fn a_reader_that_joins_where_no_record_can_begin_does_not_panic() {
     let (memory, _writer) = records();
     word(&*memory, PUBLISHED).fetch_add(1, Ordering::Relaxed);
-    within_patience("reading", move || {
+    within_timeout("reading", move || {
         // SAFETY: the memory holds a ring of records.
-        let reader = unsafe { Reader::over(memory.clone(), Start::Latest, &joining()) };
+        let reader = unsafe { Reader::from_memory(memory.clone(), Start::Latest, &joining()) };
         word(&*memory, PUBLISHED).fetch_add(8, Ordering::Relaxed);
         let mut reader = reader.unwrap();
         drop(reader.try_recv());
@@ -122,10 +122,10 @@ fn a_reader_that_joins_where_no_record_can_begin_does_not_panic() {
 #[test]
 fn a_member_whose_group_claims_where_no_record_can_begin_does_not_panic() {
     let (memory, _writer) = records();
-    within_patience("reading", move || {
+    within_timeout("reading", move || {
         // SAFETY: the memory holds a ring of records.
         let member = unsafe {
-            fanout::records::Group::over(memory.clone(), "group", Start::Oldest, &joining())
+            fanout::records::Member::from_memory(memory.clone(), "group", Start::Oldest, &joining())
         };
         word(&*memory, CLAIMED).fetch_add(1, Ordering::Relaxed);
         let mut member = member.unwrap();
@@ -137,12 +137,12 @@ fn a_member_whose_group_claims_where_no_record_can_begin_does_not_panic() {
 #[test]
 fn a_reader_that_lands_on_a_mark_where_no_record_can_begin_does_not_panic() {
     let (memory, _writer) = records();
-    within_patience("reading", move || {
+    within_timeout("reading", move || {
         for word in marks(&*memory) {
             word.fetch_add(1, Ordering::Relaxed);
         }
         // SAFETY: the memory holds a ring of records.
-        let reader = unsafe { Reader::over(memory.clone(), Start::Oldest, &joining()) };
+        let reader = unsafe { Reader::from_memory(memory.clone(), Start::Oldest, &joining()) };
         drop(reader.unwrap().try_recv());
     });
 }
@@ -151,9 +151,10 @@ fn a_reader_that_lands_on_a_mark_where_no_record_can_begin_does_not_panic() {
 #[test]
 fn a_tap_that_loses_more_than_can_be_counted_does_not_panic() {
     let (memory, mut writer) = records();
-    within_patience("reading", move || {
+    within_timeout("reading", move || {
         // SAFETY: the memory holds a ring of records.
-        let mut tap = unsafe { Tap::over(memory.clone(), Start::Oldest, &joining()) }.unwrap();
+        let mut tap =
+            unsafe { Tap::from_memory(memory.clone(), Start::Oldest, &joining()) }.unwrap();
         let mut into = Vec::new();
         for lap in 0..6u64 {
             for _ in 0..2000 {
@@ -171,9 +172,10 @@ fn a_tap_that_loses_more_than_can_be_counted_does_not_panic() {
 #[test]
 fn a_tap_comes_back_where_published_lies_half_a_circle_away() {
     let (memory, writer) = records();
-    let outcome = within_patience("reading", move || {
+    let outcome = within_timeout("reading", move || {
         // SAFETY: the memory holds a ring of records.
-        let mut tap = unsafe { Tap::over(memory.clone(), Start::Oldest, &joining()) }.unwrap();
+        let mut tap =
+            unsafe { Tap::from_memory(memory.clone(), Start::Oldest, &joining()) }.unwrap();
         let mut into = Vec::new();
         while tap.try_recv(&mut into).is_ok() {}
         let published = writer.next_sequence().get().wrapping_add(11) ^ 1 << 63;
@@ -189,10 +191,11 @@ fn a_tap_comes_back_where_published_lies_half_a_circle_away() {
 fn a_member_whose_group_claims_nonsense_comes_back() {
     for nonsense in [0, 1, u64::MAX, 1 << 63, 1 << 40] {
         let (memory, mut producer) = messages();
-        within_patience("reading", move || {
+        within_timeout("reading", move || {
             // SAFETY: the memory was made for this type.
-            let member =
-                unsafe { Group::<u64>::over(memory.clone(), "group", Start::Oldest, &joining()) };
+            let member = unsafe {
+                Member::<u64>::from_memory(memory.clone(), "group", Start::Oldest, &joining())
+            };
             let mut member = member.unwrap();
             word(&*memory, CLAIMED).store(nonsense, Ordering::Relaxed);
             for _ in 0..3 {

@@ -18,7 +18,8 @@ fn ring(unattended: Unattended) -> (Arc<Heap<u64>>, Producer<u64>) {
 
 fn join(memory: &Arc<Heap<u64>>) -> Consumer<u64> {
     // SAFETY: the memory was made for this type.
-    unsafe { Consumer::<u64>::over(memory.clone(), Start::Oldest, &JoinOptions::new()) }.unwrap()
+    unsafe { Consumer::<u64>::from_memory(memory.clone(), Start::Oldest, &JoinOptions::new()) }
+        .unwrap()
 }
 
 /// Sends until the ring is full, then asks the newcomer for what it was promised. Each message is its

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 const ENDS: [(&str, &str, &[&str]); 8] = [
     ("producer", "day3", &["Producer"]),
     ("consumer", "day3", &["Consumer", "Receiver"]),
-    ("group", "day3", &["Group", "Receiver"]),
+    ("member", "day3", &["Group", "Receiver"]),
     ("tap", "day3", &["Tap"]),
     ("records/writer", "day4", &["Writer"]),
     ("records/reader", "day4", &["Reader", "Receiver"]),
-    ("records/group", "day4", &["Group", "Receiver"]),
+    ("records/member", "day4", &["Group", "Receiver"]),
     ("records/tap", "day4", &["Tap"]),
 ];
 
@@ -96,7 +96,7 @@ fn each_end_s_page_lists_each_of_its_methods_once() {
 fn methods_are_found_in_a_source() {
     let source = "impl<T: Pod, W: Wait> Tap<T, W> {\n    pub fn open<N>(name: N) {\n    }\n    fn own() {}\n\
                   pub unsafe fn over(x: u8) {\n}\nimpl<W: Wait> fmt::Debug for Tap<W> {\n    pub fn no() {}\n}\n\
-                  impl<W> reader::Group<W> {\n    pub const fn slot(&self) {}\n}\n";
+                  impl<W> reader::Member<W> {\n    pub const fn slot(&self) {}\n}\n";
     let names = |types| public_methods(source, types).into_iter().collect::<Vec<_>>();
     assert_eq!(names(&["Tap"]), ["open", "over"]);
     assert_eq!(names(&["Group"]), ["slot"]);

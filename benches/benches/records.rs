@@ -84,9 +84,9 @@ fn fanout_send<W: Wait>(writer: &mut day4::writer::Writer<W>, load: Load) -> any
     let mut tally = Tally::default();
     while tally.count < messages {
         if batch == 1 {
-            let mut place = writer.grant(size)?;
+            let mut place = writer.reserve(size)?;
             let sum = write(&mut place, tally.count);
-            place.commit(size);
+            place.publish(size);
             tally.add(1, sum);
             continue;
         }
@@ -99,7 +99,7 @@ fn fanout_send<W: Wait>(writer: &mut day4::writer::Writer<W>, load: Load) -> any
                 size
             })?;
         }
-        places.commit();
+        places.publish();
     }
     Ok(tally)
 }

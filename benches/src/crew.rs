@@ -187,7 +187,7 @@ impl Run {
 ///
 /// If a side fails, dies or takes longer than it may, or if what arrived is not what was sent.
 pub fn run(build: &Build, place: Place, job: &Job) -> anyhow::Result<Run> {
-    let deadline = Instant::now() + job.patience;
+    let deadline = Instant::now() + job.timeout;
     let mut children = Vec::new();
     let mut start = |work: &mut dyn FnMut(&mut Talk) -> anyhow::Result<Laps>| {
         let mut child = Child::start(work)?;

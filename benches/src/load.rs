@@ -20,7 +20,7 @@ pub struct Job {
     /// An empty folder in memory that nobody else has, removed after the run.
     pub folder: PathBuf,
     /// After so long, everybody who takes part is killed.
-    pub patience: Duration,
+    pub timeout: Duration,
     /// Each side gets a core of its own.
     pub pinned: bool,
 }
@@ -34,14 +34,14 @@ impl Job {
     /// # Errors
     ///
     /// If the folder cannot be made.
-    pub fn new(messages: u64, lengths: Lengths, patience: Duration) -> anyhow::Result<Self> {
+    pub fn new(messages: u64, lengths: Lengths, timeout: Duration) -> anyhow::Result<Self> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let n = COUNTER.fetch_add(1, Ordering::Relaxed);
         let name = format!("fanout-compare-{}-{n}", std::process::id());
         let folder = Path::new(SHARED).join(format!("{name}.d"));
         std::fs::create_dir(&folder).with_context(|| format!("making {}", folder.display()))?;
         let name = format!("/{name}");
-        Ok(Self { messages, lengths, name, folder, patience, pinned: false })
+        Ok(Self { messages, lengths, name, folder, timeout, pinned: false })
     }
 
     /// What the sending side sends.

@@ -17,7 +17,7 @@ pub struct Effort {
     /// About how long each of its runs takes.
     pub run: Duration,
     /// How long a run may take: then it is killed, and the row has failed.
-    pub patience: Duration,
+    pub timeout: Duration,
     /// Give each side a core of its own, where there are as many.
     pub pinned: bool,
 }
@@ -25,7 +25,7 @@ pub struct Effort {
 /// How many messages the first trial has, which tells how many fill a run.
 const FIRST: u64 = 200;
 
-/// No run has more: their times would not fit into memory, nor their lengths into patience.
+/// No run has more: their times would not fit into memory, nor their lengths into timeout.
 const MOST: u64 = 200_000_000;
 
 /// One row's runs so far.
@@ -80,7 +80,7 @@ impl Turns<'_> {
         };
         let lengths = self.contender.question.size().lengths();
         loop {
-            let job = Job::new(self.messages, lengths.clone(), effort.patience);
+            let job = Job::new(self.messages, lengths.clone(), effort.timeout);
             let run = job.and_then(|mut job| {
                 job.pinned = effort.pinned && crew::fits(self.contender.sides);
                 crew::run(build, self.contender.place, &job)

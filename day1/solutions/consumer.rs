@@ -54,8 +54,8 @@ fn run(Arguments { name, wait }: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Attaches again and again until a message is there, and says after `patience` what was missing.
-fn attach_within(name: &QueueName, patience: Duration) -> anyhow::Result<Mmap> {
+/// Attaches again and again until a message is there, and says after `timeout` what was missing.
+fn attach_within(name: &QueueName, timeout: Duration) -> anyhow::Result<Mmap> {
     let started = Instant::now();
     loop {
         // A new mapping each time: the compiler may read a mapping once and believe it ever after.
@@ -63,8 +63,8 @@ fn attach_within(name: &QueueName, patience: Duration) -> anyhow::Result<Mmap> {
             anyhow::ensure!(memory[0] != 0, "{name} is there, but nobody has written into it");
             Ok(memory)
         });
-        if attempt.is_ok() || started.elapsed() >= patience {
-            return attempt.with_context(|| format!("waited {patience:?}"));
+        if attempt.is_ok() || started.elapsed() >= timeout {
+            return attempt.with_context(|| format!("waited {timeout:?}"));
         }
         thread::sleep(PAUSE);
     }

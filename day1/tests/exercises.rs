@@ -13,7 +13,7 @@ use std::fs;
 use std::thread;
 
 use crate::awake::{A_WHILE, Who, sleeps};
-use crate::judge::{breaks, patience};
+use crate::judge::{breaks, timeout};
 use crate::support::{Ended, Program, Unique, consumer_lines, producer_lines};
 
 /// The programs that an exercise is about, each with what its arguments begin with.
@@ -134,7 +134,7 @@ fn the_consumer_waits_for_a_message(programs: Programs) {
     name.poke(1, b"ello from the test");
     name.poke(0, b"H");
 
-    let ended = consumer.finish_within(patience(), "it goes on when there is a message");
+    let ended = consumer.finish_within(timeout(), "it goes on when there is a message");
     assert_eq!(ended.stdout, expected[1..].concat(), "it prints what it should");
     ended.well(&expected[1..]);
     assert!(name.exists(), "what the producer made is left to the producer");
@@ -156,7 +156,7 @@ fn the_consumer_gives_up(programs: Programs) {
             name.set_len(bytes);
         }
         let consumer = start(programs.consumer, &[&name, "--wait", "0.05"]);
-        let consumer = consumer.finish_within(patience(), "it gives up when the time is up");
+        let consumer = consumer.finish_within(timeout(), "it gives up when the time is up");
         refused(&consumer, "no message: it says what was missing");
         let stdout = consumer.stdout;
         assert!(!stdout.contains("read a msg"), "it has read nothing, and says so: {stdout}");
@@ -184,7 +184,7 @@ fn every_message_arrives_in_order(programs: Programs) {
             assert_eq!(producer.line(), *line, "it prints what it does");
         }
         if linger == "0" {
-            producer.finish_within(patience(), "it ends").well(&expected[expected.len() - 1..]);
+            producer.finish_within(timeout(), "it ends").well(&expected[expected.len() - 1..]);
             assert!(!name.exists(), "its name goes with it");
         } else {
             let consumer = start(programs.consumer, &[&name]).finish();

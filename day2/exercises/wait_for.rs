@@ -9,18 +9,18 @@ use super::WaitError;
 
 /// The message at `index`, as soon as it is there.
 ///
-/// It looks at least once, however short the deadline, and sleeps a little between two looks.
+/// It looks at least once, however short the timeout, and sleeps a little between two looks.
 ///
 /// # Errors
 ///
 /// [`WaitError::NoSuchPlace`] at once, if the log can never hold a message of that index;
-/// [`WaitError::TimedOut`] if it has not come when `deadline` has passed.
+/// [`WaitError::TimedOut`] if it has not come when `timeout` has passed.
 pub(crate) fn wait_for<T: Pod>(
     log: &LogReader<T>,
     index: u64,
-    deadline: Duration,
+    timeout: Duration,
 ) -> Result<T, WaitError> {
     // Yours to write. This much compiles.
-    let _ = (log, index, deadline);
+    let _ = (log, index, timeout);
     Err(WaitError::TimedOut)
 }

@@ -1,13 +1,13 @@
 //! Exercise 2, solved.
 
 use ::common::QueueName;
-use day2::segment::READY_DEADLINE;
+use day2::segment::READY_TIMEOUT;
 use day2::{Mode, OpenError, Segment};
 
 /// One line about the segment of this name.
 pub(crate) fn inspect(name: &QueueName) -> Result<String, OpenError> {
     // Observer: the kernel itself sees to it that we only look.
-    let segment = Segment::open(name, Mode::Observer, READY_DEADLINE)?;
+    let segment = Segment::open(name, Mode::Observer, READY_TIMEOUT)?;
     let geometry = segment.geometry();
     Ok(format!(
         "{}: {} x {}, {} bytes each aligned to {}, {} bytes in all",

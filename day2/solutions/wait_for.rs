@@ -15,7 +15,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 pub(crate) fn wait_for<T: Pod>(
     log: &LogReader<T>,
     index: u64,
-    deadline: Duration,
+    timeout: Duration,
 ) -> Result<T, WaitError> {
     let capacity = log.capacity();
     if index >= capacity {
@@ -26,8 +26,8 @@ pub(crate) fn wait_for<T: Pod>(
         if let Some(message) = log.get(index) {
             return Ok(message);
         }
-        // Looked at after the log, so that a deadline of zero still looks once.
-        if started.elapsed() >= deadline {
+        // Looked at after the log, so that a timeout of zero still looks once.
+        if started.elapsed() >= timeout {
             return Err(WaitError::TimedOut);
         }
         thread::sleep(PAUSE);

@@ -11,7 +11,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::error::{CreateError, OpenError};
 use crate::header::{Expected, Geometry, Kind};
-use crate::segment::{Mode, READY_DEADLINE, Segment, page_size};
+use crate::segment::{Mode, READY_TIMEOUT, Segment, page_size};
 
 /// The control of a log. The writer's line and the readers' line are apart.
 #[repr(C)]
@@ -88,11 +88,11 @@ impl<T: Pod> LogWriter<T> {
         Ok(())
     }
 
-    /// Waits until a reader is attached; says whether one came before the deadline.
-    pub fn wait_for_reader(&self, deadline: Duration) -> bool {
+    /// Waits until a reader is attached; says whether one came before the timeout.
+    pub fn wait_for_reader(&self, timeout: Duration) -> bool {
         let started = Instant::now();
         while control(&self.segment).readers.load(Ordering::Relaxed) == 0 {
-            if started.elapsed() >= deadline {
+            if started.elapsed() >= timeout {
                 return false;
             }
             std::thread::sleep(Duration::from_millis(1));
@@ -115,7 +115,7 @@ impl<T: Pod> LogReader<T> {
     ///
     /// [`OpenError`].
     pub fn open(name: &QueueName, capacity: u64) -> Result<Self, OpenError> {
-        let segment = Segment::open(name, Mode::Reader, READY_DEADLINE)?;
+        let segment = Segment::open(name, Mode::Reader, READY_TIMEOUT)?;
         segment.hold()?;
         let expected = Expected { capacity: Some(capacity), ..expected::<T>() };
         segment.geometry().check(name, &expected)?;

@@ -23,7 +23,7 @@ use crate::error::{
 use crate::header::{Geometry, Header};
 
 /// How long an opener waits for a creator to finish, unless it says otherwise.
-pub const READY_DEADLINE: Duration = Duration::from_secs(2);
+pub const READY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What nobody may do to a segment without a name: cut it off, which would be a SIGBUS for whoever
 /// has it mapped, let it grow, or take these seals off.
@@ -64,7 +64,7 @@ impl fmt::Display for Mode {
 ///
 /// ```
 /// use day2::header::Expected;
-/// use day2::segment::{READY_DEADLINE, page_size};
+/// use day2::segment::{READY_TIMEOUT, page_size};
 /// use day2::{Geometry, Kind, Mode, Segment};
 ///
 /// let name = format!("/doc-segment-{}", std::process::id()).parse()?;
@@ -72,7 +72,7 @@ impl fmt::Display for Mode {
 /// let geometry = Geometry::plan(&expected, 10, 0, 256, page_size())?;
 /// let writer = Segment::create(&name, geometry, 0o600, |_control| ())?;
 ///
-/// let reader = Segment::open(&name, Mode::Reader, READY_DEADLINE)?;
+/// let reader = Segment::open(&name, Mode::Reader, READY_TIMEOUT)?;
 /// assert_eq!(reader.geometry(), writer.geometry());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -167,7 +167,7 @@ impl Segment {
         Ok(Self { name, mode, geometry, control, data, locked, claim, file })
     }
 
-    /// Opens a segment, waiting up to `deadline` for its creator to finish.
+    /// Opens a segment, waiting up to `timeout` for its creator to finish.
     ///
     /// A name that does not exist is an error at once. The object's real size is checked before more
     /// than its first page is mapped.
@@ -175,14 +175,14 @@ impl Segment {
     /// # Errors
     ///
     /// [`OpenError`]; the object is left as it was.
-    pub fn open(name: &QueueName, mode: Mode, deadline: Duration) -> Result<Self, OpenError> {
+    pub fn open(name: &QueueName, mode: Mode, timeout: Duration) -> Result<Self, OpenError> {
         let failed = |call| move |errno| open_error(name, call, errno);
         let access = if mode == Mode::Observer { OFlag::O_RDONLY } else { OFlag::O_RDWR };
         // O_NONBLOCK: somebody's pipe of that name must not hang us.
         let flags = access | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
         let file =
             shm_open(name.as_str(), flags, Permissions::empty()).map_err(failed("shm_open"))?;
-        Self::enter(name, file, mode, deadline)
+        Self::enter(name, file, mode, timeout)
     }
 
     /// Opens a segment whose descriptor somebody has handed over; otherwise as [`Segment::open`].
@@ -197,7 +197,7 @@ impl Segment {
         label: &QueueName,
         descriptor: BorrowedFd<'_>,
         mode: Mode,
-        deadline: Duration,
+        timeout: Duration,
     ) -> Result<Self, OpenError> {
         size(label, &descriptor)?;
         let seals = fcntl(descriptor, FcntlArg::F_GET_SEALS).map(SealFlag::from_bits_truncate);
@@ -206,7 +206,7 @@ impl Segment {
         }
         let file = reopen(descriptor, mode)
             .map_err(|errno| open_error(label, "open(/proc/self/fd)", errno))?;
-        Self::enter(label, file, mode, deadline)
+        Self::enter(label, file, mode, timeout)
     }
 
     /// Checks and maps what is open.
@@ -214,10 +214,10 @@ impl Segment {
         name: &QueueName,
         file: OwnedFd,
         mode: Mode,
-        deadline: Duration,
+        timeout: Duration,
     ) -> Result<Self, OpenError> {
         let failed = |call| move |errno| open_error(name, call, errno);
-        let header = wait_until_ready(name, &file, deadline)?;
+        let header = wait_until_ready(name, &file, timeout)?;
         at_least(name, &file, page_size())?;
         let geometry = view(&header).read(name, page_size())?;
         at_least(name, &file, geometry.total_len())?;
@@ -358,8 +358,8 @@ impl Segment {
     ///
     /// # Errors
     ///
-    /// [`LockError::Busy`] if somebody held it until `deadline` had passed.
-    pub fn lock(&self, deadline: Duration) -> Result<SegmentLock<'_>, LockError> {
+    /// [`LockError::Busy`] if somebody held it until `timeout` had passed.
+    pub fn lock(&self, timeout: Duration) -> Result<SegmentLock<'_>, LockError> {
         let started = Instant::now();
         loop {
             match self.try_lock() {
@@ -370,8 +370,8 @@ impl Segment {
                     return Err(LockError::System { name, call, errno });
                 }
             }
-            if started.elapsed() >= deadline {
-                return Err(LockError::Busy { name: self.name.clone(), waited: deadline });
+            if started.elapsed() >= timeout {
+                return Err(LockError::Busy { name: self.name.clone(), waited: timeout });
             }
             std::thread::sleep(LOOK_AGAIN);
         }
@@ -510,7 +510,7 @@ fn size(name: &QueueName, file: &impl AsFd) -> Result<u64, OpenError> {
 fn wait_until_ready(
     name: &QueueName,
     file: &OwnedFd,
-    deadline: Duration,
+    timeout: Duration,
 ) -> Result<MmapRaw, OpenError> {
     let started = Instant::now();
     loop {
@@ -519,8 +519,8 @@ fn wait_until_ready(
         {
             return Ok(header);
         }
-        if started.elapsed() >= deadline {
-            return Err(OpenError::NotReady { name: name.clone(), waited: deadline });
+        if started.elapsed() >= timeout {
+            return Err(OpenError::NotReady { name: name.clone(), waited: timeout });
         }
         std::thread::sleep(LOOK_AGAIN);
     }

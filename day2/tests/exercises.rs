@@ -26,7 +26,7 @@ mod wrong {
     pub(crate) mod inspect_leaks;
     pub(crate) mod inspect_tidies_up;
     pub(crate) mod wait_for_asks_the_clock_first;
-    pub(crate) mod wait_for_ignores_the_deadline;
+    pub(crate) mod wait_for_ignores_the_timeout;
     pub(crate) mod wait_for_sleeps_through;
     pub(crate) mod wait_for_spins;
     pub(crate) mod wait_for_takes_the_last;
@@ -91,7 +91,7 @@ fn wrong_ways_to_wait_for_a_message_fail() {
     fails("a message that is there", wrong::wait_for_asks_the_clock_first::wait_for);
     fails("the message at the index", wrong::wait_for_takes_the_last::wait_for);
     fails("as soon as it is there", wrong::wait_for_sleeps_through::wait_for);
-    fails("when the deadline has passed", wrong::wait_for_ignores_the_deadline::wait_for);
+    fails("when the deadline has passed", wrong::wait_for_ignores_the_timeout::wait_for);
     fails("NoSuchPlace at once", wrong::wait_for_waits_for_ever::wait_for);
 }
 

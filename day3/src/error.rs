@@ -6,7 +6,7 @@ use common::{CapacityError, NameError};
 use day2::{LockError, OpenError};
 
 use crate::control::{NAME_BYTES, SLOTS};
-use crate::sequencer::{Nothing, Refusal};
+use crate::sequencer::{Refusal, Unavailable};
 
 /// Why a ring could not be created. Nothing is left behind.
 #[derive(Debug, thiserror::Error)]
@@ -225,15 +225,15 @@ pub enum RecvTimeoutError {
     End(#[from] RecvError),
 }
 
-impl From<Nothing> for TryRecvError {
+impl From<Unavailable> for TryRecvError {
     #[inline]
-    fn from(nothing: Nothing) -> Self {
+    fn from(nothing: Unavailable) -> Self {
         match nothing {
-            Nothing::Empty => Self::Empty,
-            Nothing::Closed => Self::End(RecvError::Closed),
-            Nothing::Aborted => Self::End(RecvError::Aborted),
-            Nothing::Evicted => Self::End(RecvError::Evicted),
-            Nothing::Corrupt { next, found, capacity } => {
+            Unavailable::Empty => Self::Empty,
+            Unavailable::Closed => Self::End(RecvError::Closed),
+            Unavailable::Aborted => Self::End(RecvError::Aborted),
+            Unavailable::Evicted => Self::End(RecvError::Evicted),
+            Unavailable::Corrupt { next, found, capacity } => {
                 Self::End(RecvError::Corrupt(Corrupt::Cursor { next, found, capacity }))
             }
         }

@@ -156,10 +156,11 @@ mod tests {
     fn a_consumer_killed_while_it_leaves_gates_nobody() {
         let heap = Heap::<u64>::new(4, 0).unwrap();
         // SAFETY: the memory was made for this type, and has no other producer.
-        let mut producer = unsafe { Producer::<u64>::over(heap.clone()) };
+        let mut producer = unsafe { Producer::<u64>::from_memory(heap.clone()) };
         // SAFETY: the memory was made for this type.
-        let consumer =
-            unsafe { Consumer::<u64>::over(heap.clone(), Start::Oldest, &JoinOptions::new()) };
+        let consumer = unsafe {
+            Consumer::<u64>::from_memory(heap.clone(), Start::Oldest, &JoinOptions::new())
+        };
         let slot = consumer.as_ref().unwrap().slot();
         assert_eq!(producer.try_send_batch(&[1, 2, 3, 4]), Ok(4));
         assert_eq!(producer.try_send(5), Err(TrySendError::Full));

@@ -7,8 +7,8 @@ use common::{Sequence, fence, ordering};
 
 use crate::control::{Control, SLOTS};
 use crate::doorbell;
-use crate::roster::Seat;
-use crate::sequencer::{Cursor, Nothing, Run, look, out_of_range};
+use crate::roster::Registration;
+use crate::sequencer::{Cursor, Run, Unavailable, observe, out_of_range};
 
 /// A member's end.
 ///
@@ -18,7 +18,7 @@ use crate::sequencer::{Cursor, Nothing, Run, look, out_of_range};
 #[derive(Debug)]
 pub struct MemberCursor<C: Deref<Target = Control>> {
     control: C,
-    seat: Seat,
+    registration: Registration,
     group: usize,
     /// What had been published when we last looked.
     known: Sequence,
@@ -29,23 +29,23 @@ pub struct MemberCursor<C: Deref<Target = Control>> {
 }
 
 impl<C: Deref<Target = Control>> MemberCursor<C> {
-    /// The member in this seat, which [`roster::join`](crate::roster::join) gave out.
+    /// The member of this registration, which [`roster::join`](crate::roster::join) gave out.
     ///
     /// # Safety
     ///
-    /// The seat is in this control, and nobody else uses it.
-    pub unsafe fn new(control: C, seat: Seat) -> Self {
+    /// The registration is with this control, and nobody else uses it.
+    pub unsafe fn new(control: C, registration: Registration) -> Self {
         doorbell::attach(&control.doorbell.producer);
-        let group = control.slots[seat.slot].group.load(Ordering::Relaxed) as usize % SLOTS;
-        let (known, held) = (seat.first, Run { first: seat.first, len: 0 });
-        Self { control, seat, group, known, held, taken: 0 }
+        let group = control.slots[registration.slot].group.load(Ordering::Relaxed) as usize % SLOTS;
+        let (known, held) = (registration.first, Run { first: registration.first, len: 0 });
+        Self { control, registration, group, known, held, taken: 0 }
     }
 
     /// Moves the cursor, unless the slot is another's by now.
     #[inline]
     fn set_cursor(&self, cursor: Sequence, order: Ordering) {
-        if self.seat.is_taken(&self.control) || mutant("skip-seat-check") {
-            self.control.slots[self.seat.slot].cursor.store(cursor.get(), order);
+        if self.registration.is_current(&self.control) || mutant("skip-registration-check") {
+            self.control.slots[self.registration.slot].cursor.store(cursor.get(), order);
         }
     }
 
@@ -66,12 +66,12 @@ impl<C: Deref<Target = Control>> MemberCursor<C> {
 
     /// What there is from the group's claim on: one message or more, and at most a lap of them.
     #[inline]
-    fn unclaimed(&mut self) -> Result<Run, Nothing> {
+    fn unclaimed(&mut self) -> Result<Run, Unavailable> {
         let line = &self.control.groups[self.group];
         let claimed = || Sequence::new(line.claimed.load(Ordering::Relaxed));
         let mut first = claimed();
         while !first.is_before(self.known) {
-            self.known = look(&self.control, &self.seat, first)?;
+            self.known = observe(&self.control, &self.registration, first)?;
             // Between the two loads the others may have gone on for a lap, and more. So the claim is read
             // once more: one that is read after `known` lies at most a lap before it.
             if !mutant("skip-claim-reload") {
@@ -79,8 +79,8 @@ impl<C: Deref<Target = Control>> MemberCursor<C> {
             }
         }
         let run = Run { first, len: self.known.since(first) };
-        if run.len > self.seat.capacity.get() {
-            return Err(out_of_range(&self.control, &self.seat, first, self.known));
+        if run.len > self.registration.capacity.get() {
+            return Err(out_of_range(&self.control, &self.registration, first, self.known));
         }
         Ok(run)
     }
@@ -118,7 +118,7 @@ impl<C: Deref<Target = Control>> MemberCursor<C> {
 
 impl<C: Deref<Target = Control>> Cursor for MemberCursor<C> {
     #[inline]
-    fn take_by(&mut self, mut measure: impl FnMut(Run) -> u64) -> Result<Run, Nothing> {
+    fn take_by(&mut self, mut measure: impl FnMut(Run) -> u64) -> Result<Run, Unavailable> {
         if self.held.len > 0 {
             return Ok(self.again(measure));
         }
@@ -147,10 +147,10 @@ impl<C: Deref<Target = Control>> Cursor for MemberCursor<C> {
         }
     }
 
-    const ALONE: bool = false;
+    const EXCLUSIVE: bool = false;
 
     /// What was claimed is this member's to read, all of it.
-    fn keep(&mut self, _: u64) {}
+    fn truncate(&mut self, _: u64) {}
 
     #[inline]
     fn release(&mut self) -> bool {
@@ -165,8 +165,8 @@ impl<C: Deref<Target = Control>> Cursor for MemberCursor<C> {
         if self.held.len == 0 { self.park() } else { self.give_back(self.held.first) }
     }
 
-    fn seat(&self) -> &Seat {
-        &self.seat
+    fn registration(&self) -> &Registration {
+        &self.registration
     }
 }
 
@@ -183,6 +183,6 @@ impl<C: Deref<Target = Control>> MemberCursor<C> {
 
 impl<C: Deref<Target = Control>> Drop for MemberCursor<C> {
     fn drop(&mut self) {
-        self.seat.leave(&self.control);
+        self.registration.leave(&self.control);
     }
 }

@@ -8,13 +8,13 @@ use day2::{Kind, Mode, OpenError};
 
 use crate::control::Ending;
 use crate::doorbell;
-use crate::memory::{Memory, Named};
+use crate::memory::{Memory, NamedMemory};
 use crate::roster::{self, ConsumerInfo, GroupInfo};
 
 /// Watches a ring of whatever messages, or of records, read-only and unnoticed.
 #[derive(Debug)]
 pub struct Observer {
-    memory: Named,
+    memory: NamedMemory,
 }
 
 /// A ring at one moment, as far as one can tell while it moves on.
@@ -56,13 +56,13 @@ pub struct Snapshot {
 const KINDS: [Kind; 2] = [Kind::Ring, Kind::Records];
 
 impl Observer {
-    /// Opens the ring `name`, waiting up to `deadline` for a producer that is just creating it.
+    /// Opens the ring `name`, waiting up to `timeout` for a producer that is just creating it.
     ///
     /// # Errors
     ///
     /// [`OpenError`].
-    pub fn open(name: &QueueName, deadline: Duration) -> Result<Self, OpenError> {
-        Ok(Self { memory: Named::open_any(name, Mode::Observer, &KINDS, deadline)? })
+    pub fn open(name: &QueueName, timeout: Duration) -> Result<Self, OpenError> {
+        Ok(Self { memory: NamedMemory::open_any(name, Mode::Observer, &KINDS, timeout)? })
     }
 
     /// The ring as it is now.
@@ -103,7 +103,7 @@ pub unsafe fn evict(
     consumer: &ConsumerInfo,
     timeout: Duration,
 ) -> Result<bool, OpenError> {
-    let memory = Named::open_any(name, Mode::Reader, &KINDS, timeout)?;
+    let memory = NamedMemory::open_any(name, Mode::Reader, &KINDS, timeout)?;
     doorbell::attach(&memory.control().doorbell.producer);
     doorbell::attach(&memory.control().doorbell.consumers);
     // SAFETY: the caller says so.

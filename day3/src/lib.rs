@@ -5,7 +5,7 @@
 //! grants. Three kinds of consumer share one ring in any mix:
 //!
 //! - a broadcast [`Consumer`] sees every message, and the slowest of them gates the producer;
-//! - members of a [`Group`] share the work: each message goes to exactly one of them;
+//! - [`Member`]s of a group share the work: each message goes to exactly one of them;
 //! - a [`Tap`] is registered nowhere, slows nobody, and learns exactly how many messages it missed.
 //!
 //! The idea of counting sequences, gating on the slowest consumer and publishing with one store is the
@@ -41,7 +41,7 @@ pub use {
         Corrupt, CreateError, JoinError, RecvError, RecvTimeoutError, SendError, SendTimeoutError,
         TimedOut, TooLarge, TryRecvError, TrySendError,
     },
-    memory::{Heap, Memory, Named, Shared},
+    memory::{Heap, Memory, NamedMemory, Shared},
     options::{JoinOptions, QueueOptions},
     ring::{Batch, Receiver, Reservation},
     wait::{Spin, Wait, Yield},
@@ -57,9 +57,9 @@ pub type Producer<T> = ring::Producer<T, Yield>;
 /// [`ring::Consumer`] that yields while it waits.
 #[cfg(not(loom))]
 pub type Consumer<T> = ring::Consumer<T, Yield>;
-/// [`ring::Group`] that yields while it waits.
+/// [`ring::Member`] that yields while it waits.
 #[cfg(not(loom))]
-pub type Group<T> = ring::Group<T, Yield>;
+pub type Member<T> = ring::Member<T, Yield>;
 /// [`ring::Tap`] that yields while it waits.
 #[cfg(not(loom))]
 pub type Tap<T> = ring::Tap<T, Yield>;

@@ -17,7 +17,7 @@ use crate::control::Control;
 use crate::error::{Corrupt, CreateError, JoinError, TimedOut};
 use crate::landing::{Everywhere, Landing};
 use crate::options::{JoinOptions, QueueOptions};
-use crate::roster::{self, Applicant, NoSlot, Ring, Role, Seat, Start};
+use crate::roster::{self, JoinAs, JoinRequest, NoSlot, Registration, Ring, Start};
 use crate::wait;
 use common::QueueName;
 
@@ -43,8 +43,8 @@ pub unsafe trait Memory: Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`LockError`] if somebody else has been joining for as long as `deadline`.
-    fn locked(&self, deadline: Duration, f: &mut dyn FnMut()) -> Result<(), LockError>;
+    /// [`LockError`] if somebody else has been joining for as long as `timeout`.
+    fn locked(&self, timeout: Duration, f: &mut dyn FnMut()) -> Result<(), LockError>;
 }
 
 /// A handle on a ring's memory that leads straight to its control.
@@ -89,24 +89,24 @@ impl Deref for Shared {
 /// [`JoinError::Lock`].
 pub fn admit(
     memory: &dyn Memory,
-    role: Role<'_>,
+    role: JoinAs<'_>,
     start: Start,
     options: &JoinOptions,
-) -> Result<Seat, JoinError> {
-    if let Role::Member { group, .. } = role
+) -> Result<Registration, JoinError> {
+    if let JoinAs::Member { group, .. } = role
         && !roster::is_group_name(group)
     {
         return Err(JoinError::GroupName { found: group.to_owned() });
     }
     let (owner, label) = (std::process::id(), options.label.as_str());
-    let applicant = Applicant { role, start, owner, label };
-    let mut seat = Err(NoSlot::Consumers);
-    memory.locked(options.deadline, &mut || {
+    let request = JoinRequest { role, start, owner, label };
+    let mut registration = Err(NoSlot::Consumers);
+    memory.locked(options.timeout, &mut || {
         let (control, ring) = (memory.control(), memory.ring());
         // SAFETY: this runs while nobody else joins.
-        seat = unsafe { roster::join(control, ring, memory.landing(), &applicant) };
+        registration = unsafe { roster::join(control, ring, memory.landing(), &request) };
     })?;
-    seat.map_err(|none| match none {
+    registration.map_err(|none| match none {
         NoSlot::Consumers => JoinError::TooManyConsumers,
         NoSlot::Groups => JoinError::TooManyGroups,
         NoSlot::Corrupt { next, found, capacity } => {
@@ -163,12 +163,12 @@ pub fn locked(
 
 /// A ring in a named segment, between processes.
 #[derive(Debug)]
-pub struct Named {
+pub struct NamedMemory {
     segment: Segment,
     ring: Ring,
 }
 
-impl Named {
+impl NamedMemory {
     pub(crate) fn create<T: Pod>(
         name: &QueueName,
         options: &QueueOptions,
@@ -193,7 +193,7 @@ impl Named {
         mode: Mode,
         options: &JoinOptions,
     ) -> Result<Self, JoinError> {
-        let this = Self::open_any(name, mode, &[Kind::Ring], options.deadline)?;
+        let this = Self::open_any(name, mode, &[Kind::Ring], options.timeout)?;
         let expected = Expected::messages::<T>(Kind::Ring, options.type_name::<T>());
         this.segment.geometry().check(name, &expected)?;
         this.segment.hold()?;
@@ -205,9 +205,9 @@ impl Named {
         name: &QueueName,
         mode: Mode,
         kinds: &[Kind],
-        deadline: Duration,
+        timeout: Duration,
     ) -> Result<Self, OpenError> {
-        let segment = Segment::open(name, mode, deadline)?;
+        let segment = Segment::open(name, mode, timeout)?;
         let geometry = segment.geometry();
         let found = geometry.kind();
         if !kinds.contains(&found) {
@@ -231,7 +231,7 @@ impl Named {
 
 // SAFETY: a segment's mappings stay in place for as long as it lives; they are page-aligned; the
 // geometry, planned or checked, says that data holds the capacity; a creator's are writable.
-unsafe impl Memory for Named {
+unsafe impl Memory for NamedMemory {
     fn control(&self) -> &Control {
         // SAFETY: page-aligned, long enough (planned at create, checked at open), and all atomics.
         unsafe { self.segment.control().cast::<Control>().as_ref() }
@@ -245,8 +245,8 @@ unsafe impl Memory for Named {
         self.ring
     }
 
-    fn locked(&self, deadline: Duration, f: &mut dyn FnMut()) -> Result<(), LockError> {
-        let _lock = self.segment.lock(deadline)?;
+    fn locked(&self, timeout: Duration, f: &mut dyn FnMut()) -> Result<(), LockError> {
+        let _lock = self.segment.lock(timeout)?;
         f();
         Ok(())
     }
@@ -321,7 +321,7 @@ unsafe impl<T: Pod + Send> Memory for Heap<T> {
         self.ring
     }
 
-    fn locked(&self, deadline: Duration, f: &mut dyn FnMut()) -> Result<(), LockError> {
-        locked(&self.admission, deadline, f)
+    fn locked(&self, timeout: Duration, f: &mut dyn FnMut()) -> Result<(), LockError> {
+        locked(&self.admission, timeout, f)
     }
 }

@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use day2::OpenError;
-use day2::segment::READY_DEADLINE;
+use day2::segment::READY_TIMEOUT;
 
 use crate::error::JoinError;
 use crate::sequencer::Unattended;
@@ -97,7 +97,7 @@ impl QueueOptions {
 /// How to join a ring.
 #[derive(Clone, Debug)]
 pub struct JoinOptions {
-    pub(crate) deadline: Duration,
+    pub(crate) timeout: Duration,
     pub(crate) label: String,
     pub(crate) holds: bool,
     wait_for_queue: Duration,
@@ -107,7 +107,7 @@ pub struct JoinOptions {
 impl Default for JoinOptions {
     fn default() -> Self {
         Self {
-            deadline: READY_DEADLINE,
+            timeout: READY_TIMEOUT,
             label: String::new(),
             holds: false,
             wait_for_queue: Duration::ZERO,
@@ -124,8 +124,8 @@ impl JoinOptions {
 
     /// How long to wait for a producer that is just creating the ring, and for others to join.
     #[must_use]
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline;
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
         self
     }
 
@@ -189,8 +189,8 @@ impl JoinOptions {
     }
 
     /// How long to wait.
-    pub fn patience(&self) -> Duration {
-        self.deadline
+    pub fn join_timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// What the message type is called, `default` unless somebody said.

@@ -23,7 +23,7 @@ pub enum Start {
 
 /// As what a consumer joins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role<'a> {
+pub enum JoinAs<'a> {
     /// It sees every message.
     Broadcast,
     /// It shares the messages with the other members of the group of this name.
@@ -37,9 +37,9 @@ pub enum Role<'a> {
 
 /// A consumer that wants a slot.
 #[derive(Clone, Copy, Debug)]
-pub struct Applicant<'a> {
+pub struct JoinRequest<'a> {
     /// As what.
-    pub role: Role<'a>,
+    pub role: JoinAs<'a>,
     /// From where. The first member of a group decides for it, if the ring does not know the group's
     /// place, or has overwritten it.
     pub start: Start,
@@ -51,7 +51,7 @@ pub struct Applicant<'a> {
 
 /// A slot that a consumer has taken, and the first sequence that it is promised.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Seat {
+pub struct Registration {
     pub(crate) slot: usize,
     pub(crate) state: SlotState,
     pub(crate) first: Sequence,
@@ -99,8 +99,8 @@ pub unsafe fn join(
     control: &Control,
     ring: Ring,
     landing: &dyn Landing,
-    applicant: &Applicant<'_>,
-) -> Result<Seat, NoSlot> {
+    request: &JoinRequest<'_>,
+) -> Result<Registration, NoSlot> {
     // edge: leave -> join. Whoever had the slot before has read, and moved its cursor, before we write
     // the slot; the producer, which may see only us in it, learns so through us.
     let order = ordering!("leave-join-acquire", Acquire);
@@ -108,14 +108,14 @@ pub unsafe fn join(
     let slot =
         (0..SLOTS).find(|&slot| usage(slot).usage() == SlotUse::Free).ok_or(NoSlot::Consumers)?;
     let line = &control.slots[slot];
-    line.owner.store(u64::from(applicant.owner), Ordering::Relaxed);
-    line.label.store(applicant.label);
-    let begin = start_of(control, ring, landing, applicant.start);
-    let (place, state) = move_in(control, slot, usage(slot), applicant, begin)?;
+    line.owner.store(u64::from(request.owner), Ordering::Relaxed);
+    line.label.store(request.label);
+    let begin = start_of(control, ring, landing, request.start);
+    let (place, state) = move_in(control, slot, usage(slot), request, begin)?;
     line.state.store(state.bits(), Ordering::Relaxed);
     // edge: join -> gate. The slot is written before the generation that tells of it.
     control.roster.generation.fetch_add(1, ordering!("join-gate-release", Release));
-    let Some(first) = settle(control, ring, landing, applicant.start, slot, &place) else {
+    let Some(first) = settle(control, ring, landing, request.start, slot, &place) else {
         let found = control.head.reserved.load(Ordering::Relaxed);
         let next = place.word.load(Ordering::Relaxed);
         free(control, slot, state);
@@ -126,7 +126,7 @@ pub unsafe fn join(
     if !mutant("skip-join-ring") {
         doorbell::wake(&control.doorbell.producer);
     }
-    Ok(Seat { slot, state, first, capacity: ring.capacity, origin: Origin::here() })
+    Ok(Registration { slot, state, first, capacity: ring.capacity, origin: Origin::here() })
 }
 
 /// Where a newcomer's place in the ring is kept.
@@ -141,20 +141,20 @@ fn move_in<'a>(
     control: &'a Control,
     slot: usize,
     before: SlotState,
-    applicant: &Applicant<'_>,
+    request: &JoinRequest<'_>,
     begin: Sequence,
 ) -> Result<(Place<'a>, SlotState), NoSlot> {
     let line = &control.slots[slot];
     // edge: release -> overwrite. A producer that does not know yet that the slot has changed hands
     // takes this cursor for the one before; so it has to say that what its predecessor read, it has read.
     let order = ordering!("join-cursor-release", Release);
-    match applicant.role {
-        Role::Broadcast => {
+    match request.role {
+        JoinAs::Broadcast => {
             line.cursor.store(begin.get(), order);
             let place = Place { word: &line.cursor, group: None };
             Ok((place, before.next(SlotUse::Broadcast)))
         }
-        Role::Member { group, holds } => {
+        JoinAs::Member { group, holds } => {
             let group = find_group(control, group, begin)?;
             let flags = &control.groups[group].flags;
             let held = flags.load(Ordering::Relaxed) & HOLDS != 0;
@@ -218,7 +218,7 @@ fn is_member(line: &ConsumerSlot, group: usize) -> bool {
     state.usage() == SlotUse::Member && index == group
 }
 
-impl Seat {
+impl Registration {
     /// The first sequence that this consumer is promised: it will see every message from here on
     /// (a member: its group will).
     pub fn first(&self) -> Sequence {
@@ -231,7 +231,7 @@ impl Seat {
     }
 
     /// Whether it still belongs to the one who took it.
-    pub(crate) fn is_taken(&self, control: &Control) -> bool {
+    pub(crate) fn is_current(&self, control: &Control) -> bool {
         control.slots[self.slot].state.load(Ordering::Relaxed) == self.state.bits()
     }
 

@@ -13,11 +13,11 @@ use crate::control::{ABORTED, Control, FINISHED};
 use crate::doorbell;
 use crate::gate::Gate;
 use crate::landing::Trail;
-use crate::roster::Seat;
+use crate::roster::Registration;
 
 /// A consumer that has nothing to read: why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Nothing {
+pub enum Unavailable {
     /// Nothing now; there may be something later.
     Empty,
     /// The producer has closed, and everything has been read.
@@ -82,25 +82,25 @@ pub trait Cursor {
     ///
     /// # Errors
     ///
-    /// Why there is [`Nothing`].
-    fn take_by(&mut self, measure: impl FnMut(Run) -> u64) -> Result<Run, Nothing>;
+    /// Why there is [`Unavailable`].
+    fn take_by(&mut self, measure: impl FnMut(Run) -> u64) -> Result<Run, Unavailable>;
 
     /// Up to `most` messages that are this consumer's to read until it releases them.
     ///
     /// # Errors
     ///
-    /// Why there is [`Nothing`].
+    /// Why there is [`Unavailable`].
     #[inline]
-    fn take(&mut self, most: u64) -> Result<Run, Nothing> {
+    fn take(&mut self, most: u64) -> Result<Run, Unavailable> {
         self.take_by(|run| most.min(run.len))
     }
 
     /// Whether nobody else takes from what this consumer sees, so that it may take everything there
     /// is, and find out later how much of it it wants.
-    const ALONE: bool;
+    const EXCLUSIVE: bool;
 
-    /// Keeps only the first `len` sequences of the run taken last, of one that is [alone](Self::ALONE).
-    fn keep(&mut self, len: u64);
+    /// Keeps only the first `len` sequences of the run taken last, of one that is [alone](Self::EXCLUSIVE).
+    fn truncate(&mut self, len: u64);
 
     /// Gives back the run taken last: its places may be written again. Says whether the producer slept,
     /// and was woken.
@@ -115,7 +115,7 @@ pub trait Cursor {
     fn release_first(&mut self, len: u64) -> bool;
 
     /// The slot that it sits in, and since when.
-    fn seat(&self) -> &Seat;
+    fn registration(&self) -> &Registration;
 }
 
 /// The producer's end: claims sequences to write, and publishes them.
@@ -414,7 +414,7 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
 
     /// Reserves at least `n` sequences beyond `next`, if no consumer is in the way.
     fn grant(&mut self, n: u64) -> Result<(), Refusal> {
-        if self.limit.since(self.next) < n && !self.look(n) {
+        if self.limit.since(self.next) < n && !self.ask_the_gate(n) {
             return Err(Refusal::Full);
         }
         loop {
@@ -434,14 +434,14 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
                 self.granted = target.later(self.granted);
                 return Ok(());
             }
-            if !self.look(n) {
+            if !self.ask_the_gate(n) {
                 return Err(Refusal::Full);
             }
         }
     }
 
     /// Looks at the gate; says whether `n` sequences fit.
-    fn look(&mut self, n: u64) -> bool {
+    fn ask_the_gate(&mut self, n: u64) -> bool {
         self.lag();
         self.limit.since(self.next) >= n
     }
@@ -465,7 +465,7 @@ impl<C: Deref<Target = Control>, T: Trail> Drop for ProducerCursor<C, T> {
 #[derive(Debug)]
 pub struct ConsumerCursor<C: Deref<Target = Control>> {
     control: C,
-    seat: Seat,
+    registration: Registration,
     /// The next sequence to read.
     next: Sequence,
     /// How many of the following sequences are lent to the reader.
@@ -495,16 +495,16 @@ const FEW: u64 = 32;
 const HOLD_BACK: u32 = 8;
 
 impl<C: Deref<Target = Control>> ConsumerCursor<C> {
-    /// The consumer in this seat, which [`roster::join`](crate::roster::join) gave out.
+    /// The consumer of this registration, which [`roster::join`](crate::roster::join) gave out.
     ///
     /// # Safety
     ///
-    /// The seat is in this control, and nobody else uses it.
-    pub unsafe fn new(control: C, seat: Seat) -> Self {
+    /// The registration is with this control, and nobody else uses it.
+    pub unsafe fn new(control: C, registration: Registration) -> Self {
         doorbell::attach(&control.doorbell.producer);
-        let (next, known, pace) = (seat.first, seat.first, Pace::Waiting);
+        let (next, known, pace) = (registration.first, registration.first, Pace::Waiting);
         let (few, hold_back) = (FEW, HOLD_BACK);
-        Self { control, seat, next, taken: 0, known, pace, few, hold_back }
+        Self { control, registration, next, taken: 0, known, pace, few, hold_back }
     }
 
     /// The same, chasing the producer another way: one that finds fewer than `few` sequences, and at
@@ -528,15 +528,15 @@ impl<C: Deref<Target = Control>> ConsumerCursor<C> {
     /// producer lets it get ahead. One who found nothing does not hold back: there latency counts.
     #[cold]
     #[inline(never)]
-    fn look(&mut self) -> Result<(), Nothing> {
+    fn refresh(&mut self) -> Result<(), Unavailable> {
         if self.pace == Pace::Chasing && cfg!(not(loom)) {
             for _ in 0..self.hold_back {
                 spin_loop();
             }
         }
-        let known = look(&self.control, &self.seat, self.next).and_then(|known| {
-            let is_near = known.since(self.next) <= self.seat.capacity.get();
-            let far = || out_of_range(&self.control, &self.seat, self.next, known);
+        let known = observe(&self.control, &self.registration, self.next).and_then(|known| {
+            let is_near = known.since(self.next) <= self.registration.capacity.get();
+            let far = || out_of_range(&self.control, &self.registration, self.next, known);
             if is_near { Ok(known) } else { Err(far()) }
         });
         self.pace = match known {
@@ -553,9 +553,9 @@ impl<C: Deref<Target = Control>> ConsumerCursor<C> {
 
 impl<C: Deref<Target = Control>> Cursor for ConsumerCursor<C> {
     #[inline]
-    fn take_by(&mut self, mut measure: impl FnMut(Run) -> u64) -> Result<Run, Nothing> {
+    fn take_by(&mut self, mut measure: impl FnMut(Run) -> u64) -> Result<Run, Unavailable> {
         if self.known == self.next {
-            self.look()?;
+            self.refresh()?;
         }
         let run = Run { first: self.next, len: self.known.since(self.next) };
         self.taken = measure(run);
@@ -563,10 +563,10 @@ impl<C: Deref<Target = Control>> Cursor for ConsumerCursor<C> {
         Ok(Run { len: self.taken, ..run })
     }
 
-    const ALONE: bool = true;
+    const EXCLUSIVE: bool = true;
 
     #[inline]
-    fn keep(&mut self, len: u64) {
+    fn truncate(&mut self, len: u64) {
         debug_assert!(len <= self.taken);
         self.taken = len;
     }
@@ -581,8 +581,8 @@ impl<C: Deref<Target = Control>> Cursor for ConsumerCursor<C> {
         self.advance(len)
     }
 
-    fn seat(&self) -> &Seat {
-        &self.seat
+    fn registration(&self) -> &Registration {
+        &self.registration
     }
 }
 
@@ -592,10 +592,10 @@ impl<C: Deref<Target = Control>> ConsumerCursor<C> {
         self.next = self.next.plus(len);
         self.taken -= len;
         // One that was evicted, and lives after all, must not write into its successor's slot.
-        if !self.seat.is_taken(&self.control) && !mutant("skip-seat-check") {
+        if !self.registration.is_current(&self.control) && !mutant("skip-registration-check") {
             return false;
         }
-        let slot = &self.control.slots[self.seat.slot];
+        let slot = &self.control.slots[self.registration.slot];
         // edge: release -> overwrite
         let order = ordering!("release-overwrite-release", Release);
         slot.cursor.store(self.next.get(), order);
@@ -605,17 +605,21 @@ impl<C: Deref<Target = Control>> ConsumerCursor<C> {
 
 impl<C: Deref<Target = Control>> Drop for ConsumerCursor<C> {
     fn drop(&mut self) {
-        self.seat.leave(&self.control);
+        self.registration.leave(&self.control);
     }
 }
 
 /// What is published beyond `next`, or why there is nothing. How far beyond it lies is for the caller to
 /// check: [`out_of_range`] says what it means.
 #[inline]
-pub(crate) fn look(control: &Control, seat: &Seat, next: Sequence) -> Result<Sequence, Nothing> {
+pub(crate) fn observe(
+    control: &Control,
+    registration: &Registration,
+    next: Sequence,
+) -> Result<Sequence, Unavailable> {
     // First: what is published may be overwritten before a consumer reads it whom nobody waits for.
-    if !seat.is_taken(control) {
-        return Err(Nothing::Evicted);
+    if !registration.is_current(control) {
+        return Err(Unavailable::Evicted);
     }
     // edge: publish -> observe
     let order = ordering!("observe-acquire", Acquire);
@@ -626,33 +630,37 @@ pub(crate) fn look(control: &Control, seat: &Seat, next: Sequence) -> Result<Seq
     }
     // A member may see another member's claim before it sees the messages published for it. They are at
     // most a lap away.
-    if next.since(known) > seat.capacity.get() {
-        return Err(out_of_range(control, seat, next, known));
+    if next.since(known) > registration.capacity.get() {
+        return Err(out_of_range(control, registration, next, known));
     }
     // edge: close -> drained
     let state = control.head.state.load(ordering!("drained-acquire", Acquire));
     if state == 0 {
-        return Err(Nothing::Empty);
+        return Err(Unavailable::Empty);
     }
     // The last messages may have come between the first look and the end.
     let known = if mutant("skip-drain-recheck") { known } else { published() };
     if next.is_before(known) {
         return Ok(known);
     }
-    Err(if state == FINISHED { Nothing::Closed } else { Nothing::Aborted })
+    Err(if state == FINISHED { Unavailable::Closed } else { Unavailable::Aborted })
 }
 
 /// Why what is published and what is to be read next are more than a lap apart.
 #[cold]
 pub(crate) fn out_of_range(
     control: &Control,
-    seat: &Seat,
+    registration: &Registration,
     next: Sequence,
     known: Sequence,
-) -> Nothing {
-    if !seat.is_taken(control) {
+) -> Unavailable {
+    if !registration.is_current(control) {
         // It was evicted after we had looked, and the producer has gone on without it.
-        return Nothing::Evicted;
+        return Unavailable::Evicted;
     }
-    Nothing::Corrupt { next: next.get(), found: known.get(), capacity: seat.capacity.get() }
+    Unavailable::Corrupt {
+        next: next.get(),
+        found: known.get(),
+        capacity: registration.capacity.get(),
+    }
 }

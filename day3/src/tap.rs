@@ -8,7 +8,7 @@ use common::{Sequence, fence, ordering};
 use crate::control::{Control, Ending, FINISHED};
 use crate::landing::{Everywhere, Landing, Mark};
 use crate::roster::{Ring, Start};
-use crate::sequencer::{Nothing, Run};
+use crate::sequencer::{Run, Unavailable};
 
 /// A tap's place in the ring. It writes nothing that others see.
 ///
@@ -81,11 +81,11 @@ impl<C: Deref<Target = Control>, L: Landing> TapCursor<C, L> {
     ///
     /// # Errors
     ///
-    /// [`Nothing::Empty`], [`Nothing::Closed`].
+    /// [`Unavailable::Empty`], [`Unavailable::Closed`].
     #[inline]
-    pub fn take(&mut self, most: u64) -> Result<Run, Nothing> {
+    pub fn take(&mut self, most: u64) -> Result<Run, Unavailable> {
         while self.known == self.next {
-            self.look()?;
+            self.refresh()?;
         }
         Ok(Run { first: self.next, len: most.min(self.known.since(self.next)) })
     }
@@ -141,7 +141,7 @@ impl<C: Deref<Target = Control>, L: Landing> TapCursor<C, L> {
 
     #[cold]
     #[inline(never)]
-    fn look(&mut self) -> Result<(), Nothing> {
+    fn refresh(&mut self) -> Result<(), Unavailable> {
         // edge: publish -> observe
         let order = ordering!("tap-observe-acquire", Acquire);
         let published = || Sequence::new(self.control.head.published.load(order));
@@ -152,13 +152,17 @@ impl<C: Deref<Target = Control>, L: Landing> TapCursor<C, L> {
             if state == 0 {
                 // It keeps up: the next lap comes as a surprise.
                 self.calm = true;
-                return Err(Nothing::Empty);
+                return Err(Unavailable::Empty);
             }
             if !mutant("skip-tap-drain-recheck") {
                 known = published();
             }
             if known == self.next {
-                return Err(if state == FINISHED { Nothing::Closed } else { Nothing::Aborted });
+                return Err(if state == FINISHED {
+                    Unavailable::Closed
+                } else {
+                    Unavailable::Aborted
+                });
             }
         }
         self.known = known;
@@ -175,9 +179,9 @@ impl<C: Deref<Target = Control>, L: Landing> TapCursor<C, L> {
     /// oldest one would be gone before it was copied, so it jumps further each time: at most to the
     /// middle of what is left.
     ///
-    /// [`Nothing::Empty`] if there is no mark to land on yet: the producer is about to leave one.
+    /// [`Unavailable::Empty`] if there is no mark to land on yet: the producer is about to leave one.
     #[cold]
-    fn skip(&mut self) -> Result<(), Nothing> {
+    fn skip(&mut self) -> Result<(), Unavailable> {
         // edge: publish -> observe
         let order = ordering!("tap-skip-acquire", Acquire);
         self.known = Sequence::new(self.control.head.published.load(order));
@@ -186,7 +190,7 @@ impl<C: Deref<Target = Control>, L: Landing> TapCursor<C, L> {
         let landing = &self.landing;
         let Some(mark) = landing.at_or_after(target).or_else(|| landing.at_or_after(oldest)) else {
             self.known = self.next;
-            return Err(Nothing::Empty);
+            return Err(Unavailable::Empty);
         };
         if self.next.is_before(mark.sequence) {
             let missed = mark.number.wrapping_sub(self.number);
@@ -197,7 +201,7 @@ impl<C: Deref<Target = Control>, L: Landing> TapCursor<C, L> {
             // No mark leads out of what is overwritten: the cursors are not the producer's.
             let (next, found) = (self.next.get(), self.known.get());
             self.known = self.next;
-            return Err(Nothing::Corrupt { next, found, capacity: self.ring.capacity.get() });
+            return Err(Unavailable::Corrupt { next, found, capacity: self.ring.capacity.get() });
         }
         self.known = self.known.later(self.next);
         self.check()
@@ -218,14 +222,14 @@ impl<C: Deref<Target = Control>, L: Landing> TapCursor<C, L> {
     }
 
     /// Nothing beyond a lap is read, whatever the shared cursors say.
-    fn check(&mut self) -> Result<(), Nothing> {
+    fn check(&mut self) -> Result<(), Unavailable> {
         let capacity = self.ring.capacity.get();
         if self.known.since(self.next) <= capacity {
             return Ok(());
         }
         let (next, found) = (self.next.get(), self.known.get());
         self.known = self.next;
-        Err(Nothing::Corrupt { next, found, capacity })
+        Err(Unavailable::Corrupt { next, found, capacity })
     }
 }
 

@@ -81,7 +81,7 @@ impl Wait for Spin {
         deadline: Option<Instant>,
         poll: impl FnMut() -> Option<R>,
     ) -> Option<R> {
-        look(deadline, poll, |_| spin_loop())
+        poll_until(deadline, poll, |_| spin_loop())
     }
 }
 
@@ -103,12 +103,12 @@ impl Wait for Yield {
         deadline: Option<Instant>,
         poll: impl FnMut() -> Option<R>,
     ) -> Option<R> {
-        look(deadline, poll, |looks| if looks < SPINS { spin_loop() } else { yield_now() })
+        poll_until(deadline, poll, |looks| if looks < SPINS { spin_loop() } else { yield_now() })
     }
 }
 
 #[inline]
-fn look<R>(
+fn poll_until<R>(
     deadline: Option<Instant>,
     mut poll: impl FnMut() -> Option<R>,
     mut pause: impl FnMut(u64),
@@ -128,7 +128,7 @@ fn look<R>(
     }
 }
 
-/// What a call that does not wait has answered, for [`Door`]: `None` where waiting may help.
+/// What a call that does not wait has answered, for [`Waiter`]: `None` where waiting may help.
 #[inline]
 pub fn settle_recv<R>(taken: Result<R, impl Into<TryRecvError>>) -> Option<Result<R, RecvError>> {
     match taken.map_err(Into::into) {
@@ -173,7 +173,7 @@ pub fn poll(timeout: Duration, mut done: impl FnMut() -> bool) -> Result<(), Tim
 
 /// An end's way to wait, at the doorbell of its ring.
 #[derive(Debug)]
-pub struct Door<W: Wait> {
+pub struct Waiter<W: Wait> {
     shared: Shared,
     own: Side,
     /// For a tap, which has the ring's mapped read-only: a strategy may write to this one.
@@ -181,16 +181,16 @@ pub struct Door<W: Wait> {
     wait: W,
 }
 
-impl<W: Wait> Door<W> {
-    /// The door of an end on this side.
+impl<W: Wait> Waiter<W> {
+    /// The waiter of an end on this side.
     pub fn new(shared: Shared, own: Side) -> Self {
         Self { shared, own, private: Doorbell::new(), wait: W::default() }
     }
 
-    /// The same door, with another way to wait.
-    pub fn waiting<V: Wait>(self, wait: V) -> Door<V> {
+    /// The same waiter, with another way to wait.
+    pub fn waiting<V: Wait>(self, wait: V) -> Waiter<V> {
         let Self { shared, own, private, .. } = self;
-        Door { shared, own, private, wait }
+        Waiter { shared, own, private, wait }
     }
 
     /// The ring's shared lines.

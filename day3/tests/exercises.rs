@@ -89,13 +89,14 @@ fn wrong_lists_of_what_was_missed_fail() {
 fn ring(capacity: u64) -> (Arc<Heap<u64>>, Producer<u64>) {
     let heap = Heap::<u64>::new(capacity, 0).unwrap();
     // SAFETY: the memory was made for this type, and has no other producer.
-    let producer = unsafe { Producer::over(heap.clone()) };
+    let producer = unsafe { Producer::from_memory(heap.clone()) };
     (heap, producer)
 }
 
 fn consumer(heap: Arc<Heap<u64>>) -> Consumer<u64> {
     // SAFETY: the memory was made for this type.
-    let consumer = unsafe { real_day3::Consumer::over(heap, Start::Oldest, &JoinOptions::new()) };
+    let consumer =
+        unsafe { real_day3::Consumer::from_memory(heap, Start::Oldest, &JoinOptions::new()) };
     Consumer::counting(consumer.unwrap())
 }
 
@@ -151,7 +152,7 @@ fn all_that_was_missed_is_told(gaps: Gaps) {
     for sent in [0, 1, 8, 9, 100, 1000] {
         let (heap, mut producer) = ring(8);
         // SAFETY: the memory was made for this type.
-        let mut tap = unsafe { Tap::over(heap, Start::Oldest) };
+        let mut tap = unsafe { Tap::from_memory(heap, Start::Oldest) };
         // What the tap read and lost before the call is no part of the answer.
         let half = sent / 2;
         (0..half).for_each(|message| producer.send(message).unwrap());
@@ -170,7 +171,7 @@ fn all_that_was_missed_is_told(gaps: Gaps) {
     // The last ones are missed when the producer has reserved every place, though it wrote none.
     let (heap, mut producer) = ring(8);
     // SAFETY: the memory was made for this type.
-    let mut tap = unsafe { Tap::over(heap, Start::Oldest) };
+    let mut tap = unsafe { Tap::from_memory(heap, Start::Oldest) };
     (0..8).for_each(|message| producer.send(message).unwrap());
     let _ = producer.reserve(8).unwrap();
     producer.close();

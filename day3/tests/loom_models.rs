@@ -7,7 +7,7 @@
 mod model;
 
 use common::Sequence;
-use day3::sequencer::{Cursor, Nothing};
+use day3::sequencer::{Cursor, Unavailable};
 use day3::{Ending, Start};
 use model::{FIRST, Rig, TRIES, explore, follows, pause, spawn};
 
@@ -65,7 +65,7 @@ fn two_laps() {
             match consumer.try_read(2) {
                 Ok(some) => read.extend(some),
                 Err(nothing) => {
-                    assert_eq!(nothing, Nothing::Empty);
+                    assert_eq!(nothing, Unavailable::Empty);
                     pause();
                 }
             }
@@ -192,13 +192,13 @@ fn a_slot_is_taken_again() {
             old.try_read(2).unwrap();
         });
         let new = (0..TRIES).find_map(|_| {
-            let seat = rig.join(day3::roster::Role::Broadcast, Start::Oldest).ok();
-            seat.is_none().then(pause);
-            seat
+            let registration = rig.join(day3::roster::JoinAs::Broadcast, Start::Oldest).ok();
+            registration.is_none().then(pause);
+            registration
         });
         leaver.join().unwrap();
-        let Some(seat) = new else { return };
-        assert_eq!(seat.first(), FIRST);
+        let Some(registration) = new else { return };
+        assert_eq!(registration.first(), FIRST);
         assert!(!producer.try_send(), "the new consumer has read nothing");
     });
 }
@@ -444,7 +444,7 @@ fn closing_drains() {
                 read.extend(some);
                 false
             }
-            Err(Nothing::Closed) => true,
+            Err(Unavailable::Closed) => true,
             Err(_) => pause(),
         });
         if told {
@@ -453,7 +453,7 @@ fn closing_drains() {
         let _producer = sender.join().unwrap();
         read.extend(consumer.drain());
         assert_eq!(read, [FIRST]);
-        assert_eq!(consumer.try_read(1), Err(Nothing::Closed));
+        assert_eq!(consumer.try_read(1), Err(Unavailable::Closed));
     });
 }
 
@@ -471,7 +471,7 @@ fn closing_drains_a_tap() {
         });
         for _ in 0..TRIES {
             match tap.try_read(1) {
-                Err(Nothing::Closed) => {
+                Err(Unavailable::Closed) => {
                     assert_eq!(tap.cursor.received(), 1, "told of the end");
                     break;
                 }
@@ -633,10 +633,10 @@ fn an_abort_tells_its_reason() {
             producer.cursor.abort("why");
             producer
         });
-        if consumer.try_read(1) == Err(Nothing::Aborted) {
+        if consumer.try_read(1) == Err(Unavailable::Aborted) {
             assert_eq!(rig.ending(), Ending::Aborted { reason: "why".to_owned() });
         }
         let _producer = giving_up.join().unwrap();
-        assert_eq!(consumer.try_read(1), Err(Nothing::Aborted));
+        assert_eq!(consumer.try_read(1), Err(Unavailable::Aborted));
     });
 }

@@ -213,15 +213,16 @@ fn forged_cursors_are_errors() {
         for forged in [9, 10, 1 << 40, 1 << 63, (1 << 63) + 1, u64::MAX - 9, u64::MAX] {
             let heap = Heap::<u64>::new(8, 0).unwrap();
             // SAFETY: made for `u64`s, and this is its only producer.
-            let mut producer = unsafe { Producer::<u64>::over(heap.clone()) };
+            let mut producer = unsafe { Producer::<u64>::from_memory(heap.clone()) };
             let options = JoinOptions::new();
             // SAFETY: made for `u64`s.
-            let consumer = unsafe { Consumer::<u64>::over(heap.clone(), Start::Latest, &options) };
+            let consumer =
+                unsafe { Consumer::<u64>::from_memory(heap.clone(), Start::Latest, &options) };
             let member =
                 // SAFETY: made for `u64`s.
-                unsafe { day3::Group::<u64>::over(heap.clone(), "g", Start::Latest, &options) };
+                unsafe { day3::Member::<u64>::from_memory(heap.clone(), "g", Start::Latest, &options) };
             // SAFETY: made for `u64`s.
-            let mut tap = unsafe { day3::Tap::<u64>::over(heap.clone(), Start::Latest) };
+            let mut tap = unsafe { day3::Tap::<u64>::from_memory(heap.clone(), Start::Latest) };
             let (mut consumer, mut member) = (consumer.unwrap(), member.unwrap());
             producer.send_batch(&[0, 1, 2]).unwrap();
             Words::of(&heap).set(word, forged);
@@ -258,18 +259,20 @@ fn any_forged_word_is_survived() {
         for forged in values(5) {
             let heap = Heap::<u64>::new(8, 0).unwrap();
             // SAFETY: made for `u64`s, and this is its only producer.
-            let mut producer = unsafe { Producer::<u64>::over(heap.clone()) };
+            let mut producer = unsafe { Producer::<u64>::from_memory(heap.clone()) };
             let options = JoinOptions::new();
             let join = |start| {
                 // SAFETY: made for `u64`s.
-                unsafe { Consumer::<u64>::over(heap.clone(), start, &options) }
+                unsafe { Consumer::<u64>::from_memory(heap.clone(), start, &options) }
             };
             let member = || {
                 // SAFETY: made for `u64`s.
-                unsafe { day3::Group::<u64>::over(heap.clone(), "g", Start::Oldest, &options) }
+                unsafe {
+                    day3::Member::<u64>::from_memory(heap.clone(), "g", Start::Oldest, &options)
+                }
             };
             // SAFETY: made for `u64`s.
-            let mut tap = unsafe { day3::Tap::<u64>::over(heap.clone(), Start::Oldest) };
+            let mut tap = unsafe { day3::Tap::<u64>::from_memory(heap.clone(), Start::Oldest) };
             let (mut consumer, mut worker) = (join(Start::Oldest).unwrap(), member().unwrap());
             producer.send_batch(&[0, 1, 2, 3, 4]).unwrap();
             Words::of(&heap).set(word, forged);

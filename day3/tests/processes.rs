@@ -13,7 +13,7 @@ use ::common::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 use ::common::{QueueName, Sequence};
 use day2::Segment;
 use day3::sequencer::Cursor;
-use day3::{Consumer, Group, JoinError, Producer, QueueOptions, Receiver, Start, TryRecvError};
+use day3::{Consumer, JoinError, Member, Producer, QueueOptions, Receiver, Start, TryRecvError};
 
 use crate::numbered::{Message, message};
 use crate::process::{Chance, DEADLINE, Process, Unique, eventually};
@@ -331,7 +331,7 @@ fn whoever_comes_late_and_leaves_early_gets_all_that_it_was_promised() {
                     let start = [Start::Oldest, Start::Latest][chance.below(2) as usize];
                     let (count, batch) = (1 + chance.below(2_000), 1 + chance.below(100) as usize);
                     if chance.once_in(2) {
-                        let member = Group::join(name, "residents", start).unwrap();
+                        let member = Member::join(name, "residents", start).unwrap();
                         let checksum = take(member, true, count, batch);
                         shared = shared.and(Figures { received: count, lost: 0, checksum });
                     } else {
@@ -391,7 +391,7 @@ fn a_ring_has_room_for_sixty_four() {
     let _seated: Vec<_> =
         (0..31).map(|_| Consumer::<Message>::join(&*name, Start::Latest).unwrap()).collect();
     let mut members: Vec<_> =
-        (0..31).map(|_| Group::<Message>::join(&*name, "g", Start::Latest).unwrap()).collect();
+        (0..31).map(|_| Member::<Message>::join(&*name, "g", Start::Latest).unwrap()).collect();
     let last = [joined(&name, &[]), joined(&name, &["--group", "h"])];
     assert_eq!(producer.consumers().len(), 64);
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use day3::sequencer::Cursor;
 use day3::{
-    Consumer, Group, Producer, Receiver, RecvError, Start, Tap, TryRecvError, TrySendError,
+    Consumer, Member, Producer, Receiver, RecvError, Start, Tap, TryRecvError, TrySendError,
 };
 use home::{Home, InSegment, OnHeap};
 use proptest::prelude::*;
@@ -67,7 +67,7 @@ fn first() -> impl Strategy<Value = u64> {
 /// A registered consumer.
 enum Member {
     Broadcast { handle: Consumer<u64>, pending: VecDeque<u64> },
-    Worker { handle: Group<u64>, group: usize },
+    Worker { handle: Member<u64>, group: usize },
 }
 
 struct Watcher {

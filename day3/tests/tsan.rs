@@ -8,7 +8,7 @@
 use std::{sync::Arc, thread};
 
 #[cfg(not(loom))]
-use day3::{Consumer, Group, Heap, JoinOptions, Memory, Producer, RecvError, Start};
+use day3::{Consumer, Heap, JoinOptions, Member, Memory, Producer, RecvError, Start};
 
 /// Words that can be told apart: a message that is torn does not add up.
 #[cfg(not(loom))]
@@ -37,13 +37,16 @@ fn run(capacity: u64, first: u64, messages: u64) {
     let memory: Arc<dyn Memory> = Heap::<Message>::new(capacity, first).unwrap();
     let options = JoinOptions::new();
     // SAFETY: made for this type just now, and this is its only producer.
-    let mut producer = unsafe { Producer::<Message>::over(memory.clone()) };
+    let mut producer = unsafe { Producer::<Message>::from_memory(memory.clone()) };
     // SAFETY: made for this type.
-    let join = || unsafe { Consumer::<Message>::over(memory.clone(), Start::Latest, &options) };
+    let join =
+        || unsafe { Consumer::<Message>::from_memory(memory.clone(), Start::Latest, &options) };
     let consumers = [join().unwrap(), join().unwrap()];
     let join_group = || {
         // SAFETY: made for this type.
-        unsafe { Group::<Message>::over(memory.clone(), "workers", Start::Latest, &options) }
+        unsafe {
+            Member::<Message>::from_memory(memory.clone(), "workers", Start::Latest, &options)
+        }
     };
     let members = [join_group().unwrap(), join_group().unwrap()];
     thread::scope(|scope| {

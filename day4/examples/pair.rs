@@ -14,7 +14,7 @@ use day4::rendezvous::{VARIABLE, pair};
 use day4::{Reader, RecvError};
 
 /// How long the parent waits for its child to read what it is sent.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 fn main() -> Result<(), Box<dyn Error>> {
     if env::var_os(VARIABLE).is_some() { child() } else { parent() }
@@ -27,7 +27,7 @@ fn parent() -> Result<(), Box<dyn Error>> {
     let mut child = command.spawn()?;
 
     // A ring that nobody has joined takes everything and keeps what fits.
-    writer.wait_for_consumers(1, PATIENCE)?;
+    writer.wait_for_consumers(1, TIMEOUT)?;
     for word in ["shared", "memory", "has", "no", "name"] {
         writer.send(word.as_bytes())?;
     }

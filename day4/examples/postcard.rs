@@ -34,10 +34,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     for ((station, celsius), remarks) in
         [("Harbour", 11.5), ("Airport", 9.5), ("Summit", -3.0)].into_iter().zip(remarks)
     {
-        let mut grant = writer.grant(MOST)?;
+        let mut reservation = writer.reserve(MOST)?;
         let used =
-            postcard::to_slice(&Measurement { station, celsius, remarks }, &mut grant)?.len();
-        grant.commit(used);
+            postcard::to_slice(&Measurement { station, celsius, remarks }, &mut reservation)?.len();
+        reservation.publish(used);
     }
     writer.close();
     Ok(printer.join().expect("the printer does not panic")?)

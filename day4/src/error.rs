@@ -7,10 +7,10 @@ pub use day3::{
     TimedOut, TooLarge, TryRecvError, TrySendError,
 };
 
-/// The batch has no room for this message; what it holds can be committed.
+/// The batch has no room for this message; what it holds can be published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the batch has {room} bytes of ring left, a message of {len} takes {}: commit, and begin another",
+    "the batch has {room} bytes of ring left, a message of {len} takes {}: publish, and begin another",
     record_len(*.len)
 )]
 pub struct BatchFull {

@@ -61,14 +61,14 @@ impl<W: Wait> Write for WriteRecords<'_, W> {
         if len == 0 {
             return Ok(0);
         }
-        let mut grant = self.writer.grant(len).map_err(io::Error::other)?;
-        let mut rest = &mut *grant;
+        let mut reservation = self.writer.reserve(len).map_err(io::Error::other)?;
+        let mut rest = &mut *reservation;
         for part in parts {
             let (place, behind) = rest.split_at_mut(part.len().min(rest.len()));
             place.copy_from_slice(&part[..place.len()]);
             rest = behind;
         }
-        grant.commit(len);
+        reservation.publish(len);
         Ok(len)
     }
 

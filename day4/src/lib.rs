@@ -6,13 +6,13 @@
 //! no padding records, and a message may be as large as the ring.
 //!
 //! - [`Writer`] lends a slice to write in, and publishes what was written;
-//! - [`Reader`] (broadcast), [`Group`] and [`Tap`] lend or copy it out again;
+//! - [`Reader`] (broadcast), [`Member`] and [`Tap`] lend or copy it out again;
 //! - [`marks`] tell those who come in the middle where a message begins;
 //! - [`rendezvous`] hands a ring without a name to another process;
 //! - [`io`] makes streams of it.
 //!
 //! Mapping a ring's memory twice is an old idea; it is known as the magic ring buffer or, after its
-//! use in VMs and audio, the mirrored buffer (P. Howard, *VirtualRingBuffer*, 2003). Grant and commit as
+//! use in VMs and audio, the mirrored buffer (P. Howard, *VirtualRingBuffer*, 2003). Reserving and publishing as
 //! two steps are the bip-buffer's (S. Cooke, 2003).
 
 pub mod frame;
@@ -46,7 +46,7 @@ pub use {
     },
     memory::{ByteMemory, Local, Offer, Segmented},
     reader::{Receiver, Record, Records},
-    writer::{Grant, WriteBatch},
+    writer::{Reservation, WriteBatch},
 };
 
 /// [`writer::Writer`] that yields while it waits.
@@ -55,9 +55,9 @@ pub type Writer = writer::Writer<day3::Yield>;
 /// [`reader::Reader`] that yields while it waits.
 #[cfg(not(loom))]
 pub type Reader = reader::Reader<day3::Yield>;
-/// [`reader::Group`] that yields while it waits.
+/// [`reader::Member`] that yields while it waits.
 #[cfg(not(loom))]
-pub type Group = reader::Group<day3::Yield>;
+pub type Member = reader::Member<day3::Yield>;
 /// [`tap::Tap`] that yields while it waits.
 #[cfg(not(loom))]
 pub type Tap = tap::Tap<day3::Yield>;

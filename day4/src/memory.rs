@@ -95,7 +95,8 @@ impl Segmented {
         mode: Mode,
         options: &JoinOptions,
     ) -> Result<Self, JoinError> {
-        options.when_there(|| Self::enter(Segment::open(name, mode, options.patience())?, options))
+        options
+            .when_there(|| Self::enter(Segment::open(name, mode, options.join_timeout())?, options))
     }
 
     /// Opens the ring behind this descriptor.
@@ -105,7 +106,7 @@ impl Segmented {
         options: &JoinOptions,
     ) -> Result<Self, JoinError> {
         let label = nameless();
-        Self::enter(Segment::from_fd(&label, descriptor, mode, options.patience())?, options)
+        Self::enter(Segment::from_fd(&label, descriptor, mode, options.join_timeout())?, options)
     }
 
     fn enter(segment: Segment, options: &JoinOptions) -> Result<Self, JoinError> {
@@ -218,8 +219,8 @@ unsafe impl Memory for Segmented {
         &self.lines().marks
     }
 
-    fn locked(&self, deadline: Duration, f: &mut dyn FnMut()) -> Result<(), LockError> {
-        let _lock = self.segment.lock(deadline)?;
+    fn locked(&self, timeout: Duration, f: &mut dyn FnMut()) -> Result<(), LockError> {
+        let _lock = self.segment.lock(timeout)?;
         f();
         Ok(())
     }
@@ -279,8 +280,8 @@ unsafe impl Memory for Local {
         &self.lines.marks
     }
 
-    fn locked(&self, deadline: Duration, f: &mut dyn FnMut()) -> Result<(), LockError> {
-        day3::memory::locked(&self.admission, deadline, f)
+    fn locked(&self, timeout: Duration, f: &mut dyn FnMut()) -> Result<(), LockError> {
+        day3::memory::locked(&self.admission, timeout, f)
     }
 }
 

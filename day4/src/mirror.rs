@@ -32,22 +32,22 @@ pub enum Access {
 /// Pages that are mapped twice in a row, until this is dropped.
 #[derive(Debug)]
 pub struct Mirror {
-    reservation: Reservation,
+    reservation: AddressRange,
     len: usize,
 }
 
 /// Address space that nobody else gets.
 #[derive(Debug)]
-struct Reservation {
+struct AddressRange {
     start: NonNull<c_void>,
     len: usize,
 }
 
 // SAFETY: a mapping belongs to the process, not to a thread; what may be done with its bytes is the
 // caller's to know.
-unsafe impl Send for Reservation {}
+unsafe impl Send for AddressRange {}
 // SAFETY: as above.
-unsafe impl Sync for Reservation {}
+unsafe impl Sync for AddressRange {}
 
 impl Mirror {
     /// Maps `len` bytes of an object, from `offset` on, twice. Both are multiples of the page size.
@@ -111,7 +111,7 @@ impl Mirror {
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
         // SAFETY: a new mapping, wherever the kernel finds room, takes nothing from anybody.
         let start = unsafe { mmap_anonymous(None, wanted, ProtFlags::PROT_NONE, flags) }?;
-        Ok(Self { reservation: Reservation { start, len: total }, len: len as usize })
+        Ok(Self { reservation: AddressRange { start, len: total }, len: len as usize })
     }
 
     /// Where the bytes are: `2 * len` of them, the second half the same as the first.
@@ -136,7 +136,7 @@ impl Mirror {
     }
 }
 
-impl Drop for Reservation {
+impl Drop for AddressRange {
     fn drop(&mut self) {
         // SAFETY: reserved by us, and whoever reaches into it holds the mirror.
         let unmapped = unsafe { munmap(self.start, self.len) };

@@ -14,9 +14,9 @@ use common::{NameError, QueueName, Sequence};
 use day2::Mode;
 use day3::group::MemberCursor;
 use day3::memory::admit;
-use day3::roster::Role;
+use day3::roster::JoinAs;
 use day3::sequencer::{ConsumerCursor, Cursor, Run};
-use day3::wait::{Door, Side, settle_recv};
+use day3::wait::{Side, Waiter, settle_recv};
 use day3::{Ending, JoinError, JoinOptions, Shared, Start, Wait, Yield};
 
 use crate::data::{Data, Walk};
@@ -26,16 +26,18 @@ use crate::memory::{ByteMemory, Segmented};
 
 /// A registered consumer; how it comes by its records is `K`'s to say.
 ///
-/// Use it as [`Reader`] or [`Group`]. Dropping it frees its slot.
+/// Use it as [`Reader`] or [`Member`]. Dropping it frees its slot.
 pub struct Receiver<K, W: Wait = Yield> {
     cursor: K,
     data: Data,
-    door: Door<W>,
+    waiter: Waiter<W>,
 }
 
 impl<K: Cursor, W: Wait> fmt::Debug for Receiver<K, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receiver").field("seat", self.cursor.seat()).finish_non_exhaustive()
+        f.debug_struct("Receiver")
+            .field("registration", self.cursor.registration())
+            .finish_non_exhaustive()
     }
 }
 
@@ -50,20 +52,20 @@ pub type Reader<W = Yield> = Receiver<ConsumerCursor<Shared>, W>;
 /// # Examples
 ///
 /// ```
-/// use day4::{Group, Writer};
+/// use day4::{Member, Writer};
 /// use day3::Start;
 ///
 /// let name = format!("/doc-share-{}", std::process::id());
 /// let mut writer = Writer::create(&name, 4096)?;
-/// let mut first = Group::join(&name, "workers", Start::Oldest)?;
-/// let mut second = Group::join(&name, "workers", Start::Oldest)?;
+/// let mut first = Member::join(&name, "workers", Start::Oldest)?;
+/// let mut second = Member::join(&name, "workers", Start::Oldest)?;
 /// writer.send(b"one")?;
 /// writer.send(b"another")?;
 /// assert_eq!(&*first.recv()?, b"one");
 /// assert_eq!(&*second.recv()?, b"another");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub type Group<W = Yield> = Receiver<MemberCursor<Shared>, W>;
+pub type Member<W = Yield> = Receiver<MemberCursor<Shared>, W>;
 
 /// A look that finds fewer bytes than this, or than an eighth of the ring, was too early.
 const FEW: u64 = 1 << 16;
@@ -97,7 +99,7 @@ impl<W: Wait> Reader<W> {
         let name = name.try_into().map_err(Into::into)?;
         let memory = Arc::new(Segmented::open(&name, Mode::Reader, options)?);
         // SAFETY: checked to be a ring of records.
-        unsafe { Self::over(memory, start, options) }
+        unsafe { Self::from_memory(memory, start, options) }
     }
 
     /// Joins the ring behind this descriptor, which another process has handed over.
@@ -112,7 +114,7 @@ impl<W: Wait> Reader<W> {
     ) -> Result<Self, JoinError> {
         let memory = Arc::new(Segmented::from_fd(descriptor.as_fd(), Mode::Reader, options)?);
         // SAFETY: checked to be a ring of records.
-        unsafe { Self::over(memory, start, options) }
+        unsafe { Self::from_memory(memory, start, options) }
     }
 
     /// A broadcast consumer of the ring in this memory.
@@ -124,21 +126,21 @@ impl<W: Wait> Reader<W> {
     /// # Safety
     ///
     /// The memory holds a ring of records.
-    pub unsafe fn over(
+    pub unsafe fn from_memory(
         memory: Arc<dyn ByteMemory>,
         start: Start,
         options: &JoinOptions,
     ) -> Result<Self, JoinError> {
-        let seat = admit(&*memory, Role::Broadcast, start, options)?;
+        let registration = admit(&*memory, JoinAs::Broadcast, start, options)?;
         let few = FEW.min(memory.ring().capacity.get() / 8);
         let shared = Shared::new(memory);
-        // SAFETY: the seat was just given out, in this ring.
-        let cursor = unsafe { ConsumerCursor::new(shared.clone(), seat) };
+        // SAFETY: the registration was just given out, in this ring.
+        let cursor = unsafe { ConsumerCursor::new(shared.clone(), registration) };
         Ok(Self::with_cursor(cursor.chasing(few, HOLD_BACK), shared))
     }
 }
 
-impl<W: Wait> Group<W> {
+impl<W: Wait> Member<W> {
     /// Joins the group `group` of the ring `name`; the first member begins at `start`.
     ///
     /// # Errors
@@ -168,7 +170,7 @@ impl<W: Wait> Group<W> {
         let name = name.try_into().map_err(Into::into)?;
         let memory = Arc::new(Segmented::open(&name, Mode::Reader, options)?);
         // SAFETY: checked to be a ring of records.
-        unsafe { Self::over(memory, group, start, options) }
+        unsafe { Self::from_memory(memory, group, start, options) }
     }
 
     /// Joins the group `group` of the ring behind this descriptor.
@@ -184,7 +186,7 @@ impl<W: Wait> Group<W> {
     ) -> Result<Self, JoinError> {
         let memory = Arc::new(Segmented::from_fd(descriptor.as_fd(), Mode::Reader, options)?);
         // SAFETY: checked to be a ring of records.
-        unsafe { Self::over(memory, group, start, options) }
+        unsafe { Self::from_memory(memory, group, start, options) }
     }
 
     /// A member of a group of the ring in this memory.
@@ -196,17 +198,17 @@ impl<W: Wait> Group<W> {
     /// # Safety
     ///
     /// The memory holds a ring of records.
-    pub unsafe fn over(
+    pub unsafe fn from_memory(
         memory: Arc<dyn ByteMemory>,
         group: &str,
         start: Start,
         options: &JoinOptions,
     ) -> Result<Self, JoinError> {
-        let role = Role::Member { group, holds: options.holds_when_empty() };
-        let seat = admit(&*memory, role, start, options)?;
+        let role = JoinAs::Member { group, holds: options.holds_when_empty() };
+        let registration = admit(&*memory, role, start, options)?;
         let shared = Shared::new(memory);
-        // SAFETY: the seat was just given out, in this ring.
-        let cursor = unsafe { MemberCursor::new(shared.clone(), seat) };
+        // SAFETY: the registration was just given out, in this ring.
+        let cursor = unsafe { MemberCursor::new(shared.clone(), registration) };
         Ok(Self::with_cursor(cursor, shared))
     }
 }
@@ -214,7 +216,7 @@ impl<W: Wait> Group<W> {
 impl<K: Cursor, W: Wait> Receiver<K, W> {
     fn with_cursor(cursor: K, shared: Shared) -> Self {
         let data = Data::of(shared.memory());
-        Self { cursor, data, door: Door::new(shared, Side::Consumer) }
+        Self { cursor, data, waiter: Waiter::new(shared, Side::Consumer) }
     }
 }
 
@@ -252,33 +254,33 @@ impl Taken {
 impl<K: Cursor, W: Wait> Receiver<K, W> {
     /// The same consumer, waiting another way.
     pub fn waiting<V: Wait>(self, wait: V) -> Receiver<K, V> {
-        let Self { cursor, data, door } = self;
-        Receiver { cursor, data, door: door.waiting(wait) }
+        let Self { cursor, data, waiter } = self;
+        Receiver { cursor, data, waiter: waiter.waiting(wait) }
     }
 
     /// The first sequence that this consumer, or for a member its group, was promised on joining.
     pub fn first_sequence(&self) -> Sequence {
-        self.cursor.seat().first()
+        self.cursor.registration().first()
     }
 
     /// The number of its slot.
     pub fn slot(&self) -> usize {
-        self.cursor.seat().slot()
+        self.cursor.registration().slot()
     }
 
     /// How the producer has ended: after [`RecvError::Aborted`], why.
     pub fn ending(&self) -> Ending {
-        self.door.shared().ending()
+        self.waiter.shared().ending()
     }
 
     /// How many bytes the ring holds, headers and padding included.
     pub fn capacity(&self) -> u64 {
-        self.door.shared().memory().ring().capacity.get()
+        self.waiter.shared().memory().ring().capacity.get()
     }
 
     /// Where data begins in this process. Another has it elsewhere.
     pub fn data_address(&self) -> NonNull<u8> {
-        self.door.shared().memory().data()
+        self.waiter.shared().memory().data()
     }
 
     /// Lends the next message, if there is one now.
@@ -327,8 +329,8 @@ impl<K: Cursor, W: Wait> Receiver<K, W> {
     /// [`TryRecvError`].
     #[inline]
     pub fn try_recv_batch(&mut self, bytes: usize) -> Result<Records<'_, K, W>, TryRecvError> {
-        let lot = take_some(&mut self.cursor, self.data, bytes)?;
-        Ok(Records::new(self, lot, bytes))
+        let taken = take_some(&mut self.cursor, self.data, bytes)?;
+        Ok(Records::new(self, taken, bytes))
     }
 
     /// Lends the next messages that together take at most `bytes` of ring, but at least one, waiting
@@ -339,11 +341,11 @@ impl<K: Cursor, W: Wait> Receiver<K, W> {
     /// [`RecvError`].
     #[inline]
     pub fn recv_batch(&mut self, bytes: usize) -> Result<Records<'_, K, W>, RecvError> {
-        let lot = match take_some(&mut self.cursor, self.data, bytes) {
-            Ok(lot) => lot,
+        let taken = match take_some(&mut self.cursor, self.data, bytes) {
+            Ok(taken) => taken,
             Err(_) => self.wait_for(|cursor, data| take_some(cursor, data, bytes))?,
         };
-        Ok(Records::new(self, lot, bytes))
+        Ok(Records::new(self, taken, bytes))
     }
 
     /// Lends the next messages that together take at most `bytes` of ring, but at least one, waiting
@@ -357,8 +359,8 @@ impl<K: Cursor, W: Wait> Receiver<K, W> {
         bytes: usize,
         timeout: Duration,
     ) -> Result<Records<'_, K, W>, RecvTimeoutError> {
-        let lot = self.wait_until(timeout, |cursor, data| take_some(cursor, data, bytes))?;
-        Ok(Records::new(self, lot, bytes))
+        let taken = self.wait_until(timeout, |cursor, data| take_some(cursor, data, bytes))?;
+        Ok(Records::new(self, taken, bytes))
     }
 
     /// Copies the next message into `into`, which it replaces, waiting for it; says how long it is.
@@ -405,7 +407,7 @@ impl<K: Cursor, W: Wait> Receiver<K, W> {
     #[inline]
     pub(crate) fn release(&mut self) {
         if self.cursor.release() {
-            self.door.rung();
+            self.waiter.rung();
         }
     }
 
@@ -415,8 +417,8 @@ impl<K: Cursor, W: Wait> Receiver<K, W> {
         &mut self,
         mut take: impl FnMut(&mut K, Data) -> Result<R, TryRecvError>,
     ) -> Result<R, RecvError> {
-        let Self { cursor, data, door } = self;
-        door.wait(|| settle_recv(take(cursor, *data)))
+        let Self { cursor, data, waiter } = self;
+        waiter.wait(|| settle_recv(take(cursor, *data)))
     }
 
     #[cold]
@@ -426,10 +428,10 @@ impl<K: Cursor, W: Wait> Receiver<K, W> {
         timeout: Duration,
         mut take: impl FnMut(&mut K, Data) -> Result<R, TryRecvError>,
     ) -> Result<R, RecvTimeoutError> {
-        let Self { cursor, data, door } = self;
+        let Self { cursor, data, waiter } = self;
         // A timeout so long that no clock can tell its end has none.
         let deadline = Instant::now().checked_add(timeout);
-        match door.until(deadline, || settle_recv(take(cursor, *data))) {
+        match waiter.until(deadline, || settle_recv(take(cursor, *data))) {
             Some(taken) => Ok(taken?),
             None => Err(RecvTimeoutError::TimedOut(timeout)),
         }
@@ -468,45 +470,49 @@ fn take_one_within<K: Cursor>(
 
 /// What a batch is taken from.
 #[derive(Clone, Copy, Debug)]
-struct Lot {
+struct TakenRun {
     run: Run,
     /// Bytes of its first frame.
     first: u64,
     /// How much of it belongs to the batch, as far as that is known.
-    reached: Reached,
+    progress: Progress,
 }
 
-/// How far one has gone through a lot.
+/// How far one has gone through a taken.
 #[derive(Clone, Copy, Debug, Default)]
-struct Reached {
+struct Progress {
     len: u64,
     count: u64,
     /// What follows does not belong to the batch.
     end: bool,
 }
 
-/// Takes a lot with at least one record.
+/// Takes a taken with at least one record.
 ///
-/// A header is cold when it is read first, and where the next one is, only it can tell. So the lot is
+/// A header is cold when it is read first, and where the next one is, only it can tell. So the taken is
 /// measured while its messages are read, if nobody else can take it meanwhile: then the headers come
 /// with them.
 #[inline]
-fn take_some<K: Cursor>(cursor: &mut K, data: Data, bytes: usize) -> Result<Lot, TryRecvError> {
-    let (mut reached, mut first, mut room) = (Reached::default(), 0, 0);
+fn take_some<K: Cursor>(
+    cursor: &mut K,
+    data: Data,
+    bytes: usize,
+) -> Result<TakenRun, TryRecvError> {
+    let (mut progress, mut first, mut room) = (Progress::default(), 0, 0);
     let run = cursor.take_by(|run| {
         room = run.len;
         first = data.frame(run).map_or(0, Frame::size);
-        if first == 0 || K::ALONE {
+        if first == 0 || K::EXCLUSIVE {
             return if first == 0 { 0 } else { run.len };
         }
         let (len, count) = data.frames(run, bytes as u64);
-        reached = Reached { len, count, end: true };
+        progress = Progress { len, count, end: true };
         len
     })?;
     if run.len == 0 {
         Err(corrupt(data, run.first, room).into())
     } else {
-        Ok(Lot { run, first, reached })
+        Ok(TakenRun { run, first, progress })
     }
 }
 
@@ -534,7 +540,7 @@ impl<W: Wait> Record<'_, ConsumerCursor<Shared>, W> {
     ///
     /// A member of a group cannot do this: what it has claimed goes to no other.
     pub fn give_back(self) {
-        self.receiver.cursor.keep(0);
+        self.receiver.cursor.truncate(0);
     }
 }
 
@@ -574,14 +580,14 @@ pub struct Records<'a, K: Cursor, W: Wait> {
     run: Run,
     /// Bytes that the batch may take.
     most: u64,
-    reached: Cell<Reached>,
+    progress: Cell<Progress>,
 }
 
 impl<'a, K: Cursor, W: Wait> Records<'a, K, W> {
     #[inline]
-    fn new(receiver: &'a mut Receiver<K, W>, lot: Lot, bytes: usize) -> Self {
-        let Lot { run, first, reached } = lot;
-        Self { receiver, run, most: first.max(bytes as u64), reached: Cell::new(reached) }
+    fn new(receiver: &'a mut Receiver<K, W>, taken: TakenRun, bytes: usize) -> Self {
+        let TakenRun { run, first, progress } = taken;
+        Self { receiver, run, most: first.max(bytes as u64), progress: Cell::new(progress) }
     }
 
     /// The messages in order.
@@ -593,13 +599,13 @@ impl<'a, K: Cursor, W: Wait> Records<'a, K, W> {
     /// The messages in order, each with its kind.
     #[inline]
     pub fn iter_with_kinds(&self) -> impl Iterator<Item = (u16, &[u8])> {
-        let mut tour = Tour {
+        let mut iter = BatchIter {
             records: self,
             walk: self.receiver.data.walk(self.run),
-            gone: Reached::default(),
+            gone: Progress::default(),
         };
         core::iter::from_fn(move || {
-            let (frame, start) = tour.next()?;
+            let (frame, start) = iter.next()?;
             let taken = Taken { start, frame, sequence: self.run.first };
             // SAFETY: released when this is dropped, and no slice of it outlives it.
             Some((frame.kind, unsafe { taken.bytes() }))
@@ -608,19 +614,19 @@ impl<'a, K: Cursor, W: Wait> Records<'a, K, W> {
 
     /// How far the batch goes; nobody may have gone through all of it yet.
     #[inline]
-    fn measured(&self) -> Reached {
-        if !self.reached.get().end {
+    fn measured(&self) -> Progress {
+        if !self.progress.get().end {
             self.measure();
         }
-        self.reached.get()
+        self.progress.get()
     }
 
     #[cold]
     fn measure(&self) {
-        let gone = self.reached.get();
+        let gone = self.progress.get();
         let rest = Run { first: self.run.first.plus(gone.len), len: self.run.len - gone.len };
-        let mut tour = Tour { records: self, walk: self.receiver.data.walk(rest), gone };
-        while tour.next().is_some() {}
+        let mut iter = BatchIter { records: self, walk: self.receiver.data.walk(rest), gone };
+        while iter.next().is_some() {}
     }
 
     /// How many messages: at least one, until they are [released](Records::release_first).
@@ -648,11 +654,11 @@ impl<'a, K: Cursor, W: Wait> Records<'a, K, W> {
         let sizes = (0..n).filter_map(|_| walk.next()).map(|(frame, _)| frame.size());
         let len = sizes.sum();
         if self.receiver.cursor.release_first(len) {
-            self.receiver.door.rung();
+            self.receiver.waiter.rung();
         }
         self.run = Run { first: self.run.first.plus(len), len: self.run.len - len };
         self.most = self.most.saturating_sub(len);
-        self.reached.set(Reached { len: all.len - len, count: count - n, end: true });
+        self.progress.set(Progress { len: all.len - len, count: count - n, end: true });
     }
 
     /// The sequence at which the first frame begins.
@@ -673,18 +679,18 @@ impl<W: Wait> Records<'_, ConsumerCursor<Shared>, W> {
     /// A member of a group cannot do this: what it has claimed goes to no other.
     pub fn give_back(self) {
         // Nothing of it is kept when it is dropped.
-        self.reached.set(Reached { len: 0, count: 0, end: true });
+        self.progress.set(Progress { len: 0, count: 0, end: true });
     }
 }
 
 /// Goes through a batch, and remembers how far it came.
-struct Tour<'a, 'b, K: Cursor, W: Wait> {
+struct BatchIter<'a, 'b, K: Cursor, W: Wait> {
     records: &'a Records<'b, K, W>,
     walk: Walk,
-    gone: Reached,
+    gone: Progress,
 }
 
-impl<K: Cursor, W: Wait> Tour<'_, '_, K, W> {
+impl<K: Cursor, W: Wait> BatchIter<'_, '_, K, W> {
     #[inline(always)]
     fn next(&mut self) -> Option<(Frame, NonNull<u8>)> {
         // Checked again where it is read again: a producer that means harm may have written.
@@ -702,11 +708,11 @@ impl<K: Cursor, W: Wait> Tour<'_, '_, K, W> {
     }
 }
 
-impl<K: Cursor, W: Wait> Drop for Tour<'_, '_, K, W> {
+impl<K: Cursor, W: Wait> Drop for BatchIter<'_, '_, K, W> {
     #[inline]
     fn drop(&mut self) {
-        if self.gone.len >= self.records.reached.get().len {
-            self.records.reached.set(self.gone);
+        if self.gone.len >= self.records.progress.get().len {
+            self.records.progress.set(self.gone);
         }
     }
 }
@@ -715,7 +721,7 @@ impl<K: Cursor, W: Wait> Drop for Records<'_, K, W> {
     #[inline]
     fn drop(&mut self) {
         let len = self.measured().len;
-        self.receiver.cursor.keep(len);
+        self.receiver.cursor.truncate(len);
         self.receiver.release();
     }
 }

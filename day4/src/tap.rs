@@ -11,7 +11,7 @@ use day2::{Mode, OpenError};
 use day3::landing::{Landing, Mark};
 use day3::sequencer::Run;
 use day3::tap::{TapCursor, intact, torn};
-use day3::wait::{Door, Side, settle_recv};
+use day3::wait::{Side, Waiter, settle_recv};
 use day3::{Ending, JoinError, JoinOptions, Shared, Start, Wait, Yield};
 
 use crate::data::Data;
@@ -29,7 +29,7 @@ use crate::reader::corrupt;
 pub struct Tap<W: Wait = Yield> {
     cursor: TapCursor<Shared, Trailing>,
     data: Data,
-    door: Door<W>,
+    waiter: Waiter<W>,
 }
 
 impl<W: Wait> fmt::Debug for Tap<W> {
@@ -73,7 +73,8 @@ impl<W: Wait> Tap<W> {
         let name = name.try_into().map_err(Into::into)?;
         let memory = Segmented::open(&name, Mode::Observer, options)?;
         // SAFETY: checked to be a ring of records.
-        unsafe { Self::over(Arc::new(memory), start, options) }.map_err(|slow| slow.error(name))
+        unsafe { Self::from_memory(Arc::new(memory), start, options) }
+            .map_err(|slow| slow.error(name))
     }
 
     /// Looks at the ring behind this descriptor, which may be open for reading only.
@@ -89,7 +90,8 @@ impl<W: Wait> Tap<W> {
         let memory = Segmented::from_fd(descriptor.as_fd(), Mode::Observer, options)?;
         let name = memory.segment().name().clone();
         // SAFETY: checked to be a ring of records.
-        unsafe { Self::over(Arc::new(memory), start, options) }.map_err(|slow| slow.error(name))
+        unsafe { Self::from_memory(Arc::new(memory), start, options) }
+            .map_err(|slow| slow.error(name))
     }
 
     /// A tap on the ring in this memory.
@@ -101,13 +103,13 @@ impl<W: Wait> Tap<W> {
     /// # Safety
     ///
     /// The memory holds a ring of records.
-    pub unsafe fn over(
+    pub unsafe fn from_memory(
         memory: Arc<dyn ByteMemory>,
         start: Start,
         options: &JoinOptions,
     ) -> Result<Self, NoFooting> {
         let data = Data::of(&*memory);
-        let waited = options.patience();
+        let waited = options.join_timeout();
         let started = Instant::now();
         let begin = loop {
             if let Some(mark) = footing(&*memory, data, start) {
@@ -120,7 +122,7 @@ impl<W: Wait> Tap<W> {
         };
         let (shared, ring) = (Shared::new(memory.clone()), memory.ring());
         let cursor = TapCursor::landing(shared.clone(), ring, Trailing(memory), begin);
-        Ok(Self { cursor, data, door: Door::new(shared, Side::Tap) })
+        Ok(Self { cursor, data, waiter: Waiter::new(shared, Side::Tap) })
     }
 }
 
@@ -164,8 +166,8 @@ fn footing(memory: &dyn ByteMemory, data: Data, start: Start) -> Option<Mark> {
 impl<W: Wait> Tap<W> {
     /// The same tap, waiting another way.
     pub fn waiting<V: Wait>(self, wait: V) -> Tap<V> {
-        let Self { cursor, data, door } = self;
-        Tap { cursor, data, door: door.waiting(wait) }
+        let Self { cursor, data, waiter } = self;
+        Tap { cursor, data, waiter: waiter.waiting(wait) }
     }
 
     /// How the producer has ended: after [`RecvError::Aborted`], why.
@@ -198,8 +200,8 @@ impl<W: Wait> Tap<W> {
     ///
     /// [`RecvError`].
     pub fn recv(&mut self, into: &mut Vec<u8>) -> Result<usize, RecvError> {
-        let Self { cursor, data, door } = self;
-        door.wait(|| settle_recv(copy(cursor, *data, into)))?;
+        let Self { cursor, data, waiter } = self;
+        waiter.wait(|| settle_recv(copy(cursor, *data, into)))?;
         Ok(into.len())
     }
 
@@ -226,10 +228,10 @@ impl<W: Wait> Tap<W> {
         into: &mut Vec<u8>,
         timeout: Duration,
     ) -> Result<u16, RecvTimeoutError> {
-        let Self { cursor, data, door } = self;
+        let Self { cursor, data, waiter } = self;
         // A timeout so long that no clock can tell its end has none.
         let deadline = Instant::now().checked_add(timeout);
-        match door.until(deadline, || settle_recv(copy(cursor, *data, into))) {
+        match waiter.until(deadline, || settle_recv(copy(cursor, *data, into))) {
             Some(received) => Ok(received?),
             None => Err(RecvTimeoutError::TimedOut(timeout)),
         }

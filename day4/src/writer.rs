@@ -14,7 +14,7 @@ use day2::{DescriptorError, LockError, Mode};
 use day3::landing::{Mark, Trail};
 use day3::roster::{self, ConsumerInfo, GroupInfo};
 use day3::sequencer::{ProducerCursor, Refusal};
-use day3::wait::{self, Door, Side, settle_send};
+use day3::wait::{self, Side, Waiter, settle_send};
 use day3::{QueueOptions, Shared, TimedOut, Unattended, Wait, Yield};
 
 use crate::data::{Data, seal};
@@ -40,9 +40,9 @@ use crate::memory::{ByteMemory, Offer, Segmented};
 /// assert_eq!(&*reader.recv()?, b"a message of any length");
 ///
 /// // Written in place: nothing is copied.
-/// let mut grant = writer.grant(100)?;
-/// grant[..3].copy_from_slice(b"abc");
-/// grant.commit(3);
+/// let mut reservation = writer.reserve(100)?;
+/// reservation[..3].copy_from_slice(b"abc");
+/// reservation.publish(3);
 /// assert_eq!(&*reader.recv()?, b"abc");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -52,7 +52,7 @@ pub struct Writer<W: Wait = Yield> {
     largest: usize,
     memory: Arc<dyn ByteMemory>,
     // Last: a strategy that signals descriptors hangs up after the ring is closed.
-    door: Door<W>,
+    waiter: Waiter<W>,
 }
 
 impl<W: Wait> fmt::Debug for Writer<W> {
@@ -140,7 +140,7 @@ impl<W: Wait> Writer<W> {
     /// # Safety
     ///
     /// The memory is writable, and has no other writer.
-    pub unsafe fn over(memory: Arc<dyn ByteMemory>) -> Self {
+    pub unsafe fn from_memory(memory: Arc<dyn ByteMemory>) -> Self {
         // SAFETY: the caller says so.
         unsafe { Self::over_with(memory, Unattended::default()) }
     }
@@ -149,7 +149,7 @@ impl<W: Wait> Writer<W> {
     ///
     /// # Safety
     ///
-    /// As for [`over`](Self::over).
+    /// As for [`over`](Self::from_memory).
     pub unsafe fn over_with(memory: Arc<dyn ByteMemory>, unattended: Unattended) -> Self {
         let shared = Shared::new(memory.clone());
         let (ring, data) = (memory.ring(), Data::of(&*memory));
@@ -159,15 +159,15 @@ impl<W: Wait> Writer<W> {
         let cursor = unsafe { ProducerCursor::leaving(shared.clone(), capacity, first, counting) };
         let cursor = cursor.unattended(unattended);
         let largest = (ring.capacity.get() as usize - HEADER).min(MOST);
-        Self { cursor, data, largest, memory, door: Door::new(shared, Side::Producer) }
+        Self { cursor, data, largest, memory, waiter: Waiter::new(shared, Side::Producer) }
     }
 }
 
 impl<W: Wait> Writer<W> {
     /// The same writer, waiting another way.
     pub fn waiting<V: Wait>(self, wait: V) -> Writer<V> {
-        let Self { cursor, data, largest, memory, door } = self;
-        Writer { cursor, data, largest, memory, door: door.waiting(wait) }
+        let Self { cursor, data, largest, memory, waiter } = self;
+        Writer { cursor, data, largest, memory, waiter: waiter.waiting(wait) }
     }
 
     /// Sends a message if there is room for it now.
@@ -177,9 +177,9 @@ impl<W: Wait> Writer<W> {
     /// [`TrySendError`]; nothing was sent.
     #[inline]
     pub fn try_send(&mut self, message: &[u8]) -> Result<(), TrySendError> {
-        let mut grant = self.try_grant(message.len())?;
-        grant.copy_from_slice(message);
-        grant.commit(message.len());
+        let mut reservation = self.try_reserve(message.len())?;
+        reservation.copy_from_slice(message);
+        reservation.publish(message.len());
         Ok(())
     }
 
@@ -190,9 +190,9 @@ impl<W: Wait> Writer<W> {
     /// [`SendError`]; nothing was sent.
     #[inline]
     pub fn send(&mut self, message: &[u8]) -> Result<(), SendError> {
-        let mut grant = self.grant(message.len())?;
-        grant.copy_from_slice(message);
-        grant.commit(message.len());
+        let mut reservation = self.reserve(message.len())?;
+        reservation.copy_from_slice(message);
+        reservation.publish(message.len());
         Ok(())
     }
 
@@ -206,9 +206,9 @@ impl<W: Wait> Writer<W> {
         message: &[u8],
         timeout: Duration,
     ) -> Result<(), SendTimeoutError> {
-        let mut grant = self.grant_timeout(message.len(), timeout)?;
-        grant.copy_from_slice(message);
-        grant.commit(message.len());
+        let mut reservation = self.reserve_timeout(message.len(), timeout)?;
+        reservation.copy_from_slice(message);
+        reservation.publish(message.len());
         Ok(())
     }
 
@@ -218,7 +218,7 @@ impl<W: Wait> Writer<W> {
     ///
     /// [`TrySendError`]; nothing was sent.
     pub fn try_send_vectored(&mut self, parts: &[IoSlice<'_>]) -> Result<(), TrySendError> {
-        self.try_grant(total(parts))?.gather(parts);
+        self.try_reserve(total(parts))?.gather(parts);
         Ok(())
     }
 
@@ -228,7 +228,7 @@ impl<W: Wait> Writer<W> {
     ///
     /// [`SendError`]; nothing was sent.
     pub fn send_vectored(&mut self, parts: &[IoSlice<'_>]) -> Result<(), SendError> {
-        self.grant(total(parts))?.gather(parts);
+        self.reserve(total(parts))?.gather(parts);
         Ok(())
     }
 
@@ -242,21 +242,21 @@ impl<W: Wait> Writer<W> {
         parts: &[IoSlice<'_>],
         timeout: Duration,
     ) -> Result<(), SendTimeoutError> {
-        self.grant_timeout(total(parts), timeout)?.gather(parts);
+        self.reserve_timeout(total(parts), timeout)?.gather(parts);
         Ok(())
     }
 
     /// Lends room for a message of up to `most` bytes, if there is that much now. Nothing is visible
-    /// until [`Grant::commit`].
+    /// until [`Reservation::publish`].
     ///
     /// # Errors
     ///
     /// [`TrySendError`]; nothing was lent.
     #[inline]
-    pub fn try_grant(&mut self, most: usize) -> Result<Grant<'_, W>, TrySendError> {
+    pub fn try_reserve(&mut self, most: usize) -> Result<Reservation<'_, W>, TrySendError> {
         let size = self.size_of(most)?;
         self.cursor.claim(size)?;
-        Ok(Grant { writer: self, most })
+        Ok(Reservation { writer: self, most })
     }
 
     /// Lends room for a message of up to `most` bytes, waiting until there is that much.
@@ -265,10 +265,10 @@ impl<W: Wait> Writer<W> {
     ///
     /// [`SendError`]; [`SendError::TooLarge`] if the ring never has that much.
     #[inline]
-    pub fn grant(&mut self, most: usize) -> Result<Grant<'_, W>, SendError> {
+    pub fn reserve(&mut self, most: usize) -> Result<Reservation<'_, W>, SendError> {
         let size = self.size_of(most)?;
         self.claim(size)?;
-        Ok(Grant { writer: self, most })
+        Ok(Reservation { writer: self, most })
     }
 
     /// Lends room for a message of up to `most` bytes, waiting for at most `timeout`.
@@ -276,14 +276,14 @@ impl<W: Wait> Writer<W> {
     /// # Errors
     ///
     /// [`SendTimeoutError`]; nothing was lent.
-    pub fn grant_timeout(
+    pub fn reserve_timeout(
         &mut self,
         most: usize,
         timeout: Duration,
-    ) -> Result<Grant<'_, W>, SendTimeoutError> {
+    ) -> Result<Reservation<'_, W>, SendTimeoutError> {
         let size = self.size_of(most)?;
         self.claim_within(size, timeout)?;
-        Ok(Grant { writer: self, most })
+        Ok(Reservation { writer: self, most })
     }
 
     /// Lends `bytes` of ring for several messages that become visible together, if there is that much
@@ -364,7 +364,7 @@ impl<W: Wait> Writer<W> {
 
     /// The registered consumers. Their lag counts bytes.
     pub fn consumers(&self) -> Vec<ConsumerInfo> {
-        roster::list(self.door.shared())
+        roster::list(self.waiter.shared())
     }
 
     /// Whether no consumer is registered: nobody will read what is sent now, unless one joins in time.
@@ -374,7 +374,7 @@ impl<W: Wait> Writer<W> {
 
     /// The groups whose place the ring knows, also those without a member.
     pub fn groups(&self) -> Vec<GroupInfo> {
-        roster::groups(self.door.shared())
+        roster::groups(self.waiter.shared())
     }
 
     /// Forgets the place of a group that has no member, so that it no longer
@@ -384,7 +384,7 @@ impl<W: Wait> Writer<W> {
     ///
     /// [`LockError`] if a consumer has been joining for as long as `timeout`.
     pub fn forget_group(&mut self, group: &str, timeout: Duration) -> Result<bool, LockError> {
-        day3::memory::forget(self.door.shared().memory(), group, timeout)
+        day3::memory::forget(self.waiter.shared().memory(), group, timeout)
     }
 
     /// Waits until at least `n` consumers are registered.
@@ -413,7 +413,7 @@ impl<W: Wait> Writer<W> {
     /// overwritten from now on; see [`roster::evict`].
     pub unsafe fn evict(&mut self, consumer: &ConsumerInfo) -> bool {
         // SAFETY: the caller says so.
-        unsafe { self.door.evict(consumer) }
+        unsafe { self.waiter.evict(consumer) }
     }
 
     /// Tells consumers that everything is sent. They read what is there, then see the end.
@@ -421,7 +421,7 @@ impl<W: Wait> Writer<W> {
     /// The ring stays, and keeps its name, until the writer is dropped; to send is an error.
     pub fn close(&mut self) {
         if self.cursor.close() {
-            self.door.rung();
+            self.waiter.rung();
         }
     }
 
@@ -432,7 +432,7 @@ impl<W: Wait> Writer<W> {
     /// closed already stays so.
     pub fn abort(&mut self, reason: &str) {
         if self.cursor.abort(reason) {
-            self.door.rung();
+            self.waiter.rung();
         }
     }
 
@@ -497,22 +497,22 @@ impl<W: Wait> Writer<W> {
     #[cold]
     #[inline(never)]
     fn wait_for(&mut self, size: u64, refusal: Refusal) -> Result<(), SendError> {
-        let Self { cursor, door, .. } = self;
+        let Self { cursor, waiter, .. } = self;
         if let TrySendError::End(end) = refusal.into() {
             return Err(end);
         }
-        let _wanting = door.wanting(size);
-        door.wait(|| settle_send(cursor.claim(size).map(|_| ())))
+        let _wanting = waiter.wanting(size);
+        waiter.wait(|| settle_send(cursor.claim(size).map(|_| ())))
     }
 
     #[cold]
     #[inline(never)]
     fn wait_until(&mut self, size: u64, timeout: Duration) -> Result<(), SendTimeoutError> {
-        let Self { cursor, door, .. } = self;
+        let Self { cursor, waiter, .. } = self;
         // A timeout so long that no clock can tell its end has none.
         let deadline = Instant::now().checked_add(timeout);
-        let _wanting = door.wanting(size);
-        let claimed = door.until(deadline, || settle_send(cursor.claim(size).map(|_| ())));
+        let _wanting = waiter.wanting(size);
+        let claimed = waiter.until(deadline, || settle_send(cursor.claim(size).map(|_| ())));
         Ok(claimed.ok_or(SendTimeoutError::TimedOut(timeout))??)
     }
 
@@ -526,7 +526,7 @@ impl<W: Wait> Writer<W> {
         // SAFETY: the caller says so.
         let rung = unsafe { self.cursor.publish(bytes) };
         if rung {
-            self.door.rung();
+            self.waiter.rung();
         }
     }
 }
@@ -537,28 +537,28 @@ fn total(parts: &[IoSlice<'_>]) -> usize {
 
 /// Room for one message, lent to be written in. It holds whatever was there before.
 ///
-/// Dropping it without [`commit`](Grant::commit) sends nothing.
-#[must_use = "nothing is sent until it is committed"]
-pub struct Grant<'a, W: Wait> {
+/// Dropping it without [`publish`](Reservation::publish) sends nothing.
+#[must_use = "nothing is sent until it is published"]
+pub struct Reservation<'a, W: Wait> {
     writer: &'a mut Writer<W>,
     most: usize,
 }
 
-impl<W: Wait> fmt::Debug for Grant<'_, W> {
+impl<W: Wait> fmt::Debug for Reservation<'_, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Grant").field("most", &self.most).finish_non_exhaustive()
+        f.debug_struct("Reservation").field("most", &self.most).finish_non_exhaustive()
     }
 }
 
-impl<W: Wait> Grant<'_, W> {
+impl<W: Wait> Reservation<'_, W> {
     /// Sends the first `len` bytes.
     ///
     /// # Panics
     ///
     /// If `len` is more than was lent.
     #[inline]
-    pub fn commit(self, len: usize) {
-        self.commit_as(len, 0);
+    pub fn publish(self, len: usize) {
+        self.publish_as(len, 0);
     }
 
     /// Sends the first `len` bytes, as a message of this kind.
@@ -567,7 +567,7 @@ impl<W: Wait> Grant<'_, W> {
     ///
     /// If `len` is more than was lent.
     #[inline]
-    pub fn commit_as(self, len: usize, kind: u16) {
+    pub fn publish_as(self, len: usize, kind: u16) {
         assert!(len <= self.most, "{len} bytes of {} were to be sent", self.most);
         let next = self.writer.cursor.next();
         let size = seal(self.writer.data.word(next), len, kind);
@@ -583,7 +583,7 @@ impl<W: Wait> Grant<'_, W> {
             rest = behind;
         }
         let len = self.most;
-        self.commit(len);
+        self.publish(len);
     }
 
     #[inline]
@@ -593,7 +593,7 @@ impl<W: Wait> Grant<'_, W> {
     }
 }
 
-impl<W: Wait> Deref for Grant<'_, W> {
+impl<W: Wait> Deref for Reservation<'_, W> {
     type Target = [u8];
 
     #[inline]
@@ -604,7 +604,7 @@ impl<W: Wait> Deref for Grant<'_, W> {
     }
 }
 
-impl<W: Wait> DerefMut for Grant<'_, W> {
+impl<W: Wait> DerefMut for Reservation<'_, W> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: as above.
@@ -614,8 +614,8 @@ impl<W: Wait> DerefMut for Grant<'_, W> {
 
 /// Room for several messages that become visible together.
 ///
-/// Dropping it without [`commit`](WriteBatch::commit) sends none of them.
-#[must_use = "nothing is sent until it is committed"]
+/// Dropping it without [`publish`](WriteBatch::publish) sends none of them.
+#[must_use = "nothing is sent until it is published"]
 pub struct WriteBatch<'a, W: Wait> {
     writer: &'a mut Writer<W>,
     /// Where the next frame begins.
@@ -702,7 +702,7 @@ impl<'a, W: Wait> WriteBatch<'a, W> {
 
     /// Makes all messages visible at once.
     #[inline]
-    pub fn commit(self) {
+    pub fn publish(self) {
         // SAFETY: the frames that were added, all of them within what was claimed.
         unsafe { self.writer.publish(self.used, self.count) };
     }

@@ -39,7 +39,7 @@ conformance!(
     the_longest_message_fits_wherever_it_begins,
     what_never_fits_is_refused_and_leaves_the_ring_usable,
     a_full_ring_says_so_and_loses_nothing,
-    a_grant_is_sent_as_far_as_it_is_committed,
+    a_reservation_is_sent_as_far_as_it_is_published,
     a_batch_becomes_visible_at_once_or_not_at_all,
     a_batch_takes_what_there_is,
     records_in_parts_are_gathered_and_scattered,
@@ -137,9 +137,9 @@ fn what_never_fits_is_refused_and_leaves_the_ring_usable<H: Home>(first: u64) {
     let lengths = [most + 1, usize::MAX, usize::MAX - 7, usize::MAX - 8, usize::MAX / 2];
     for len in lengths.into_iter().chain(around_u32) {
         let refused = SendError::TooLarge(TooLarge { len, most });
-        assert_eq!(writer.grant(len).err(), Some(refused));
-        assert_eq!(writer.try_grant(len).err(), Some(TrySendError::End(refused)));
-        let error = writer.grant_timeout(len, DEADLINE).err();
+        assert_eq!(writer.reserve(len).err(), Some(refused));
+        assert_eq!(writer.try_reserve(len).err(), Some(TrySendError::End(refused)));
+        let error = writer.reserve_timeout(len, DEADLINE).err();
         assert_eq!(error, Some(SendTimeoutError::End(refused)));
         assert!(writer.batch(len.saturating_add(9)).is_err());
     }
@@ -172,15 +172,15 @@ fn a_full_ring_says_so_and_loses_nothing<H: Home>(first: u64) {
     assert_eq!(rest(&mut reader), messages[1..5]);
 }
 
-fn a_grant_is_sent_as_far_as_it_is_committed<H: Home>(first: u64) {
+fn a_reservation_is_sent_as_far_as_it_is_published<H: Home>(first: u64) {
     let (home, mut writer) = H::with_writer(PAGE, first);
     let mut reader = home.reader(Start::Latest);
-    let _ = writer.try_grant(100).unwrap();
+    let _ = writer.try_reserve(100).unwrap();
     for len in [0, 1, 50, 100] {
-        let mut grant = writer.try_grant(100).unwrap();
-        assert_eq!(grant.len(), 100);
-        grant.fill(len as u8);
-        grant.commit_as(len, 7);
+        let mut reservation = writer.try_reserve(100).unwrap();
+        assert_eq!(reservation.len(), 100);
+        reservation.fill(len as u8);
+        reservation.publish_as(len, 7);
         let record = reader.try_recv().unwrap();
         assert!(record.len() == len && record.iter().all(|&byte| byte == len as u8));
         assert_eq!(record.kind(), 7);
@@ -193,7 +193,7 @@ fn a_batch_becomes_visible_at_once_or_not_at_all<H: Home>(first: u64) {
     let (home, mut writer) = H::with_writer(PAGE, first);
     let mut reader = home.reader(Start::Latest);
     let room = record_len(3) + record_len(0) + record_len(9);
-    for committed in [false, true] {
+    for published in [false, true] {
         let mut batch = writer.try_batch(room).unwrap();
         batch.push(b"one").unwrap();
         batch.push_as(b"", 3).unwrap();
@@ -207,11 +207,11 @@ fn a_batch_becomes_visible_at_once_or_not_at_all<H: Home>(first: u64) {
             .unwrap();
         assert_eq!((batch.len(), batch.room()), (3, None));
         assert_eq!(batch.push(b""), Err(BatchFull { len: 0, room: 0 }));
-        if committed {
-            batch.commit();
+        if published {
+            batch.publish();
         }
         let found = reader.try_recv_batch(usize::MAX);
-        assert_eq!(found.is_ok(), committed);
+        assert_eq!(found.is_ok(), published);
         if let Ok(found) = found {
             assert_eq!(found.len(), 3);
             let found: Vec<_> = found.iter_with_kinds().collect();
@@ -219,7 +219,7 @@ fn a_batch_becomes_visible_at_once_or_not_at_all<H: Home>(first: u64) {
         }
     }
     assert_eq!(writer.sent(), 3);
-    writer.try_batch(0).unwrap().commit();
+    writer.try_batch(0).unwrap().publish();
     assert!(matches!(reader.try_recv(), Err(TryRecvError::Empty)), "an empty batch is nothing");
 }
 
@@ -230,7 +230,7 @@ fn a_batch_takes_what_there_is<H: Home>(first: u64) {
     let mut batch = writer.try_batch_up_to(usize::MAX).unwrap();
     assert_eq!(batch.room(), Some(4096 - 3008 - 8));
     batch.push(&[2; 4096 - 3008 - 8]).unwrap();
-    batch.commit();
+    batch.publish();
     assert_eq!(writer.try_batch_up_to(usize::MAX).err(), Some(TrySendError::Full));
     assert_eq!(rest(&mut reader).len(), 2);
     assert_eq!(writer.try_batch_up_to(100).unwrap().room(), Some(96));
@@ -334,7 +334,7 @@ fn a_group_gives_each_message_to_one_member<H: Home>(first: u64) {
     assert_eq!(&*held, b"a");
     assert_eq!(rest(second), [b"b"]);
     let most = writer.largest();
-    assert_eq!(writer.try_grant(most).err(), Some(TrySendError::Full), "a is in hand");
+    assert_eq!(writer.try_reserve(most).err(), Some(TrySendError::Full), "a is in hand");
 }
 
 fn a_tap_accounts_for_every_message<H: Home>(first: u64) {
@@ -432,7 +432,7 @@ fn waiting_ends_at_its_deadline<H: Home>(first: u64) {
     assert!(writer.drain(MOMENT).is_err());
     let full = SendTimeoutError::TimedOut(MOMENT);
     assert_eq!(writer.send_timeout(&[0; 100], MOMENT), Err(full));
-    assert_eq!(writer.grant_timeout(100, MOMENT).err(), Some(full));
+    assert_eq!(writer.reserve_timeout(100, MOMENT).err(), Some(full));
     assert_eq!(reader.recv_timeout(MOMENT).unwrap().len(), 4000);
     writer.drain(DEADLINE).unwrap();
     writer.send_timeout(&[0; 100], Duration::MAX).unwrap();

@@ -14,8 +14,8 @@ use day2::{Kind, Mode, OpenError};
 use day3::{Consumer, JoinError, JoinOptions, Producer, QueueOptions, Start};
 use day4::frame::Frame;
 use day4::{
-    ByteMemory, Corrupt, CreateError, Group, Local, ReadError, Reader, RecvError, RecvTimeoutError,
-    Tap, TryRecvError, Writer,
+    ByteMemory, Corrupt, CreateError, Local, Member, ReadError, Reader, RecvError,
+    RecvTimeoutError, Tap, TryRecvError, Writer,
 };
 use home::{Home, InMemfd, InSegment};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -33,24 +33,26 @@ impl Spoiled {
     fn new() -> Self {
         let memory: Arc<dyn ByteMemory> = Local::new(&QueueOptions::new(PAGE)).unwrap();
         // SAFETY: made just now, and this is its only writer.
-        let writer = unsafe { Writer::over(memory.clone()) };
+        let writer = unsafe { Writer::from_memory(memory.clone()) };
         Self { memory, writer }
     }
 
     fn reader(&self) -> Reader {
         // SAFETY: a ring of records.
-        unsafe { Reader::over(self.memory.clone(), Start::Oldest, &JoinOptions::new()) }.unwrap()
+        unsafe { Reader::from_memory(self.memory.clone(), Start::Oldest, &JoinOptions::new()) }
+            .unwrap()
     }
 
-    fn member(&self) -> Group {
+    fn member(&self) -> Member {
         // SAFETY: a ring of records.
-        unsafe { Group::over(self.memory.clone(), "g", Start::Oldest, &JoinOptions::new()) }
+        unsafe { Member::from_memory(self.memory.clone(), "g", Start::Oldest, &JoinOptions::new()) }
             .unwrap()
     }
 
     fn tap(&self) -> Tap {
         // SAFETY: a ring of records.
-        unsafe { Tap::over(self.memory.clone(), Start::Oldest, &JoinOptions::new()) }.unwrap()
+        unsafe { Tap::from_memory(self.memory.clone(), Start::Oldest, &JoinOptions::new()) }
+            .unwrap()
     }
 
     /// Writes over the word at this byte of the ring.
@@ -122,7 +124,7 @@ proptest! {
         let mut ring = Spoiled::new();
         let (mut reader, mut member, mut tap) = (ring.reader(), ring.member(), ring.tap());
         let most = ring.writer.largest();
-        ring.writer.try_grant(most).unwrap().commit(most);
+        ring.writer.try_reserve(most).unwrap().publish(most);
         for (i, &word) in words.iter().enumerate() {
             ring.spoil(8 * i, word);
         }
@@ -205,7 +207,7 @@ fn from_fd(descriptor: OwnedFd) -> Option<OpenError> {
     match Reader::from_fd(
         descriptor,
         Start::Latest,
-        &JoinOptions::new().deadline(Default::default()),
+        &JoinOptions::new().timeout(Default::default()),
     ) {
         Ok(_) => None,
         Err(JoinError::Open(error)) => Some(error),
@@ -248,8 +250,8 @@ fn two_that_join_through_one_descriptor_exclude_one_another() {
     let descriptor = writer.descriptor(Mode::Reader).unwrap();
     let label: QueueName = "/day4-lock".parse().unwrap();
     let open = || {
-        let patience = std::time::Duration::from_secs(2);
-        day2::Segment::from_fd(&label, descriptor.as_fd(), Mode::Reader, patience).unwrap()
+        let timeout = std::time::Duration::from_secs(2);
+        day2::Segment::from_fd(&label, descriptor.as_fd(), Mode::Reader, timeout).unwrap()
     };
     let (first, second) = (open(), open());
     let held = first.lock(Default::default()).unwrap();

@@ -170,9 +170,9 @@ fn every_promise_of_splice(splice: Splice) {
 fn ring() -> (Writer, Reader) {
     let memory: Arc<dyn ByteMemory> = Local::new(&QueueOptions::new(1 << 16)).unwrap();
     // SAFETY: made just now, and this is its only writer.
-    let writer = unsafe { Writer::over(memory.clone()) };
+    let writer = unsafe { Writer::from_memory(memory.clone()) };
     // SAFETY: a ring of records.
-    let reader = unsafe { Reader::over(memory, Start::Oldest, &JoinOptions::new()) };
+    let reader = unsafe { Reader::from_memory(memory, Start::Oldest, &JoinOptions::new()) };
     (writer, reader.unwrap())
 }
 

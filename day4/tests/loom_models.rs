@@ -12,8 +12,8 @@ use day3::Start;
 use day3::control::Control;
 use day3::group::MemberCursor;
 use day3::landing::{Landing, Mark, Trail};
-use day3::roster::{self, Applicant, Ring, Role, Seat};
-use day3::sequencer::{ConsumerCursor, Cursor, Nothing, ProducerCursor, Run};
+use day3::roster::{self, JoinAs, JoinRequest, Registration, Ring};
+use day3::sequencer::{ConsumerCursor, Cursor, ProducerCursor, Run, Unavailable};
 use day3::tap::TapCursor;
 use day4::frame::Frame;
 use day4::marks::Marks;
@@ -83,24 +83,24 @@ impl Rig {
         Writer { cursor, rig: self.clone() }
     }
 
-    fn join(&self, role: Role<'_>, start: Start) -> Seat {
-        let applicant = Applicant { role, start, owner: 1, label: "" };
+    fn join(&self, role: JoinAs<'_>, start: Start) -> Registration {
+        let request = JoinRequest { role, start, owner: 1, label: "" };
         let _admitted = self.admission.lock().unwrap();
         // SAFETY: nobody else joins.
-        unsafe { roster::join(&self.control, self.ring, &*self.marks, &applicant) }.unwrap()
+        unsafe { roster::join(&self.control, self.ring, &*self.marks, &request) }.unwrap()
     }
 
     fn reader(&self, start: Start) -> Reader<ConsumerCursor<Arc<Control>>> {
-        let seat = self.join(Role::Broadcast, start);
-        // SAFETY: the seat was just given out.
-        let cursor = unsafe { ConsumerCursor::new(self.control.clone(), seat) };
+        let registration = self.join(JoinAs::Broadcast, start);
+        // SAFETY: the registration was just given out.
+        let cursor = unsafe { ConsumerCursor::new(self.control.clone(), registration) };
         Reader { cursor, rig: self.clone() }
     }
 
     fn member(&self) -> Reader<MemberCursor<Arc<Control>>> {
-        let seat = self.join(Role::Member { group: "g", holds: false }, Start::Latest);
-        // SAFETY: the seat was just given out.
-        let cursor = unsafe { MemberCursor::new(self.control.clone(), seat) };
+        let registration = self.join(JoinAs::Member { group: "g", holds: false }, Start::Latest);
+        // SAFETY: the registration was just given out.
+        let cursor = unsafe { MemberCursor::new(self.control.clone(), registration) };
         Reader { cursor, rig: self.clone() }
     }
 
@@ -179,7 +179,7 @@ struct Reader<C> {
 
 impl<C: Cursor> Reader<C> {
     /// Takes, checks and releases one message; where it began, and its length in words.
-    fn try_read(&mut self) -> Result<(Sequence, u32), Nothing> {
+    fn try_read(&mut self) -> Result<(Sequence, u32), Unavailable> {
         let (rig, mut seen) = (&self.rig, None);
         let run = self.cursor.take_by(|run| {
             seen = rig.frame(run);
@@ -198,7 +198,7 @@ impl<C: Cursor> Reader<C> {
     }
 
     /// Takes as many messages as there are, walking from header to header, checks and releases them.
-    fn try_read_many(&mut self) -> Result<Vec<(Sequence, u32)>, Nothing> {
+    fn try_read_many(&mut self) -> Result<Vec<(Sequence, u32)>, Unavailable> {
         let (rig, mut seen) = (&self.rig, Vec::new());
         let run = self.cursor.take_by(|run| {
             assert!(run.len <= CAPACITY, "{} bytes to walk over", run.len);
@@ -212,7 +212,7 @@ impl<C: Cursor> Reader<C> {
             }
             len
         });
-        assert!(!matches!(run, Err(Nothing::Corrupt { .. })), "a run beyond the ring: {run:?}");
+        assert!(!matches!(run, Err(Unavailable::Corrupt { .. })), "a run beyond the ring: {run:?}");
         let run = run?;
         assert!(run.len > 0, "every record is one");
         for &(begun, words) in &seen {
@@ -253,7 +253,7 @@ struct Watcher {
 
 impl Watcher {
     /// Copies one message, and checks it if the tap trusts it; whether it did.
-    fn try_read(&mut self) -> Result<bool, Nothing> {
+    fn try_read(&mut self) -> Result<bool, Unavailable> {
         let all = self.cursor.take(u64::MAX)?;
         let Some(frame) = self.rig.frame(all) else {
             assert!(self.cursor.torn(all) > 0, "no record begins at {}", all.first);
@@ -333,7 +333,7 @@ fn join_oldest_where_a_message_begins() {
             (writer, sent)
         });
         let mut reader = rig.reader(Start::Oldest);
-        let first = reader.cursor.seat().first();
+        let first = reader.cursor.registration().first();
         let mut found = reader.read(1);
         let (_writer, _) = sender.join().unwrap();
         found.extend(reader.drain());

@@ -10,7 +10,7 @@ use day3::control::Control;
 use day3::{JoinError, JoinOptions, Memory, QueueOptions, Start, TryRecvError, TrySendError};
 use day4::frame::{Frame, HEADER};
 use day4::io::ReadRecords;
-use day4::{Group, Local, ReadError, Reader, RecvError, Tap, Writer};
+use day4::{Local, Member, ReadError, Reader, RecvError, Tap, Writer};
 
 const PAGE: u64 = 4096;
 const MOMENT: Duration = Duration::from_millis(5);
@@ -21,29 +21,30 @@ impl Ring {
     fn new(capacity: u64) -> (Self, Writer) {
         let memory = Local::new(&QueueOptions::new(capacity)).unwrap();
         // SAFETY: it was just made, and has no other writer.
-        let writer = unsafe { Writer::over(memory.clone()) };
+        let writer = unsafe { Writer::from_memory(memory.clone()) };
         (Self(memory), writer)
     }
 
     fn reader(&self) -> Reader {
         // SAFETY: a ring of records.
-        unsafe { Reader::over(self.0.clone(), Start::Latest, &JoinOptions::new()) }.unwrap()
+        unsafe { Reader::from_memory(self.0.clone(), Start::Latest, &JoinOptions::new()) }.unwrap()
     }
 
-    fn member(&self) -> Group {
+    fn member(&self) -> Member {
         // SAFETY: a ring of records.
-        unsafe { Group::over(self.0.clone(), "g", Start::Latest, &JoinOptions::new()) }.unwrap()
+        unsafe { Member::from_memory(self.0.clone(), "g", Start::Latest, &JoinOptions::new()) }
+            .unwrap()
     }
 
     /// A newcomer at the oldest message, if it may join.
     fn late_reader(&self) -> Result<Reader, JoinError> {
         // SAFETY: a ring of records.
-        unsafe { Reader::over(self.0.clone(), Start::Oldest, &JoinOptions::new()) }
+        unsafe { Reader::from_memory(self.0.clone(), Start::Oldest, &JoinOptions::new()) }
     }
 
     fn tap(&self) -> Tap {
         // SAFETY: a ring of records.
-        unsafe { Tap::over(self.0.clone(), Start::Oldest, &JoinOptions::new()) }.unwrap()
+        unsafe { Tap::from_memory(self.0.clone(), Start::Oldest, &JoinOptions::new()) }.unwrap()
     }
 
     /// Writes over a word of the data.
@@ -152,9 +153,9 @@ fn any_forged_word_is_survived() {
                 let _ = reader.try_recv().map(|record| record.len());
                 let _ = member.try_recv().map(|record| record.len());
             }
-            let options = JoinOptions::new().deadline(MOMENT);
+            let options = JoinOptions::new().timeout(MOMENT);
             // SAFETY: a ring of records.
-            let late = unsafe { Tap::over(ring.0.clone(), Start::Latest, &options) };
+            let late = unsafe { Tap::from_memory(ring.0.clone(), Start::Latest, &options) };
             let _ = (late.is_ok(), ring.late_reader().is_ok());
         }
     }
@@ -274,7 +275,7 @@ fn ends_are_told_apart() {
         let closed = day4::SendError::Closed;
         assert_eq!(writer.send(b"late"), Err(closed));
         assert_eq!(writer.try_send(b"late"), Err(closed.into()));
-        assert_eq!(writer.grant(8).unwrap_err(), closed);
+        assert_eq!(writer.reserve(8).unwrap_err(), closed);
         assert_eq!(writer.batch(8).unwrap_err(), closed);
         assert_eq!(writer.try_batch_up_to(64).unwrap_err(), closed.into());
         assert_eq!(&*reader.recv().unwrap(), b"x");
@@ -302,7 +303,7 @@ fn late_comers_get_what_there_is() {
     late.try_recv(&mut copy).unwrap();
     assert_eq!(copy, message(0, 7), "nothing is overwritten yet");
     // SAFETY: a ring of records.
-    let reader = unsafe { Reader::over(ring.0.clone(), Start::Oldest, &JoinOptions::new()) };
+    let reader = unsafe { Reader::from_memory(ring.0.clone(), Start::Oldest, &JoinOptions::new()) };
     assert_eq!(reader.unwrap().try_recv_batch(usize::MAX).unwrap().len(), 64);
     (64..200).for_each(|number| writer.send(&message(number, 7)).unwrap());
     writer.close();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use day3::{JoinOptions, QueueOptions, Start};
 use day4::{
-    ByteMemory, Group, Local, Reader, RecvError, SendError, Tap, TryRecvError, TrySendError,
+    ByteMemory, Local, Member, Reader, RecvError, SendError, Tap, TryRecvError, TrySendError,
     Writer, record_len,
 };
 use proptest::prelude::*;
@@ -20,7 +20,7 @@ enum Step {
     /// Sends one message.
     Send(usize),
     /// Is lent so much, and sends less of it: this many hundredths.
-    Grant(usize, usize),
+    Reservation(usize, usize),
     /// Sends several at once, or drops them.
     Batch(Vec<usize>, bool),
     /// One reads a message.
@@ -47,9 +47,9 @@ fn len() -> impl Strategy<Value = usize> {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => len().prop_map(Step::Send),
-        2 => (len(), 0usize..=100).prop_map(|(most, share)| Step::Grant(most, share)),
+        2 => (len(), 0usize..=100).prop_map(|(most, share)| Step::Reservation(most, share)),
         2 => (prop::collection::vec(0usize..300, 0..8), prop::bool::weighted(0.8))
-            .prop_map(|(lens, commit)| Step::Batch(lens, commit)),
+            .prop_map(|(lens, publish)| Step::Batch(lens, publish)),
         4 => (0usize..4).prop_map(Step::Read),
         2 => (0usize..4, len()).prop_map(|(who, bytes)| Step::ReadBatch(who, bytes)),
         2 => (0usize..30).prop_map(Step::Look),
@@ -66,7 +66,7 @@ struct World {
     memory: Arc<dyn ByteMemory>,
     writer: Writer,
     readers: [Reader; 2],
-    members: [Group; 2],
+    members: [Member; 2],
     tap: Tap,
     /// Every message ever sent.
     sent: Vec<Vec<u8>>,
@@ -80,18 +80,18 @@ impl World {
         let memory: Arc<dyn ByteMemory> =
             Local::new(&QueueOptions::new(CAPACITY as u64).first(first)).unwrap();
         // SAFETY: made just now, and this is its only writer.
-        let writer = unsafe { Writer::over(memory.clone()) };
+        let writer = unsafe { Writer::from_memory(memory.clone()) };
         let options = JoinOptions::new();
         let reader = || {
             // SAFETY: a ring of records.
-            unsafe { Reader::over(memory.clone(), Start::Oldest, &options) }.unwrap()
+            unsafe { Reader::from_memory(memory.clone(), Start::Oldest, &options) }.unwrap()
         };
         let member = || {
             // SAFETY: a ring of records.
-            unsafe { Group::over(memory.clone(), "g", Start::Oldest, &options) }.unwrap()
+            unsafe { Member::from_memory(memory.clone(), "g", Start::Oldest, &options) }.unwrap()
         };
         // SAFETY: a ring of records.
-        let tap = unsafe { Tap::over(memory.clone(), Start::Oldest, &options) }.unwrap();
+        let tap = unsafe { Tap::from_memory(memory.clone(), Start::Oldest, &options) }.unwrap();
         let (readers, members) = ([reader(), reader()], [member(), member()]);
         let (sent, pending) = (Vec::new(), [const { VecDeque::new() }; 3]);
         Self { memory, writer, readers, members, tap, sent, pending, seen_by_tap: 0 }
@@ -135,20 +135,20 @@ impl World {
                     self.record(message);
                 }
             }
-            Step::Grant(most, share) => {
+            Step::Reservation(most, share) => {
                 let expected = self.expected(most, record_len(most));
                 let message = self.next(most * share / 100);
-                match self.writer.try_grant(most) {
-                    Ok(mut grant) => {
+                match self.writer.try_reserve(most) {
+                    Ok(mut reservation) => {
                         assert_eq!(expected, Ok(()));
-                        grant[..message.len()].copy_from_slice(&message);
-                        grant.commit(message.len());
+                        reservation[..message.len()].copy_from_slice(&message);
+                        reservation.publish(message.len());
                         self.record(message);
                     }
                     Err(error) => assert_eq!(Err(why(error)), expected),
                 }
             }
-            Step::Batch(lens, commit) => self.send_batch(&lens, commit),
+            Step::Batch(lens, publish) => self.send_batch(&lens, publish),
             Step::Read(who) => self.read(who, None),
             Step::ReadBatch(who, bytes) => self.read(who, Some(bytes)),
             Step::Look(most) => self.look(most),
@@ -157,7 +157,7 @@ impl World {
         assert_eq!(self.writer.sent(), self.sent.len() as u64);
     }
 
-    fn send_batch(&mut self, lens: &[usize], commit: bool) {
+    fn send_batch(&mut self, lens: &[usize], publish: bool) {
         let numbers = self.sent.len()..;
         let messages: Vec<_> =
             lens.iter().zip(numbers).map(|(&len, number)| content(number as u64, len)).collect();
@@ -169,8 +169,8 @@ impl World {
                 for message in &messages {
                     batch.push(message).unwrap();
                 }
-                if commit {
-                    batch.commit();
+                if publish {
+                    batch.publish();
                     messages.into_iter().for_each(|message| self.record(message));
                 }
             }
@@ -229,7 +229,7 @@ impl World {
     fn join(&mut self) {
         // SAFETY: a ring of records.
         let reader =
-            unsafe { Reader::over(self.memory.clone(), Start::Oldest, &JoinOptions::new()) };
+            unsafe { Reader::from_memory(self.memory.clone(), Start::Oldest, &JoinOptions::new()) };
         let mut reader = reader.unwrap();
         let mut found = Vec::new();
         while let Ok(batch) = reader.try_recv_batch(usize::MAX) {

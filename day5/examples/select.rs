@@ -19,7 +19,7 @@ use day3::Start;
 use day4::reader::Reader;
 use day4::writer::Writer;
 use day5::stream::Messages;
-use day5::{Adaptive, Bells, Notify, Pollable};
+use day5::{Adaptive, Notifier, Notify, Pollable};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -30,9 +30,9 @@ fn main() -> Result<(), Failure> {
     let name = format!("/select-{}", std::process::id());
     let path = env::temp_dir().join(format!("select-{}.sock", std::process::id()));
 
-    let bells = Bells::bind(&path)?;
+    let notifier = Notifier::bind(&path)?;
     let writer = Writer::<Adaptive>::create(&name, 1 << 16)?;
-    let writer = writer.waiting(Notify::new(bells, Adaptive::default()));
+    let writer = writer.waiting(Notify::new(notifier, Adaptive::default()));
     let reader = Reader::<Adaptive>::join(&name, Start::Oldest)?;
     let reader = Pollable::connect(reader, &path)?;
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use day5::Named;
+use day5::AnyStrategy;
 
 /// A consumer that waits in whatever way.
-pub(crate) type Consumer = day3::ring::Consumer<u64, Named>;
+pub(crate) type Consumer = day3::ring::Consumer<u64, AnyStrategy>;
 
 /// Where a message came from.
 #[derive(Debug, PartialEq, Eq)]

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use day3::{RecvError, TryRecvError};
-use day5::Named;
+use day5::AnyStrategy;
 
 /// A consumer that waits in whatever way.
-pub(crate) type Consumer = day3::ring::Consumer<u64, Named>;
+pub(crate) type Consumer = day3::ring::Consumer<u64, AnyStrategy>;
 
 /// Where a message came from.
 #[derive(Debug, PartialEq, Eq)]

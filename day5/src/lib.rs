@@ -10,7 +10,7 @@
 //! - [`futex`]: the kernel's half of it;
 //! - [`strategy`]: [`Spin`], [`Yield`], [`Sleep`], [`Adaptive`], for Day 3 and Day 4 alike;
 //! - [`pollable`]: ends that are waited for beside sockets; [`arm`]: their half of a sleep;
-//!   [`bells`]: how the producer signals them;
+//!   [`notifier`]: how the producer signals them;
 //! - `stream` (feature `tokio`): the same as `Stream` and `send().await`.
 //!
 //! The fence that one side makes for both is `membarrier(2)` (Mathieu Desnoyers, 2015); that two
@@ -23,8 +23,6 @@ pub mod barrier;
 pub mod doorbell;
 
 #[cfg(not(loom))]
-pub mod bells;
-#[cfg(not(loom))]
 mod bridge;
 #[cfg(not(loom))]
 mod closer;
@@ -33,6 +31,8 @@ pub mod eventfd;
 #[cfg(not(loom))]
 pub mod futex;
 #[cfg(not(loom))]
+pub mod notifier;
+#[cfg(not(loom))]
 pub mod pollable;
 #[cfg(not(loom))]
 pub mod strategy;
@@ -40,8 +40,8 @@ pub mod strategy;
 pub mod stream;
 
 #[cfg(not(loom))]
-pub use bells::{Bells, Line, Notify};
+pub use notifier::{Connection, Notifier, Notify};
 #[cfg(not(loom))]
 pub use pollable::Pollable;
 #[cfg(not(loom))]
-pub use strategy::{Adaptive, Named, Sleep, Spin, Strategy, Yield};
+pub use strategy::{Adaptive, AnyStrategy, Sleep, Spin, Strategy, Yield};

@@ -28,7 +28,7 @@
 //!   a send before what follows its receipt. One that comes after the clear stays, and the
 //!   descriptor is readable.
 //! - Edge register -> accept: a producer that sees the bit finds, in its socket's queue, the connection
-//!   of the consumer that set it: see [`bells`](crate::bells).
+//!   of the consumer that set it: see [`notifier`](crate::notifier).
 //! - The bridge's thread sleeps on the word with the ticket of the announcement. A ring before it sleeps
 //!   has changed the word, and it does not sleep.
 //!
@@ -82,10 +82,10 @@ use day3::wait::{Side, Wait};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
 use crate::arm;
-use crate::bells::{BellError, Line, failed, failed_io};
 use crate::bridge::{Bridge, Post};
 use crate::doorbell::Ticket;
 use crate::eventfd::Alarm;
+use crate::notifier::{Connection, NotifyError, failed, failed_io};
 use crate::strategy::{Adaptive, SLICE};
 
 /// The nap of an end that nobody wakes: the first one, and the longest.
@@ -97,7 +97,7 @@ pub use day3::{RecvError, RecvTimeoutError, TryRecvError, TrySendError};
 #[derive(Debug)]
 enum Source {
     /// From the producer; `set` is an epoll that has all that may come.
-    Connected { set: OwnedFd, line: Line, slice: Alarm },
+    Connected { set: OwnedFd, line: Connection, slice: Alarm },
     /// From the bridge's thread.
     Bridged(Arc<Post>),
     /// From an alarm clock; how long the next nap is, in nanoseconds.
@@ -119,7 +119,7 @@ impl Signal {
         Arc::new(Self { source, sleeps, signals, is_hung_up: AtomicBool::new(false) })
     }
 
-    fn connected(line: Line) -> Result<Arc<Self>, BellError> {
+    fn connected(line: Connection) -> Result<Arc<Self>, NotifyError> {
         let set = epoll::create(CreateFlags::CLOEXEC).map_err(failed("epoll_create1"))?;
         let slice = Alarm::new().map_err(failed_io("timerfd_create"))?;
         for descriptor in [line.as_fd(), slice.as_fd()] {
@@ -322,26 +322,26 @@ impl<E: End, V: Wait> fmt::Debug for Pollable<E, V> {
 }
 
 impl<E: Receiving> Pollable<E> {
-    /// A consumer that the producer signals which listens at `path` ([`Bells::bind`]).
+    /// A consumer that the producer signals which listens at `path` ([`Notifier::bind`]).
     ///
     /// It does not wait for the producer, which lets it in when it next finds somebody asleep.
     ///
     /// # Errors
     ///
-    /// [`BellError`]; the consumer has left then.
+    /// [`NotifyError`]; the consumer has left then.
     ///
-    /// [`Bells::bind`]: crate::Bells::bind
-    pub fn connect(consumer: E, path: impl AsRef<Path>) -> Result<Self, BellError> {
-        Self::over(consumer, Line::connect(path)?)
+    /// [`Notifier::bind`]: crate::Notifier::bind
+    pub fn connect(consumer: E, path: impl AsRef<Path>) -> Result<Self, NotifyError> {
+        Self::with_connection(consumer, Connection::connect(path)?)
     }
 
     /// A consumer that is signalled by the producer that has the other end of this line.
     ///
     /// # Errors
     ///
-    /// [`BellError::System`]; the consumer has left then.
-    pub fn over(consumer: E, line: Line) -> Result<Self, BellError> {
-        Ok(Self::with_signal(consumer, Adaptive::default(), None, Signal::connected(line)?))
+    /// [`NotifyError::System`]; the consumer has left then.
+    pub fn with_connection(consumer: E, connection: Connection) -> Result<Self, NotifyError> {
+        Ok(Self::with_signal(consumer, Adaptive::default(), None, Signal::connected(connection)?))
     }
 }
 

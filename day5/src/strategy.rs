@@ -138,13 +138,13 @@ impl Wait for Adaptive {
         mut poll: impl FnMut() -> Option<R>,
     ) -> Option<R> {
         let spins = self.spins_now();
-        match look(deadline, spins, &mut poll, spin_loop) {
-            Looked::Found(answer, looks) => {
+        match poll_up_to(deadline, spins, &mut poll, spin_loop) {
+            Spun::Found(answer, looks) => {
                 self.has_won(looks);
                 return Some(answer);
             }
-            Looked::Late => return None,
-            Looked::InVain => self.has_lost(),
+            Spun::TimedOut => return None,
+            Spun::Exhausted => self.has_lost(),
         }
         let give_away = || {
             let given = Instant::now();
@@ -153,45 +153,45 @@ impl Wait for Adaptive {
                 self.crowd = CROWD;
             }
         };
-        match look(deadline, YIELDS, &mut poll, give_away) {
-            Looked::Found(answer, _) => Some(answer),
-            Looked::Late => None,
-            Looked::InVain => sleep(side, doorbell, deadline, SLICE, poll),
+        match poll_up_to(deadline, YIELDS, &mut poll, give_away) {
+            Spun::Found(answer, _) => Some(answer),
+            Spun::TimedOut => None,
+            Spun::Exhausted => sleep(side, doorbell, deadline, SLICE, poll),
         }
     }
 }
 
 /// How a number of looks went.
-enum Looked<R> {
+enum Spun<R> {
     /// After so many in vain there was an answer.
     Found(R, u32),
     /// The deadline has passed.
-    Late,
+    TimedOut,
     /// There was none.
-    InVain,
+    Exhausted,
 }
 
 /// Looks up to `most` times, with a pause after each look in vain. A deadline in the past still gets one
 /// look.
 #[inline]
-fn look<R>(
+fn poll_up_to<R>(
     deadline: Option<Instant>,
     most: u32,
     mut poll: impl FnMut() -> Option<R>,
     mut pause: impl FnMut(),
-) -> Looked<R> {
+) -> Spun<R> {
     for looks in 0..most {
         if let Some(answer) = poll() {
-            return Looked::Found(answer, looks);
+            return Spun::Found(answer, looks);
         }
         if looks.is_multiple_of(LOOKS_BETWEEN_CLOCKS)
             && deadline.is_some_and(|deadline| Instant::now() >= deadline)
         {
-            return Looked::Late;
+            return Spun::TimedOut;
         }
         pause();
     }
-    Looked::InVain
+    Spun::Exhausted
 }
 
 /// Sleeps between looks, in slices.
@@ -264,12 +264,12 @@ impl Strategy {
     }
 
     /// A way to wait that is chosen while the program runs.
-    pub fn start(self) -> Named {
+    pub fn start(self) -> AnyStrategy {
         match self {
-            Self::Spin => Named::Spin(Spin),
-            Self::Yield => Named::Yield(Yield),
-            Self::Sleep => Named::Sleep(Sleep::default()),
-            Self::Adaptive => Named::Adaptive(Adaptive::default()),
+            Self::Spin => AnyStrategy::Spin(Spin),
+            Self::Yield => AnyStrategy::Yield(Yield),
+            Self::Sleep => AnyStrategy::Sleep(Sleep::default()),
+            Self::Adaptive => AnyStrategy::Adaptive(Adaptive::default()),
         }
     }
 }
@@ -299,7 +299,7 @@ impl FromStr for Strategy {
 
 /// One of them, chosen while the program runs.
 #[derive(Clone, Copy, Debug)]
-pub enum Named {
+pub enum AnyStrategy {
     /// [`Strategy::Spin`].
     Spin(Spin),
     /// [`Strategy::Yield`].
@@ -310,13 +310,13 @@ pub enum Named {
     Adaptive(Adaptive),
 }
 
-impl Default for Named {
+impl Default for AnyStrategy {
     fn default() -> Self {
         Strategy::default().start()
     }
 }
 
-impl Wait for Named {
+impl Wait for AnyStrategy {
     fn until<R>(
         &mut self,
         side: Side,

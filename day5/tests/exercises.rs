@@ -42,7 +42,7 @@ use std::time::Duration;
 
 use common::sync::{AtomicU64, Ordering};
 use day3::{Heap, JoinOptions, Memory, Start};
-use day5::Named;
+use day5::AnyStrategy;
 
 use awake::{A_WHILE, Who, sleeps};
 use either_solution::Found;
@@ -113,15 +113,15 @@ fn all_see_what_was_written<L: Latch>(round: u64) {
     });
 }
 
-type Producer = day3::ring::Producer<u64, Named>;
-type Consumer = day3::ring::Consumer<u64, Named>;
+type Producer = day3::ring::Producer<u64, AnyStrategy>;
+type Consumer = day3::ring::Consumer<u64, AnyStrategy>;
 
 fn queue() -> (Producer, Consumer) {
     let memory: Arc<dyn Memory> = Heap::<u64>::new(16, 0).unwrap();
     // SAFETY: made for this type just now, and this is its only producer.
-    let producer = unsafe { Producer::over(memory.clone()) };
+    let producer = unsafe { Producer::from_memory(memory.clone()) };
     // SAFETY: made for this type.
-    let consumer = unsafe { Consumer::over(memory, Start::Oldest, &JoinOptions::new()) };
+    let consumer = unsafe { Consumer::from_memory(memory, Start::Oldest, &JoinOptions::new()) };
     (producer, consumer.unwrap())
 }
 

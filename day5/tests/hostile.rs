@@ -15,7 +15,7 @@ use std::path::Path;
 use std::thread;
 
 use day5::pollable::TryRecvError;
-use day5::{Adaptive, Bells, Notify, Pollable};
+use day5::{Adaptive, Notifier, Notify, Pollable};
 use nix::libc::linger;
 use nix::sys::socket::{setsockopt, sockopt};
 use process::eventually;
@@ -67,8 +67,8 @@ fn say(path: &Path, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> OwnedFd {
 fn outlasts(mut attack: impl FnMut(u64, &Path) + Send + 'static) -> usize {
     let place = Place::new();
     let (memory, producer) = ring(64);
-    let bells = Bells::bind(&place.0).unwrap();
-    let mut producer = producer.waiting(Notify::new(bells.clone(), Adaptive::default()));
+    let notifier = Notifier::bind(&place.0).unwrap();
+    let mut producer = producer.waiting(Notify::new(notifier.clone(), Adaptive::default()));
     let mut honest = Pollable::connect(consumer(&memory), &place.0).unwrap();
     let path = place.0.clone();
     let sending = thread::spawn(move || {
@@ -78,7 +78,7 @@ fn outlasts(mut attack: impl FnMut(u64, &Path) + Send + 'static) -> usize {
             producer.send(number).unwrap();
             assert_eq!(next!(honest), Ok(number));
         }
-        let peers = bells.peers();
+        let peers = notifier.peers();
         drop(producer);
         peers
     });
@@ -197,8 +197,8 @@ fn what_a_newcomer_passes_does_not_hold_up_the_end() {
     let (near, _far) = lingering();
     let place = Place::new();
     let (_memory, producer) = ring(64);
-    let bells = Bells::bind(&place.0).unwrap();
-    let producer = producer.waiting(Notify::new(bells, Adaptive::default()));
+    let notifier = Notifier::bind(&place.0).unwrap();
+    let producer = producer.waiting(Notify::new(notifier, Adaptive::default()));
     // Nobody has let it in when the producer ends.
     drop(say(&place.0, &HELLO, &[near.as_fd()]));
     drop(near);
@@ -211,8 +211,8 @@ fn what_a_newcomer_passes_does_not_hold_up_the_end() {
 fn peers_that_talk_nonsense_are_turned_away_and_hold_up_nobody() {
     let place = Place::new();
     let (memory, producer) = ring(64);
-    let bells = Bells::bind(&place.0).unwrap();
-    let mut producer = producer.waiting(Notify::new(bells.clone(), Adaptive::default()));
+    let notifier = Notifier::bind(&place.0).unwrap();
+    let mut producer = producer.waiting(Notify::new(notifier.clone(), Adaptive::default()));
     let mut consumer = Pollable::connect(consumer(&memory), &place.0).unwrap();
     let mut next_ring = |number| {
         assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
@@ -234,22 +234,22 @@ fn peers_that_talk_nonsense_are_turned_away_and_hold_up_nobody() {
     for (n, (bytes, descriptors)) in wrong.iter().enumerate() {
         let socket = say(&place.0, bytes, descriptors);
         next_ring(n as u64);
-        assert_eq!(bells.turned_away(), n as u64 + 1, "{n}");
+        assert_eq!(notifier.turned_away(), n as u64 + 1, "{n}");
         wait(&socket);
-        assert_eq!(bells.peers(), 1, "{n}");
+        assert_eq!(notifier.peers(), 1, "{n}");
     }
-    let before = bells.turned_away();
+    let before = notifier.turned_away();
     // Silent ones stay, but not all of them; one that speaks late is heard.
     let silent: Vec<_> = (0..65).map(|_| say(&place.0, b"", &[])).collect();
     next_ring(100);
-    assert_eq!(bells.turned_away(), before + 1);
+    assert_eq!(notifier.turned_away(), before + 1);
     drop(silent);
     eventually("they are forgotten", || {
         next_ring(101);
-        bells.turned_away() == before + 65
+        notifier.turned_away() == before + 65
     });
-    assert_eq!(bells.peers(), 1);
+    assert_eq!(notifier.peers(), 1);
     let _late = say(&place.0, &HELLO, &[]);
     next_ring(102);
-    assert_eq!((bells.turned_away(), bells.peers()), (before + 65, 2));
+    assert_eq!((notifier.turned_away(), notifier.peers()), (before + 65, 2));
 }

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use day3::control::Doorbell;
-use day3::ring::{Group, Producer};
+use day3::ring::{Member, Producer};
 use day3::wait::Side;
 use day3::{JoinOptions, Memory, QueueOptions, RecvError, RecvTimeoutError, Start, Wait};
 use day4::{ByteMemory, Local};
@@ -45,10 +45,11 @@ fn sleepy() -> Sleep {
     Sleep::in_slices(Duration::from_secs(3600))
 }
 
-fn member<W: Wait>(memory: &Arc<dyn Memory>, wait: W) -> Group<u64, W> {
+fn member<W: Wait>(memory: &Arc<dyn Memory>, wait: W) -> Member<u64, W> {
     // SAFETY: made for this type.
-    let member =
-        unsafe { Group::<u64, Own>::over(memory.clone(), "g", Start::Oldest, &JoinOptions::new()) };
+    let member = unsafe {
+        Member::<u64, Own>::from_memory(memory.clone(), "g", Start::Oldest, &JoinOptions::new())
+    };
     member.unwrap().waiting(wait)
 }
 
@@ -116,10 +117,11 @@ fn a_producer_that_sleeps_is_woken_by_any_consumer() {
 fn writers_and_readers_that_sleep_are_woken_too() {
     let memory: Arc<dyn ByteMemory> = Local::new(&QueueOptions::new(4096)).unwrap();
     // SAFETY: made just now, and this is its only writer.
-    let writer = unsafe { day4::writer::Writer::<Own>::over(memory.clone()) };
+    let writer = unsafe { day4::writer::Writer::<Own>::from_memory(memory.clone()) };
     let options = JoinOptions::new();
     // SAFETY: a ring of records.
-    let reader = unsafe { day4::reader::Reader::<Own>::over(memory, Start::Oldest, &options) };
+    let reader =
+        unsafe { day4::reader::Reader::<Own>::from_memory(memory, Start::Oldest, &options) };
     let mut reader = reader.unwrap().waiting(sleepy());
     let mut writer = writer;
     let record = |number: u64| vec![number as u8; 1500];
@@ -235,7 +237,8 @@ fn what_a_way_to_wait_answers_changes_nothing_for_messages() {
         let mut all = consumer(&memory).waiting(odd);
         let members = [(); 2].map(|()| member(&memory, odd));
         // SAFETY: made for this type.
-        let tap = unsafe { day3::ring::Tap::<u64, Own>::over(memory.clone(), Start::Oldest) };
+        let tap =
+            unsafe { day3::ring::Tap::<u64, Own>::from_memory(memory.clone(), Start::Oldest) };
         let mut tap = tap.waiting(for_takers);
         thread::scope(|scope| {
             scope.spawn(move || {
@@ -277,19 +280,20 @@ fn what_a_way_to_wait_answers_changes_nothing_for_records() {
         let memory: Arc<dyn ByteMemory> = Local::new(&QueueOptions::new(4096)).unwrap();
         let options = JoinOptions::new();
         // SAFETY: made just now, and this is its only writer.
-        let writer = unsafe { day4::writer::Writer::<Own>::over(memory.clone()) };
+        let writer = unsafe { day4::writer::Writer::<Own>::from_memory(memory.clone()) };
         let mut writer = writer.waiting(odd);
         // SAFETY: a ring of records.
-        let reader =
-            unsafe { day4::reader::Reader::<Own>::over(memory.clone(), Start::Oldest, &options) };
+        let reader = unsafe {
+            day4::reader::Reader::<Own>::from_memory(memory.clone(), Start::Oldest, &options)
+        };
         let mut reader = reader.unwrap().waiting(odd);
         // SAFETY: a ring of records.
         let member = unsafe {
-            day4::reader::Group::<Own>::over(memory.clone(), "g", Start::Oldest, &options)
+            day4::reader::Member::<Own>::from_memory(memory.clone(), "g", Start::Oldest, &options)
         };
         let mut member = member.unwrap().waiting(for_takers);
         // SAFETY: a ring of records.
-        let tap = unsafe { day4::tap::Tap::<Own>::over(memory, Start::Oldest, &options) };
+        let tap = unsafe { day4::tap::Tap::<Own>::from_memory(memory, Start::Oldest, &options) };
         let mut tap = tap.unwrap().waiting(for_takers);
         let record = |number: u64| vec![number as u8; number as usize * 37 % 1500];
         thread::scope(|scope| {

@@ -20,14 +20,14 @@ use std::time::{Duration, Instant};
 use common::sync::Ordering;
 use day3::control::Doorbell;
 use day3::doorbell::ASLEEP;
-use day3::ring::{Consumer, Group, Producer};
+use day3::ring::{Consumer, Member, Producer};
 use day3::wait::Side;
 use day3::{JoinOptions, Memory, Start, Wait};
 use day4::reader::Reader;
 use day4::writer::Writer;
-use day5::bells::BellError;
+use day5::notifier::NotifyError;
 use day5::pollable::{RecvError, TryRecvError};
-use day5::{Adaptive, Bells, Line, Notify, Pollable, Sleep};
+use day5::{Adaptive, Connection, Notifier, Notify, Pollable, Sleep};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use process::{Chance, DEADLINE, Process, Unique, eventually};
@@ -43,19 +43,23 @@ const PATH: &str = "FANOUT_TEST_PATH";
 /// Messages that another process gets.
 const MESSAGES: u64 = 100_000;
 
-fn member(memory: &Arc<dyn Memory>) -> Group<u64> {
+fn member(memory: &Arc<dyn Memory>) -> Member<u64> {
     // SAFETY: made for this type.
-    unsafe { Group::over(memory.clone(), "g", Start::Oldest, &JoinOptions::new()) }.unwrap()
+    unsafe { Member::from_memory(memory.clone(), "g", Start::Oldest, &JoinOptions::new()) }.unwrap()
 }
 
 #[test]
 fn messages_are_not_signalled_and_sleeps_are() {
-    let (mut producer, mut consumer, bells) = pair(1024);
+    let (mut producer, mut consumer, notifier) = pair(1024);
     for round in 0..200 {
         (0..1000).for_each(|number| producer.send(1000 * round + number).unwrap());
         (0..1000).for_each(|number| assert_eq!(consumer.try_recv(), Ok(1000 * round + number)));
     }
-    assert_eq!((bells.signals(), consumer.sleeps()), (0, 0), "nobody slept for 200,000 messages");
+    assert_eq!(
+        (notifier.signals(), consumer.sleeps()),
+        (0, 0),
+        "nobody slept for 200,000 messages"
+    );
 
     assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
     assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty), "the announcement stands");
@@ -63,7 +67,7 @@ fn messages_are_not_signalled_and_sleeps_are() {
     (0..1000).for_each(|number| producer.send(number).unwrap());
     assert!(is_ready(&consumer));
     (0..1000).for_each(|number| assert_eq!(consumer.try_recv(), Ok(number)));
-    assert_eq!((bells.signals(), consumer.sleeps()), (1, 1), "one sleep, 1000 messages");
+    assert_eq!((notifier.signals(), consumer.sleeps()), (1, 1), "one sleep, 1000 messages");
 
     assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
     assert!(!is_ready(&consumer), "the old signal was taken back");
@@ -72,7 +76,7 @@ fn messages_are_not_signalled_and_sleeps_are() {
 
 #[test]
 fn nothing_is_lost_and_nobody_is_signalled_more_often_than_it_slept() {
-    let (mut producer, mut consumer, bells) = pair(64);
+    let (mut producer, mut consumer, notifier) = pair(64);
     let mut chance = Chance::seeded();
     let sender = thread::spawn(move || {
         for number in 0..3 * MESSAGES {
@@ -90,16 +94,16 @@ fn nothing_is_lost_and_nobody_is_signalled_more_often_than_it_slept() {
     let (signals, sleeps) = (consumer.signals(), consumer.sleeps());
     println!("{} messages, {sleeps} sleeps, {signals} signals", 3 * MESSAGES);
     assert!(sleeps > 100, "it hardly ever slept: {sleeps}");
-    assert!(signals <= sleeps && bells.signals() <= sleeps + 1, "{signals} for {sleeps} sleeps");
+    assert!(signals <= sleeps && notifier.signals() <= sleeps + 1, "{signals} for {sleeps} sleeps");
 }
 
 #[test]
 fn records_are_polled_for_and_read_in_place() {
     let name = Unique::new("records");
     let place = Place::new();
-    let bells = Bells::bind(&place.0).unwrap();
+    let notifier = Notifier::bind(&place.0).unwrap();
     let writer = Writer::<Adaptive>::create(&*name, 1 << 14).unwrap();
-    let mut writer = writer.waiting(Notify::new(bells.clone(), Adaptive::default()));
+    let mut writer = writer.waiting(Notify::new(notifier.clone(), Adaptive::default()));
     let reader = Reader::<Adaptive>::join(&*name, Start::Oldest).unwrap();
     let mut reader = Pollable::connect(reader, &place.0).unwrap();
     let mut chance = Chance::seeded();
@@ -186,16 +190,16 @@ fn an_edge_triggered_epoll_gets_an_edge_for_each_sleep() {
 fn a_consumer_that_connects_to_a_producer_that_does_nothing_is_not_overlooked() {
     let place = Place::new();
     let (memory, producer) = ring(8);
-    let bells = Bells::bind(&place.0).unwrap();
-    let mut producer = producer.waiting(Notify::new(bells.clone(), Sleep::default()));
+    let notifier = Notifier::bind(&place.0).unwrap();
+    let mut producer = producer.waiting(Notify::new(notifier.clone(), Sleep::default()));
     let mut consumers = [(); 3].map(|()| {
         let mut consumer = Pollable::connect(consumer(&memory), &place.0).unwrap();
         assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
         consumer
     });
-    assert_eq!(bells.peers(), 0, "nobody has let them in yet");
+    assert_eq!(notifier.peers(), 0, "nobody has let them in yet");
     producer.send(5).unwrap();
-    assert_eq!((bells.peers(), bells.signals()), (3, 3));
+    assert_eq!((notifier.peers(), notifier.signals()), (3, 3));
     for consumer in &mut consumers {
         assert!(is_ready(consumer));
         assert_eq!(consumer.try_recv(), Ok(5));
@@ -205,23 +209,25 @@ fn a_consumer_that_connects_to_a_producer_that_does_nothing_is_not_overlooked() 
 #[test]
 fn consumers_that_hung_up_are_forgotten() {
     let (memory, producer) = ring(8);
-    let bells = Bells::default();
-    let mut producer = producer.waiting(Notify::new(bells.clone(), Adaptive::default()));
-    let mut stays = Pollable::over(consumer(&memory), bells.line().unwrap()).unwrap();
-    let goes = Pollable::over(consumer(&memory), bells.line().unwrap()).unwrap();
-    assert_eq!(bells.peers(), 2);
+    let notifier = Notifier::default();
+    let mut producer = producer.waiting(Notify::new(notifier.clone(), Adaptive::default()));
+    let mut stays =
+        Pollable::with_connection(consumer(&memory), notifier.connection().unwrap()).unwrap();
+    let goes =
+        Pollable::with_connection(consumer(&memory), notifier.connection().unwrap()).unwrap();
+    assert_eq!(notifier.peers(), 2);
     drop(goes);
     // A process that another test is starting may have its end of the line for a moment.
     eventually("it is forgotten", || {
         assert_eq!(stays.try_recv(), Err(TryRecvError::Empty));
         producer.send(1).unwrap();
         assert_eq!(next!(stays), Ok(1));
-        bells.peers() == 1
+        notifier.peers() == 1
     });
-    let before = bells.signals();
+    let before = notifier.signals();
     assert_eq!(stays.try_recv(), Err(TryRecvError::Empty));
     producer.send(2).unwrap();
-    assert_eq!(bells.signals(), before + 1);
+    assert_eq!(notifier.signals(), before + 1);
 }
 
 #[test]
@@ -239,12 +245,12 @@ fn the_end_makes_the_descriptor_readable() {
     assert!(is_ready(&dropped));
     assert_eq!(next!(dropped), Err(RecvError::Closed));
 
-    let (producer, mut left, bells) = pair(8);
+    let (producer, mut left, notifier) = pair(8);
     assert_eq!(left.try_recv(), Err(TryRecvError::Empty));
     let mut producer = producer.waiting(Adaptive::default());
     assert!(is_ready(&left));
     assert_eq!(next!(left), Err(RecvError::HungUp));
-    let late = bells.line().unwrap();
+    let late = notifier.connection().unwrap();
     wait(&late_line(late));
     producer.send(3).unwrap();
     assert_eq!(left.try_recv(), Ok(3), "what comes is read all the same");
@@ -253,9 +259,9 @@ fn the_end_makes_the_descriptor_readable() {
 }
 
 /// A consumer of a ring of its own on this line, armed: nobody answers there.
-fn late_line(line: Line) -> Pollable<Consumer<u64>> {
+fn late_line(line: Connection) -> Pollable<Consumer<u64>> {
     let (memory, _producer) = ring(8);
-    let mut late = Pollable::over(consumer(&memory), line).unwrap();
+    let mut late = Pollable::with_connection(consumer(&memory), line).unwrap();
     assert!(late.try_recv().is_err());
     late
 }
@@ -263,10 +269,11 @@ fn late_line(line: Line) -> Pollable<Consumer<u64>> {
 #[test]
 fn members_of_a_group_share_what_they_are_signalled_for() {
     let (memory, producer) = ring(32);
-    let bells = Bells::default();
-    let mut producer = producer.waiting(Notify::new(bells.clone(), Adaptive::default()));
+    let notifier = Notifier::default();
+    let mut producer = producer.waiting(Notify::new(notifier.clone(), Adaptive::default()));
     let members = [(); 3].map(|()| {
-        let mut member = Pollable::over(member(&memory), bells.line().unwrap()).unwrap();
+        let mut member =
+            Pollable::with_connection(member(&memory), notifier.connection().unwrap()).unwrap();
         thread::spawn(move || {
             let mut mine = Vec::new();
             loop {
@@ -371,7 +378,7 @@ fn fork_with_ends() {
     use nix::unistd::{ForkResult, fork};
     let (memory, mut sends) = ring(8);
     let mut bridged = Pollable::bridged(consumer(&memory)).unwrap();
-    let (mut signals, mut connected, bells) = pair(8);
+    let (mut signals, mut connected, notifier) = pair(8);
     assert_eq!(bridged.try_recv(), Err(TryRecvError::Empty));
     assert_eq!(connected.try_recv(), Err(TryRecvError::Empty));
     // SAFETY: the child does nothing that another thread, which it does not have, could be in the
@@ -379,7 +386,7 @@ fn fork_with_ends() {
     match unsafe { fork() }.unwrap() {
         ForkResult::Child => {
             let works = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                drop((bridged, signals, connected, bells));
+                drop((bridged, signals, connected, notifier));
                 let (memory, mut own) = ring(8);
                 let mut mine = Pollable::bridged(consumer(&memory)).unwrap();
                 assert_eq!(mine.try_recv(), Err(TryRecvError::Empty));
@@ -499,9 +506,10 @@ fn end_bridges() {
 #[test]
 fn a_producer_that_signals_waits_for_room_behind_a_bridge() {
     let (memory, producer) = ring(4);
-    let bells = Bells::default();
-    let mut consumer = Pollable::over(consumer(&memory), bells.line().unwrap()).unwrap();
-    let notify = Notify::new(bells, Adaptive::default());
+    let notifier = Notifier::default();
+    let mut consumer =
+        Pollable::with_connection(consumer(&memory), notifier.connection().unwrap()).unwrap();
+    let notify = Notify::new(notifier, Adaptive::default());
     let mut producer = Pollable::bridged_with(producer, notify).unwrap();
     let sender = thread::spawn(move || {
         for number in 0..20_000 {
@@ -572,25 +580,28 @@ fn a_rendezvous_is_another_door() {
 fn paths_that_cannot_be_are_told_apart() {
     let place = Place::new();
     let path = || place.0.clone();
-    assert_eq!(Line::connect(path()).unwrap_err(), BellError::NotFound { path: path() });
+    assert_eq!(Connection::connect(path()).unwrap_err(), NotifyError::NotFound { path: path() });
     fs::write(path(), "something else").unwrap();
-    assert_eq!(Line::connect(path()).unwrap_err(), BellError::NotASocket { path: path() });
-    assert_eq!(Bells::bind(path()).unwrap_err(), BellError::NotASocket { path: path() });
+    assert_eq!(Connection::connect(path()).unwrap_err(), NotifyError::NotASocket { path: path() });
+    assert_eq!(Notifier::bind(path()).unwrap_err(), NotifyError::NotASocket { path: path() });
     assert_eq!(fs::read_to_string(path()).unwrap(), "something else");
     fs::remove_file(path()).unwrap();
 
-    let bells = Bells::bind(path()).unwrap();
-    assert_eq!(Bells::bind(path()).unwrap_err(), BellError::InUse { path: path() });
+    let notifier = Notifier::bind(path()).unwrap();
+    assert_eq!(Notifier::bind(path()).unwrap_err(), NotifyError::InUse { path: path() });
     let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(path()).unwrap());
     assert_eq!(mode & 0o777, 0o600);
-    drop(bells);
+    drop(notifier);
     assert!(!place.0.exists());
 
     let nowhere = path().join("no/folder");
-    assert_eq!(Bells::bind(&nowhere).unwrap_err(), BellError::NotFound { path: nowhere });
+    assert_eq!(Notifier::bind(&nowhere).unwrap_err(), NotifyError::NotFound { path: nowhere });
     for wrong in ["", "a\0b", &"x".repeat(108)] {
-        assert_eq!(Bells::bind(wrong).unwrap_err(), BellError::Path { path: wrong.into() });
-        assert_eq!(Line::connect(wrong).unwrap_err(), BellError::Path { path: wrong.into() });
+        assert_eq!(Notifier::bind(wrong).unwrap_err(), NotifyError::Path { path: wrong.into() });
+        assert_eq!(
+            Connection::connect(wrong).unwrap_err(),
+            NotifyError::Path { path: wrong.into() }
+        );
     }
 }
 
@@ -642,9 +653,9 @@ fn read(name: &str, path: &Path) {
 
 /// Sends two messages, and then nothing, for ever.
 fn send_and_hang(name: &str, path: &Path) {
-    let bells = Bells::bind(path).unwrap();
+    let notifier = Notifier::bind(path).unwrap();
     let producer = Producer::<u64, Adaptive>::create(name, 8).unwrap();
-    let mut producer = producer.waiting(Notify::new(bells, Adaptive::default()));
+    let mut producer = producer.waiting(Notify::new(notifier, Adaptive::default()));
     println!("created");
     producer.wait_for_consumers(1, DEADLINE).unwrap();
     producer.send(0).unwrap();
@@ -657,9 +668,9 @@ fn send_and_hang(name: &str, path: &Path) {
 fn send_to_another_process(membarrier: &str) -> (u64, u64) {
     let name = Unique::new("process");
     let place = Place::new();
-    let bells = Bells::bind(&place.0).unwrap();
+    let notifier = Notifier::bind(&place.0).unwrap();
     let producer = Producer::<u64, Adaptive>::create(&*name, 64).unwrap();
-    let mut producer = producer.waiting(Notify::new(bells.clone(), Adaptive::default()));
+    let mut producer = producer.waiting(Notify::new(notifier.clone(), Adaptive::default()));
     let mut command = child("read", name.as_str(), &place.0);
     let mut reader = Process::start(command.env("FANOUT_MEMBARRIER", membarrier));
     reader.line("joined");
@@ -677,7 +688,7 @@ fn send_to_another_process(membarrier: &str) -> (u64, u64) {
     assert_eq!(words[1..3], ["Closed", &MESSAGES.to_string()], "{end}");
     let (sleeps, signals) = (words[3].parse().unwrap(), words[4].parse().unwrap());
     println!("membarrier {membarrier}: {MESSAGES} messages, {sleeps} sleeps, {signals} signals");
-    assert!(bells.signals() <= sleeps + 1, "{} for {sleeps}", bells.signals());
+    assert!(notifier.signals() <= sleeps + 1, "{} for {sleeps}", notifier.signals());
     (sleeps, signals)
 }
 
@@ -710,8 +721,8 @@ fn a_producer_that_is_killed_hangs_up() {
     assert_eq!(next!(consumer), Err(RecvError::HungUp));
     assert_eq!(next!(consumer), Err(RecvError::HungUp), "and stays so");
     let path = || place.0.clone();
-    assert_eq!(Line::connect(path()).unwrap_err(), BellError::Stale { path: path() });
-    assert_eq!(Bells::bind(path()).unwrap_err(), BellError::Stale { path: path() });
+    assert_eq!(Connection::connect(path()).unwrap_err(), NotifyError::Stale { path: path() });
+    assert_eq!(Notifier::bind(path()).unwrap_err(), NotifyError::Stale { path: path() });
 }
 
 /// A way to wait that stands still for ever before it signals.
@@ -737,9 +748,9 @@ impl Wait for Stuck {
 
 /// Publishes a message, and never comes to signal.
 fn publish_and_hang(name: &str, path: &Path) {
-    let bells = Bells::bind(path).unwrap();
+    let notifier = Notifier::bind(path).unwrap();
     let producer = Producer::<u64, Adaptive>::create(name, 8).unwrap();
-    let mut producer = producer.waiting(Stuck(Notify::new(bells, Adaptive::default())));
+    let mut producer = producer.waiting(Stuck(Notify::new(notifier, Adaptive::default())));
     println!("created");
     // Its end says that the consumer is armed.
     std::io::stdin().read_exact(&mut [0]).unwrap_err();
@@ -769,8 +780,8 @@ fn without_room() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let place = Place::new();
     let (memory, producer) = ring(8);
-    let bells = Bells::bind(&place.0).unwrap();
-    let mut producer = producer.waiting(Notify::new(bells.clone(), Adaptive::default()));
+    let notifier = Notifier::bind(&place.0).unwrap();
+    let mut producer = producer.waiting(Notify::new(notifier.clone(), Adaptive::default()));
     let mut consumer = Pollable::connect(consumer(&memory), &place.0).unwrap();
     assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
     let next = std::os::fd::AsRawFd::as_raw_fd(&fs::File::open("/dev/null").unwrap());
@@ -779,7 +790,7 @@ fn without_room() {
     producer.send(1).unwrap();
     assert_eq!(next!(consumer), Ok(1));
     assert_eq!(next!(consumer), Err(RecvError::HungUp));
-    assert_eq!((bells.peers(), bells.turned_away()), (0, 1));
+    assert_eq!((notifier.peers(), notifier.turned_away()), (0, 1));
     println!("end: told");
 }
 

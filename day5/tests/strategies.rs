@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use common::sync::Ordering;
 use day3::doorbell::ASLEEP;
-use day3::ring::{Consumer, Group, Producer};
+use day3::ring::{Consumer, Member, Producer};
 use day3::{Heap, JoinOptions, Memory, QueueOptions, RecvError, RecvTimeoutError, Start, Wait};
 use day4::{ByteMemory, Local};
-use day5::{Named, Sleep, Strategy};
+use day5::{AnyStrategy, Sleep, Strategy};
 use queue::woken;
 
 /// Longer than anything here takes, shorter than anyone would wait for a test that hangs.
@@ -28,21 +28,21 @@ fn pairs() -> impl Iterator<Item = (Strategy, Strategy)> {
     Strategy::ALL.into_iter().flat_map(|a| Strategy::ALL.map(|b| (a, b)))
 }
 
-fn ring(capacity: u64) -> (Arc<dyn Memory>, Producer<u64, Named>) {
+fn ring(capacity: u64) -> (Arc<dyn Memory>, Producer<u64, AnyStrategy>) {
     let memory: Arc<dyn Memory> = Heap::<u64>::new(capacity, 0).unwrap();
     // SAFETY: made for this type just now, and this is its only producer.
-    let producer = unsafe { Producer::over(memory.clone()) };
+    let producer = unsafe { Producer::from_memory(memory.clone()) };
     (memory, producer)
 }
 
 fn consumer<W: Wait>(memory: &Arc<dyn Memory>) -> Consumer<u64, W> {
     // SAFETY: made for this type.
-    unsafe { Consumer::over(memory.clone(), Start::Oldest, &JoinOptions::new()) }.unwrap()
+    unsafe { Consumer::from_memory(memory.clone(), Start::Oldest, &JoinOptions::new()) }.unwrap()
 }
 
-fn member(memory: &Arc<dyn Memory>) -> Group<u64, Named> {
+fn member(memory: &Arc<dyn Memory>) -> Member<u64, AnyStrategy> {
     // SAFETY: made for this type.
-    unsafe { Group::over(memory.clone(), "g", Start::Oldest, &JoinOptions::new()) }.unwrap()
+    unsafe { Member::from_memory(memory.clone(), "g", Start::Oldest, &JoinOptions::new()) }.unwrap()
 }
 
 /// Pauses now and then, so that the other side gets to sleep.
@@ -58,7 +58,7 @@ fn every_pair_delivers_everything() {
         let (memory, producer) = ring(8);
         let mut producer = producer.waiting(sending.start());
         let (mut all, mut one, mut other) = (
-            consumer::<Named>(&memory).waiting(receiving.start()),
+            consumer::<AnyStrategy>(&memory).waiting(receiving.start()),
             member(&memory).waiting(receiving.start()),
             member(&memory).waiting(receiving.start()),
         );
@@ -76,7 +76,7 @@ fn every_pair_delivers_everything() {
                 }
                 assert_eq!(all.recv(), Err(RecvError::Closed));
             });
-            let share = |member: &mut Group<u64, Named>| {
+            let share = |member: &mut Member<u64, AnyStrategy>| {
                 let mut sum = (0, 0);
                 while let Ok(message) = member.recv() {
                     sum = (sum.0 + 1, sum.1 + message);
@@ -96,15 +96,21 @@ fn every_pair_delivers_records() {
     for (sending, receiving) in pairs() {
         let memory: Arc<dyn ByteMemory> = Local::new(&QueueOptions::new(4096)).unwrap();
         // SAFETY: made just now, and this is its only writer.
-        let writer = unsafe { day4::writer::Writer::<Named>::over(memory.clone()) };
+        let writer = unsafe { day4::writer::Writer::<AnyStrategy>::from_memory(memory.clone()) };
         let mut writer = writer.waiting(sending.start());
         let options = JoinOptions::new();
         // SAFETY: a ring of records.
-        let reader =
-            unsafe { day4::reader::Reader::<Named>::over(memory.clone(), Start::Oldest, &options) };
+        let reader = unsafe {
+            day4::reader::Reader::<AnyStrategy>::from_memory(
+                memory.clone(),
+                Start::Oldest,
+                &options,
+            )
+        };
         let mut reader = reader.unwrap().waiting(receiving.start());
         // SAFETY: a ring of records.
-        let tap = unsafe { day4::tap::Tap::<Named>::over(memory, Start::Oldest, &options) };
+        let tap =
+            unsafe { day4::tap::Tap::<AnyStrategy>::from_memory(memory, Start::Oldest, &options) };
         let mut tap = tap.unwrap().waiting(receiving.start());
         let message = |number: u64| vec![number as u8; number as usize % 700];
         thread::scope(|scope| {
@@ -134,7 +140,7 @@ fn every_wait_ends_at_its_deadline() {
     for strategy in Strategy::ALL {
         let (memory, producer) = ring(2);
         let mut producer = producer.waiting(strategy.start());
-        let mut consumer = consumer::<Named>(&memory).waiting(strategy.start());
+        let mut consumer = consumer::<AnyStrategy>(&memory).waiting(strategy.start());
         let late = Err(RecvTimeoutError::TimedOut(MOMENT));
         assert_eq!(consumer.recv_timeout(MOMENT), late, "{strategy}");
         assert!(consumer.recv_timeout(Duration::ZERO).is_err());
@@ -175,7 +181,7 @@ fn whatever_changes_wakes_who_waits_for_it() {
     // One who leaves wakes the others, too.
     let (memory, producer) = ring(1);
     let mut producer = producer.waiting(awake());
-    let staying = consumer::<Named>(&memory).waiting(awake());
+    let staying = consumer::<AnyStrategy>(&memory).waiting(awake());
     producer.send(1).unwrap();
     let mut producer = producer.waiting(sleepy());
     let mut newcomer = consumer::<Sleep>(&memory).waiting(sleepy());

@@ -15,11 +15,11 @@ use std::time::Duration;
 
 use day3::ring::{Consumer, Producer};
 use day3::{Heap, JoinOptions, Memory, SendError as RingError, Start};
-use day4::reader::{Group, Reader};
+use day4::reader::{Member, Reader};
 use day4::writer::Writer;
 use day5::pollable::RecvError;
 use day5::stream::{Messages, SendError, Sender, StreamError};
-use day5::{Adaptive, Bells, Notify, Pollable};
+use day5::{Adaptive, Notifier, Notify, Pollable};
 use futures_core::Stream;
 use futures_core::stream::FusedStream;
 use futures_sink::Sink;
@@ -39,13 +39,13 @@ fn run<R>(future: impl Future<Output = R>) -> R {
 fn ring(capacity: u64) -> (Arc<dyn Memory>, Producer<u64, Adaptive>) {
     let memory: Arc<dyn Memory> = Heap::<u64>::new(capacity, 0).unwrap();
     // SAFETY: made for this type just now, and this is its only producer.
-    let producer = unsafe { Producer::over(memory.clone()) };
+    let producer = unsafe { Producer::from_memory(memory.clone()) };
     (memory, producer)
 }
 
 fn consumer(memory: &Arc<dyn Memory>) -> Consumer<u64> {
     // SAFETY: made for this type.
-    unsafe { Consumer::over(memory.clone(), Start::Oldest, &JoinOptions::new()) }.unwrap()
+    unsafe { Consumer::from_memory(memory.clone(), Start::Oldest, &JoinOptions::new()) }.unwrap()
 }
 
 /// Calls `poll_next` until there is an item, in the way of a `for` loop.
@@ -56,9 +56,10 @@ async fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
 #[test]
 fn a_stream_has_every_message_of_a_producer_that_pauses() {
     let (memory, producer) = ring(64);
-    let bells = Bells::default();
-    let consumer = Pollable::over(consumer(&memory), bells.line().unwrap()).unwrap();
-    let mut producer = producer.waiting(Notify::new(bells.clone(), Adaptive::default()));
+    let notifier = Notifier::default();
+    let consumer =
+        Pollable::with_connection(consumer(&memory), notifier.connection().unwrap()).unwrap();
+    let mut producer = producer.waiting(Notify::new(notifier.clone(), Adaptive::default()));
     let mut chance = Chance::seeded();
     let sender = thread::spawn(move || {
         for number in 0..MESSAGES {
@@ -79,7 +80,7 @@ fn a_stream_has_every_message_of_a_producer_that_pauses() {
         assert!(next(&mut messages).await.is_none(), "and stays so");
         let (sleeps, signals) = (messages.get_ref().sleeps(), messages.get_ref().signals());
         assert!(sleeps > 0 && signals <= sleeps, "{signals} for {sleeps} sleeps");
-        assert!(bells.signals() <= sleeps + 1);
+        assert!(notifier.signals() <= sleeps + 1);
     });
     sender.join().unwrap();
 }
@@ -115,7 +116,7 @@ fn records_of_any_size_are_streamed_to_a_group_of_tasks() {
         let mut sender = Sender::new(Pollable::bridged(writer).unwrap()).unwrap();
         let tasks: Vec<_> = (0..3)
             .map(|_| {
-                let member = Group::<Adaptive>::join(&*name, "g", Start::Oldest).unwrap();
+                let member = Member::<Adaptive>::join(&*name, "g", Start::Oldest).unwrap();
                 let mut messages = Messages::new(Pollable::bridged(member).unwrap()).unwrap();
                 tokio::spawn(async move {
                     let mut mine = Vec::new();
@@ -171,9 +172,10 @@ fn taps_are_streams_too() {
 #[test]
 fn another_end_than_a_close_is_an_error_and_then_the_end() {
     let (memory, producer) = ring(8);
-    let bells = Bells::default();
-    let consumer = Pollable::over(consumer(&memory), bells.line().unwrap()).unwrap();
-    let mut producer = producer.waiting(Notify::new(bells, Adaptive::default()));
+    let notifier = Notifier::default();
+    let consumer =
+        Pollable::with_connection(consumer(&memory), notifier.connection().unwrap()).unwrap();
+    let mut producer = producer.waiting(Notify::new(notifier, Adaptive::default()));
     producer.send(1).unwrap();
     let _silent = producer.waiting(Adaptive::default());
     run(async {
@@ -194,14 +196,14 @@ fn a_call_that_is_given_up_loses_nothing() {
         let mut sender = Sender::new(Pollable::bridged(producer).unwrap()).unwrap();
         let (mut next, mut received) = (0, 0);
         for round in 0..3000 {
-            let patience = Duration::from_micros(round % 3 * 50);
-            if tokio::time::timeout(patience, sender.send(next)).await.is_ok() {
+            let timeout = Duration::from_micros(round % 3 * 50);
+            if tokio::time::timeout(timeout, sender.send(next)).await.is_ok() {
                 next += 1;
             }
             if round % 2 == 0 {
                 continue;
             }
-            if let Ok(message) = tokio::time::timeout(patience, messages.recv()).await {
+            if let Ok(message) = tokio::time::timeout(timeout, messages.recv()).await {
                 assert_eq!(message.unwrap(), Some(received));
                 received += 1;
             }
@@ -348,9 +350,9 @@ fn what_a_sink_has_taken_comes_before_what_is_sent_then() {
         let mut sink = Sender::new(Pollable::bridged(producer).unwrap()).unwrap();
         feed(&mut sink, 0).await.unwrap();
         feed(&mut sink, 1).await.unwrap();
-        let patience = Duration::from_millis(2);
-        assert!(tokio::time::timeout(patience, flush(&mut sink)).await.is_err(), "it is full");
-        assert!(tokio::time::timeout(patience, sink.send(9)).await.is_err(), "given up");
+        let timeout = Duration::from_millis(2);
+        assert!(tokio::time::timeout(timeout, flush(&mut sink)).await.is_err(), "it is full");
+        assert!(tokio::time::timeout(timeout, sink.send(9)).await.is_err(), "given up");
         let (sent, received) = tokio::join!(sink.send(2), async {
             let mut received = Vec::new();
             while received.len() < 3 {
@@ -396,9 +398,9 @@ fn a_queue_and_a_tcp_socket_are_served_by_one_select() {
     let name = Unique::new("select");
     let producer = Producer::<u64, Adaptive>::create(&*name, 16).unwrap();
     let consumer = Consumer::<u64, Adaptive>::join(&*name, Start::Oldest).unwrap();
-    let bells = Bells::default();
-    let consumer = Pollable::over(consumer, bells.line().unwrap()).unwrap();
-    let mut producer = producer.waiting(Notify::new(bells, Adaptive::default()));
+    let notifier = Notifier::default();
+    let consumer = Pollable::with_connection(consumer, notifier.connection().unwrap()).unwrap();
+    let mut producer = producer.waiting(Notify::new(notifier, Adaptive::default()));
     let sender = thread::spawn(move || {
         for number in 0..500 {
             thread::sleep(Duration::from_micros(number % 5 * 40));
@@ -466,7 +468,7 @@ fn ends_and_their_calls_go_to_other_threads() {
         let mut sender = Sender::new(Pollable::bridged(writer).unwrap()).unwrap();
         let mut messages = Messages::new(Pollable::bridged(reader).unwrap()).unwrap();
         let mut numbers = Messages::new(Pollable::bridged(consumer(&memory)).unwrap()).unwrap();
-        let notify = Notify::new(Bells::default(), Adaptive::default());
+        let notify = Notify::new(Notifier::default(), Adaptive::default());
         let producer = Pollable::bridged_with(producer, notify).unwrap();
         let mut numberer = Sender::new(producer).unwrap();
         let all = async move {

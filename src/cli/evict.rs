@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use fanout::inspect::{self, ConsumerInfo, Observer};
-use fanout::segment::READY_DEADLINE;
+use fanout::segment::READY_TIMEOUT;
 use fanout::{QueueName, SLOTS};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -55,7 +55,7 @@ fn slot(text: &str) -> Result<usize, String> {
 
 pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()> {
     let (name, slot) = (&arguments.name, arguments.slot);
-    let snapshot = Observer::open(name, READY_DEADLINE)?.snapshot();
+    let snapshot = Observer::open(name, READY_TIMEOUT)?.snapshot();
     let consumer = snapshot.consumers.into_iter().find(|consumer| consumer.slot == slot);
     let consumer = consumer.with_context(|| {
         let typed = typed(name.as_str());
@@ -66,7 +66,7 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()
     }
     // SAFETY: the operator says that the consumer is dead, having read, or been able to read, what happens
     // to one that lives. No process number is asked: it could be another's.
-    let evicted = unsafe { inspect::evict(name, &consumer, READY_DEADLINE) }?;
+    let evicted = unsafe { inspect::evict(name, &consumer, READY_TIMEOUT) }?;
     ensure!(evicted, "{} has left {name} meanwhile: nothing was evicted", describe(&consumer));
     print(&format!("evicted {}: slot {slot} of {name} is free\n", describe(&consumer)))
 }

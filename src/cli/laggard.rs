@@ -50,7 +50,7 @@ impl Laggards {
 
     /// Looks who holds us back, about once a second while a wait lasts; says whom we wait for, on a
     /// terminal, and warns of a consumer that stands still, anywhere. Each once.
-    pub(crate) fn look(
+    pub(crate) fn check(
         &mut self,
         wait: &mut Wait,
         what: For,
@@ -172,7 +172,7 @@ pub(crate) fn describe(consumer: &ConsumerInfo) -> String {
 #[cfg(test)]
 mod tests {
     use fanout::Start;
-    use fanout::records::{Group, Writer};
+    use fanout::records::{Member, Writer};
 
     use super::*;
 
@@ -181,7 +181,7 @@ mod tests {
         let name = format!("/fanout-test-laggards-{}", std::process::id());
         let name = QueueName::new(&name).unwrap();
         let mut writer = Writer::create(&name, 4096).unwrap();
-        let _members = [(); 2].map(|()| Group::join(&name, "g", Start::Oldest).unwrap());
+        let _members = [(); 2].map(|()| Member::join(&name, "g", Start::Oldest).unwrap());
         writer.send(b"for one of them").unwrap();
         let (consumers, laggards) = (writer.consumers(), Laggards::of(&name));
         let who = format!(

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use common::report::grouped;
 use fanout::records::error::{SendError, SendTimeoutError, TrySendError};
 use fanout::records::{ends::Writer, record_len};
-use fanout::wait::{Named, Strategy};
+use fanout::wait::{AnyStrategy, Strategy};
 use fanout::{QueueName, QueueOptions, REASON_BYTES, SLOTS, Unattended};
 
 use super::input::{Cut, Input};
@@ -89,7 +89,7 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()
     let options = QueueOptions::new(arguments.capacity)
         .permissions(arguments.mode)
         .when_nobody_listens(arguments.when_nobody_listens.into());
-    let writer = Writer::<Named>::create_with(&arguments.name, &options)?;
+    let writer = Writer::<AnyStrategy>::create_with(&arguments.name, &options)?;
     let writer = writer.waiting(arguments.wait.start());
     let mut publisher = Publisher { writer, signals, laggards: Laggards::of(&arguments.name) };
     let outcome = publisher.publish(arguments, cut, &mut input);
@@ -120,7 +120,7 @@ fn shortened(line: &str, most: usize) -> String {
 }
 
 struct Publisher<'a> {
-    writer: Writer<Named>,
+    writer: Writer<AnyStrategy>,
     signals: &'a Signals,
     laggards: Laggards,
 }
@@ -192,7 +192,7 @@ impl Publisher<'_> {
             }
             input.take();
         }
-        batch.commit();
+        batch.publish();
         Ok(())
     }
 
@@ -220,7 +220,7 @@ impl Publisher<'_> {
     fn wait_for_room(&mut self, len: usize) -> anyhow::Result<()> {
         let (mut slices, mut wait) = (0u32, Wait::new());
         loop {
-            match self.writer.grant_timeout(len, SLICE).map(drop) {
+            match self.writer.reserve_timeout(len, SLICE).map(drop) {
                 Ok(()) => return Ok(()),
                 Err(SendTimeoutError::TimedOut(_)) => {}
                 Err(SendTimeoutError::End(end)) => return Err(self.refused(end)),
@@ -228,13 +228,13 @@ impl Publisher<'_> {
             self.signals.check()?;
             slices += 1;
             if slices.is_multiple_of(LOOK) {
-                self.look(&mut wait, For::Room);
+                self.check(&mut wait, For::Room);
             }
         }
     }
 
-    fn look(&mut self, wait: &mut Wait, what: For) {
-        self.laggards.look(wait, what, &self.writer.consumers(), &self.writer.groups());
+    fn check(&mut self, wait: &mut Wait, what: For) {
+        self.laggards.check(wait, what, &self.writer.consumers(), &self.writer.groups());
     }
 
     fn refused(&mut self, end: SendError) -> anyhow::Error {
@@ -257,7 +257,7 @@ impl Publisher<'_> {
             self.signals.check()?;
             slices += 1;
             if slices.is_multiple_of(LOOK) {
-                self.look(&mut wait, For::End);
+                self.check(&mut wait, For::End);
             }
         }
         Ok(())

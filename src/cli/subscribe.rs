@@ -7,10 +7,10 @@ use anyhow::bail;
 use clap::{Args, ValueEnum};
 use fanout::error::{JoinError, OpenError};
 use fanout::records::Receiver;
-use fanout::records::ends::{Group, Reader, Tap};
+use fanout::records::ends::{Member, Reader, Tap};
 use fanout::records::error::{RecvError, RecvTimeoutError, TryRecvError};
 use fanout::ring::Cursor;
-use fanout::wait::{Named, Strategy};
+use fanout::wait::{AnyStrategy, Strategy};
 use fanout::{Ending, JoinOptions, QueueName, Start};
 
 use super::LINE;
@@ -126,27 +126,28 @@ fn subscribe(
 ) -> anyhow::Result<()> {
     let name = &arguments.name;
     // In slices, to look at signals between two of them.
-    let patience = if arguments.no_wait { Duration::ZERO } else { SLICE };
+    let timeout = if arguments.no_wait { Duration::ZERO } else { SLICE };
     let options = JoinOptions::new()
         .label(&arguments.label)
-        .wait_for_queue(patience)
+        .wait_for_queue(timeout)
         .hold_when_empty(arguments.hold);
     let start = match arguments.from {
         From::Oldest => Start::Oldest,
         From::Latest => Start::Latest,
     };
     if arguments.tap {
-        let tap = Tap::<Named>::open_with(name, start, &options)?;
+        let tap = Tap::<AnyStrategy>::open_with(name, start, &options)?;
         return tap_messages(tap.waiting(arguments.wait.start()), printer, signals);
     }
     if let Some(group) = &arguments.group {
-        let member = Group::<Named>::join_with(name, group, start, &options)?
+        let member = Member::<AnyStrategy>::join_with(name, group, start, &options)?
             .waiting(arguments.wait.start());
         // What it has taken beyond its count would be lost to the others.
         let most = if arguments.count.is_some() { ONE } else { GROUP_BATCH };
         return receive(member, most, printer, signals);
     }
-    let reader = Reader::<Named>::join_with(name, start, &options)?.waiting(arguments.wait.start());
+    let reader =
+        Reader::<AnyStrategy>::join_with(name, start, &options)?.waiting(arguments.wait.start());
     receive(reader, BATCH, printer, signals)
 }
 
@@ -178,7 +179,7 @@ impl Printer<'_> {
 }
 
 fn receive<K: Cursor>(
-    mut receiver: Receiver<K, Named>,
+    mut receiver: Receiver<K, AnyStrategy>,
     most: usize,
     printer: &mut Printer<'_>,
     signals: &Signals,
@@ -218,7 +219,7 @@ fn conclude(end: RecvError, ending: Ending) -> anyhow::Result<()> {
 }
 
 fn tap_messages(
-    mut tap: Tap<Named>,
+    mut tap: Tap<AnyStrategy>,
     printer: &mut Printer<'_>,
     signals: &Signals,
 ) -> anyhow::Result<()> {
@@ -231,7 +232,7 @@ fn tap_messages(
 }
 
 fn print_until_end(
-    tap: &mut Tap<Named>,
+    tap: &mut Tap<AnyStrategy>,
     printer: &mut Printer<'_>,
     signals: &Signals,
 ) -> anyhow::Result<()> {

@@ -89,7 +89,7 @@ pub(crate) struct Act<'a> {
 
 impl Act<'_> {
     /// A kind of call: 0 tries, 1 has a deadline, 2 waits for as long as it takes.
-    fn patience(&mut self) -> u64 {
+    fn urgency(&mut self) -> u64 {
         self.dice.below(if self.style == Style::Free { 3 } else { 2 })
     }
 

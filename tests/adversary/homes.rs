@@ -161,8 +161,8 @@ impl Home {
     }
 
     /// Joins, or opens a tap.
-    pub(crate) fn join(&self, part: &Part, patience: Duration, dice: &mut Dice) -> Joined {
-        let options = JoinOptions::new().deadline(patience).label("adversary");
+    pub(crate) fn join(&self, part: &Part, timeout: Duration, dice: &mut Dice) -> Joined {
+        let options = JoinOptions::new().timeout(timeout).label("adversary");
         match part {
             Part::Broadcast(start) if self.is_of_messages() => {
                 self.consumer(*start, &options, Mood::draw(dice))
@@ -184,7 +184,7 @@ impl Home {
             }
             Self::Messages { memory } => {
                 // SAFETY: the memory was made for this type.
-                let joined = unsafe { Consumer::over(memory.clone(), start, options) };
+                let joined = unsafe { Consumer::from_memory(memory.clone(), start, options) };
                 (joined, memory.ring().capacity.get())
             }
             _ => return Err(String::from("a ring of records")),
@@ -201,7 +201,9 @@ impl Home {
                 Reader::from_fd(handed(offer, Mode::Reader)?, start, options)
             }
             // SAFETY: the memory holds a ring of records.
-            Self::Records { memory } => unsafe { Reader::over(memory.clone(), start, options) },
+            Self::Records { memory } => unsafe {
+                Reader::from_memory(memory.clone(), start, options)
+            },
             _ => return Err(String::from("a ring of messages")),
         };
         let receiver = receiver.map_err(failed)?.waiting(mood);
@@ -212,14 +214,14 @@ impl Home {
         if !self.is_of_messages() {
             return self.record_member(group, start, options, mood);
         }
-        type Member = ring::Group<Message, Mood>;
+        type Member = ring::Member<Message, Mood>;
         let (receiver, capacity) = match self {
             Self::NamedMessages { name, capacity } => {
                 (Member::join_with(&**name, group, start, options), *capacity)
             }
             Self::Messages { memory } => {
                 // SAFETY: the memory was made for this type.
-                let joined = unsafe { Member::over(memory.clone(), group, start, options) };
+                let joined = unsafe { Member::from_memory(memory.clone(), group, start, options) };
                 (joined, memory.ring().capacity.get())
             }
             _ => return Err(String::from("a ring of records")),
@@ -235,7 +237,7 @@ impl Home {
         options: &JoinOptions,
         mood: Mood,
     ) -> Joined {
-        type Member = ends::Group<Mood>;
+        type Member = ends::Member<Mood>;
         let receiver = match self {
             Self::NamedRecords { name } => Member::join_with(&**name, group, start, options),
             Self::Memfd { offer, .. } => {
@@ -243,7 +245,7 @@ impl Home {
             }
             Self::Records { memory } => {
                 // SAFETY: the memory holds a ring of records.
-                unsafe { Member::over(memory.clone(), group, start, options) }
+                unsafe { Member::from_memory(memory.clone(), group, start, options) }
             }
             _ => return Err(String::from("a ring of messages")),
         };
@@ -257,7 +259,7 @@ impl Home {
                 ring::Tap::open_with(&**name, start, options).map_err(failed)?
             }
             // SAFETY: the memory was made for this type.
-            Self::Messages { memory } => unsafe { ring::Tap::over(memory.clone(), start) },
+            Self::Messages { memory } => unsafe { ring::Tap::from_memory(memory.clone(), start) },
             _ => return self.record_tap(start, options, mood),
         };
         Ok(Box::new(MessageTap { tap: tap.waiting(mood), took_one: false }))
@@ -274,7 +276,7 @@ impl Home {
             }
             Self::Records { memory } => {
                 // SAFETY: the memory holds a ring of records.
-                unsafe { Tap::over(memory.clone(), start, options) }.map_err(failed)?
+                unsafe { Tap::from_memory(memory.clone(), start, options) }.map_err(failed)?
             }
             _ => return Err(String::from("a ring of messages")),
         };

@@ -14,7 +14,7 @@ use crate::watch::{self, Beat};
 use crate::witness::{Book, Ledger, Truth, Witness};
 
 /// How long one call may take before it is said to hang. It may wait for a machine that is busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A group that always has a member, and one that often has none, and holds the producer back.
 const ANCHORED: Part = Part::Member { group: "anchored", start: Start::Oldest, holds: false };
@@ -80,7 +80,7 @@ fn play(round: &Round, sender: Box<dyn Sending>, dice: &mut Dice) -> Tally {
         begin(0, Box::new(move |at| at.send(sender)));
         while threads.iter().any(|thread| !thread.is_finished()) {
             thread::sleep(Duration::from_millis(1));
-            if let Some(who) = watch::stuck(&beats, PATIENCE) {
+            if let Some(who) = watch::stuck(&beats, TIMEOUT) {
                 round.report("watchdog", &format!("hangs: {who}"));
                 crate::give_up();
             }

@@ -31,7 +31,7 @@ pub(crate) const CHILD: &str = "FANOUT_ADVERSARY_HOSTILE";
 pub(crate) const LENGTH: &str = "FANOUT_ADVERSARY_HOSTILE_MS";
 
 /// How long a call may take whose deadline is milliseconds away. Others use the machine as well.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long a round lasts.
 const ROUND: Duration = Duration::from_millis(60);
@@ -107,7 +107,7 @@ fn round(seed: u64, tally: &mut Tally) {
         threads.push(scope.spawn(move || round.vandalise(&mut own, &beat)));
         while threads.iter().any(|thread| !thread.is_finished()) {
             thread::sleep(Duration::from_millis(1));
-            if let Some(who) = watch::stuck(&beats, PATIENCE) {
+            if let Some(who) = watch::stuck(&beats, TIMEOUT) {
                 round.tell_stuck(&beats, &who);
             }
         }
@@ -205,9 +205,9 @@ impl Round {
                 _ => Part::Tap(start),
             };
             beat.does(&format!("joins as {part:?}"));
-            let patience = Duration::from_millis(dice.below(20));
+            let timeout = Duration::from_millis(dice.below(20));
             let joined = self
-                .guard(&format!("joining as {part:?}"), || self.home.join(&part, patience, dice));
+                .guard(&format!("joining as {part:?}"), || self.home.join(&part, timeout, dice));
             match joined {
                 Some(Ok(end)) => self.live(end, &part, dice, (beat, &mut tally)),
                 Some(Err(_)) => tally.add("joins refused among hostile words"),
@@ -355,8 +355,8 @@ impl Round {
     /// A call waits beyond its deadline: says whether it goes on when nobody writes any more, and ends.
     fn tell_stuck(&self, beats: &[Arc<Beat>], who: &str) {
         self.is_calm.store(true, Ordering::Relaxed);
-        thread::sleep(PATIENCE);
-        let after = watch::stuck(beats, 2 * PATIENCE);
+        thread::sleep(TIMEOUT);
+        let after = watch::stuck(beats, 2 * TIMEOUT);
         let how = if after.is_some() { "for good" } else { "while words change" };
         let [lines, _] = self.memory.words();
         let head: Vec<_> = lines[..5].iter().map(|word| word.load(Ordering::Relaxed)).collect();

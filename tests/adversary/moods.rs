@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use fanout::Wait;
-use fanout::wait::{Doorbell, Named, Side, Strategy};
+use fanout::wait::{AnyStrategy, Doorbell, Side, Strategy};
 
 use crate::dice::Dice;
 
@@ -11,7 +11,7 @@ use crate::dice::Dice;
 #[derive(Debug)]
 pub(crate) enum Mood {
     /// The product's.
-    Sane(Named),
+    Sane(AnyStrategy),
     /// Never looks, and gives up at once.
     Lazy,
     /// Looks once, and keeps the answer to itself.
@@ -24,7 +24,7 @@ pub(crate) enum Mood {
 
 impl Default for Mood {
     fn default() -> Self {
-        Self::Sane(Named::default())
+        Self::Sane(AnyStrategy::default())
     }
 }
 

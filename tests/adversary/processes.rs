@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use crate::dice::Dice;
 use crate::ends::{Act, Producing, Sending, Style, Writing};
 use crate::homes::{self, Home, LET_IN, Part};
-use crate::honest::PATIENCE;
+use crate::honest::TIMEOUT;
 use crate::moods::Mood;
 use crate::plan::Plan;
 use crate::tally::{self, Tally};
@@ -250,7 +250,7 @@ impl Round {
                 let _ = kill(pid, Signal::SIGCONT);
                 tally.add("processes stopped, and continued");
             }
-            if began.elapsed() > PATIENCE {
+            if began.elapsed() > TIMEOUT {
                 self.report("hangs: the producer has not ended");
                 players.iter_mut().for_each(|player| drop(player.child.kill()));
                 crate::give_up();
@@ -300,7 +300,7 @@ impl Round {
                     self.report(&format!("{:?} ended with {status}", player.part));
                     break;
                 }
-                _ if began.elapsed() > PATIENCE => {
+                _ if began.elapsed() > TIMEOUT => {
                     self.report(&format!("hangs: {:?} does not see the end", player.part));
                     let _ = player.child.kill();
                     let _ = player.child.wait();

@@ -6,7 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::honest::PATIENCE;
+use crate::honest::TIMEOUT;
 use crate::hostile::{CHILD, LENGTH, STUCK};
 use crate::tally::{self, Tally};
 
@@ -24,7 +24,7 @@ pub(crate) fn run(seed: u64, length: Duration) -> Tally {
     let (status, said, cried) = thread::scope(|scope| {
         let said = scope.spawn(|| read(stdout));
         let cried = scope.spawn(|| read(stderr));
-        let status = wait(&mut child, length + PATIENCE);
+        let status = wait(&mut child, length + TIMEOUT);
         (status, said.join().unwrap_or_default(), cried.join().unwrap_or_default())
     });
     let mut tally = Tally::default();
@@ -50,9 +50,9 @@ fn read(from: Option<impl Read>) -> String {
 }
 
 /// How it ended; `None` if it had to be killed.
-fn wait(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
+fn wait(child: &mut Child, timeout: Duration) -> Option<ExitStatus> {
     let began = Instant::now();
-    while began.elapsed() < patience {
+    while began.elapsed() < timeout {
         if let Ok(Some(status)) = child.try_wait() {
             return Some(status);
         }

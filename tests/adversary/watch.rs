@@ -38,11 +38,11 @@ impl Beat {
     }
 }
 
-/// What each of them does, if one has been at the same thing for longer than `patience`.
-pub(crate) fn stuck(beats: &[Arc<Beat>], patience: Duration) -> Option<String> {
+/// What each of them does, if one has been at the same thing for longer than `timeout`.
+pub(crate) fn stuck(beats: &[Arc<Beat>], timeout: Duration) -> Option<String> {
     let lines: Vec<_> = beats.iter().map(|beat| beat.line()).collect();
     let (longest, _) = lines.iter().max_by_key(|(since, _)| *since)?;
-    if *longest < patience {
+    if *longest < timeout {
         return None;
     }
     let mut lines: Vec<_> = lines;

@@ -16,10 +16,10 @@ const FULL: TrySendError = TrySendError::Full;
 #[test]
 fn grants_are_slices() {
     let (_name, mut writer, mut reader) = written(4096);
-    let mut grant = writer.try_grant(1).unwrap();
-    grant[0] = 123;
-    assert_eq!((grant.len(), &*grant), (1, &[123][..]));
-    grant.commit(1);
+    let mut reservation = writer.try_reserve(1).unwrap();
+    reservation[0] = 123;
+    assert_eq!((reservation.len(), &*reservation), (1, &[123][..]));
+    reservation.publish(1);
     let record = reader.try_recv().unwrap();
     assert_eq!((record.len(), record[0]), (1, 123));
 }
@@ -38,11 +38,11 @@ fn two_queues_are_two() {
 #[test]
 fn a_grant_is_not_seen_before_it_is_committed() {
     let (_name, mut writer, mut reader) = written(4096);
-    let mut grant = writer.try_grant(4).unwrap();
+    let mut reservation = writer.try_reserve(4).unwrap();
     assert_eq!(reader.try_recv().unwrap_err(), TryRecvError::Empty);
-    grant.copy_from_slice(&[1, 2, 3, 4]);
+    reservation.copy_from_slice(&[1, 2, 3, 4]);
     assert_eq!(reader.try_recv().unwrap_err(), TryRecvError::Empty);
-    grant.commit(4);
+    reservation.publish(4);
     assert_eq!(&*reader.try_recv().unwrap(), &[1, 2, 3, 4]);
 }
 
@@ -66,7 +66,7 @@ fn what_is_read_stays_while_more_is_written() {
 #[test]
 fn a_grant_of_nothing() {
     let (_name, mut writer, mut reader) = written(4096);
-    writer.try_grant(0).unwrap().commit(0);
+    writer.try_reserve(0).unwrap().publish(0);
     writer.send(&[]).unwrap();
     writer.try_send_vectored(&[]).unwrap();
     assert_eq!(writer.sent(), 3);
@@ -124,7 +124,7 @@ fn the_largest_message_and_one_byte_more() {
         let longer = vec![0; most + 1];
         assert_eq!(writer.try_send(&longer), Err(TrySendError::End(large)));
         assert_eq!(writer.send(&longer), Err(large));
-        assert!(matches!(writer.grant(usize::MAX), Err(SendError::TooLarge(_))));
+        assert!(matches!(writer.reserve(usize::MAX), Err(SendError::TooLarge(_))));
         writer.send(&[0; 24]).unwrap();
         assert_eq!(reader.recv().unwrap().len(), 24);
     }
@@ -136,11 +136,11 @@ fn a_large_grant_and_a_little_message() {
     let (_name, mut writer, mut reader) = written(65_536);
     let most = writer.largest();
     for n in 0..100 {
-        let mut grant = writer.try_grant(most).unwrap();
-        assert_eq!(grant.len(), most);
-        grant.fill(0xee);
-        grant[..127].copy_from_slice(&bytes(n, 127));
-        grant.commit(127);
+        let mut reservation = writer.try_reserve(most).unwrap();
+        assert_eq!(reservation.len(), most);
+        reservation.fill(0xee);
+        reservation[..127].copy_from_slice(&bytes(n, 127));
+        reservation.publish(127);
         let record = reader.try_recv().unwrap();
         assert_eq!((number(&record), record.len()), (n, 127));
     }
@@ -153,11 +153,11 @@ fn full_sizes_ten_thousand_times() {
     let mut long = 0;
     for n in 0..10_000 {
         let len = if n % 3 == 0 { 8 } else { 1500 };
-        match writer.try_grant(len) {
-            Ok(mut grant) => {
+        match writer.try_reserve(len) {
+            Ok(mut reservation) => {
                 long += usize::from(len == 1500);
-                grant.copy_from_slice(&bytes(n, len));
-                grant.commit(len);
+                reservation.copy_from_slice(&bytes(n, len));
+                reservation.publish(len);
             }
             Err(error) => assert_eq!(error, FULL),
         }
@@ -173,8 +173,8 @@ fn full_sizes_ten_thousand_times() {
 fn committing_too_much_sends_nothing() {
     let (_name, mut writer, mut reader) = written(4096);
     for len in [128, 129, 4096, usize::MAX] {
-        let grant = writer.try_grant(127).unwrap();
-        let text = panics(|| grant.commit(len));
+        let reservation = writer.try_reserve(127).unwrap();
+        let text = panics(|| reservation.publish(len));
         assert!(text.contains("of 127"), "{text}");
         assert_eq!(reader.try_recv().unwrap_err(), TryRecvError::Empty);
     }
@@ -189,9 +189,9 @@ fn committing_less_than_granted() {
     let (_name, mut writer, mut reader) = written(4096);
     for _ in 0..5000 {
         for (granted, committed) in [(128, 13), (64, 7), (32, 0)] {
-            let mut grant = writer.try_grant(granted).unwrap();
-            grant.fill(committed as u8);
-            grant.commit(committed);
+            let mut reservation = writer.try_reserve(granted).unwrap();
+            reservation.fill(committed as u8);
+            reservation.publish(committed);
         }
         for committed in [13, 7, 0] {
             assert_eq!(&*reader.try_recv().unwrap(), &vec![committed as u8; committed]);
@@ -204,9 +204,9 @@ fn committing_less_than_granted() {
 fn a_dropped_grant_sends_nothing() {
     let (_name, mut writer, mut reader) = written(4096);
     for n in 0..100 {
-        let mut grant = writer.try_grant(writer.largest()).unwrap();
-        grant.fill(0xff);
-        drop(grant);
+        let mut reservation = writer.try_reserve(writer.largest()).unwrap();
+        reservation.fill(0xff);
+        drop(reservation);
         assert_eq!(reader.try_recv().unwrap_err(), TryRecvError::Empty);
         writer.send(&bytes(n, 40)).unwrap();
         assert_eq!(number(&reader.try_recv().unwrap()), n);
@@ -290,7 +290,7 @@ fn a_batch_to_write() {
     assert_eq!((batch.len(), batch.room()), (2, None));
     assert!(batch.push(&[]).is_err());
     assert_eq!(reader.try_recv().unwrap_err(), TryRecvError::Empty);
-    batch.commit();
+    batch.publish();
     let batch = reader.try_recv_batch(4096).unwrap();
     let all: Vec<_> =
         batch.iter_with_kinds().map(|(kind, record)| (kind, number(record))).collect();
@@ -306,8 +306,8 @@ fn a_batch_that_sends_nothing() {
         batch.push(&[1; 2000]).unwrap();
         batch.push(&[2; 2000]).unwrap();
         drop(batch);
-        writer.batch(0).unwrap().commit();
-        writer.try_batch_up_to(usize::MAX).unwrap().commit();
+        writer.batch(0).unwrap().publish();
+        writer.try_batch_up_to(usize::MAX).unwrap().publish();
     }
     assert_eq!(writer.sent(), 0);
     assert_eq!(reader.try_recv().unwrap_err(), TryRecvError::Empty);
@@ -390,8 +390,8 @@ fn messages_that_look_like_frames() {
     let (mut taps, mut into) = ([(); 3].map(|()| records_tap(&name)), Vec::new());
     for n in 0..20_000u64 {
         if mix(n).is_multiple_of(7) {
-            let mut grant = writer.try_grant(1000).unwrap();
-            grant.chunks_exact_mut(8).for_each(|word| word.copy_from_slice(&header(16, 3)));
+            let mut reservation = writer.try_reserve(1000).unwrap();
+            reservation.chunks_exact_mut(8).for_each(|word| word.copy_from_slice(&header(16, 3)));
         }
         writer.try_send(&forged(n)).unwrap();
         if mix(n).is_multiple_of(11) {

@@ -2,7 +2,7 @@
 
 use bytemuck::Pod;
 use fanout::error::{TryRecvError, TrySendError};
-use fanout::{Consumer, Group, Producer, Tap};
+use fanout::{Consumer, Member, Producer, Tap};
 
 use crate::help::{CLOSED, Name, consumer, member, mix, pair, rest, ring, tap, until};
 
@@ -174,7 +174,7 @@ fn it_stays_in_order_while_receivers_leave() {
 fn shown<T: Pod>(message: T) -> [String; 6] {
     let (name, mut producer): (Name, Producer<T>) = ring(4);
     let mut consumer: Consumer<T> = consumer(&name);
-    let group: Group<T> = member(&name, "group");
+    let group: Member<T> = member(&name, "group");
     let tap: Tap<T> = tap(&name);
     let reservation = format!("{:?}", producer.try_reserve(1).unwrap());
     producer.send(message).unwrap();

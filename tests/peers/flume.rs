@@ -118,10 +118,12 @@ fn no_record_is_sent_after_the_end() {
     writer.send(b"one").unwrap();
     writer.close();
     assert_eq!(writer.try_send(b"two"), Err(SHUT));
-    assert_eq!(writer.try_grant(3).unwrap_err(), SHUT);
+    assert_eq!(writer.try_reserve(3).unwrap_err(), SHUT);
     assert_eq!(writer.try_batch(64).unwrap_err(), SHUT);
     assert_eq!(writer.try_batch_up_to(64).unwrap_err(), SHUT);
-    assert!(writer.send(b"two").is_err() && writer.grant(3).is_err() && writer.batch(64).is_err());
+    assert!(
+        writer.send(b"two").is_err() && writer.reserve(3).is_err() && writer.batch(64).is_err()
+    );
     assert!(writer.send_timeout(b"two", LONG).is_err() && writer.send_vectored(&[]).is_err());
     assert_eq!((writer.sent(), writer.is_closed()), (1, true));
     assert_eq!(&*reader.recv().unwrap(), b"one");

@@ -11,7 +11,7 @@ use bytemuck::Pod;
 use common::sync::{AtomicU64, Ordering};
 use fanout::error::{RecvError, SendError, TryRecvError, TrySendError};
 use fanout::records::{self, Reader, Writer};
-use fanout::{Consumer, Group, Producer, Start, Tap};
+use fanout::{Consumer, Member, Producer, Start, Tap};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// How long a test may use a name before the watchdog ends the whole run. It is no measure of speed.
@@ -119,8 +119,8 @@ pub(crate) fn consumer<T: Pod>(name: &str) -> Consumer<T> {
 }
 
 /// A member of a group, whose first begins at the oldest message.
-pub(crate) fn member<T: Pod>(name: &str, group: &str) -> Group<T> {
-    Group::join(name, group, Start::Oldest).unwrap()
+pub(crate) fn member<T: Pod>(name: &str, group: &str) -> Member<T> {
+    Member::join(name, group, Start::Oldest).unwrap()
 }
 
 /// A tap from the oldest message on.
@@ -148,8 +148,8 @@ pub(crate) fn reader(name: &str) -> Reader {
 }
 
 /// A member of a group of records.
-pub(crate) fn worker(name: &str, group: &str) -> records::Group {
-    records::Group::join(name, group, Start::Oldest).unwrap()
+pub(crate) fn worker(name: &str, group: &str) -> records::Member {
+    records::Member::join(name, group, Start::Oldest).unwrap()
 }
 
 /// A tap on records, from the oldest on.

@@ -12,7 +12,7 @@ use fanout::error::{
 use fanout::inspect::{ConsumerKind, Observer};
 use fanout::records::{Reader, Tap as RecordsTap, Writer};
 use fanout::segment::{Mode, Segment};
-use fanout::{Consumer, Group, JoinOptions, Producer, QueueName, QueueOptions, SLOTS, Start, Tap};
+use fanout::{Consumer, JoinOptions, Member, Producer, QueueName, QueueOptions, SLOTS, Start, Tap};
 
 use crate::help::{
     CLOSED, LONG, Name, SHORT, consumer, member, mix, now, opened, pair, reader, rest, ring,
@@ -148,7 +148,7 @@ fn another_kind_is_not_opened() {
 /// iceoryx2: what is no queue is not opened, whatever lies there, and is left as it is.
 #[test]
 fn what_is_no_queue_is_not_opened() {
-    let soon = JoinOptions::new().deadline(SHORT);
+    let soon = JoinOptions::new().timeout(SHORT);
     let open = |name: &str| match Consumer::<u64>::join_with(name, Start::Oldest, &soon) {
         Err(JoinError::Open(error)) => error,
         other => panic!("{other:?}"),
@@ -212,7 +212,7 @@ fn all_slots_and_one_more() {
     for _ in 0..3 {
         let error = Consumer::<u64>::join(&*name, Start::Oldest).unwrap_err();
         assert!(matches!(error, JoinError::TooManyConsumers), "{error}");
-        assert!(Group::<u64>::join(&*name, "group", Start::Oldest).is_err());
+        assert!(Member::<u64>::join(&*name, "group", Start::Oldest).is_err());
     }
     let mut watcher = Tap::<u64>::open(&*name, Start::Oldest).unwrap();
     producer.send(7).unwrap();
@@ -233,7 +233,7 @@ fn all_groups_and_one_more() {
     let (name, mut producer) = ring::<u64>(2);
     let holds = JoinOptions::new().hold_when_empty(true);
     let join =
-        |n: usize| Group::<u64>::join_with(&*name, &format!("group {n}"), Start::Latest, &holds);
+        |n: usize| Member::<u64>::join_with(&*name, &format!("group {n}"), Start::Latest, &holds);
     for n in 0..SLOTS {
         drop(join(n).unwrap());
     }
@@ -256,17 +256,17 @@ fn all_groups_and_one_more() {
 fn a_hundred_groups_come_and_go() {
     let (name, mut producer) = ring::<u64>(4);
     for n in 0..200 {
-        let mut member = Group::<u64>::join(&*name, &format!("{n}"), Start::Latest).unwrap();
+        let mut member = Member::<u64>::join(&*name, &format!("{n}"), Start::Latest).unwrap();
         producer.send(n).unwrap();
         assert_eq!(member.recv(), Ok(n));
     }
     assert!(producer.groups().len() <= SLOTS);
     let long = "a name of thirty-three bytes, yes";
     for name_of_group in ["", "a\0b", long] {
-        let error = Group::<u64>::join(&*name, name_of_group, Start::Latest).unwrap_err();
+        let error = Member::<u64>::join(&*name, name_of_group, Start::Latest).unwrap_err();
         assert!(matches!(error, JoinError::GroupName { .. }), "{error}");
     }
-    assert!(Group::<u64>::join(&*name, &long[1..], Start::Latest).is_ok());
+    assert!(Member::<u64>::join(&*name, &long[1..], Start::Latest).is_ok());
 }
 
 /// iceoryx2: a late subscriber gets the history, as much as there is room for.
@@ -285,11 +285,11 @@ fn a_late_subscriber_gets_the_history() {
 fn a_group_begins_where_its_first_member_did() {
     let (name, mut producer) = ring::<u64>(8);
     producer.send_batch(&[1, 2, 3]).unwrap();
-    let mut first = Group::<u64>::join(&*name, "group", Start::Oldest).unwrap();
+    let mut first = Member::<u64>::join(&*name, "group", Start::Oldest).unwrap();
     assert_eq!(first.recv(), Ok(1));
-    let mut second = Group::<u64>::join(&*name, "group", Start::Latest).unwrap();
+    let mut second = Member::<u64>::join(&*name, "group", Start::Latest).unwrap();
     assert_eq!(second.recv(), Ok(2));
-    let mut other = Group::<u64>::join(&*name, "other", Start::Latest).unwrap();
+    let mut other = Member::<u64>::join(&*name, "other", Start::Latest).unwrap();
     assert_eq!(other.try_recv(), Err(TryRecvError::Empty));
     assert_eq!(first.recv(), Ok(3));
 }
@@ -553,7 +553,7 @@ fn huge_queues_are_refused() {
 #[test]
 fn joining_while_another_joins() {
     let (name, writer) = writer(4096);
-    let soon = JoinOptions::new().deadline(SHORT);
+    let soon = JoinOptions::new().timeout(SHORT);
     let mut seen = None;
     writer
         .memory()
@@ -569,8 +569,8 @@ fn a_lock_that_is_held_stops_nobody_but_newcomers() {
     let (name, mut producer, mut consumer) = pair::<u64>(2);
     let segment = Segment::open(&name.parse().unwrap(), Mode::Reader, LONG).unwrap();
     let lock = segment.lock(LONG).unwrap();
-    let soon = JoinOptions::new().deadline(SHORT);
-    let error = Group::<u64>::join_with(&*name, "group", Start::Oldest, &soon).unwrap_err();
+    let soon = JoinOptions::new().timeout(SHORT);
+    let error = Member::<u64>::join_with(&*name, "group", Start::Oldest, &soon).unwrap_err();
     assert!(matches!(error, JoinError::Lock(LockError::Busy { .. })), "{error}");
     assert!(producer.forget_group("group", SHORT).is_err());
     assert!(segment.lock(SHORT).is_err(), "two threads with one handle are two");
@@ -579,7 +579,7 @@ fn a_lock_that_is_held_stops_nobody_but_newcomers() {
     drop(consumer);
     assert!(producer.is_abandoned());
     drop(lock);
-    assert!(Group::<u64>::join_with(&*name, "group", Start::Oldest, &soon).is_ok());
+    assert!(Member::<u64>::join_with(&*name, "group", Start::Oldest, &soon).is_ok());
 }
 
 /// iceoryx2: a queue without a name is opened by a descriptor, to read or only to look.
@@ -607,7 +607,7 @@ fn a_queue_without_a_name() {
 #[test]
 fn a_descriptor_of_something_else() {
     let name = Name::new();
-    let options = JoinOptions::new().deadline(SHORT);
+    let options = JoinOptions::new().timeout(SHORT);
     std::fs::write(name.path(), "no queue").unwrap();
     let file = || OpenOptions::new().read(true).write(true).open(name.path()).unwrap();
     let error = Reader::from_fd(file().into(), Start::Oldest, &options).unwrap_err();
@@ -627,7 +627,7 @@ fn errors_say_what_to_do() {
         Box::new(Producer::<u64>::create(&*name, 7).unwrap_err()),
         Box::new(Consumer::<u64>::join(&*name, Start::Oldest).unwrap_err()),
         Box::new(Consumer::<u32>::join(&*taken, Start::Oldest).unwrap_err()),
-        Box::new(Group::<u64>::join(&*taken, "", Start::Oldest).unwrap_err()),
+        Box::new(Member::<u64>::join(&*taken, "", Start::Oldest).unwrap_err()),
         Box::new(Reader::join(&*taken, Start::Oldest).unwrap_err()),
     ];
     for error in errors {

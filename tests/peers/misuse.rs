@@ -20,7 +20,7 @@ use fanout::records::{Local, ReadRecords, rendezvous};
 use fanout::segment::{Mode, Segment};
 use fanout::wait::{Doorbell, Side};
 use fanout::{
-    Adaptive, Consumer, Group, Heap, JoinOptions, Memory, Producer, QueueOptions, Sleep, Spin,
+    Adaptive, Consumer, Heap, JoinOptions, Member, Memory, Producer, QueueOptions, Sleep, Spin,
     Start, Unattended, Wait, Yield,
 };
 
@@ -83,9 +83,9 @@ fn a_forgotten_reservation_sends_nothing() {
 fn forgotten_grants_send_nothing() {
     let (_name, mut writer, mut reader) = written(4096);
     for n in 0..50 {
-        let mut grant = writer.grant(4000).unwrap();
-        grant.fill(0x66);
-        forget(grant);
+        let mut reservation = writer.reserve(4000).unwrap();
+        reservation.fill(0x66);
+        forget(reservation);
         let mut batch = writer.batch(4096).unwrap();
         batch.push(&[0x72; 1000]).unwrap();
         batch.push(&[0x66; 1000]).unwrap();
@@ -106,9 +106,9 @@ fn what_a_forgotten_grant_left_is_promised_to_nobody() {
         producer.send(n).unwrap();
         writer.send(&bytes(n, 100)).unwrap();
         forget(producer.reserve(8).unwrap().fill(&[u64::MAX; 8]));
-        let mut grant = writer.grant(4088).unwrap();
-        grant.fill(0x66);
-        forget(grant);
+        let mut reservation = writer.reserve(4088).unwrap();
+        reservation.fill(0x66);
+        forget(reservation);
         assert!(now(&mut consumer::<u64>(&name)).into_iter().all(|kept| kept <= n));
         assert!(tapped(&mut tap::<u64>(&name)).into_iter().all(|kept| kept <= n));
         while let Ok(record) = reader(&records).try_recv() {
@@ -728,7 +728,7 @@ fn a_panic_while_writing_in_place() {
     batch.push_with(3000, |_| 0).unwrap();
     assert!(batch.push_with(usize::MAX, |_| unreachable!()).is_err());
     assert_eq!(batch.len(), 3);
-    batch.commit();
+    batch.publish();
     let batch = reader.recv_batch(4096).unwrap();
     let lens: Vec<_> = batch.iter().map(<[u8]>::len).collect();
     assert_eq!(lens, [50, 50, 0]);
@@ -837,7 +837,7 @@ fn visit(name: &str, seed: u64, is_over: &AtomicBool) {
                 }
             }
             1 => {
-                let mut end = Group::<[u64; 4]>::join(name, "visitors", start).unwrap();
+                let mut end = Member::<[u64; 4]>::join(name, "visitors", start).unwrap();
                 let batch = end.try_recv_batch(2);
                 let _ = batch.map(|batch| batch.iter().copied().map(opened).count());
             }
@@ -922,12 +922,12 @@ fn rubbish_in_grants_given_back_is_seen_by_nobody() {
         let mut sent = 0;
         for turn in 0..4000 {
             let len = (mix(turn) % 4089) as usize;
-            let mut grant = writer.grant(len).unwrap();
-            grant.chunks_exact_mut(8).for_each(|word| word.copy_from_slice(&rubbish));
+            let mut reservation = writer.reserve(len).unwrap();
+            reservation.chunks_exact_mut(8).for_each(|word| word.copy_from_slice(&rubbish));
             if len >= 8 && turn % 3 > 0 {
                 let keeps = 8 + len % 50.min(len - 7);
-                grant[..keeps].copy_from_slice(&bytes(sent, keeps));
-                grant.commit(keeps);
+                reservation[..keeps].copy_from_slice(&bytes(sent, keeps));
+                reservation.publish(keeps);
                 sent += 1;
             }
         }
@@ -945,7 +945,7 @@ fn a_group_is_handed_over_without_a_gap() {
     for capacity in [1, 4, 32] {
         let (name, mut producer) = ring::<[u64; 4]>(capacity);
         let holds = JoinOptions::new().hold_when_empty(true);
-        drop(Group::<[u64; 4]>::join_with(&*name, "group", Start::Oldest, &holds).unwrap());
+        drop(Member::<[u64; 4]>::join_with(&*name, "group", Start::Oldest, &holds).unwrap());
         std::thread::scope(|scope| {
             let members = [1, 2, 5].map(|most| {
                 let name = &name;
@@ -976,7 +976,7 @@ fn a_group_of_records_is_handed_over_without_a_gap() {
     const COUNT: u64 = 3000;
     let (name, mut writer) = writer(4096);
     let holds = JoinOptions::new().hold_when_empty(true);
-    drop(fanout::records::Group::join_with(&*name, "group", Start::Oldest, &holds).unwrap());
+    drop(fanout::records::Member::join_with(&*name, "group", Start::Oldest, &holds).unwrap());
     std::thread::scope(|scope| {
         let members = [0, 500, 5000].map(|most| {
             let name = &name;
@@ -1091,7 +1091,7 @@ fn a_group_that_holds_keeps_its_place() {
     let (name, mut producer) = ring::<u64>(4);
     let holds = JoinOptions::new().hold_when_empty(true);
     for n in 0..20 {
-        let mut member = Group::<u64>::join_with(&*name, "group", Start::Oldest, &holds).unwrap();
+        let mut member = Member::<u64>::join_with(&*name, "group", Start::Oldest, &holds).unwrap();
         producer.send_batch(&[2 * n, 2 * n + 1]).unwrap();
         assert_eq!(member.recv(), Ok(n), "it is one behind with each lap");
         drop(member);
@@ -1116,7 +1116,7 @@ fn a_group_that_was_lapped_begins_anew() {
         assert_eq!(first.recv(), Ok(0));
         drop(first);
         (1..100).for_each(|n| producer.try_send(n).unwrap());
-        let mut second = Group::<u64>::join(&*name, "group", start).unwrap();
+        let mut second = Member::<u64>::join(&*name, "group", start).unwrap();
         let begin = second.first_sequence().get();
         let all: Vec<_> = std::iter::from_fn(|| second.try_recv().ok()).collect();
         assert!(all.iter().copied().eq(begin..100), "{begin} {all:?}");
@@ -1242,7 +1242,7 @@ fn what_may_go_to_another_thread() {
     let (name, mut producer, mut consumer) = pair::<u64>(4);
     let (_records, mut writer, mut reader) = written(4096);
     writer.send(b"one").unwrap();
-    assert!(probe(&writer.grant(1).unwrap()).sends());
+    assert!(probe(&writer.reserve(1).unwrap()).sends());
     assert!(probe(&writer.batch(8).unwrap()).sends());
     assert!(probe(&reader.recv().unwrap()).sends());
     writer.send(b"two").unwrap();
@@ -1359,7 +1359,7 @@ fn noise_in_the_roster_is_survived_by_newcomers() {
         let (name, mut writer) = writer(4096);
         let mut held = Vec::new();
         let (file, offset, len) = control_of(&name);
-        let soon = JoinOptions::new().deadline(SHORT).hold_when_empty(seed % 2 == 0);
+        let soon = JoinOptions::new().timeout(SHORT).hold_when_empty(seed % 2 == 0);
         for step in 0..12 {
             let seed = mix(seed << 8 | step);
             let at = offset + 128 + mix(seed) % (len / 8 - 16) * 8;
@@ -1368,7 +1368,7 @@ fn noise_in_the_roster_is_survived_by_newcomers() {
             let _ = fanout::records::Reader::join_with(&*name, start, &soon).map(|mut end| {
                 let _ = end.try_recv_batch(900).map(|batch| batch.iter().count());
             });
-            let member = fanout::records::Group::join_with(&*name, "group", start, &soon);
+            let member = fanout::records::Member::join_with(&*name, "group", start, &soon);
             held.extend(member.ok().filter(|_| step % 4 == 0));
             let tap = fanout::records::Tap::open_with(&*name, start, &soon);
             let _ = tap.map(|mut tap| tap.try_recv(&mut Vec::new()));
@@ -1395,7 +1395,7 @@ fn noise_in_the_head_is_survived_by_newcomers() {
 #[ignore = "started by noise_in_the_head_is_survived_by_newcomers"]
 fn child_joins() {
     let Ok(name) = std::env::var(CHILD) else { return };
-    let soon = JoinOptions::new().deadline(SHORT);
+    let soon = JoinOptions::new().timeout(SHORT);
     let _ = Consumer::<u64>::join_with(name.as_str(), Start::Latest, &soon);
 }
 
@@ -1416,7 +1416,7 @@ fn a_claim_where_no_record_begins() {
 fn is_told_that_it_is_locked(memory: &dyn Memory) -> bool {
     let is_held = AtomicBool::new(false);
     let goes_on = AtomicBool::new(false);
-    let patience = Instant::now() + Duration::from_secs(2);
+    let timeout = Instant::now() + Duration::from_secs(2);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             memory.locked(LONG, &mut || {
@@ -1426,7 +1426,7 @@ fn is_told_that_it_is_locked(memory: &dyn Memory) -> bool {
         });
         until(|| is_held.load(Ordering::Relaxed));
         let second = scope.spawn(|| memory.locked(SHORT, &mut || ()));
-        until(|| second.is_finished() || Instant::now() > patience);
+        until(|| second.is_finished() || Instant::now() > timeout);
         goes_on.store(true, Ordering::Relaxed);
         second.join().unwrap().is_err()
     })
@@ -1462,7 +1462,7 @@ fn noise_in_the_control_of_records_is_survived() {
             let at = offset + mix(seed) % (reach / 8) * 8;
             file.write_at(&noise(seed).to_le_bytes(), at).unwrap();
             let _ = writer.try_send(&bytes(seed, 700));
-            let _ = writer.try_batch_up_to(500).map(|batch| batch.commit());
+            let _ = writer.try_batch_up_to(500).map(|batch| batch.publish());
             let _ = reader.try_recv_batch(900).map(|batch| batch.iter().count());
             let _ = worker.try_recv_batch(900).map(|batch| batch.iter().count());
             let _ = (reader.try_recv().map(drop), worker.try_recv().map(drop));
@@ -1540,7 +1540,7 @@ fn what_tries_never_waits() {
     assert!(reader.try_recv().is_err() && reader.try_recv_batch(9).is_err());
     assert!(worker.try_recv().is_err() && worker.try_recv_batch(9).is_err());
     writer.try_send(&[0; 4088]).unwrap();
-    assert!(writer.try_send(&[]).is_err() && writer.try_grant(0).is_err());
+    assert!(writer.try_send(&[]).is_err() && writer.try_reserve(0).is_err());
     assert!(writer.try_batch(8).is_err() && writer.try_batch_up_to(8).is_err());
     assert!(writer.try_send_vectored(&[]).is_err());
     assert!(!waits.load(Ordering::Relaxed), "nobody was asked to wait");

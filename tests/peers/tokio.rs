@@ -101,7 +101,7 @@ fn sending_records_to_nobody_after_a_grant() {
     let options = QueueOptions::new(4096).when_nobody_listens(Unattended::Refuse);
     let mut writer = fanout::records::Writer::create_with(&*name, &options).unwrap();
     let mut reader = crate::help::reader(&name);
-    writer.try_grant(1000).unwrap().commit(8);
+    writer.try_reserve(1000).unwrap().publish(8);
     assert_eq!(reader.recv().unwrap().len(), 8);
     drop(reader);
     assert!(writer.is_abandoned());

@@ -108,8 +108,8 @@ impl Arguments {
             "a run takes more than 0 and at most 10 seconds, found {seconds}: change --seconds"
         );
         let run = Duration::from_secs_f64(seconds);
-        let patience = Duration::from_secs(4) + 60 * run;
-        Ok(Effort { repeats, run, patience, pinned: !self.unpinned })
+        let timeout = Duration::from_secs(4) + 60 * run;
+        Ok(Effort { repeats, run, timeout, pinned: !self.unpinned })
     }
 }
 

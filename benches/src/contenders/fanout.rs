@@ -176,9 +176,9 @@ impl<W: Wait> Receiving for Frames<W> {
 #[inline(always)]
 fn grant<W: Wait>(writer: &mut ends::Writer<W>, source: &mut Source) -> anyhow::Result<()> {
     let len = source.next_len();
-    let mut place = writer.grant(len)?;
+    let mut place = writer.reserve(len)?;
     source.write(&mut place);
-    place.commit(len);
+    place.publish(len);
     Ok(())
 }
 
@@ -202,7 +202,7 @@ impl<W: Wait> Sending for Stream<W> {
                 len
             })?;
         }
-        batch.commit();
+        batch.publish();
         Ok(())
     }
 }
@@ -293,7 +293,7 @@ fn group(job: &Job, members: usize, batch: usize) -> Crew {
     (0..members).fold(crew, |crew, _| {
         let name = job.name.clone();
         crew.side(move || {
-            let member = ring::Group::<Packet, Adaptive>::join(&*name, "g", Start::Oldest)?;
+            let member = ring::Member::<Packet, Adaptive>::join(&*name, "g", Start::Oldest)?;
             Ok(receiving(member, batch))
         })
     })
@@ -304,14 +304,15 @@ fn heap(job: &Job, batch: usize) -> anyhow::Result<Crew> {
     let (ours, messages) = (Arc::clone(&memory), job.messages);
     let crew = Crew::new(Delivery::Each).side(move || {
         // SAFETY: the memory was just made for packets, and this is its only producer.
-        let producer = unsafe { ring::Producer::<Packet, Adaptive>::over(ours) };
+        let producer = unsafe { ring::Producer::<Packet, Adaptive>::from_memory(ours) };
         Ok(sending(producer, messages, batch))
     });
     Ok(crew.side(move || {
         let options = JoinOptions::new();
         // SAFETY: the memory was made for packets.
-        let consumer =
-            unsafe { ring::Consumer::<Packet, Adaptive>::over(memory, Start::Oldest, &options) }?;
+        let consumer = unsafe {
+            ring::Consumer::<Packet, Adaptive>::from_memory(memory, Start::Oldest, &options)
+        }?;
         Ok(receiving(consumer, batch))
     }))
 }

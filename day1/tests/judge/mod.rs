@@ -13,17 +13,17 @@ use std::time::Duration;
 
 thread_local! {
     /// Far longer than anything here takes, on a computer that stalls.
-    static PATIENCE: Cell<Duration> = const { Cell::new(Duration::from_secs(30)) };
+    static TIMEOUT: Cell<Duration> = const { Cell::new(Duration::from_secs(30)) };
 }
 
 /// How long a judge waits for what should be over at once.
-pub(crate) fn patience() -> Duration {
-    PATIENCE.get()
+pub(crate) fn timeout() -> Duration {
+    TIMEOUT.get()
 }
 
-/// A deadline that a judge's own patience never sees the end of.
+/// A deadline that a judge's own timeout never sees the end of.
 pub(crate) fn far_away() -> Duration {
-    100 * patience()
+    100 * timeout()
 }
 
 /// Calls `f`; fails if it does not come back, which would break this promise.
@@ -35,17 +35,17 @@ pub(crate) fn comes_back<T: Send + 'static>(
     f: impl FnOnce() -> T + Send + 'static,
 ) -> T {
     let (done, ended) = mpsc::channel();
-    let patience = patience();
+    let timeout = timeout();
     // Under the test's name, which a panic tells.
     let name = thread::current().name().unwrap_or("the judge").to_owned();
     let thread = thread::Builder::new().name(name);
     let thread = thread.spawn(move || {
-        PATIENCE.set(patience);
-        // The judge may have lost its patience.
+        TIMEOUT.set(timeout);
+        // The judge may have lost its timeout.
         let _ = done.send(f());
     });
     let thread = thread.unwrap();
-    match ended.recv_timeout(patience) {
+    match ended.recv_timeout(timeout) {
         Ok(result) => result,
         Err(RecvTimeoutError::Timeout) => panic!("{promise}: it still has not come back"),
         Err(RecvTimeoutError::Disconnected) => match thread.join() {
@@ -64,9 +64,9 @@ pub(crate) fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
 #[track_caller]
 pub(crate) fn breaks(promise: &str, judge: impl FnOnce()) {
     // What hangs here hangs for certain: no need to wait as long as a computer may stall.
-    let patience = PATIENCE.replace(Duration::from_secs(2));
+    let timeout = TIMEOUT.replace(Duration::from_secs(2));
     let verdict = catch_unwind(AssertUnwindSafe(judge));
-    PATIENCE.set(patience);
+    TIMEOUT.set(timeout);
     let Err(panic) = verdict else {
         panic!("the judge is too kind: it found nothing, and should have said {promise:?}")
     };

@@ -91,10 +91,10 @@ pub(crate) fn eventually(what: &str, condition: impl FnMut() -> bool) {
 }
 
 #[track_caller]
-fn within(patience: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+fn within(timeout: Duration, what: &str, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {
-        assert!(started.elapsed() < patience, "still not: {what}");
+        assert!(started.elapsed() < timeout, "still not: {what}");
         thread::sleep(Duration::from_millis(1));
     }
 }
@@ -176,8 +176,8 @@ impl Program {
 
     /// Waits for its end, but not for ever, with a reason why it should have come.
     #[track_caller]
-    pub(crate) fn finish_within(mut self, patience: Duration, why: &str) -> Ended {
-        within(patience, why, || self.child.try_wait().unwrap().is_some());
+    pub(crate) fn finish_within(mut self, timeout: Duration, why: &str) -> Ended {
+        within(timeout, why, || self.child.try_wait().unwrap().is_some());
         let status = self.child.wait().unwrap();
         Ended { status, stdout: self.stdout.iter().collect(), stderr: self.stderr.iter().collect() }
     }

@@ -1,12 +1,12 @@
 //! Wrong: opens the segment as a reader does, which writes itself into the header.
 
 use ::common::QueueName;
-use day2::segment::READY_DEADLINE;
+use day2::segment::READY_TIMEOUT;
 use day2::{Mode, OpenError, Segment};
 
 use crate::inspect_solution;
 
 pub(crate) fn inspect(name: &QueueName) -> Result<String, OpenError> {
-    let _segment = Segment::open(name, Mode::Reader, READY_DEADLINE)?;
+    let _segment = Segment::open(name, Mode::Reader, READY_TIMEOUT)?;
     inspect_solution::inspect(name)
 }

@@ -1,4 +1,4 @@
-//! Wrong: never looks if the deadline is zero.
+//! Wrong: never looks if the timeout is zero.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,14 +11,14 @@ use crate::WaitError;
 pub(crate) fn wait_for<T: Pod>(
     log: &LogReader<T>,
     index: u64,
-    deadline: Duration,
+    timeout: Duration,
 ) -> Result<T, WaitError> {
     let capacity = log.capacity();
     if index >= capacity {
         return Err(WaitError::NoSuchPlace { capacity });
     }
     let started = Instant::now();
-    while started.elapsed() < deadline {
+    while started.elapsed() < timeout {
         if let Some(message) = log.get(index) {
             return Ok(message);
         }

@@ -1,4 +1,4 @@
-//! Wrong: sleeps until the deadline, whatever comes before it.
+//! Wrong: sleeps until the timeout, whatever comes before it.
 
 use std::thread;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::WaitError;
 pub(crate) fn wait_for<T: Pod>(
     log: &LogReader<T>,
     index: u64,
-    deadline: Duration,
+    timeout: Duration,
 ) -> Result<T, WaitError> {
     let capacity = log.capacity();
     if index >= capacity {
@@ -20,6 +20,6 @@ pub(crate) fn wait_for<T: Pod>(
     if let Some(message) = log.get(index) {
         return Ok(message);
     }
-    thread::sleep(deadline);
+    thread::sleep(timeout);
     log.get(index).ok_or(WaitError::TimedOut)
 }

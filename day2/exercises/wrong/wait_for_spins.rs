@@ -11,7 +11,7 @@ use crate::WaitError;
 pub(crate) fn wait_for<T: Pod>(
     log: &LogReader<T>,
     index: u64,
-    deadline: Duration,
+    timeout: Duration,
 ) -> Result<T, WaitError> {
     let capacity = log.capacity();
     if index >= capacity {
@@ -22,7 +22,7 @@ pub(crate) fn wait_for<T: Pod>(
         if let Some(message) = log.get(index) {
             return Ok(message);
         }
-        if started.elapsed() >= deadline {
+        if started.elapsed() >= timeout {
             return Err(WaitError::TimedOut);
         }
         // Gives the core to others, and takes it back at once if they do not want it.

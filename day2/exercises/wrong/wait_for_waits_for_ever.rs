@@ -11,14 +11,14 @@ use crate::WaitError;
 pub(crate) fn wait_for<T: Pod>(
     log: &LogReader<T>,
     index: u64,
-    deadline: Duration,
+    timeout: Duration,
 ) -> Result<T, WaitError> {
     let started = Instant::now();
     loop {
         if let Some(message) = log.get(index) {
             return Ok(message);
         }
-        if started.elapsed() >= deadline {
+        if started.elapsed() >= timeout {
             return Err(WaitError::TimedOut);
         }
         thread::sleep(Duration::from_millis(1));

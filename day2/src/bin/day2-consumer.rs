@@ -13,7 +13,7 @@ const SIZE: usize = 100;
 /// How many messages the log holds.
 const CAPACITY: u64 = 10;
 /// How long the producer may take to write a message once a reader is there.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Day 2's consumer: reads one message.
 #[derive(Parser)]
@@ -40,9 +40,9 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         if let Some(message) = log.get(0) {
             break message;
         }
-        if started.elapsed() >= PATIENCE {
+        if started.elapsed() >= TIMEOUT {
             bail!(
-                "no message in {name} after {PATIENCE:?}: its producer has died, remove the queue"
+                "no message in {name} after {TIMEOUT:?}: its producer has died, remove the queue"
             );
         }
         std::thread::yield_now();

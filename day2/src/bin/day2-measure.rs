@@ -10,7 +10,7 @@ use clap::Parser;
 use common::QueueName;
 use common::report::median;
 use day2::header::Expected;
-use day2::segment::{READY_DEADLINE, page_size};
+use day2::segment::{READY_TIMEOUT, page_size};
 use day2::{Geometry, Kind, Mode, Segment};
 use memmap2::{MmapOptions, MmapRaw};
 use nix::fcntl::OFlag;
@@ -104,7 +104,7 @@ fn opens(name: &QueueName, repeats: u64) -> anyhow::Result<()> {
     let _segment = Segment::create(name, geometry(1)?, 0o600, |_| ())?;
     let [mut careful, mut careless]: [Row; 2] = Default::default();
     for _ in 0..repeats {
-        let opened = careful.take(|| Ok(Segment::open(name, Mode::Reader, READY_DEADLINE)?));
+        let opened = careful.take(|| Ok(Segment::open(name, Mode::Reader, READY_TIMEOUT)?));
         drop(opened?);
         drop(careless.take(|| map(name, OFlag::O_RDWR, None))?);
     }

@@ -11,7 +11,7 @@ use clap::{Parser, ValueEnum};
 use common::{QueueName, Sequence};
 use day2::Mode;
 use day3::sequencer::Cursor;
-use day3::{Consumer, Group, Receiver, RecvError, Start, Tap, TryRecvError};
+use day3::{Consumer, Member, Receiver, RecvError, Start, Tap, TryRecvError};
 
 use crate::numbered::{Checksum, Message, SIZE, message};
 
@@ -72,7 +72,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         say("spmc_queue attached".to_owned());
         listen(tap, arguments)?
     } else if let Some(group) = group {
-        let member = Group::join(name, group, start)?;
+        let member = Member::join(name, group, start)?;
         say(format!("spmc_queue attached, first sequence = {}", member.first_sequence()));
         read(member, Tally::of_some(), arguments)?
     } else {

@@ -14,12 +14,12 @@ use common::{Capacity, NameError, QueueName, Sequence};
 use day2::Mode;
 
 use crate::error::JoinError;
-use crate::memory::{Memory, Named};
+use crate::memory::{Memory, NamedMemory};
 use crate::options::JoinOptions;
 use crate::sequencer::Run;
 
 pub use producer::{Producer, Reservation};
-pub use receiver::{Batch, Consumer, Group, Receiver};
+pub use receiver::{Batch, Consumer, Member, Receiver};
 pub use tap::Tap;
 
 /// The places of a ring, as this process has them mapped.
@@ -94,5 +94,7 @@ where
     N: TryInto<QueueName, Error: Into<NameError>>,
 {
     let name = name.try_into().map_err(Into::into)?;
-    options.when_there(|| Ok(Arc::new(Named::open::<T>(&name, mode, options)?) as Arc<dyn Memory>))
+    options.when_there(|| {
+        Ok(Arc::new(NamedMemory::open::<T>(&name, mode, options)?) as Arc<dyn Memory>)
+    })
 }

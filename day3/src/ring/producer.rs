@@ -10,11 +10,11 @@ use day2::LockError;
 
 use super::Places;
 use crate::error::{CreateError, SendError, SendTimeoutError, TimedOut, TooLarge, TrySendError};
-use crate::memory::{self, Memory, Named, Shared};
+use crate::memory::{self, Memory, NamedMemory, Shared};
 use crate::options::QueueOptions;
 use crate::roster::{self, ConsumerInfo, GroupInfo};
 use crate::sequencer::{ProducerCursor, Refusal, Run, Unattended};
-use crate::wait::{self, Door, Side, Wait, Yield, settle_send};
+use crate::wait::{self, Side, Wait, Waiter, Yield, settle_send};
 
 /// The end that writes a ring. A ring has one.
 ///
@@ -37,7 +37,7 @@ pub struct Producer<T, W: Wait = Yield> {
     cursor: ProducerCursor<Shared>,
     places: Places<T>,
     // Last: a strategy that signals descriptors hangs up after the ring is closed.
-    door: Door<W>,
+    waiter: Waiter<W>,
 }
 
 impl<T, W: Wait> fmt::Debug for Producer<T, W> {
@@ -72,7 +72,7 @@ impl<T: Pod, W: Wait> Producer<T, W> {
         N: TryInto<QueueName, Error: Into<NameError>>,
     {
         let name = name.try_into().map_err(Into::into)?;
-        let memory: Arc<dyn Memory> = Arc::new(Named::create::<T>(&name, options)?);
+        let memory: Arc<dyn Memory> = Arc::new(NamedMemory::create::<T>(&name, options)?);
         // SAFETY: the segment was just created for messages of type `T`, by us, writable.
         Ok(unsafe { Self::over_with(memory, options.unattended()) })
     }
@@ -82,7 +82,7 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     /// # Safety
     ///
     /// The memory was made for messages of type `T`, is writable, and has no other producer.
-    pub unsafe fn over(memory: Arc<dyn Memory>) -> Self {
+    pub unsafe fn from_memory(memory: Arc<dyn Memory>) -> Self {
         // SAFETY: the caller says so.
         unsafe { Self::over_with(memory, Unattended::default()) }
     }
@@ -91,7 +91,7 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     ///
     /// # Safety
     ///
-    /// As for [`over`](Self::over).
+    /// As for [`over`](Self::from_memory).
     pub unsafe fn over_with(memory: Arc<dyn Memory>, unattended: Unattended) -> Self {
         let shared = Shared::new(memory);
         let ring = shared.memory().ring();
@@ -99,15 +99,15 @@ impl<T: Pod, W: Wait> Producer<T, W> {
         let cursor = unsafe { ProducerCursor::new(shared.clone(), ring.capacity, ring.first) };
         let cursor = cursor.unattended(unattended);
         let places = Places::new(shared.memory());
-        Self { cursor, places, door: Door::new(shared, Side::Producer) }
+        Self { cursor, places, waiter: Waiter::new(shared, Side::Producer) }
     }
 }
 
 impl<T: Pod, W: Wait> Producer<T, W> {
     /// The same producer, waiting another way.
     pub fn waiting<V: Wait>(self, wait: V) -> Producer<T, V> {
-        let Self { cursor, places, door } = self;
-        Producer { cursor, places, door: door.waiting(wait) }
+        let Self { cursor, places, waiter } = self;
+        Producer { cursor, places, waiter: waiter.waiting(wait) }
     }
 
     /// Sends a message if there is a place for it now.
@@ -258,7 +258,7 @@ impl<T: Pod, W: Wait> Producer<T, W> {
 
     /// The registered consumers.
     pub fn consumers(&self) -> Vec<ConsumerInfo> {
-        roster::list(self.door.shared())
+        roster::list(self.waiter.shared())
     }
 
     /// Whether no consumer is registered: nobody will read what is sent now, unless one joins in time.
@@ -268,7 +268,7 @@ impl<T: Pod, W: Wait> Producer<T, W> {
 
     /// The groups whose place the ring knows, also those without a member.
     pub fn groups(&self) -> Vec<GroupInfo> {
-        roster::groups(self.door.shared())
+        roster::groups(self.waiter.shared())
     }
 
     /// Forgets the place of a group that has no member, so that it no longer
@@ -278,7 +278,7 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     ///
     /// [`LockError`] if a consumer has been joining for as long as `timeout`.
     pub fn forget_group(&mut self, group: &str, timeout: Duration) -> Result<bool, LockError> {
-        memory::forget(self.door.shared().memory(), group, timeout)
+        memory::forget(self.waiter.shared().memory(), group, timeout)
     }
 
     /// Waits until at least `n` consumers are registered.
@@ -307,7 +307,7 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     /// overwritten from now on; see [`roster::evict`].
     pub unsafe fn evict(&mut self, consumer: &ConsumerInfo) -> bool {
         // SAFETY: the caller says so.
-        unsafe { self.door.evict(consumer) }
+        unsafe { self.waiter.evict(consumer) }
     }
 
     /// Tells consumers that everything is sent. They read what is there, then see the end.
@@ -315,7 +315,7 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     /// The ring stays, and keeps its name, until the producer is dropped; to send is an error.
     pub fn close(&mut self) {
         if self.cursor.close() {
-            self.door.rung();
+            self.waiter.rung();
         }
     }
 
@@ -326,7 +326,7 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     /// closed already stays so.
     pub fn abort(&mut self, reason: &str) {
         if self.cursor.abort(reason) {
-            self.door.rung();
+            self.waiter.rung();
         }
     }
 
@@ -347,7 +347,7 @@ impl<T: Pod, W: Wait> Producer<T, W> {
         // SAFETY: every caller has claimed as many, and every bit pattern in a place is a message.
         let rung = unsafe { self.cursor.publish(n) };
         if rung {
-            self.door.rung();
+            self.waiter.rung();
         }
     }
 
@@ -363,23 +363,23 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     #[cold]
     #[inline(never)]
     fn wait_for(&mut self, n: u64, refusal: Refusal) -> Result<Sequence, SendError> {
-        let Self { cursor, door, .. } = self;
+        let Self { cursor, waiter, .. } = self;
         if let TrySendError::End(end) = refusal.into() {
             return Err(end);
         }
-        let _wanting = door.wanting(n);
-        door.wait(|| settle_send(cursor.claim(n)))
+        let _wanting = waiter.wanting(n);
+        waiter.wait(|| settle_send(cursor.claim(n)))
     }
 
     /// Waits for `n` places for at most `timeout`.
     #[cold]
     #[inline(never)]
     fn wait_until(&mut self, n: u64, timeout: Duration) -> Result<Sequence, SendTimeoutError> {
-        let Self { cursor, door, .. } = self;
+        let Self { cursor, waiter, .. } = self;
         // A timeout so long that no clock can tell its end has none.
         let deadline = Instant::now().checked_add(timeout);
-        let _wanting = door.wanting(n);
-        let claimed = door.until(deadline, || settle_send(cursor.claim(n)));
+        let _wanting = waiter.wanting(n);
+        let claimed = waiter.until(deadline, || settle_send(cursor.claim(n)));
         Ok(claimed.ok_or(SendTimeoutError::TimedOut(timeout))??)
     }
 }

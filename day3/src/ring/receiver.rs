@@ -14,22 +14,24 @@ use crate::error::{JoinError, RecvError, RecvTimeoutError, TryRecvError};
 use crate::group::MemberCursor;
 use crate::memory::{Memory, Shared, admit};
 use crate::options::JoinOptions;
-use crate::roster::{Role, Start};
+use crate::roster::{JoinAs, Start};
 use crate::sequencer::{ConsumerCursor, Cursor, Run};
-use crate::wait::{Door, Side, Wait, Yield, settle_recv};
+use crate::wait::{Side, Wait, Waiter, Yield, settle_recv};
 
 /// A registered consumer; how it comes by its sequences is `K`'s to say.
 ///
-/// Use it as [`Consumer`] or [`Group`]. Dropping it frees its slot.
+/// Use it as [`Consumer`] or [`Member`]. Dropping it frees its slot.
 pub struct Receiver<T, K, W: Wait = Yield> {
     cursor: K,
     places: Places<T>,
-    door: Door<W>,
+    waiter: Waiter<W>,
 }
 
 impl<T, K: Cursor, W: Wait> fmt::Debug for Receiver<T, K, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receiver").field("seat", self.cursor.seat()).finish_non_exhaustive()
+        f.debug_struct("Receiver")
+            .field("registration", self.cursor.registration())
+            .finish_non_exhaustive()
     }
 }
 
@@ -43,7 +45,7 @@ pub type Consumer<T, W = Yield> = Receiver<T, ConsumerCursor<Shared>, W>;
 ///
 /// [`recv`](Receiver::recv) takes one message, so that slow work is shared evenly;
 /// [`recv_batch`](Receiver::recv_batch) takes many, so that little work is shared fast.
-pub type Group<T, W = Yield> = Receiver<T, MemberCursor<Shared>, W>;
+pub type Member<T, W = Yield> = Receiver<T, MemberCursor<Shared>, W>;
 
 // SAFETY: the places are only reached through `&mut self` for sequences that this consumer holds.
 unsafe impl<T: Pod + Send, K: Send, W: Wait + Send> Send for Receiver<T, K, W> {}
@@ -72,7 +74,7 @@ impl<T: Pod, W: Wait> Consumer<T, W> {
     {
         let memory = open::<T, N>(name, Mode::Reader, options)?;
         // SAFETY: `open` has checked that the ring holds messages of type `T`.
-        unsafe { Self::over(memory, start, options) }
+        unsafe { Self::from_memory(memory, start, options) }
     }
 
     /// A broadcast consumer of the ring in this memory.
@@ -84,20 +86,20 @@ impl<T: Pod, W: Wait> Consumer<T, W> {
     /// # Safety
     ///
     /// The memory was made for messages of type `T`.
-    pub unsafe fn over(
+    pub unsafe fn from_memory(
         memory: Arc<dyn Memory>,
         start: Start,
         options: &JoinOptions,
     ) -> Result<Self, JoinError> {
-        let seat = admit(&*memory, Role::Broadcast, start, options)?;
+        let registration = admit(&*memory, JoinAs::Broadcast, start, options)?;
         let shared = Shared::new(memory);
-        // SAFETY: the seat was just given out, in this ring.
-        let cursor = unsafe { ConsumerCursor::new(shared.clone(), seat) };
+        // SAFETY: the registration was just given out, in this ring.
+        let cursor = unsafe { ConsumerCursor::new(shared.clone(), registration) };
         Ok(Self::with_cursor(cursor, shared))
     }
 }
 
-impl<T: Pod, W: Wait> Group<T, W> {
+impl<T: Pod, W: Wait> Member<T, W> {
     /// Joins the group `group` of the ring `name`; the first member begins at `start`.
     ///
     /// # Errors
@@ -126,7 +128,7 @@ impl<T: Pod, W: Wait> Group<T, W> {
     {
         let memory = open::<T, N>(name, Mode::Reader, options)?;
         // SAFETY: `open` has checked that the ring holds messages of type `T`.
-        unsafe { Self::over(memory, group, start, options) }
+        unsafe { Self::from_memory(memory, group, start, options) }
     }
 
     /// A member of a group of the ring in this memory.
@@ -138,17 +140,17 @@ impl<T: Pod, W: Wait> Group<T, W> {
     /// # Safety
     ///
     /// The memory was made for messages of type `T`.
-    pub unsafe fn over(
+    pub unsafe fn from_memory(
         memory: Arc<dyn Memory>,
         group: &str,
         start: Start,
         options: &JoinOptions,
     ) -> Result<Self, JoinError> {
-        let role = Role::Member { group, holds: options.holds_when_empty() };
-        let seat = admit(&*memory, role, start, options)?;
+        let role = JoinAs::Member { group, holds: options.holds_when_empty() };
+        let registration = admit(&*memory, role, start, options)?;
         let shared = Shared::new(memory);
-        // SAFETY: the seat was just given out, in this ring.
-        let cursor = unsafe { MemberCursor::new(shared.clone(), seat) };
+        // SAFETY: the registration was just given out, in this ring.
+        let cursor = unsafe { MemberCursor::new(shared.clone(), registration) };
         Ok(Self::with_cursor(cursor, shared))
     }
 }
@@ -156,30 +158,30 @@ impl<T: Pod, W: Wait> Group<T, W> {
 impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
     fn with_cursor(cursor: K, shared: Shared) -> Self {
         let places = Places::new(shared.memory());
-        Self { cursor, places, door: Door::new(shared, Side::Consumer) }
+        Self { cursor, places, waiter: Waiter::new(shared, Side::Consumer) }
     }
 }
 
 impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
     /// The same consumer, waiting another way.
     pub fn waiting<V: Wait>(self, wait: V) -> Receiver<T, K, V> {
-        let Self { cursor, places, door } = self;
-        Receiver { cursor, places, door: door.waiting(wait) }
+        let Self { cursor, places, waiter } = self;
+        Receiver { cursor, places, waiter: waiter.waiting(wait) }
     }
 
     /// The first sequence that this consumer, or for a member its group, was promised on joining.
     pub fn first_sequence(&self) -> Sequence {
-        self.cursor.seat().first()
+        self.cursor.registration().first()
     }
 
     /// The number of its slot.
     pub fn slot(&self) -> usize {
-        self.cursor.seat().slot()
+        self.cursor.registration().slot()
     }
 
     /// How the producer has ended: after [`RecvError::Aborted`], why.
     pub fn ending(&self) -> Ending {
-        self.door.shared().ending()
+        self.waiter.shared().ending()
     }
 
     /// The next message, if there is one now.
@@ -271,24 +273,24 @@ impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
     #[inline(always)]
     fn release(&mut self) {
         if self.cursor.release() {
-            self.door.rung();
+            self.waiter.rung();
         }
     }
 
     #[cold]
     #[inline(never)]
     fn wait_for(&mut self, most: u64) -> Result<Run, RecvError> {
-        let Self { cursor, door, .. } = self;
-        door.wait(|| settle_recv(cursor.take(most)))
+        let Self { cursor, waiter, .. } = self;
+        waiter.wait(|| settle_recv(cursor.take(most)))
     }
 
     #[cold]
     #[inline(never)]
     fn wait_until(&mut self, most: u64, timeout: Duration) -> Result<Run, RecvTimeoutError> {
-        let Self { cursor, door, .. } = self;
+        let Self { cursor, waiter, .. } = self;
         // A timeout so long that no clock can tell its end has none.
         let deadline = Instant::now().checked_add(timeout);
-        match door.until(deadline, || settle_recv(cursor.take(most))) {
+        match waiter.until(deadline, || settle_recv(cursor.take(most))) {
             Some(run) => Ok(run?),
             None => Err(RecvTimeoutError::TimedOut(timeout)),
         }
@@ -348,7 +350,7 @@ impl<T: Pod, K: Cursor, W: Wait> Batch<'_, T, K, W> {
         let n = n as u64;
         assert!(n <= self.run.len, "{n} of {} messages were to be released", self.run.len);
         if self.receiver.cursor.release_first(n) {
-            self.receiver.door.rung();
+            self.receiver.waiter.rung();
         }
         self.run = Run { first: self.run.first.plus(n), len: self.run.len - n };
     }
@@ -364,7 +366,7 @@ impl<T: Pod, W: Wait> Batch<'_, T, ConsumerCursor<Shared>, W> {
     ///
     /// A member of a group cannot do this: what it has claimed goes to no other.
     pub fn give_back(self) {
-        self.receiver.cursor.keep(0);
+        self.receiver.cursor.truncate(0);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::memory::{Memory, Shared};
 use crate::options::JoinOptions;
 use crate::roster::Start;
 use crate::tap::TapCursor;
-use crate::wait::{Door, Side, Wait, Yield, settle_recv};
+use crate::wait::{Side, Wait, Waiter, Yield, settle_recv};
 
 /// A reader that is registered nowhere, maps everything read-only, and never slows the producer. Once
 /// it has caught up, [`received`](Tap::received) + [`lost`](Tap::lost) is the number of messages sent
@@ -27,7 +27,7 @@ use crate::wait::{Door, Side, Wait, Yield, settle_recv};
 pub struct Tap<T, W: Wait = Yield> {
     cursor: TapCursor<Shared>,
     places: Places<T>,
-    door: Door<W>,
+    waiter: Waiter<W>,
 }
 
 impl<T, W: Wait> fmt::Debug for Tap<T, W> {
@@ -63,7 +63,7 @@ impl<T: Pod, W: Wait> Tap<T, W> {
     {
         let memory = open::<T, N>(name, Mode::Observer, options)?;
         // SAFETY: `open` has checked that the ring holds messages of type `T`.
-        Ok(unsafe { Self::over(memory, start) })
+        Ok(unsafe { Self::from_memory(memory, start) })
     }
 
     /// A tap on the ring in this memory.
@@ -71,19 +71,19 @@ impl<T: Pod, W: Wait> Tap<T, W> {
     /// # Safety
     ///
     /// The memory was made for messages of type `T`.
-    pub unsafe fn over(memory: Arc<dyn Memory>, start: Start) -> Self {
+    pub unsafe fn from_memory(memory: Arc<dyn Memory>, start: Start) -> Self {
         let shared = Shared::new(memory);
         let cursor = TapCursor::new(shared.clone(), shared.memory().ring(), start);
         let places = Places::new(shared.memory());
-        Self { cursor, places, door: Door::new(shared, Side::Tap) }
+        Self { cursor, places, waiter: Waiter::new(shared, Side::Tap) }
     }
 }
 
 impl<T: Pod, W: Wait> Tap<T, W> {
     /// The same tap, waiting another way.
     pub fn waiting<V: Wait>(self, wait: V) -> Tap<T, V> {
-        let Self { cursor, places, door } = self;
-        Tap { cursor, places, door: door.waiting(wait) }
+        let Self { cursor, places, waiter } = self;
+        Tap { cursor, places, waiter: waiter.waiting(wait) }
     }
 
     /// How the producer has ended: after [`RecvError::Aborted`], why.
@@ -138,8 +138,8 @@ impl<T: Pod, W: Wait> Tap<T, W> {
         if into.is_empty() {
             return Ok(0);
         }
-        let Self { cursor, places, door } = self;
-        door.wait(|| settle_recv(copy(cursor, places, into)))
+        let Self { cursor, places, waiter } = self;
+        waiter.wait(|| settle_recv(copy(cursor, places, into)))
     }
 
     /// As [`Tap::recv_into`], waiting for at most `timeout`.
@@ -155,10 +155,10 @@ impl<T: Pod, W: Wait> Tap<T, W> {
         if into.is_empty() {
             return Ok(0);
         }
-        let Self { cursor, places, door } = self;
+        let Self { cursor, places, waiter } = self;
         // A timeout so long that no clock can tell its end has none.
         let deadline = Instant::now().checked_add(timeout);
-        match door.until(deadline, || settle_recv(copy(cursor, places, into))) {
+        match waiter.until(deadline, || settle_recv(copy(cursor, places, into))) {
             Some(received) => Ok(received?),
             None => Err(RecvTimeoutError::TimedOut(timeout)),
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use common::QueueName;
 use common::sync::{AtomicU32, Ordering};
 use day3::{
-    Consumer, Group, Heap, JoinError, JoinOptions, Memory, Producer, QueueOptions, Start, Tap,
+    Consumer, Heap, JoinError, JoinOptions, Member, Memory, Producer, QueueOptions, Start, Tap,
 };
 
 /// Where a ring of `u64`s lives.
@@ -18,17 +18,17 @@ pub(crate) trait Home: Sized {
         group: &str,
         start: Start,
         options: &JoinOptions,
-    ) -> Result<Group<u64>, JoinError>;
+    ) -> Result<Member<u64>, JoinError>;
 
     fn with_producer(capacity: u64, first: u64) -> (Self, Producer<u64>) {
         Self::with_options(&QueueOptions::new(capacity).first(first))
     }
 
-    fn try_member(&self, group: &str, start: Start) -> Result<Group<u64>, JoinError> {
+    fn try_member(&self, group: &str, start: Start) -> Result<Member<u64>, JoinError> {
         self.try_member_with(group, start, &JoinOptions::new())
     }
 
-    fn member_with(&self, group: &str, start: Start, options: &JoinOptions) -> Group<u64> {
+    fn member_with(&self, group: &str, start: Start, options: &JoinOptions) -> Member<u64> {
         self.try_member_with(group, start, options).unwrap()
     }
 
@@ -38,7 +38,7 @@ pub(crate) trait Home: Sized {
         self.try_consumer(start).unwrap()
     }
 
-    fn member(&self, group: &str, start: Start) -> Group<u64> {
+    fn member(&self, group: &str, start: Start) -> Member<u64> {
         self.try_member(group, start).unwrap()
     }
 }
@@ -57,7 +57,7 @@ impl Home for OnHeap {
 
     fn try_consumer(&self, start: Start) -> Result<Consumer<u64>, JoinError> {
         // SAFETY: made for `u64`s.
-        unsafe { Consumer::over(self.0.clone(), start, &JoinOptions::new()) }
+        unsafe { Consumer::from_memory(self.0.clone(), start, &JoinOptions::new()) }
     }
 
     fn try_member_with(
@@ -65,14 +65,14 @@ impl Home for OnHeap {
         group: &str,
         start: Start,
         options: &JoinOptions,
-    ) -> Result<Group<u64>, JoinError> {
+    ) -> Result<Member<u64>, JoinError> {
         // SAFETY: made for `u64`s.
-        unsafe { Group::over(self.0.clone(), group, start, options) }
+        unsafe { Member::from_memory(self.0.clone(), group, start, options) }
     }
 
     fn tap(&self, start: Start) -> Tap<u64> {
         // SAFETY: made for `u64`s.
-        unsafe { Tap::over(self.0.clone(), start) }
+        unsafe { Tap::from_memory(self.0.clone(), start) }
     }
 }
 
@@ -98,8 +98,8 @@ impl Home for InSegment {
         group: &str,
         start: Start,
         options: &JoinOptions,
-    ) -> Result<Group<u64>, JoinError> {
-        Group::join_with(self.0.clone(), group, start, options)
+    ) -> Result<Member<u64>, JoinError> {
+        Member::join_with(self.0.clone(), group, start, options)
     }
 
     fn tap(&self, start: Start) -> Tap<u64> {

@@ -5,8 +5,8 @@ use common::{Capacity, Sequence};
 use day3::control::Control;
 use day3::group::MemberCursor;
 use day3::landing::Everywhere;
-use day3::roster::{self, Applicant, NoSlot, Ring, Role};
-use day3::sequencer::{ConsumerCursor, Cursor, Nothing, ProducerCursor, Run};
+use day3::roster::{self, JoinAs, JoinRequest, NoSlot, Ring};
+use day3::sequencer::{ConsumerCursor, Cursor, ProducerCursor, Run, Unavailable};
 use day3::tap::TapCursor;
 use day3::{Ending, Start};
 
@@ -73,16 +73,16 @@ impl Rig {
     }
 
     pub(crate) fn consumer(&self, start: Start) -> Reader<ConsumerCursor<Arc<Control>>> {
-        let seat = self.join(Role::Broadcast, start).unwrap();
-        // SAFETY: the seat was just given out.
-        let cursor = unsafe { ConsumerCursor::new(self.control.clone(), seat) };
+        let registration = self.join(JoinAs::Broadcast, start).unwrap();
+        // SAFETY: the registration was just given out.
+        let cursor = unsafe { ConsumerCursor::new(self.control.clone(), registration) };
         Reader { cursor, rig: self.clone() }
     }
 
     pub(crate) fn member(&self, start: Start) -> Reader<MemberCursor<Arc<Control>>> {
-        let seat = self.join(Role::Member { group: "g", holds: false }, start).unwrap();
-        // SAFETY: the seat was just given out.
-        let cursor = unsafe { MemberCursor::new(self.control.clone(), seat) };
+        let registration = self.join(JoinAs::Member { group: "g", holds: false }, start).unwrap();
+        // SAFETY: the registration was just given out.
+        let cursor = unsafe { MemberCursor::new(self.control.clone(), registration) };
         Reader { cursor, rig: self.clone() }
     }
 
@@ -92,11 +92,15 @@ impl Rig {
         Watcher { cursor, rig: self.clone(), begin }
     }
 
-    pub(crate) fn join(&self, role: Role<'_>, start: Start) -> Result<roster::Seat, NoSlot> {
-        let applicant = Applicant { role, start, owner: 1, label: "" };
+    pub(crate) fn join(
+        &self,
+        role: JoinAs<'_>,
+        start: Start,
+    ) -> Result<roster::Registration, NoSlot> {
+        let request = JoinRequest { role, start, owner: 1, label: "" };
         let _admitted = self.admission.lock().unwrap();
         // SAFETY: nobody else joins.
-        unsafe { roster::join(&self.control, self.ring, &Everywhere, &applicant) }
+        unsafe { roster::join(&self.control, self.ring, &Everywhere, &request) }
     }
 
     pub(crate) fn ending(&self) -> Ending {
@@ -187,11 +191,11 @@ pub(crate) struct Reader<C> {
 
 impl<C: Cursor> Reader<C> {
     pub(crate) fn first(&self) -> Sequence {
-        self.cursor.seat().first()
+        self.cursor.registration().first()
     }
 
     /// Takes up to `most` messages, reads and checks them, and keeps them.
-    pub(crate) fn take(&mut self, most: u64) -> Result<Vec<Sequence>, Nothing> {
+    pub(crate) fn take(&mut self, most: u64) -> Result<Vec<Sequence>, Unavailable> {
         let run = self.bounded(most)?;
         let sequences = (0..run.len).map(|i| run.first.plus(i));
         let check = |sequence| {
@@ -205,15 +209,15 @@ impl<C: Cursor> Reader<C> {
     }
 
     /// A run, which is never longer than the ring, nor than what was asked for.
-    fn bounded(&mut self, most: u64) -> Result<Run, Nothing> {
+    fn bounded(&mut self, most: u64) -> Result<Run, Unavailable> {
         let run = self.cursor.take(most);
         let capacity = self.rig.ring.capacity.get();
-        assert!(!matches!(run, Err(Nothing::Corrupt { .. })), "a run beyond the ring: {run:?}");
+        assert!(!matches!(run, Err(Unavailable::Corrupt { .. })), "a run beyond the ring: {run:?}");
         run.inspect(|run| assert!(run.len <= capacity.min(most), "{} of {capacity}", run.len))
     }
 
     /// Takes, reads, checks and releases up to `most` messages.
-    pub(crate) fn try_read(&mut self, most: u64) -> Result<Vec<Sequence>, Nothing> {
+    pub(crate) fn try_read(&mut self, most: u64) -> Result<Vec<Sequence>, Unavailable> {
         let sequences = self.take(most)?;
         self.cursor.release();
         Ok(sequences)
@@ -250,7 +254,7 @@ pub(crate) struct Watcher {
 
 impl Watcher {
     /// Copies up to `most` messages and returns those that the tap trusts, having checked them.
-    pub(crate) fn try_read(&mut self, most: u64) -> Result<Vec<Sequence>, Nothing> {
+    pub(crate) fn try_read(&mut self, most: u64) -> Result<Vec<Sequence>, Unavailable> {
         let run = self.cursor.take(most)?;
         assert!(run.len <= self.rig.ring.capacity.get(), "{} copied", run.len);
         let copy = |sequence| {

@@ -225,7 +225,7 @@ fn who_dies_while_joining_locks_nobody_out() {
         let record = records.next();
         let joiner = Role::Joiner.start(&name, &record, round);
         eventually("it holds the lock", || Record::read(&record).has("locked"));
-        let impatient = JoinOptions::new().deadline(Duration::from_millis(5));
+        let impatient = JoinOptions::new().timeout(Duration::from_millis(5));
         let refused = Consumer::<Message>::join_with(&*name, Start::Latest, &impatient);
         let busy = matches!(refused, Err(JoinError::Lock(LockError::Busy { .. })));
         assert!(busy, "{refused:?}");

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use ::common::sync::{Arc, AtomicBool, Ordering};
 use ::common::{QueueName, Sequence};
-use day2::segment::READY_DEADLINE;
+use day2::segment::READY_TIMEOUT;
 use day2::{Mode, OpenError, Segment};
 use day3::sequencer::Cursor;
 use day3::{
-    Consumer, Group, JoinError, Producer, Receiver, RecvError, RecvTimeoutError, Start, Tap,
+    Consumer, JoinError, Member, Producer, Receiver, RecvError, RecvTimeoutError, Start, Tap,
 };
 
 use crate::numbered::{Message, message};
@@ -111,7 +111,7 @@ impl Part {
                 }
             }
             Role::Member => {
-                if let Some(member) = there(Group::join(&self.ring, GROUP, Start::Oldest)) {
+                if let Some(member) = there(Member::join(&self.ring, GROUP, Start::Oldest)) {
                     self.read(member, Duty::Share, u64::MAX);
                 }
             }
@@ -119,8 +119,8 @@ impl Part {
             Role::Passerby => self.visit(1),
             Role::Tap => self.listen(),
             Role::Joiner => {
-                let segment = Segment::open(&self.ring, Mode::Reader, READY_DEADLINE).unwrap();
-                let _lock = segment.lock(READY_DEADLINE).unwrap();
+                let segment = Segment::open(&self.ring, Mode::Reader, READY_TIMEOUT).unwrap();
+                let _lock = segment.lock(READY_TIMEOUT).unwrap();
                 self.note("locked".to_owned());
                 eventually("the test has ended", || self.is_alone());
             }
@@ -181,7 +181,7 @@ impl Part {
                 there(Consumer::join(&self.ring, start))
                     .map(|consumer| self.read(consumer, Duty::Everything, count))
             } else {
-                there(Group::join(&self.ring, GROUP, start))
+                there(Member::join(&self.ring, GROUP, start))
                     .map(|member| self.read(member, Duty::Share, count))
             };
             if visit.is_none() {

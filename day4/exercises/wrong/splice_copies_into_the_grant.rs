@@ -8,12 +8,12 @@ pub(crate) fn splice(input: &mut impl Read, writer: &mut Writer, chunk: usize) -
     let mut buffer = vec![0; chunk];
     let mut total = 0;
     loop {
-        let mut grant = writer.grant(chunk).map_err(io::Error::other)?;
+        let mut reservation = writer.reserve(chunk).map_err(io::Error::other)?;
         match input.read(&mut buffer) {
             Ok(0) => return Ok(total),
             Ok(len) => {
-                grant[..len].copy_from_slice(&buffer[..len]);
-                grant.commit(len);
+                reservation[..len].copy_from_slice(&buffer[..len]);
+                reservation.publish(len);
                 total += len as u64;
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}

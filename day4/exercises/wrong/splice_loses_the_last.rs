@@ -7,10 +7,10 @@ use day4::Writer;
 pub(crate) fn splice(input: &mut impl Read, writer: &mut Writer, chunk: usize) -> io::Result<u64> {
     let mut total = 0;
     loop {
-        let mut grant = writer.grant(chunk).map_err(io::Error::other)?;
+        let mut reservation = writer.reserve(chunk).map_err(io::Error::other)?;
         let mut filled = 0;
         while filled < chunk {
-            match input.read(&mut grant[filled..]) {
+            match input.read(&mut reservation[filled..]) {
                 Ok(0) => break,
                 Ok(len) => filled += len,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -20,7 +20,7 @@ pub(crate) fn splice(input: &mut impl Read, writer: &mut Writer, chunk: usize) -
         if filled == 0 {
             return Ok(total);
         }
-        grant.commit(filled);
+        reservation.publish(filled);
         total += filled as u64;
     }
 }

@@ -7,10 +7,10 @@ use day4::Writer;
 pub(crate) fn splice(input: &mut impl Read, writer: &mut Writer, chunk: usize) -> io::Result<u64> {
     let mut total = 0;
     loop {
-        let mut grant = writer.grant(chunk).map_err(io::Error::other)?;
-        match input.read(&mut grant) {
+        let mut reservation = writer.reserve(chunk).map_err(io::Error::other)?;
+        match input.read(&mut reservation) {
             Ok(len) => {
-                grant.commit(len);
+                reservation.publish(len);
                 total += len as u64;
                 if len == 0 {
                     return Ok(total);

@@ -7,7 +7,7 @@ use common::QueueName;
 use common::report;
 use day3::Start;
 use day3::sequencer::Cursor;
-use day4::{Group, Reader, Receiver, RecvError, Tap};
+use day4::{Member, Reader, Receiver, RecvError, Tap};
 
 /// Receive messages and print them, each with its length
 #[derive(Parser)]
@@ -34,7 +34,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let Arguments { name, group, tap } = arguments;
     match (group, tap) {
         (_, true) => watch(Tap::open(name, Start::Oldest)?),
-        (Some(group), _) => receive(Group::join(name, group, Start::Oldest)?),
+        (Some(group), _) => receive(Member::join(name, group, Start::Oldest)?),
         (None, _) => receive(Reader::join(name, Start::Oldest)?),
     }
 }

@@ -25,7 +25,7 @@ struct Arguments {
 }
 
 /// How long consumers may take to attach, and to read the rest.
-const PATIENCE: Duration = Duration::from_secs(600);
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 fn main() -> ExitCode {
     report::exit(run(&Arguments::parse()))
@@ -40,7 +40,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         arguments.capacity,
         writer.largest()
     );
-    writer.wait_for_consumers(arguments.wait_for, PATIENCE)?;
+    writer.wait_for_consumers(arguments.wait_for, TIMEOUT)?;
     for line in std::io::stdin().lock().lines() {
         let line = line.context("reading stdin failed")?;
         let at = writer.next_sequence().get() % writer.capacity();
@@ -51,7 +51,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         println!("sent {} bytes at {at}, {} of ring", line.len(), record_len(line.len()));
     }
     writer.close();
-    writer.drain(PATIENCE)?;
+    writer.drain(TIMEOUT)?;
     println!("{} messages sent", writer.sent());
     Ok(())
 }

@@ -14,11 +14,11 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use super::error::{ConnectError, RendezvousError, failed};
 use super::wire::{self, Answer, Hello};
 use super::{Role, address};
-use crate::reader::{Group, Reader};
+use crate::reader::{Member, Reader};
 use crate::tap::Tap;
 
 /// How long [`Reader::connect`] and its like wait for the server's answer.
-pub const PATIENCE: Duration = Duration::from_secs(2);
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often a client looks again for room in the queue of a server that has many.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
@@ -143,12 +143,12 @@ impl<W: Wait> Reader<W> {
     ///
     /// [`ConnectError`]; the ring goes on as before.
     pub fn connect(path: impl AsRef<Path>, start: Start) -> Result<Self, ConnectError> {
-        let ring = connect(path, Role::Consumer, PATIENCE)?;
+        let ring = connect(path, Role::Consumer, CONNECT_TIMEOUT)?;
         Ok(Self::from_fd(ring, start, &JoinOptions::default())?)
     }
 }
 
-impl<W: Wait> Group<W> {
+impl<W: Wait> Member<W> {
     /// Joins the ring that is served at `path`, as a member of `group`.
     ///
     /// # Errors
@@ -159,7 +159,7 @@ impl<W: Wait> Group<W> {
         group: &str,
         start: Start,
     ) -> Result<Self, ConnectError> {
-        let ring = connect(path, Role::Consumer, PATIENCE)?;
+        let ring = connect(path, Role::Consumer, CONNECT_TIMEOUT)?;
         Ok(Self::from_fd(ring, group, start, &JoinOptions::default())?)
     }
 }
@@ -171,7 +171,7 @@ impl<W: Wait> Tap<W> {
     ///
     /// [`ConnectError`]; the ring goes on as before.
     pub fn connect(path: impl AsRef<Path>, start: Start) -> Result<Self, ConnectError> {
-        let ring = connect(path, Role::Tap, PATIENCE)?;
+        let ring = connect(path, Role::Tap, CONNECT_TIMEOUT)?;
         Ok(Self::from_fd(ring, start, &JoinOptions::default())?)
     }
 }

@@ -1,4 +1,4 @@
-//! The side door: a parent hands a ring to its child.
+//! The side waiter: a parent hands a ring to its child.
 
 use std::env;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -14,7 +14,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::Role;
 use super::error::{InvitedError, PairError};
-use crate::reader::{Group, Reader};
+use crate::reader::{Member, Reader};
 use crate::tap::Tap;
 use crate::writer::Writer;
 
@@ -143,7 +143,7 @@ impl<W: Wait> Reader<W> {
     }
 }
 
-impl<W: Wait> Group<W> {
+impl<W: Wait> Member<W> {
     /// Joins the ring that this process was started with, as a member of `group`.
     ///
     /// # Errors

@@ -29,10 +29,10 @@ use std::path::Path;
 use day2::Mode;
 use nix::sys::socket::UnixAddr;
 
-pub use client::{PATIENCE, connect};
+pub use client::{CONNECT_TIMEOUT, connect};
 pub use error::{ConnectError, InvitedError, PairError, RendezvousError};
 pub use invitation::{Invitation, VARIABLE, invited, pair};
-pub use server::{Admitted, HELLO_DEADLINE, Server, Serving, serve};
+pub use server::{Admitted, HELLO_TIMEOUT, Server, Serving, serve};
 
 /// What a client of a ring wants to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

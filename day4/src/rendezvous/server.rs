@@ -31,7 +31,7 @@ use crate::Offer;
 use crate::writer::Writer;
 
 /// How long a client may take to say what it wants.
-pub const HELLO_DEADLINE: Duration = Duration::from_secs(1);
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Most clients that have connected and said nothing yet; one more costs the oldest its place.
 const MOST_VISITORS: usize = 64;
@@ -53,7 +53,7 @@ pub struct Admitted {
 /// A Unix socket at which strangers ask for a ring.
 ///
 /// Its file has mode 0600 from the first moment, and is removed when the server is dropped, if it is
-/// still the server's own. A client has [`HELLO_DEADLINE`] to say hello; one that is silent, or talks
+/// still the server's own. A client has [`HELLO_TIMEOUT`] to say hello; one that is silent, or talks
 /// nonsense, is turned away and holds up nobody else.
 ///
 /// # Examples
@@ -241,7 +241,7 @@ impl Server {
                 return Ok(Some(admitted));
             }
             self.turn_away_the_silent();
-            if ready.door {
+            if ready.waiter {
                 self.let_in()?;
             }
         }
@@ -254,28 +254,28 @@ impl Server {
         deadline: Option<Instant>,
         stop: Option<BorrowedFd<'_>>,
     ) -> Result<Ready, RendezvousError> {
-        let patience = self.visitors.front().map(|oldest| oldest.since + HELLO_DEADLINE);
-        let deadline = deadline.into_iter().chain(patience).min();
-        let door = self.listener.as_fd();
-        let doors = [Some(door), stop].into_iter().flatten();
+        let timeout = self.visitors.front().map(|oldest| oldest.since + HELLO_TIMEOUT);
+        let deadline = deadline.into_iter().chain(timeout).min();
+        let waiter = self.listener.as_fd();
+        let doors = [Some(waiter), stop].into_iter().flatten();
         let sockets = self.visitors.iter().map(|visitor| visitor.socket.as_fd());
         let mut polled: Vec<_> =
             doors.chain(sockets).map(|socket| PollFd::new(socket, PollFlags::POLLIN)).collect();
         wire::wait(&mut polled, deadline)
             .map_err(|errno| failed(&self.place.path, "poll", errno))?;
         let mut ready = polled.iter().map(|socket| socket.any().unwrap_or(true));
-        let door = ready.next().unwrap_or(false);
+        let waiter = ready.next().unwrap_or(false);
         let stop = stop.is_some() && ready.next().unwrap_or(false);
-        Ok(Ready { door, stop, visitors: ready.collect() })
+        Ok(Ready { waiter, stop, visitors: ready.collect() })
     }
 
-    /// Opens the door to all who have connected.
+    /// Opens the waiter to all who have connected.
     fn let_in(&mut self) -> Result<(), RendezvousError> {
         for _ in 0..MOST_VISITORS {
             let socket = match self.listener.accept() {
                 Ok((socket, _)) => OwnedFd::from(socket),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                // It was gone before we came to the door.
+                // It was gone before we came to the waiter.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
                 Err(error) => return Err(failed(&self.place.path, "accept4", errno(&error))),
             };
@@ -345,7 +345,7 @@ impl Server {
     }
 
     fn turn_away_the_silent(&mut self) {
-        while self.visitors.front().is_some_and(|oldest| oldest.since.elapsed() >= HELLO_DEADLINE) {
+        while self.visitors.front().is_some_and(|oldest| oldest.since.elapsed() >= HELLO_TIMEOUT) {
             self.visitors.pop_front();
             self.turn_away();
         }
@@ -358,7 +358,7 @@ impl Server {
 
 /// Who has something for the server.
 struct Ready {
-    door: bool,
+    waiter: bool,
     stop: bool,
     visitors: Vec<bool>,
 }

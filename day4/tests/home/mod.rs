@@ -6,21 +6,21 @@ use common::QueueName;
 use common::sync::{AtomicU32, Ordering};
 use day2::Mode;
 use day3::{JoinError, JoinOptions, QueueOptions, Start};
-use day4::{ByteMemory, Group, Local, Offer, Reader, Tap, Writer};
+use day4::{ByteMemory, Local, Member, Offer, Reader, Tap, Writer};
 
 /// Where a ring of records lives.
 pub(crate) trait Home: Sized {
     /// A ring, and its writer.
     fn with_writer(capacity: u64, first: u64) -> (Self, Writer);
     fn try_reader(&self, start: Start) -> Result<Reader, JoinError>;
-    fn try_member(&self, group: &str, start: Start) -> Result<Group, JoinError>;
+    fn try_member(&self, group: &str, start: Start) -> Result<Member, JoinError>;
     fn tap(&self, start: Start) -> Tap;
 
     fn reader(&self, start: Start) -> Reader {
         self.try_reader(start).unwrap()
     }
 
-    fn member(&self, group: &str, start: Start) -> Group {
+    fn member(&self, group: &str, start: Start) -> Member {
         self.try_member(group, start).unwrap()
     }
 }
@@ -33,23 +33,23 @@ impl Home for InProcess {
         let options = QueueOptions::new(capacity).first(first);
         let memory: Arc<dyn ByteMemory> = Local::new(&options).unwrap();
         // SAFETY: made just now, and this is its only writer.
-        let writer = unsafe { Writer::over(memory.clone()) };
+        let writer = unsafe { Writer::from_memory(memory.clone()) };
         (Self(memory), writer)
     }
 
     fn try_reader(&self, start: Start) -> Result<Reader, JoinError> {
         // SAFETY: a ring of records.
-        unsafe { Reader::over(self.0.clone(), start, &JoinOptions::new()) }
+        unsafe { Reader::from_memory(self.0.clone(), start, &JoinOptions::new()) }
     }
 
-    fn try_member(&self, group: &str, start: Start) -> Result<Group, JoinError> {
+    fn try_member(&self, group: &str, start: Start) -> Result<Member, JoinError> {
         // SAFETY: a ring of records.
-        unsafe { Group::over(self.0.clone(), group, start, &JoinOptions::new()) }
+        unsafe { Member::from_memory(self.0.clone(), group, start, &JoinOptions::new()) }
     }
 
     fn tap(&self, start: Start) -> Tap {
         // SAFETY: a ring of records.
-        unsafe { Tap::over(self.0.clone(), start, &JoinOptions::new()) }.unwrap()
+        unsafe { Tap::from_memory(self.0.clone(), start, &JoinOptions::new()) }.unwrap()
     }
 }
 
@@ -76,8 +76,8 @@ impl Home for InSegment {
         Reader::join(self.0.clone(), start)
     }
 
-    fn try_member(&self, group: &str, start: Start) -> Result<Group, JoinError> {
-        Group::join(self.0.clone(), group, start)
+    fn try_member(&self, group: &str, start: Start) -> Result<Member, JoinError> {
+        Member::join(self.0.clone(), group, start)
     }
 
     fn tap(&self, start: Start) -> Tap {
@@ -107,9 +107,9 @@ impl Home for InMemfd {
         Reader::from_fd(descriptor, start, &JoinOptions::new())
     }
 
-    fn try_member(&self, group: &str, start: Start) -> Result<Group, JoinError> {
+    fn try_member(&self, group: &str, start: Start) -> Result<Member, JoinError> {
         let descriptor = self.0.descriptor(Mode::Reader).unwrap();
-        Group::from_fd(descriptor, group, start, &JoinOptions::new())
+        Member::from_fd(descriptor, group, start, &JoinOptions::new())
     }
 
     fn tap(&self, start: Start) -> Tap {

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use day2::Mode;
 use day2::segment::page_size;
 use day3::{QueueOptions, Start};
-use day4::rendezvous::{Admitted, HELLO_DEADLINE, RendezvousError, Role, Server, connect, serve};
-use day4::{Group, Local, Reader, Tap, Writer};
+use day4::rendezvous::{Admitted, HELLO_TIMEOUT, RendezvousError, Role, Server, connect, serve};
+use day4::{Local, Member, Reader, Tap, Writer};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::libc;
@@ -49,9 +49,9 @@ fn connect_within(
 ) -> Result<OwnedFd, RendezvousError> {
     let folder = Folder::new();
     let path = folder.join("ring");
-    let door = listener(&path);
+    let waiter = listener(&path);
     let server = thread::spawn(move || {
-        let socket = accept_one(&door);
+        let socket = accept_one(&waiter);
         assert_eq!(hear(&socket), hello());
         then(socket);
     });
@@ -60,8 +60,8 @@ fn connect_within(
     result
 }
 
-fn accept_one(door: &OwnedFd) -> OwnedFd {
-    let socket = std::os::unix::net::UnixListener::from(door.try_clone().unwrap());
+fn accept_one(waiter: &OwnedFd) -> OwnedFd {
+    let socket = std::os::unix::net::UnixListener::from(waiter.try_clone().unwrap());
     socket.accept().unwrap().0.into()
 }
 
@@ -105,7 +105,7 @@ fn broadcast_consumer_group_and_tap_connect() {
     let mut writer = Writer::anonymous(1 << 16).unwrap();
     let serving = serve(&path, writer.offer()).unwrap();
     let mut reader = Reader::connect(&path, Start::Oldest).unwrap();
-    let mut member = Group::connect(&path, "work", Start::Oldest).unwrap();
+    let mut member = Member::connect(&path, "work", Start::Oldest).unwrap();
     let mut tap = Tap::connect(&path, Start::Oldest).unwrap();
     eventually("all are counted", || serving.admitted() == 3);
     assert_eq!((serving.turned_away(), serving.failed()), (0, 0));
@@ -181,7 +181,7 @@ fn silent_clients_hold_up_nobody_and_are_turned_away() {
     let serving = serve(&path, writer.offer()).unwrap();
     let silent: Vec<_> = (0..10).map(|_| dial(&path)).collect();
     // In much less than the time that ten deadlines one after another would take.
-    connect(&path, Role::Consumer, HELLO_DEADLINE * 5).unwrap();
+    connect(&path, Role::Consumer, HELLO_TIMEOUT * 5).unwrap();
     for client in &silent {
         assert_eq!(hear(client), b"");
     }
@@ -284,7 +284,7 @@ fn a_server_is_done_though_silent_clients_keep_coming() {
         if dial_raw(socket.as_raw_fd(), &address).is_ok() {
             silent.push(socket);
         }
-        thread::sleep(HELLO_DEADLINE / 20);
+        thread::sleep(HELLO_TIMEOUT / 20);
         dropping.is_finished()
     });
     dropping.join().unwrap();
@@ -298,7 +298,7 @@ fn a_server_in_a_thread_goes_on_after_it_had_nothing_to_give() {
     let path = folder.join("ring");
     let local = Local::new(&QueueOptions::new(4096)).unwrap();
     // SAFETY: this is the memory's only producer.
-    let writer: Writer = unsafe { Writer::over(local) };
+    let writer: Writer = unsafe { Writer::from_memory(local) };
     let serving = serve(&path, writer.offer()).unwrap();
     for n in 1..=3 {
         let error = connect(&path, Role::Consumer, DEADLINE).unwrap_err();
@@ -314,7 +314,7 @@ fn a_ring_that_cannot_leave_its_process_is_an_error_on_both_sides() {
     let path = folder.join("ring");
     let local = Local::new(&QueueOptions::new(4096)).unwrap();
     // SAFETY: this is the memory's only producer.
-    let writer: Writer = unsafe { Writer::over(local) };
+    let writer: Writer = unsafe { Writer::from_memory(local) };
     let mut server = Server::bind(&path).unwrap();
     let client = {
         let path = path.clone();
@@ -398,9 +398,9 @@ fn descriptors_that_this_version_does_not_know_are_closed() {
 fn a_descriptor_of_something_else_is_refused_when_it_is_joined() {
     let folder = Folder::new();
     let path = folder.join("ring");
-    let door = listener(&path);
+    let waiter = listener(&path);
     let server = thread::spawn(move || {
-        let socket = accept_one(&door);
+        let socket = accept_one(&waiter);
         hear(&socket);
         say_with(&socket, &let_in(1), &[token().0]);
     });
@@ -430,9 +430,9 @@ fn a_server_that_hangs_up_or_is_silent_is_an_error() {
 fn a_server_that_hangs_up_unheard_is_an_error() {
     let folder = Folder::new();
     let path = folder.join("ring");
-    let door = listener(&path);
+    let waiter = listener(&path);
     let server = thread::spawn(move || {
-        let socket = accept_one(&door);
+        let socket = accept_one(&waiter);
         let peek = MsgFlags::MSG_PEEK;
         recv(socket.as_raw_fd(), &mut [0], peek).unwrap();
     });
@@ -445,7 +445,7 @@ fn a_server_that_hangs_up_unheard_is_an_error() {
 fn a_server_whose_queue_is_full_is_waited_for_and_no_longer() {
     let folder = Folder::new();
     let path = folder.join("ring");
-    let door = listener(&path);
+    let waiter = listener(&path);
     let address = UnixAddr::new(&path).unwrap();
     let mut waiting = Vec::new();
     loop {
@@ -468,7 +468,7 @@ fn a_server_whose_queue_is_full_is_waited_for_and_no_longer() {
     };
     drop(waiting);
     loop {
-        let socket = accept_one(&door);
+        let socket = accept_one(&waiter);
         if hear(&socket) == hello() {
             say_with(&socket, &let_in(1), &[memfd()]);
             break;
@@ -516,7 +516,7 @@ fn other_users_are_refused_unless_they_are_allowed() {
     };
     let error = try_it().unwrap_err();
     assert!(matches!(error, RendezvousError::Permission { .. }), "{error}");
-    // Somebody opened the door from outside: the server still asks who comes in.
+    // Somebody opened the waiter from outside: the server still asks who comes in.
     permit(&path, 0o666);
     let error = try_it().unwrap_err();
     assert!(matches!(error, RendezvousError::Refused { .. }), "{error}");

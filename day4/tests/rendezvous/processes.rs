@@ -11,7 +11,7 @@ use day3::Start;
 use day4::rendezvous::{
     Invitation, InvitedError, RendezvousError, Role, VARIABLE, connect, invited, pair, serve,
 };
-use day4::{Group, Reader, RecvError, Tap, Writer};
+use day4::{Member, Reader, RecvError, Tap, Writer};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
@@ -127,7 +127,7 @@ fn read(mut reader: Reader) {
 
 /// Reads its share, and tells the numbers' count and sum.
 fn work(path: &str) {
-    let mut member = Group::connect(path, "work", Start::Oldest).unwrap();
+    let mut member = Member::connect(path, "work", Start::Oldest).unwrap();
     println!("joined");
     let (mut count, mut sum) = (0u64, 0u64);
     while let Ok(record) = member.recv() {
@@ -385,10 +385,10 @@ fn a_child_without_a_good_invitation_is_told_why() {
 fn a_client_without_room_for_descriptors_says_so_and_leaks_none() {
     let folder = Folder::new();
     let path = folder.join("ring");
-    let door = listener(&path);
+    let waiter = listener(&path);
     let server = thread::spawn(move || {
-        let door = std::os::unix::net::UnixListener::from(door);
-        let socket = door.accept().unwrap().0.into();
+        let waiter = std::os::unix::net::UnixListener::from(waiter);
+        let socket = waiter.accept().unwrap().0.into();
         hear(&socket);
         let tokens = [(); 3].map(|()| token());
         let (descriptors, tokens): (Vec<_>, Vec<_>) = tokens.into_iter().unzip();

@@ -7,7 +7,7 @@ use clap::Parser;
 use common::{QueueName, report};
 use day3::ring::Consumer;
 use day3::{RecvError, Start};
-use day5::{Named, Strategy};
+use day5::{AnyStrategy, Strategy};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let consumer = Consumer::<u64, Named>::join(&arguments.name, Start::Oldest)?;
+    let consumer = Consumer::<u64, AnyStrategy>::join(&arguments.name, Start::Oldest)?;
     let mut consumer = consumer.waiting(arguments.wait.start());
     println!("waiting by {}", arguments.wait);
     let mut received = 0u64;

@@ -33,7 +33,7 @@ struct Arguments {
 /// Longer than any run: nobody looks by itself.
 const FOR_EVER: Duration = Duration::from_secs(3600);
 /// Who has slept so long has been forgotten: nothing here takes a second.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the other process may take to start.
 const START: Duration = Duration::from_secs(10);
 
@@ -76,8 +76,8 @@ impl Ends {
     /// The next message, which has to be this one.
     fn expect(&mut self, number: u64) -> anyhow::Result<()> {
         let started = Instant::now();
-        let found = self.back.recv_timeout(PATIENCE);
-        if started.elapsed() < PATIENCE {
+        let found = self.back.recv_timeout(TIMEOUT);
+        if started.elapsed() < TIMEOUT {
             let found = found.with_context(|| format!("waiting for message {number}"))?;
             ensure!(found == number, "expected message {number}, found {found}");
             return Ok(());
@@ -85,7 +85,7 @@ impl Ends {
         // At its end the wait looks by itself.
         match found {
             Ok(_) => bail!("a wake-up was lost: message {number} was there, and nobody woke us"),
-            Err(_) => bail!("no message {number} within {PATIENCE:?}: the other side sleeps"),
+            Err(_) => bail!("no message {number} within {TIMEOUT:?}: the other side sleeps"),
         }
     }
 }
@@ -110,7 +110,7 @@ fn answer(name: &str, cycles: u64) -> anyhow::Result<()> {
         ends.out.send(number)?;
     }
     // Whoever leaves closes, and the last answer is to be read before.
-    ends.out.drain(PATIENCE)?;
+    ends.out.drain(TIMEOUT)?;
     Ok(())
 }
 
@@ -141,7 +141,7 @@ fn ask(arguments: &Arguments) -> anyhow::Result<()> {
         ends.expect(number)?;
         dawdle(number);
     }
-    ends.out.drain(PATIENCE)?;
+    ends.out.drain(TIMEOUT)?;
     let status = answerer.0.wait()?;
     ensure!(status.success(), "the other process failed: {status}");
     let sleeps = |who| getrusage(who).map(|usage| usage.voluntary_context_switches());

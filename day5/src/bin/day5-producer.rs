@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Parser;
 use common::{QueueName, report};
 use day3::ring::Producer;
-use day5::Named;
+use day5::AnyStrategy;
 
 /// Create a queue and send a message now and then
 #[derive(Parser)]
@@ -27,22 +27,22 @@ struct Arguments {
 }
 
 /// How long consumers may take to attach, and to read the rest.
-const PATIENCE: Duration = Duration::from_secs(600);
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 fn main() -> ExitCode {
     report::exit(run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let mut producer = Producer::<u64, Named>::create(&arguments.name, 64)?;
+    let mut producer = Producer::<u64, AnyStrategy>::create(&arguments.name, 64)?;
     println!("waiting for consumers: {}", arguments.wait_for);
-    producer.wait_for_consumers(arguments.wait_for, PATIENCE)?;
+    producer.wait_for_consumers(arguments.wait_for, TIMEOUT)?;
     for message in 0..arguments.messages {
         thread::sleep(Duration::from_millis(arguments.every));
         producer.send(message)?;
     }
     producer.close();
-    producer.drain(PATIENCE)?;
+    producer.drain(TIMEOUT)?;
     println!("{} messages sent, one every {} ms", arguments.messages, arguments.every);
     Ok(())
 }

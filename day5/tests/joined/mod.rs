@@ -10,8 +10,8 @@ use common::{Capacity, Sequence};
 use day3::control::Control;
 use day3::group::MemberCursor;
 use day3::landing::Everywhere;
-use day3::roster::{self, Applicant, Ring, Role, Seat};
-use day3::sequencer::{ConsumerCursor, Cursor, Nothing, ProducerCursor};
+use day3::roster::{self, JoinAs, JoinRequest, Registration, Ring};
+use day3::sequencer::{ConsumerCursor, Cursor, ProducerCursor, Unavailable};
 use day3::{Start, Unattended};
 use day5::doorbell::{self, Ticket};
 
@@ -51,24 +51,24 @@ impl Rig {
         producer
     }
 
-    fn join(&self, role: Role<'_>, start: Start) -> Seat {
-        let applicant = Applicant { role, start, owner: 1, label: "" };
+    fn join(&self, role: JoinAs<'_>, start: Start) -> Registration {
+        let request = JoinRequest { role, start, owner: 1, label: "" };
         let _admitted = self.admission.lock().unwrap();
         // SAFETY: the lock is held.
-        unsafe { roster::join(&self.control, self.ring, &Everywhere, &applicant) }.unwrap()
+        unsafe { roster::join(&self.control, self.ring, &Everywhere, &request) }.unwrap()
     }
 
     fn consumer(&self, start: Start) -> Consumer<ConsumerCursor<Arc<Control>>> {
-        let seat = self.join(Role::Broadcast, start);
+        let registration = self.join(JoinAs::Broadcast, start);
         // SAFETY: just taken, and given to nobody else.
-        let cursor = unsafe { ConsumerCursor::new(self.control.clone(), seat) };
+        let cursor = unsafe { ConsumerCursor::new(self.control.clone(), registration) };
         Consumer { cursor, control: self.control.clone(), asleep: None }
     }
 
     fn member(&self, start: Start) -> Consumer<MemberCursor<Arc<Control>>> {
-        let seat = self.join(Role::Member { group: "g", holds: false }, start);
+        let registration = self.join(JoinAs::Member { group: "g", holds: false }, start);
         // SAFETY: just taken, and given to nobody else.
-        let cursor = unsafe { MemberCursor::new(self.control.clone(), seat) };
+        let cursor = unsafe { MemberCursor::new(self.control.clone(), registration) };
         Consumer { cursor, control: self.control.clone(), asleep: None }
     }
 }
@@ -154,7 +154,7 @@ impl<C: Cursor> Consumer<C> {
                     cursor.release();
                     true
                 }
-                Err(nothing) => nothing != Nothing::Empty,
+                Err(nothing) => nothing != Unavailable::Empty,
             });
         }
     }
@@ -163,7 +163,7 @@ impl<C: Cursor> Consumer<C> {
     fn assert_awake_if_there_is_something(&mut self) {
         if sleeps(&self.control.doorbell.consumers, self.asleep) {
             let found = self.cursor.take(1);
-            assert_eq!(found, Err(Nothing::Empty), "and the consumer sleeps");
+            assert_eq!(found, Err(Unavailable::Empty), "and the consumer sleeps");
         }
     }
 }

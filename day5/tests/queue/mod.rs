@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use common::sync::{AtomicU32, Ordering};
 use day3::ring::{Consumer, Producer};
 use day3::{Heap, JoinOptions, Memory, Start};
-use day5::{Adaptive, Bells, Notify, Pollable};
+use day5::{Adaptive, Notifier, Notify, Pollable};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// Far longer than anything here takes: a wait that reaches it hangs.
@@ -61,21 +61,22 @@ pub(crate) fn wait(descriptor: &impl AsFd) {
 pub(crate) fn ring(capacity: u64) -> (Arc<dyn Memory>, Producer<u64, Adaptive>) {
     let memory: Arc<dyn Memory> = Heap::<u64>::new(capacity, 0).unwrap();
     // SAFETY: made for this type just now, and this is its only producer.
-    let producer = unsafe { Producer::over(memory.clone()) };
+    let producer = unsafe { Producer::from_memory(memory.clone()) };
     (memory, producer)
 }
 
 pub(crate) fn consumer(memory: &Arc<dyn Memory>) -> Consumer<u64> {
     // SAFETY: made for this type.
-    unsafe { Consumer::over(memory.clone(), Start::Oldest, &JoinOptions::new()) }.unwrap()
+    unsafe { Consumer::from_memory(memory.clone(), Start::Oldest, &JoinOptions::new()) }.unwrap()
 }
 
 /// A producer that signals, a consumer that is signalled, and whom it signals.
-pub(crate) fn pair(capacity: u64) -> (Producer<u64, Notify>, Pollable<Consumer<u64>>, Bells) {
+pub(crate) fn pair(capacity: u64) -> (Producer<u64, Notify>, Pollable<Consumer<u64>>, Notifier) {
     let (memory, producer) = ring(capacity);
-    let bells = Bells::default();
-    let consumer = Pollable::over(consumer(&memory), bells.line().unwrap()).unwrap();
-    (producer.waiting(Notify::new(bells.clone(), Adaptive::default())), consumer, bells)
+    let notifier = Notifier::default();
+    let consumer =
+        Pollable::with_connection(consumer(&memory), notifier.connection().unwrap()).unwrap();
+    (producer.waiting(Notify::new(notifier.clone(), Adaptive::default())), consumer, notifier)
 }
 
 /// The next message, by the rule: try, and if there is nothing, wait for the descriptor.

@@ -47,7 +47,7 @@ const KINDS: [Kind; 3] = [Kind::Broadcast, Kind::Broadcast, Kind::Tap];
 /// How often the line on the screen changes, and consumers report.
 const TICK: Duration = Duration::from_millis(100);
 /// How long anything may stand still before the demo gives up.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()> {
     let name = QueueName::new(&format!("fanout-demo-{}", std::process::id()))?;
@@ -111,7 +111,7 @@ fn send(
             if sent.count > shown.count {
                 moved = Instant::now();
             }
-            ensure!(moved.elapsed() < PATIENCE, "no message left for {PATIENCE:?}: gave up");
+            ensure!(moved.elapsed() < TIMEOUT, "no message left for {TIMEOUT:?}: gave up");
             let rate = throughput(sent.count - shown.count, tick.elapsed());
             bar.set_message(format!("{rate}   lag {}", lags(producer, children)));
             bar.tick();
@@ -166,7 +166,7 @@ fn wait_until(
     while !done(children) {
         signals.check()?;
         check(children)?;
-        ensure!(started.elapsed() < PATIENCE, "{what} within {PATIENCE:?}");
+        ensure!(started.elapsed() < TIMEOUT, "{what} within {TIMEOUT:?}");
         thread::sleep(Duration::from_millis(5));
     }
     Ok(())

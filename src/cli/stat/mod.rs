@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use fanout::QueueName;
 use fanout::inspect::Observer;
-use fanout::segment::READY_DEADLINE;
+use fanout::segment::READY_TIMEOUT;
 
 use self::describe::describe;
 use self::report::Report;
@@ -45,7 +45,7 @@ above 2^53 wrong. All other figures are numbers. Of these only \"sent\" can pass
 const EVERY: Duration = Duration::from_millis(500);
 
 pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()> {
-    let queue = Observer::open(&arguments.name, READY_DEADLINE)?;
+    let queue = Observer::open(&arguments.name, READY_TIMEOUT)?;
     let screen = std::io::stdout().is_terminal();
     loop {
         let snapshot = queue.snapshot();

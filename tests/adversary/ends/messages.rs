@@ -14,7 +14,7 @@ pub(crate) struct Producing(pub(crate) ring::Producer<Message, Mood>);
 
 impl Producing {
     fn one(&mut self, at: &mut Act<'_>, message: Message) -> Result<bool, SendError> {
-        match at.patience() {
+        match at.urgency() {
             0 => now(self.0.try_send(message)),
             1 => in_time(self.0.send_timeout(message, at.soon())),
             _ => self.0.send(message).map(Some),
@@ -27,7 +27,7 @@ impl Producing {
         let n = (1 + at.dice.below(3 * capacity)).min(plan.count() - *next);
         let messages: Vec<_> = (*next..*next + n).map(|number| plan.message(number)).collect();
         at.tally.add("batches sent");
-        *next += match at.patience() {
+        *next += match at.urgency() {
             2 => self.0.send_batch(&messages).map(|()| n)?,
             _ => now(self.0.try_send_batch(&messages))?.unwrap_or(0) as u64,
         };
@@ -37,7 +37,7 @@ impl Producing {
     fn reserve(&mut self, at: &mut Act<'_>, plan: &Plan, next: &mut u64) -> Result<(), SendError> {
         let n = at.dice.below(self.0.capacity() + 1) as usize;
         let soon = at.soon();
-        let reservation = match at.patience() {
+        let reservation = match at.urgency() {
             0 if at.dice.once_in(2) => now(self.0.try_reserve_up_to(n))?,
             0 => now(self.0.try_reserve(n))?,
             1 => in_time(self.0.reserve_timeout(n, soon))?,
@@ -159,7 +159,7 @@ pub(crate) fn give_back(batch: Batch<'_, Message, ConsumerCursor<Shared>, Mood>)
 
 impl<K: Cursor> MessageEnd<K> {
     fn one(&mut self, at: &mut Act<'_>) -> Result<Message, Step> {
-        match at.patience() {
+        match at.urgency() {
             0 => tried(self.receiver.try_recv()),
             1 => timed(self.receiver.recv_timeout(at.soon())),
             _ => self.receiver.recv().map_err(settled),
@@ -169,8 +169,8 @@ impl<K: Cursor> MessageEnd<K> {
     fn batch(&mut self, at: &mut Act<'_>, see: &mut dyn FnMut(Seen<'_>)) -> Result<(), Step> {
         let lap = self.capacity as usize;
         let most = at.dice.pick(&[0, 1, 2, lap / 2, lap, lap + 1, 3 * lap, usize::MAX]);
-        let (patience, soon) = (at.patience(), at.soon());
-        let mut batch = match patience {
+        let (urgency, soon) = (at.urgency(), at.soon());
+        let mut batch = match urgency {
             0 => tried(self.receiver.try_recv_batch(most))?,
             1 => timed(self.receiver.recv_batch_timeout(most, soon))?,
             _ => self.receiver.recv_batch(most).map_err(settled)?,
@@ -233,8 +233,8 @@ impl Reading for MessageTap {
     fn act(&mut self, at: &mut Act<'_>, see: &mut dyn FnMut(Seen<'_>)) -> Step {
         let mut into = vec![[0; 4]; at.dice.pick(&[1, 1, 2, 5, 64, 1000])];
         self.took_one = into.len() == 1;
-        let (patience, soon) = (at.patience(), at.soon());
-        let received = match patience {
+        let (urgency, soon) = (at.urgency(), at.soon());
+        let received = match urgency {
             0 => tried(self.tap.try_recv_into(&mut into)),
             1 => timed(self.tap.recv_into_timeout(&mut into, soon)),
             _ => self.tap.recv_into(&mut into).map_err(settled),

@@ -6,7 +6,7 @@ use day3::Shared;
 use day3::sequencer::{ConsumerCursor, Cursor};
 use fanout::error::{SendError, SendTimeoutError};
 use fanout::records::error::ReadError;
-use fanout::records::{Grant, Receiver, Record, Records, WriteBatch, ends, record_len};
+use fanout::records::{Receiver, Record, Records, Reservation, WriteBatch, ends, record_len};
 
 use super::messages::{in_time, now};
 use super::{Accounted, Act, Fate, Reading, Seen, Sending, Step, settled, timed, tried};
@@ -20,8 +20,8 @@ impl Writing {
     fn one(&mut self, at: &mut Act<'_>, message: &[u8]) -> Result<bool, SendError> {
         let (head, tail) = message.split_at(at.dice.below(message.len() as u64 + 1) as usize);
         let parts = [IoSlice::new(head), IoSlice::new(tail)];
-        let (patience, soon) = (at.patience(), at.soon());
-        match (patience, at.dice.once_in(2)) {
+        let (urgency, soon) = (at.urgency(), at.soon());
+        match (urgency, at.dice.once_in(2)) {
             (0, true) => now(self.0.try_send(message)),
             (0, false) => now(self.0.try_send_vectored(&parts)),
             (1, true) => in_time(self.0.send_timeout(message, soon)),
@@ -32,19 +32,19 @@ impl Writing {
         .map(|sent| sent.is_some())
     }
 
-    fn grant(&mut self, at: &mut Act<'_>, plan: &Plan, next: &mut u64) -> Result<(), SendError> {
+    fn reserve(&mut self, at: &mut Act<'_>, plan: &Plan, next: &mut u64) -> Result<(), SendError> {
         let mut message = Vec::new();
         plan.record(*next, &mut message);
         let spare = self.0.largest() - message.len();
         let most = message.len() + at.dice.below(spare as u64 + 1) as usize;
         let soon = at.soon();
-        let grant = match at.patience() {
-            0 => now(self.0.try_grant(most))?,
-            1 => in_time(self.0.grant_timeout(most, soon))?,
-            _ => Some(self.0.grant(most)?),
+        let reservation = match at.urgency() {
+            0 => now(self.0.try_reserve(most))?,
+            1 => in_time(self.0.reserve_timeout(most, soon))?,
+            _ => Some(self.0.reserve(most)?),
         };
-        if let Some(grant) = grant {
-            *next += u64::from(use_up(grant, at, &message));
+        if let Some(reservation) = reservation {
+            *next += u64::from(use_up(reservation, at, &message));
         }
         Ok(())
     }
@@ -53,7 +53,7 @@ impl Writing {
         let lap = self.0.capacity();
         let bytes = at.dice.below(lap + 1) as usize;
         let soon = at.soon();
-        let batch = match at.patience() {
+        let batch = match at.urgency() {
             0 if at.dice.once_in(2) => now(self.0.try_batch_up_to(2 * bytes))?,
             0 => now(self.0.try_batch(bytes))?,
             1 => in_time(self.0.batch_timeout(bytes, soon))?,
@@ -68,17 +68,17 @@ impl Writing {
 
 /// Sends a message in place, or not; says whether it did.
 #[expect(clippy::forget_non_drop, reason = "that it does nothing is the point")]
-fn use_up(mut grant: Grant<'_, Mood>, at: &mut Act<'_>, message: &[u8]) -> bool {
-    grant[..message.len()].copy_from_slice(message);
+fn use_up(mut reservation: Reservation<'_, Mood>, at: &mut Act<'_>, message: &[u8]) -> bool {
+    reservation[..message.len()].copy_from_slice(message);
     match at.dice.below(6) {
-        0 => at.tally.add("grants dropped"),
+        0 => at.tally.add("reservations dropped"),
         1 => {
-            at.tally.add("grants forgotten");
-            core::mem::forget(grant);
+            at.tally.add("reservations forgotten");
+            core::mem::forget(reservation);
         }
         _ => {
-            at.tally.add("grants committed");
-            grant.commit_as(message.len(), at.dice.word() as u16);
+            at.tally.add("reservations published");
+            reservation.publish_as(message.len(), at.dice.word() as u16);
             return true;
         }
     }
@@ -113,7 +113,7 @@ fn fill(mut batch: WriteBatch<'_, Mood>, at: &mut Act<'_>, plan: &Plan, next: u6
         }
         _ => {
             at.tally.add("batches of records sent");
-            batch.commit();
+            batch.publish();
             return added;
         }
     }
@@ -128,12 +128,12 @@ impl Sending for Writing {
                 plan.record(*next, &mut message);
                 *next += u64::from(self.one(at, &message)?);
             }
-            4 | 5 => self.grant(at, plan, next)?,
+            4 | 5 => self.reserve(at, plan, next)?,
             6 => self.batch(at, plan, next)?,
             _ => {
                 let most = self.0.largest();
                 at.tally.add("sends that were too large");
-                let refused = self.0.grant_timeout(most + 1, at.soon());
+                let refused = self.0.reserve_timeout(most + 1, at.soon());
                 assert!(
                     matches!(refused, Err(SendTimeoutError::End(SendError::TooLarge(_)))),
                     "{} bytes of {most} were lent",
@@ -183,8 +183,8 @@ pub(crate) struct RecordEnd<K: Cursor> {
 
 impl<K: Cursor> RecordEnd<K> {
     fn one(&mut self, at: &mut Act<'_>, see: &mut dyn FnMut(Seen<'_>)) -> Result<(), Step> {
-        let (patience, soon) = (at.patience(), at.soon());
-        let record = match patience {
+        let (urgency, soon) = (at.urgency(), at.soon());
+        let record = match urgency {
             0 => tried(self.receiver.try_recv())?,
             1 => timed(self.receiver.recv_timeout(soon))?,
             _ => self.receiver.recv().map_err(settled)?,
@@ -205,8 +205,8 @@ impl<K: Cursor> RecordEnd<K> {
     fn batch(&mut self, at: &mut Act<'_>, see: &mut dyn FnMut(Seen<'_>)) -> Result<(), Step> {
         let lap = self.receiver.capacity() as usize;
         let bytes = at.dice.pick(&[0, 8, lap / 4, lap, 2 * lap, usize::MAX]);
-        let (patience, soon) = (at.patience(), at.soon());
-        let mut batch = match patience {
+        let (urgency, soon) = (at.urgency(), at.soon());
+        let mut batch = match urgency {
             0 => tried(self.receiver.try_recv_batch(bytes))?,
             1 => timed(self.receiver.recv_batch_timeout(bytes, soon))?,
             _ => self.receiver.recv_batch(bytes).map_err(settled)?,
@@ -291,8 +291,8 @@ pub(crate) struct RecordTap(pub(crate) ends::Tap<Mood>);
 impl Reading for RecordTap {
     fn act(&mut self, at: &mut Act<'_>, see: &mut dyn FnMut(Seen<'_>)) -> Step {
         let mut into = Vec::new();
-        let (patience, soon) = (at.patience(), at.soon());
-        let received = match patience {
+        let (urgency, soon) = (at.urgency(), at.soon());
+        let received = match urgency {
             0 => tried(self.0.try_recv(&mut into)),
             1 => timed(self.0.recv_timeout(&mut into, soon)),
             _ => self.0.recv(&mut into).map_err(settled),

@@ -21,7 +21,7 @@ use crate::load::{Job, Sink, Source};
 const STREAM: i32 = 1001;
 
 /// How long to wait for what the driver makes.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How many messages one poll may give.
 const FRAGMENTS: usize = 256;
@@ -64,7 +64,7 @@ impl Publisher {
         let client = ManuallyDrop::new(connect(folder)?);
         let publication = client
             .async_add_exclusive_publication(AERON_IPC_STREAM, STREAM)?
-            .poll_blocking(PATIENCE)
+            .poll_blocking(TIMEOUT)
             .context("adding a publication")?;
         let publication = ManuallyDrop::new(publication);
         Ok(Self { publication, _client: client, _driver: driver, idle: Idle::new(sides) })
@@ -102,7 +102,7 @@ impl Subscriber {
         let client = ManuallyDrop::new(connect(folder)?);
         let subscription = client
             .async_add_subscription(AERON_IPC_STREAM, STREAM, Handlers::NONE, Handlers::NONE)?
-            .poll_blocking(PATIENCE)
+            .poll_blocking(TIMEOUT)
             .context("adding a subscription")?;
         let subscription = ManuallyDrop::new(subscription);
         Ok(Self { subscription, _client: client, idle: Idle::new(sides) })

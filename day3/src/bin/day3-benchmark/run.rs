@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, ensure};
 use common::affinity;
 use day3::sequencer::Cursor;
-use day3::{Consumer, Group, Producer, Receiver, Start};
+use day3::{Consumer, Member, Producer, Receiver, Start};
 use serde::Serialize;
 
 use crate::transport::{receive, send};
@@ -46,7 +46,7 @@ impl<P: Payload + Pod, K: Cursor + Send> Receive for Receiver<P, K> {
 fn join<P: Payload + Pod>(arguments: &Arguments) -> anyhow::Result<Box<dyn Receive>> {
     let name = &arguments.name;
     Ok(if arguments.groups {
-        Box::new(Group::<P>::join(name, GROUP, Start::Oldest)?)
+        Box::new(Member::<P>::join(name, GROUP, Start::Oldest)?)
     } else {
         Box::new(Consumer::<P>::join(name, Start::Oldest)?)
     })

@@ -35,9 +35,9 @@ fn send<W: Wait>(writer: &mut Writer<W>, load: &Load) -> anyhow::Result<Tally> {
     let mut lengths = load.lengths.clone();
     for _ in 0..load.messages {
         let len = lengths.draw();
-        let mut place = writer.grant(len)?;
+        let mut place = writer.reserve(len)?;
         tally.write(&mut place, load.touch);
-        place.commit(len);
+        place.publish(len);
     }
     Ok(tally)
 }
@@ -58,7 +58,7 @@ fn send_batches<W: Wait>(writer: &mut Writer<W>, load: &Load) -> anyhow::Result<
             })?;
             next = lengths.draw();
         }
-        batch.commit();
+        batch.publish();
     }
     Ok(tally)
 }

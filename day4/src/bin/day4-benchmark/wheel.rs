@@ -74,13 +74,13 @@ pub(crate) struct Load {
 }
 
 /// The slowest that a run may be before it is stopped: 20 MB/s, and a minute for the rest.
-fn patience(load: &Load) -> Duration {
+fn timeout(load: &Load) -> Duration {
     Duration::from_secs(60 + load.bytes / 20_000_000 + load.messages / 10_000)
 }
 
 /// One run; `arguments` are those that the processes get besides their part.
 fn run(mode: Mode, load: &Load, arguments: &[String]) -> anyhow::Result<(Tally, Duration)> {
-    let mut crew = Crew::new(Instant::now() + patience(load), "use fewer --messages");
+    let mut crew = Crew::new(Instant::now() + timeout(load), "use fewer --messages");
     let (sender, receiver) = descriptors(mode, load)?;
     let part = |role: &str, at: &[String]| {
         let name = mode.to_possible_value().map_or_else(String::new, |v| v.get_name().to_owned());

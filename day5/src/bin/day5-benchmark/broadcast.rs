@@ -9,7 +9,7 @@ use common::report::Throughput;
 use day3::Start;
 use day3::error::RecvError;
 use day3::ring::{Consumer, Producer};
-use day5::Named;
+use day5::AnyStrategy;
 use serde::{Deserialize, Serialize};
 
 use crate::crew::now;
@@ -114,7 +114,7 @@ const BETWEEN_CLOCKS: u64 = 256;
 
 #[inline(never)]
 fn send(
-    producer: &mut Producer<Words, Named>,
+    producer: &mut Producer<Words, AnyStrategy>,
     batch: usize,
     time: Duration,
 ) -> anyhow::Result<Tally> {
@@ -140,7 +140,7 @@ fn send(
 }
 
 #[inline(never)]
-fn receive(consumer: &mut Consumer<Words, Named>, batch: usize) -> anyhow::Result<Tally> {
+fn receive(consumer: &mut Consumer<Words, AnyStrategy>, batch: usize) -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
     let end = if batch == 1 {
         loop {

@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use common::payload::Message;
 use common::sync::{AtomicU32, Ordering, spin_loop};
 use day3::ring::{Consumer, Producer};
-use day5::{Named, futex};
+use day5::{AnyStrategy, futex};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap};
@@ -29,8 +29,8 @@ pub(crate) const CAPACITY: u64 = 64;
 
 /// Two rings, one each way.
 pub(crate) struct Rings {
-    pub(crate) out: Producer<Message<1>, Named>,
-    pub(crate) back: Consumer<Message<1>, Named>,
+    pub(crate) out: Producer<Message<1>, AnyStrategy>,
+    pub(crate) back: Consumer<Message<1>, AnyStrategy>,
 }
 
 impl End for Rings {

@@ -17,7 +17,7 @@ use crate::plan::{Case, Plan, Role};
 use crate::{broadcast, idle, ping};
 
 /// How long a member may take, beyond what it was asked to take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What a run of a case found.
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ pub(crate) fn run(case: Case, plan: &Plan, arguments: &[String]) -> anyhow::Resu
     let mut shared = Some(Names::new()?);
     let names = shared.as_ref().map(|names| names.0.clone()).context("names are gone")?;
     let mut crew =
-        Crew::new(Instant::now() + plan.seconds + plan.idle + PATIENCE, "choose fewer --seconds");
+        Crew::new(Instant::now() + plan.seconds + plan.idle + TIMEOUT, "choose fewer --seconds");
     let mut hire = |role: Role, descriptors| {
         let [there, back] = &names;
         let part = [

@@ -11,13 +11,13 @@ use crate::WaitError;
 pub(crate) fn wait_for<T: Pod>(
     log: &LogReader<T>,
     index: u64,
-    deadline: Duration,
+    timeout: Duration,
 ) -> Result<T, WaitError> {
     let capacity = log.capacity();
     if index >= capacity {
         return Err(WaitError::NoSuchPlace { capacity });
     }
-    let _ = deadline;
+    let _ = timeout;
     loop {
         if let Some(message) = log.get(index) {
             return Ok(message);

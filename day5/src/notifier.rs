@@ -85,7 +85,7 @@ const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
 /// Why a producer cannot be connected to, or a consumer not connect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BellError {
+pub enum NotifyError {
     /// A socket's path has 1 to 107 bytes and no NUL.
     #[error("a socket's path has 1 to 107 bytes and no NUL, found {path:?}: choose another")]
     Path {
@@ -137,33 +137,33 @@ pub enum BellError {
 }
 
 /// Turns what the kernel said about `call` into an error.
-pub(crate) fn failed(call: &'static str) -> impl Fn(Errno) -> BellError {
-    move |errno| BellError::System { call, errno }
+pub(crate) fn failed(call: &'static str) -> impl Fn(Errno) -> NotifyError {
+    move |errno| NotifyError::System { call, errno }
 }
 
 /// The same for what the standard library passes on.
-pub(crate) fn failed_io(call: &'static str) -> impl Fn(io::Error) -> BellError {
+pub(crate) fn failed_io(call: &'static str) -> impl Fn(io::Error) -> NotifyError {
     move |error| failed(call)(Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
 
 /// A consumer's end of a connection to the producer, over which signals come.
 #[derive(Debug)]
-pub struct Line {
+pub struct Connection {
     socket: OwnedFd,
 }
 
-impl Line {
+impl Connection {
     /// Connects to the producer at `path`.
     ///
     /// # Errors
     ///
-    /// [`BellError`].
-    pub fn connect(path: impl AsRef<Path>) -> Result<Self, BellError> {
+    /// [`NotifyError`].
+    pub fn connect(path: impl AsRef<Path>) -> Result<Self, NotifyError> {
         let path = path.as_ref();
         let address = address(path)?;
         let socket = socket()?;
         match retry_on_intr(|| connect(&socket, &address)) {
-            Ok(()) => Self::over(socket),
+            Ok(()) => Self::from_socket(socket),
             Err(errno) => Err(not_connected(path, errno)),
         }
     }
@@ -172,8 +172,8 @@ impl Line {
     ///
     /// # Errors
     ///
-    /// [`BellError::System`].
-    pub fn over(socket: OwnedFd) -> Result<Self, BellError> {
+    /// [`NotifyError::System`].
+    pub fn from_socket(socket: OwnedFd) -> Result<Self, NotifyError> {
         let mut hello = [0; HELLO];
         hello[..8].copy_from_slice(&MAGIC.to_le_bytes());
         hello[8..12].copy_from_slice(&VERSION.to_le_bytes());
@@ -203,7 +203,7 @@ impl Line {
     }
 }
 
-impl AsFd for Line {
+impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
@@ -215,13 +215,13 @@ impl AsFd for Line {
 /// [`Notify`]; when the producer is dropped, or waits another way, everybody is told by the end of the
 /// connection, and the socket's path is removed.
 #[derive(Clone, Debug, Default)]
-pub struct Bells {
+pub struct Notifier {
     state: Arc<Mutex<State>>,
 }
 
 #[derive(Debug)]
 struct State {
-    door: Option<Door>,
+    listener: Option<Listener>,
     strangers: Vec<OwnedFd>,
     peers: Vec<OwnedFd>,
     closer: Closer,
@@ -233,14 +233,14 @@ struct State {
 
 /// A socket at a path that is ours, and a descriptor to give up when there is no other.
 #[derive(Debug)]
-struct Door {
+struct Listener {
     socket: OwnedFd,
     spare: Option<OwnedFd>,
     path: PathBuf,
     identity: (u64, u64),
 }
 
-impl Door {
+impl Listener {
     /// Removes the path, if it is still this one's.
     fn remove(&self) {
         if identity(&self.path).is_ok_and(|found| found == self.identity) {
@@ -254,13 +254,13 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     Ok((found.dev(), found.ino()))
 }
 
-impl Bells {
+impl Notifier {
     /// Listens at `path`, which is made with mode 0600: for processes of this user.
     ///
     /// # Errors
     ///
-    /// [`BellError`]; what was at `path` before is left there.
-    pub fn bind(path: impl AsRef<Path>) -> Result<Self, BellError> {
+    /// [`NotifyError`]; what was at `path` before is left there.
+    pub fn bind(path: impl AsRef<Path>) -> Result<Self, NotifyError> {
         let given = path.as_ref();
         let address = address(given)?;
         // Absolute: this process may change its folder before it removes the path.
@@ -272,8 +272,8 @@ impl Bells {
         let identity = identity(&path).map_err(failed_io("lstat"))?;
         let mut state = State::default();
         let spare = spare(&socket);
-        let door = state.door.insert(Door { socket, spare, path, identity });
-        listen(&door.socket, BACKLOG).map_err(failed("listen"))?;
+        let listener = state.listener.insert(Listener { socket, spare, path, identity });
+        listen(&listener.socket, BACKLOG).map_err(failed("listen"))?;
         Ok(Self { state: Arc::new(Mutex::new(state)) })
     }
 
@@ -281,14 +281,14 @@ impl Bells {
     ///
     /// # Errors
     ///
-    /// [`BellError::System`].
-    pub fn line(&self) -> Result<Line, BellError> {
+    /// [`NotifyError::System`].
+    pub fn connection(&self) -> Result<Connection, NotifyError> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
             .map_err(failed("socketpair"))?;
-        let line = Line::over(theirs)?;
+        let connection = Connection::from_socket(theirs)?;
         self.lock().meet(ours);
-        Ok(line)
+        Ok(connection)
     }
 
     /// How many consumers it signals. Those that have connected since the last signal are not yet
@@ -331,7 +331,7 @@ impl Bells {
 impl Default for State {
     fn default() -> Self {
         Self {
-            door: None,
+            listener: None,
             strangers: Vec::new(),
             peers: Vec::new(),
             closer: Closer::default(),
@@ -360,17 +360,17 @@ fn signal(peer: &OwnedFd) -> bool {
 }
 
 impl State {
-    /// Hangs up on everybody, and closes the door. The child of a fork leaves that to its parent.
+    /// Hangs up on everybody, and closes the listener. The child of a fork leaves that to its parent.
     fn hang_up(&mut self) {
         self.is_hung_up = true;
-        let door = self.door.take();
+        let listener = self.listener.take();
         let mut sockets: Vec<_> = self.peers.drain(..).chain(self.strangers.drain(..)).collect();
         if self.origin.is_here() {
-            door.iter().for_each(Door::remove);
+            listener.iter().for_each(Listener::remove);
             // At once: it takes a moment until they are closed.
             sockets.iter().for_each(hang_up);
         }
-        sockets.extend(door.map(|door| door.socket));
+        sockets.extend(listener.map(|listener| listener.socket));
         self.closer.close(sockets);
     }
 
@@ -378,9 +378,9 @@ impl State {
     /// hung up. Waits for nobody.
     fn attend(&mut self) {
         let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let door = self.door.iter().map(|door| door.socket.as_fd());
+        let listener = self.listener.iter().map(|listener| listener.socket.as_fd());
         let strangers = self.strangers.iter().map(AsFd::as_fd);
-        let speakers = strangers.chain(door);
+        let speakers = strangers.chain(listener);
         let speakers = speakers.map(|socket| PollFd::from_borrowed_fd(socket, PollFlags::IN));
         // A peer's hello is still in its queue, and whatever else it has said: what counts is the end.
         let peers = self.peers.iter();
@@ -394,7 +394,7 @@ impl State {
         let mut is_ready = || ready.next().unwrap_or(false);
         let gone: Vec<_> = self.peers.extract_if(.., |_| is_ready()).collect();
         let speaking: Vec<_> = self.strangers.extract_if(.., |_| is_ready()).collect();
-        let door_is_ready = self.door.is_some() && is_ready();
+        let door_is_ready = self.listener.is_some() && is_ready();
         self.closer.close(gone);
         for socket in speaking {
             self.meet(socket);
@@ -409,14 +409,14 @@ impl State {
             if self.closer.is_behind() {
                 return;
             }
-            let Some(door) = &mut self.door else { return };
+            let Some(listener) = &mut self.listener else { return };
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-            match accept_with(&door.socket, flags) {
+            match accept_with(&listener.socket, flags) {
                 Ok(socket) => self.meet(socket),
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
-                Err(Errno::MFILE | Errno::NFILE) if door.spare.take().is_some() => {
+                Err(Errno::MFILE | Errno::NFILE) if listener.spare.take().is_some() => {
                     // Better to be told that nobody will signal it than to wait for it.
-                    let Ok(socket) = accept_with(&door.socket, flags) else { return };
+                    let Ok(socket) = accept_with(&listener.socket, flags) else { return };
                     self.turn_away(socket);
                     // There may be a descriptor for it again when that one is closed.
                     return;
@@ -477,56 +477,56 @@ fn is_hello(socket: &OwnedFd) -> Result<bool, Errno> {
         && (word(8), word(12)) == (VERSION, ROLE))
 }
 
-fn socket() -> Result<OwnedFd, BellError> {
+fn socket() -> Result<OwnedFd, NotifyError> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).map_err(failed("socket"))
 }
 
-fn address(path: &Path) -> Result<SocketAddrUnix, BellError> {
+fn address(path: &Path) -> Result<SocketAddrUnix, NotifyError> {
     let bytes = path.as_os_str().as_encoded_bytes();
     // An empty path, and a leading NUL, would mean another name space.
     if bytes.is_empty() || bytes.contains(&0) || bytes.len() > 107 {
-        return Err(BellError::Path { path: path.to_owned() });
+        return Err(NotifyError::Path { path: path.to_owned() });
     }
     SocketAddrUnix::new(path).map_err(failed("sockaddr_un"))
 }
 
-fn not_connected(path: &Path, errno: Errno) -> BellError {
+fn not_connected(path: &Path, errno: Errno) -> NotifyError {
     let path = path.to_owned();
     match errno {
-        Errno::NOENT | Errno::NOTDIR => BellError::NotFound { path },
+        Errno::NOENT | Errno::NOTDIR => NotifyError::NotFound { path },
         Errno::CONNREFUSED | Errno::PROTOTYPE => refused(path),
-        Errno::AGAIN => BellError::Busy { path },
-        errno => BellError::System { call: "connect", errno },
+        Errno::AGAIN => NotifyError::Busy { path },
+        errno => NotifyError::System { call: "connect", errno },
     }
 }
 
 /// The kernel says the same of a socket without a server and of what is no socket.
-fn refused(path: PathBuf) -> BellError {
+fn refused(path: PathBuf) -> NotifyError {
     match path.symlink_metadata() {
-        Ok(found) if found.file_type().is_socket() => BellError::Stale { path },
-        _ => BellError::NotASocket { path },
+        Ok(found) if found.file_type().is_socket() => NotifyError::Stale { path },
+        _ => NotifyError::NotASocket { path },
     }
 }
 
-fn not_bound(path: &Path, errno: Errno) -> BellError {
+fn not_bound(path: &Path, errno: Errno) -> NotifyError {
     match errno {
         Errno::ADDRINUSE => match address(path).and_then(|address| Ok((address, socket()?))) {
             Ok((address, socket)) => match connect(&socket, &address) {
                 Err(Errno::CONNREFUSED) => refused(path.to_owned()),
-                _ => BellError::InUse { path: path.to_owned() },
+                _ => NotifyError::InUse { path: path.to_owned() },
             },
             Err(error) => error,
         },
-        Errno::NOENT | Errno::NOTDIR => BellError::NotFound { path: path.to_owned() },
-        errno => BellError::System { call: "bind", errno },
+        Errno::NOENT | Errno::NOTDIR => NotifyError::NotFound { path: path.to_owned() },
+        errno => NotifyError::System { call: "bind", errno },
     }
 }
 
 /// A producer's way to wait that also signals consumers that wait for a descriptor.
 ///
 /// It waits as `W` does. Its end rings as every end does, by one plain load; if somebody was asleep, it
-/// also signals every consumer that its [`Bells`] know, once. With several consumers a
+/// also signals every consumer that its [`Notifier`] know, once. With several consumers a
 /// ring signals all of them, whichever of them was asleep; one that was not takes the signal back when
 /// it is about to sleep.
 ///
@@ -537,13 +537,13 @@ fn not_bound(path: &Path, errno: Errno) -> BellError {
 ///
 /// ```
 /// use day3::{Consumer, Producer, Start};
-/// use day5::{Adaptive, Bells, Notify, Pollable};
+/// use day5::{Adaptive, Notifier, Notify, Pollable};
 ///
 /// let name = format!("/doc-notify-{}", std::process::id());
 /// let path = std::env::temp_dir().join(format!("doc-notify-{}", std::process::id()));
-/// let bells = Bells::bind(&path)?;
+/// let notifier = Notifier::bind(&path)?;
 /// let producer = Producer::<u64>::create(&name, 64)?;
-/// let mut producer = producer.waiting(Notify::new(bells, Adaptive::default()));
+/// let mut producer = producer.waiting(Notify::new(notifier, Adaptive::default()));
 ///
 /// // Usually in another process.
 /// let consumer = Consumer::<u64>::join(&name, Start::Oldest)?;
@@ -555,14 +555,14 @@ fn not_bound(path: &Path, errno: Errno) -> BellError {
 /// ```
 #[derive(Debug, Default)]
 pub struct Notify<W = Adaptive> {
-    bells: Bells,
+    notifier: Notifier,
     inner: W,
 }
 
 impl<W> Notify<W> {
-    /// Waits as `inner` does, and signals the consumers that `bells` know.
-    pub fn new(bells: Bells, inner: W) -> Self {
-        Self { bells, inner }
+    /// Waits as `inner` does, and signals the consumers that `notifier` know.
+    pub fn new(notifier: Notifier, inner: W) -> Self {
+        Self { notifier, inner }
     }
 }
 
@@ -580,7 +580,7 @@ impl<W: Wait> Wait for Notify<W> {
 
     fn rung(&self, side: Side) {
         if side == Side::Consumer {
-            self.bells.signal();
+            self.notifier.signal();
         }
         self.inner.rung(side);
     }
@@ -588,6 +588,6 @@ impl<W: Wait> Wait for Notify<W> {
 
 impl<W> Drop for Notify<W> {
     fn drop(&mut self) {
-        self.bells.lock().hang_up();
+        self.notifier.lock().hang_up();
     }
 }
