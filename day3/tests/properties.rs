@@ -65,7 +65,7 @@ fn first() -> impl Strategy<Value = u64> {
 }
 
 /// A registered consumer.
-enum Member {
+enum End {
     Broadcast { handle: Consumer<u64>, pending: VecDeque<u64> },
     Worker { handle: Member<u64>, group: usize },
 }
@@ -84,7 +84,7 @@ struct World<H> {
     first: u64,
     sent: u64,
     closed: bool,
-    members: Vec<Member>,
+    members: Vec<End>,
     groups: BTreeMap<usize, VecDeque<u64>>,
     /// The next message of a group that has no member.
     left: BTreeMap<usize, u64>,
@@ -105,8 +105,8 @@ impl<H: Home> World<H> {
     /// How many messages may be sent: a lap beyond the slowest.
     fn room(&self) -> usize {
         let own = self.members.iter().filter_map(|member| match member {
-            Member::Broadcast { pending, .. } => Some(pending.len()),
-            Member::Worker { .. } => None,
+            End::Broadcast { pending, .. } => Some(pending.len()),
+            End::Worker { .. } => None,
         });
         let slowest = own.chain(self.groups.values().map(VecDeque::len)).max();
         self.capacity as usize - slowest.unwrap_or(0)
@@ -116,7 +116,7 @@ impl<H: Home> World<H> {
     fn advance(&mut self, n: usize) {
         let new = self.sent..self.sent + n as u64;
         for member in &mut self.members {
-            if let Member::Broadcast { pending, .. } = member {
+            if let End::Broadcast { pending, .. } = member {
                 pending.extend(new.clone());
             }
         }
@@ -161,7 +161,7 @@ impl<H: Home> World<H> {
                 if start == Start::Latest {
                     prop_assert!(pending.is_empty());
                 }
-                self.members.push(Member::Broadcast { handle, pending });
+                self.members.push(End::Broadcast { handle, pending });
                 Ok(())
             }
             Step::JoinGroup(group, start) => self.join_group(group, start),
@@ -216,15 +216,15 @@ impl<H: Home> World<H> {
                 self.groups.insert(group, promised);
             }
         }
-        self.members.push(Member::Worker { handle, group });
+        self.members.push(End::Worker { handle, group });
         Ok(())
     }
 
     fn receive(&mut self, who: usize, most: Option<usize>) -> Checked {
         let Some(who) = who.checked_rem(self.members.len()) else { return Ok(()) };
         match &mut self.members[who] {
-            Member::Broadcast { handle, pending } => check(handle, pending, most, self.closed),
-            Member::Worker { handle, group } => {
+            End::Broadcast { handle, pending } => check(handle, pending, most, self.closed),
+            End::Worker { handle, group } => {
                 let pending = self.groups.get_mut(group).expect("a member's group");
                 check(handle, pending, most, self.closed)
             }
@@ -236,8 +236,8 @@ impl<H: Home> World<H> {
         let left = self.members.swap_remove(who);
         if evicted {
             let slot = match &left {
-                Member::Broadcast { handle, .. } => handle.slot(),
-                Member::Worker { handle, .. } => handle.slot(),
+                End::Broadcast { handle, .. } => handle.slot(),
+                End::Worker { handle, .. } => handle.slot(),
             };
             let listed = self.producer.consumers();
             let listed = listed.iter().find(|consumer| consumer.slot == slot);
@@ -245,9 +245,8 @@ impl<H: Home> World<H> {
             let evicted = listed.is_some_and(|listed| unsafe { self.producer.evict(listed) });
             prop_assert!(evicted);
         }
-        if let Member::Worker { group, .. } = left {
-            let same =
-                |member: &Member| matches!(member, Member::Worker { group: g, .. } if *g == group);
+        if let End::Worker { group, .. } = left {
+            let same = |member: &End| matches!(member, End::Worker { group: g, .. } if *g == group);
             if !self.members.iter().any(same) {
                 let pending = self.groups.remove(&group).map_or(0, |pending| pending.len());
                 self.left.insert(group, self.sent - pending as u64);
