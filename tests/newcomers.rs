@@ -12,7 +12,7 @@ const CAPACITY: u64 = 8;
 fn ring(unattended: Unattended) -> (Arc<Heap<u64>>, Producer<u64>) {
     let memory = Heap::<u64>::new(CAPACITY, 0).unwrap();
     // SAFETY: the memory was made for this type, and has no other producer.
-    let producer = unsafe { Producer::<u64>::over_with(memory.clone(), unattended) };
+    let producer = unsafe { Producer::<u64>::from_memory_with(memory.clone(), unattended) };
     (memory, producer)
 }
 

@@ -112,7 +112,7 @@ impl<W: Wait> Writer<W> {
         let name = name.try_into().map_err(Into::into)?;
         let memory = Arc::new(Segmented::create(Some(&name), options)?);
         // SAFETY: the segment was just created for records, by us, writable.
-        Ok(unsafe { Self::over_with(memory, options.unattended()) })
+        Ok(unsafe { Self::from_memory_with(memory, options.unattended()) })
     }
 
     /// Creates a ring without a name, for whoever gets a [descriptor](Writer::descriptor) of it.
@@ -132,7 +132,7 @@ impl<W: Wait> Writer<W> {
     pub fn anonymous_with(options: &QueueOptions) -> Result<Self, CreateError> {
         let memory = Arc::new(Segmented::create(None, options)?);
         // SAFETY: the segment was just created for records, by us, writable.
-        Ok(unsafe { Self::over_with(memory, options.unattended()) })
+        Ok(unsafe { Self::from_memory_with(memory, options.unattended()) })
     }
 
     /// The writer of the ring in this memory.
@@ -142,7 +142,7 @@ impl<W: Wait> Writer<W> {
     /// The memory is writable, and has no other writer.
     pub unsafe fn from_memory(memory: Arc<dyn ByteMemory>) -> Self {
         // SAFETY: the caller says so.
-        unsafe { Self::over_with(memory, Unattended::default()) }
+        unsafe { Self::from_memory_with(memory, Unattended::default()) }
     }
 
     /// The same, doing this with messages while no consumer is registered.
@@ -150,7 +150,7 @@ impl<W: Wait> Writer<W> {
     /// # Safety
     ///
     /// As for [`over`](Self::from_memory).
-    pub unsafe fn over_with(memory: Arc<dyn ByteMemory>, unattended: Unattended) -> Self {
+    pub unsafe fn from_memory_with(memory: Arc<dyn ByteMemory>, unattended: Unattended) -> Self {
         let shared = Shared::new(memory.clone());
         let (ring, data) = (memory.ring(), Data::of(&*memory));
         let counting = Counting { memory: memory.clone(), capacity: ring.capacity, sent: 0 };

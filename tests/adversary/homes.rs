@@ -80,7 +80,7 @@ fn build_messages(dice: &mut Dice, count: u64) -> Stage {
         let unattended = unattended(dice);
         // SAFETY: the memory was made for this type, and has no other producer.
         let producer =
-            unsafe { ring::Producer::<Message, Mood>::over_with(memory.clone(), unattended) };
+            unsafe { ring::Producer::<Message, Mood>::from_memory_with(memory.clone(), unattended) };
         (Home::Messages { memory }, producer)
     } else {
         named_messages(seed, capacity, first)
@@ -110,7 +110,7 @@ fn build_records(dice: &mut Dice, count: u64) -> Stage {
             let memory = Local::new(&options).expect("memory for a small ring");
             // SAFETY: the memory has no other writer.
             let writer =
-                unsafe { ends::Writer::<Mood>::over_with(memory.clone(), options.unattended()) };
+                unsafe { ends::Writer::<Mood>::from_memory_with(memory.clone(), options.unattended()) };
             (Home::Records { memory }, writer)
         }
         1 => {

@@ -128,7 +128,7 @@ fn build(dice: &mut Dice, first: u64) -> (Arc<Guarded>, Home, Plan, Box<dyn Send
         let memory = Guarded::messages(capacity, first);
         // SAFETY: the memory was made for this type, and has no other producer.
         let producer =
-            unsafe { ring::Producer::<Message, Mood>::over_with(memory.clone(), unattended) };
+            unsafe { ring::Producer::<Message, Mood>::from_memory_with(memory.clone(), unattended) };
         let home = Home::Messages { memory: memory.clone() };
         let plan = Plan::messages(seed, 100_000, first);
         (memory, home, plan, Box::new(Producing(producer.waiting(mood))))
@@ -136,7 +136,7 @@ fn build(dice: &mut Dice, first: u64) -> (Arc<Guarded>, Home, Plan, Box<dyn Send
         let capacity = dice.pick(&[4096, 4096, 8192]);
         let memory = Guarded::records(capacity, first);
         // SAFETY: the memory has no other writer.
-        let writer = unsafe { ends::Writer::<Mood>::over_with(memory.clone(), unattended) };
+        let writer = unsafe { ends::Writer::<Mood>::from_memory_with(memory.clone(), unattended) };
         let home = Home::Records { memory: memory.clone() };
         // Records of one length tile the ring, so that a reader that walks over it never stumbles.
         let largest = dice.pick(&[0, writer.largest()]);

@@ -940,7 +940,7 @@ fn rubbish_in_grants_given_back_is_seen_by_nobody() {
 /// misuse: members of a group that holds come and go, so that it has often none: each message goes to
 /// exactly one of them, and none to nobody.
 #[test]
-fn a_group_is_handed_over_without_a_gap() {
+fn a_group_is_handed_from_memory_without_a_gap() {
     const COUNT: u64 = 3000;
     for capacity in [1, 4, 32] {
         let (name, mut producer) = ring::<[u64; 4]>(capacity);
@@ -972,7 +972,7 @@ fn a_group_is_handed_over_without_a_gap() {
 
 /// misuse: the same for records.
 #[test]
-fn a_group_of_records_is_handed_over_without_a_gap() {
+fn a_group_of_records_is_handed_from_memory_without_a_gap() {
     const COUNT: u64 = 3000;
     let (name, mut writer) = writer(4096);
     let holds = JoinOptions::new().hold_when_empty(true);

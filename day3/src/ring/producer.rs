@@ -74,7 +74,7 @@ impl<T: Pod, W: Wait> Producer<T, W> {
         let name = name.try_into().map_err(Into::into)?;
         let memory: Arc<dyn Memory> = Arc::new(NamedMemory::create::<T>(&name, options)?);
         // SAFETY: the segment was just created for messages of type `T`, by us, writable.
-        Ok(unsafe { Self::over_with(memory, options.unattended()) })
+        Ok(unsafe { Self::from_memory_with(memory, options.unattended()) })
     }
 
     /// The producer of a ring in this memory.
@@ -84,7 +84,7 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     /// The memory was made for messages of type `T`, is writable, and has no other producer.
     pub unsafe fn from_memory(memory: Arc<dyn Memory>) -> Self {
         // SAFETY: the caller says so.
-        unsafe { Self::over_with(memory, Unattended::default()) }
+        unsafe { Self::from_memory_with(memory, Unattended::default()) }
     }
 
     /// The same, doing this with messages while no consumer is registered.
@@ -92,7 +92,7 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     /// # Safety
     ///
     /// As for [`over`](Self::from_memory).
-    pub unsafe fn over_with(memory: Arc<dyn Memory>, unattended: Unattended) -> Self {
+    pub unsafe fn from_memory_with(memory: Arc<dyn Memory>, unattended: Unattended) -> Self {
         let shared = Shared::new(memory);
         let ring = shared.memory().ring();
         // SAFETY: the caller says that there is no other producer.

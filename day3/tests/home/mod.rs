@@ -51,7 +51,7 @@ impl Home for OnHeap {
         let (capacity, first) = (options.capacity(), options.first_sequence());
         let memory: Arc<dyn Memory> = Heap::<u64>::new(capacity, first).unwrap();
         // SAFETY: made for `u64`s just now, and this is its only producer.
-        let producer = unsafe { Producer::over_with(memory.clone(), options.unattended()) };
+        let producer = unsafe { Producer::from_memory_with(memory.clone(), options.unattended()) };
         (Self(memory), producer)
     }
 
