@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 const ENDS: [(&str, &str, &[&str]); 8] = [
     ("producer", "day3", &["Producer"]),
     ("consumer", "day3", &["Consumer", "Receiver"]),
-    ("member", "day3", &["Group", "Receiver"]),
+    ("member", "day3", &["Member", "Receiver"]),
     ("tap", "day3", &["Tap"]),
     ("records/writer", "day4", &["Writer"]),
     ("records/reader", "day4", &["Reader", "Receiver"]),
-    ("records/member", "day4", &["Group", "Receiver"]),
+    ("records/member", "day4", &["Member", "Receiver"]),
     ("records/tap", "day4", &["Tap"]),
 ];
 
@@ -99,6 +99,6 @@ fn methods_are_found_in_a_source() {
                   impl<W> reader::Member<W> {\n    pub const fn slot(&self) {}\n}\n";
     let names = |types| public_methods(source, types).into_iter().collect::<Vec<_>>();
     assert_eq!(names(&["Tap"]), ["open", "over"]);
-    assert_eq!(names(&["Group"]), ["slot"]);
+    assert_eq!(names(&["Member"]), ["slot"]);
     assert!(names(&["Writer"]).is_empty());
 }
