@@ -3,10 +3,10 @@
 use ::common::QueueName;
 use day2::OpenError;
 
-/// One line about the segment of this name, whatever it holds, such as
+/// Returns one line about the segment of this name, whatever it holds, such as
 /// `log: 10 x [u8; 100], 100 bytes each aligned to 1, 12288 bytes in all`.
 ///
-/// It only looks: nothing in the segment changes, nobody is counted as a reader, and the right to
+/// It only looks: nothing in the segment changes, it is not counted as a reader, and the right to
 /// read the object is enough.
 ///
 /// # Errors

@@ -7,7 +7,7 @@ use day2::LogReader;
 
 use super::WaitError;
 
-/// The message at `index`, as soon as it is there.
+/// Returns the message at `index`, as soon as it is there.
 ///
 /// It looks at least once, however short the timeout, and sleeps a little between two looks.
 ///

@@ -2,7 +2,7 @@
 
 use day3::{Consumer, RecvError};
 
-/// The last message that is there now, with all before it released; `None` if there is none.
+/// Returns the last message that is there now, and releases it and all before it; `None` if there is none.
 ///
 /// # Errors
 ///

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use day5::AnyStrategy;
 
-/// A consumer that waits in whatever way.
+/// A consumer; which way it waits is chosen at run time.
 pub(crate) type Consumer = day3::ring::Consumer<u64, AnyStrategy>;
 
 /// Where a message came from.
@@ -12,17 +12,17 @@ pub(crate) type Consumer = day3::ring::Consumer<u64, AnyStrategy>;
 pub(crate) enum Found {
     /// The first queue.
     First(u64),
-    /// The second one.
+    /// The second queue.
     Second(u64),
-    /// There was none within the time.
+    /// No message came within the timeout.
     TimedOut,
     /// Both queues are closed, and everything is read.
     Closed,
 }
 
-/// The next message of either queue, waiting for at most `timeout` without burning a core. Neither
-/// queue starves: while both have messages, it takes from them by turns (`turn` is yours to keep from
-/// call to call).
+/// Returns the next message of either queue, and waits for at most `timeout`, without burning a core.
+/// Neither queue starves: while both have messages, it takes from them by turns. `turn` keeps its value from
+/// call to call; use it as you like.
 pub(crate) fn either(
     first: &mut Consumer,
     second: &mut Consumer,

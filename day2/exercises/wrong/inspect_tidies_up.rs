@@ -1,4 +1,4 @@
-//! Wrong: removes what is no segment, and is not its own.
+//! Wrong: removes an object that is no segment, and not its own.
 
 use ::common::QueueName;
 use day2::OpenError;

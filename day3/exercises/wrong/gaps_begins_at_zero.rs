@@ -1,4 +1,4 @@
-//! Wrong: tells of what the tap had read or missed before.
+//! Wrong: counts what the tap had read or missed before the call.
 
 use std::ops::Range;
 

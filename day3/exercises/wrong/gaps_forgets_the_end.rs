@@ -1,4 +1,4 @@
-//! Wrong: sees a gap only by the message behind it.
+//! Wrong: finds a gap only by the message after it.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! Wrong: a range for each message, where they lie side by side.
+//! Wrong: returns a range for each message, also for neighbours.
 
 use std::ops::Range;
 

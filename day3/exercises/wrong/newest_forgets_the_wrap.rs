@@ -1,4 +1,4 @@
-//! Wrong: takes the last message before the end of the ring for the last one.
+//! Wrong: returns the last message before the end of the data, though newer ones follow at its start.
 
 use day3::{Consumer, RecvError, TryRecvError};
 

@@ -1,4 +1,4 @@
-//! Wrong: forgets what it has read when the ring ends behind it.
+//! Wrong: loses the message that it has read if the ring ends after it.
 
 use day3::{Consumer, RecvError, TryRecvError};
 

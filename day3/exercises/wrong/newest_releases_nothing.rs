@@ -1,4 +1,4 @@
-//! Wrong: keeps the places of what it has read.
+//! Wrong: does not release what it has read.
 
 use day3::{Consumer, RecvError, TryRecvError};
 

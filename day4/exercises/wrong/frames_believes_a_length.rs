@@ -1,4 +1,4 @@
-//! Wrong: believes any length that a frame says, up to the end of the bytes.
+//! Wrong: believes every length in a header, up to the end of the bytes.
 
 pub(crate) fn frames(bytes: &[u8]) -> Result<Vec<&[u8]>, usize> {
     let (mut messages, mut offset) = (Vec::new(), 0);

@@ -1,4 +1,4 @@
-//! Wrong: calls a frame whole whose padding is cut off.
+//! Wrong: accepts a frame whose padding is cut off.
 
 pub(crate) fn frames(bytes: &[u8]) -> Result<Vec<&[u8]>, usize> {
     let (mut messages, mut offset) = (Vec::new(), 0);

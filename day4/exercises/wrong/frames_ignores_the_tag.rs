@@ -1,4 +1,4 @@
-//! Wrong: takes anything with a length that fits for a frame.
+//! Wrong: accepts any word as a header if its length fits.
 
 pub(crate) fn frames(bytes: &[u8]) -> Result<Vec<&[u8]>, usize> {
     let (mut messages, mut offset) = (Vec::new(), 0);

@@ -1,4 +1,4 @@
-//! Wrong: takes a read that was interrupted for one that failed.
+//! Wrong: treats a read that was interrupted as a read that failed.
 
 use std::io::{self, Read};
 

@@ -1,4 +1,4 @@
-//! Wrong: takes the read that says the end for a message without bytes.
+//! Wrong: sends the read of 0 bytes at the end as an empty message.
 
 use std::io::{self, ErrorKind, Read};
 

@@ -1,4 +1,4 @@
-//! Wrong: calls it the end when one of them has ended.
+//! Wrong: says Closed when only one of the queues is closed.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Wrong: lets one through, and closes behind it.
+//! Wrong: lets one thread through, and closes again.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Wrong: asks the kernel, though nobody waits, and says that it has not.
+//! Wrong: calls the kernel though no thread waits, and says that it did not.
 
 use std::time::{Duration, Instant};
 

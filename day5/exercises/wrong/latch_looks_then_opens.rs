@@ -1,4 +1,4 @@
-//! Wrong: looks whether a thread waits, and then opens: in between a thread goes to sleep.
+//! Wrong: looks whether a thread waits, and then opens: in between a thread may fall asleep.
 
 use std::time::{Duration, Instant};
 

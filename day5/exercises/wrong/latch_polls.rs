@@ -1,4 +1,4 @@
-//! Wrong: looks every millisecond, and leaves the kernel out of it.
+//! Wrong: looks every millisecond, and never sleeps on the futex.
 
 use std::thread;
 use std::time::{Duration, Instant};

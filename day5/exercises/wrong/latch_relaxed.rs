@@ -1,4 +1,4 @@
-//! Wrong: opens and waits without an order, on both sides.
+//! Wrong: neither side orders anything: both use Relaxed.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Wrong: nothing orders what was written before it is opened.
+//! Wrong: nothing orders what was written before the latch opens.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Wrong: takes a shortcut, by a look that orders nothing, where it is open already.
+//! Wrong: if the latch is open already, returns after a Relaxed look, which orders nothing.
 
 use std::time::{Duration, Instant};
 
