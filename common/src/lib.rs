@@ -4,6 +4,7 @@
 
 pub mod affinity;
 pub mod bytes;
+pub mod cache;
 #[cfg(not(loom))]
 pub mod limits;
 pub mod name;

@@ -33,6 +33,11 @@ impl Gate {
         self.broadcast.is_empty() && self.groups.is_empty()
     }
 
+    /// Whether there was a group that the producer waits for.
+    pub(crate) fn has_groups(&self) -> bool {
+        !self.groups.is_empty()
+    }
+
     /// How far the slowest consumer is behind `next`: 0 to the capacity.
     ///
     /// With nobody attached that is zero: the producer may run ahead a whole lap.

@@ -165,6 +165,11 @@ impl<C: Deref<Target = Control>> Cursor for MemberCursor<C> {
         if self.held.len == 0 { self.park() } else { self.give_back(self.held.first) }
     }
 
+    #[inline(always)]
+    fn known(&self) -> Sequence {
+        self.known
+    }
+
     fn registration(&self) -> &Registration {
         &self.registration
     }

@@ -30,6 +30,7 @@ pub mod inspect;
 pub mod memory;
 #[cfg(not(loom))]
 pub mod options;
+mod pace;
 #[cfg(not(loom))]
 pub mod ring;
 #[cfg(not(loom))]

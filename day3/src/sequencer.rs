@@ -6,13 +6,14 @@
 use core::ops::Deref;
 
 use common::process::Origin;
-use common::sync::{Ordering, mutant, spin_loop};
+use common::sync::{Ordering, mutant};
 use common::{Capacity, Sequence, fence, ordering};
 
 use crate::control::{ABORTED, Control, FINISHED};
 use crate::doorbell;
 use crate::gate::Gate;
 use crate::landing::Trail;
+use crate::pace::{EmptyPace, FullLaw, FullPace};
 use crate::roster::Registration;
 
 /// A consumer that has nothing to read: why.
@@ -114,7 +115,10 @@ pub trait Cursor {
     /// If there are fewer.
     fn release_first(&mut self, len: u64) -> bool;
 
-    /// The slot that it sits in, and since when.
+    /// How far the producer is known to have published; messages of which others may have taken some.
+    fn known(&self) -> Sequence;
+
+    /// The slot that it has, and since when.
     fn registration(&self) -> &Registration;
 }
 
@@ -145,6 +149,7 @@ pub struct ProducerCursor<C: Deref<Target = Control>, T: Trail = ()> {
     /// Gate and capacity, as of the last look: nothing from here on may be written.
     limit: Sequence,
     gate: Gate,
+    pace: FullPace,
 }
 
 /// How many sequences beyond the ones asked for a producer reserves at a time: at most this share of the
@@ -193,6 +198,7 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
             lent: first,
             limit: first,
             gate: Gate::default(),
+            pace: FullPace::default(),
         }
     }
 
@@ -442,8 +448,15 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
 
     /// Looks at the gate; says whether `n` sequences fit.
     fn ask_the_gate(&mut self, n: u64) -> bool {
+        let law = if self.gate.has_groups() { FullLaw::GROUPS } else { FullLaw::BROADCAST };
+        self.pace.hold_back(law);
+        let before = self.limit;
         self.lag();
-        self.limit.since(self.next) >= n
+        let room = self.limit.since(self.next);
+        // A small ring never has much.
+        let few = (law.few * self.trail.unit()).min(self.capacity.get() / 4);
+        self.pace.found(law, room, few, before.is_before(self.limit));
+        room >= n
     }
 }
 
@@ -472,27 +485,8 @@ pub struct ConsumerCursor<C: Deref<Target = Control>> {
     taken: u64,
     /// What had been published when we last looked.
     known: Sequence,
-    pace: Pace,
-    few: u64,
-    hold_back: u32,
+    pace: EmptyPace,
 }
-
-/// How the last look went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pace {
-    /// There was nothing: whatever comes next is late already.
-    Waiting,
-    /// There was something.
-    Reading,
-    /// There were a few messages, and at once: the producer is at it right now.
-    Chasing,
-}
-
-/// A look that finds fewer messages than this was too early.
-const FEW: u64 = 32;
-
-/// How long one who chases the producer holds back before the next look, in turns of a busy wait.
-const HOLD_BACK: u32 = 8;
 
 impl<C: Deref<Target = Control>> ConsumerCursor<C> {
     /// The consumer of this registration, which [`roster::join`](crate::roster::join) gave out.
@@ -502,16 +496,15 @@ impl<C: Deref<Target = Control>> ConsumerCursor<C> {
     /// The registration is with this control, and nobody else uses it.
     pub unsafe fn new(control: C, registration: Registration) -> Self {
         doorbell::attach(&control.doorbell.producer);
-        let (next, known, pace) = (registration.first, registration.first, Pace::Waiting);
-        let (few, hold_back) = (FEW, HOLD_BACK);
-        Self { control, registration, next, taken: 0, known, pace, few, hold_back }
+        let (next, pace) = (registration.first, EmptyPace::default());
+        Self { control, registration, next, taken: 0, known: next, pace }
     }
 
     /// The same, chasing the producer another way: one that finds fewer than `few` sequences, and at
     /// once, holds back for `hold_back` turns of a busy wait before it looks again.
     #[must_use]
     pub fn chasing(mut self, few: u64, hold_back: u32) -> Self {
-        (self.few, self.hold_back) = (few, hold_back);
+        self.pace = EmptyPace::new(few, hold_back);
         self
     }
 
@@ -521,31 +514,16 @@ impl<C: Deref<Target = Control>> ConsumerCursor<C> {
     }
 
     /// Reads how far the producer is.
-    ///
-    /// The head line has to come from the producer's core for it, and the producer's next message
-    /// has to fetch it back. A consumer that looks after each message and one that looks after
-    /// thirty are two states of the same ring, and the second moves more; so one who chases the
-    /// producer lets it get ahead. One who found nothing does not hold back: there latency counts.
     #[cold]
     #[inline(never)]
     fn refresh(&mut self) -> Result<(), Unavailable> {
-        if self.pace == Pace::Chasing && cfg!(not(loom)) {
-            for _ in 0..self.hold_back {
-                spin_loop();
-            }
-        }
+        self.pace.hold_back();
         let known = observe(&self.control, &self.registration, self.next).and_then(|known| {
             let is_near = known.since(self.next) <= self.registration.capacity.get();
             let far = || out_of_range(&self.control, &self.registration, self.next, known);
             if is_near { Ok(known) } else { Err(far()) }
         });
-        self.pace = match known {
-            Err(_) => Pace::Waiting,
-            Ok(known) if known.since(self.next) < self.few && self.pace != Pace::Waiting => {
-                Pace::Chasing
-            }
-            Ok(_) => Pace::Reading,
-        };
+        self.pace.found(known.map_or(0, |known| known.since(self.next)));
         self.known = known?;
         Ok(())
     }
@@ -579,6 +557,11 @@ impl<C: Deref<Target = Control>> Cursor for ConsumerCursor<C> {
     fn release_first(&mut self, len: u64) -> bool {
         assert!(len <= self.taken, "{len} of {} messages were to be given back", self.taken);
         self.advance(len)
+    }
+
+    #[inline(always)]
+    fn known(&self) -> Sequence {
+        self.known
     }
 
     fn registration(&self) -> &Registration {

@@ -2,6 +2,7 @@
 
 use core::ptr::NonNull;
 
+use common::cache::{AHEAD, prefetch};
 use common::sync::{AtomicU64, Ordering};
 use common::{Capacity, Sequence};
 use day3::Memory;
@@ -58,6 +59,7 @@ impl Data {
         }
         // What is mapped from there on is one lap, whatever the run says.
         let room = run.len.min(self.capacity.get());
+        ahead(self.at(run.first), room);
         Frame::parse(self.word(run.first).load(Ordering::Relaxed), room)
     }
 
@@ -109,6 +111,15 @@ pub(crate) fn seal(word: &AtomicU64, len: usize, kind: u16) -> u64 {
     header.size()
 }
 
+/// Asks for what is to be read soon, if there is that much. Where a frame begins, only the one before can tell;
+/// so without a hint each header would come from the writer's core only when the one before is there.
+#[inline(always)]
+fn ahead(at: NonNull<u8>, left: u64) {
+    if left > AHEAD as u64 {
+        prefetch(at.as_ptr().wrapping_add(AHEAD));
+    }
+}
+
 /// Goes from frame to frame.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Walk {
@@ -125,6 +136,7 @@ impl Walk {
         if self.left < HEADER as u64 {
             return None;
         }
+        ahead(self.at, self.left);
         // SAFETY: mapped, as some of the run is left, and aligned, as frames are to 8 bytes.
         let word = unsafe { self.at.cast::<AtomicU64>().as_ref() };
         let frame = Frame::parse(word.load(Ordering::Relaxed), self.left)?;

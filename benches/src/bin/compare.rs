@@ -127,9 +127,9 @@ fn list(out: &mut impl Write, questions: &[Vec<Contender>]) -> std::io::Result<(
 fn chosen(arguments: &Arguments) -> Vec<Vec<Contender>> {
     let asked = |row: &Contender| {
         let Contender { question, name, mode, place, .. } = row;
-        format!("{} {question} {name} {mode} {place:?}", question.chapter())
-            .to_lowercase()
-            .contains(&arguments.only.to_lowercase())
+        let row =
+            format!("{} {question} {name} {mode} {place:?}", question.chapter()).to_lowercase();
+        arguments.only.to_lowercase().split(" + ").all(|text| row.contains(text))
     };
     let questions = Question::all().into_iter().filter(|q| q.quick() || !arguments.quick);
     let rows = questions.map(|question| {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytemuck::Pod;
+use common::cache::{AHEAD, prefetch};
 use common::{NameError, QueueName, Sequence};
 use day2::Mode;
 
@@ -264,6 +265,15 @@ impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
 
     #[inline(always)]
     fn read(&mut self, run: Run) -> T {
+        // A claim is a compare-and-exchange, and no later load overtakes it: without a hint each message
+        // would come from the producer's core only when the one before has been read. A broadcast
+        // consumer's loads overlap by themselves.
+        if !K::EXCLUSIVE {
+            let ahead = run.first.plus(const { messages_ahead::<T>() });
+            if ahead.is_before(self.cursor.known()) {
+                prefetch(self.places.at(ahead).as_ptr());
+            }
+        }
         // SAFETY: the run is ours to read until we release it; `Pod` makes every bit pattern a `T`.
         let message = unsafe { self.places.at(run.first).read() };
         self.release();
@@ -295,6 +305,13 @@ impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
             None => Err(RecvTimeoutError::TimedOut(timeout)),
         }
     }
+}
+
+/// How many messages [`AHEAD`] bytes are: at least one.
+const fn messages_ahead<T>() -> u64 {
+    let size = if size_of::<T>() == 0 { 1 } else { size_of::<T>() };
+    let messages = AHEAD / size;
+    if messages == 0 { 1 } else { messages as u64 }
 }
 
 /// Messages lent to be read; dropping it releases their places.

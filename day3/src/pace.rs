@@ -1,0 +1,131 @@
+//! How long an end holds back before it looks at the other side's lines again.
+//!
+//! A look is not free for the other side: the line that is read comes from the core that writes it, and
+//! that core's next write has to fetch it back. An end that looks as soon as it can, and as often as it can,
+//! keeps the ring empty (a consumer) or full (the producer), and each message costs such a trip. So an end
+//! that follows closely behind the other lets it get ahead.
+
+use common::sync::spin_loop;
+
+/// The empty side: a broadcast consumer that follows the producer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EmptyPace {
+    state: Following,
+    few: u64,
+    turns: u32,
+}
+
+/// How a consumer's last look went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Following {
+    /// There was nothing: whatever comes next is late already.
+    Waiting,
+    /// There was something.
+    Reading,
+    /// There were a few messages, and at once: the producer is at it right now.
+    Chasing,
+}
+
+/// A consumer's look that finds fewer messages than this was too early.
+const FEW_TO_READ: u64 = 32;
+
+/// How long a consumer that chases the producer holds back before the next look, in turns of a busy wait.
+const TURNS_TO_READ: u32 = 8;
+
+impl Default for EmptyPace {
+    fn default() -> Self {
+        Self { state: Following::Waiting, few: FEW_TO_READ, turns: TURNS_TO_READ }
+    }
+}
+
+impl EmptyPace {
+    /// A look that finds fewer sequences than `few` was too early; after it the consumer holds back for so
+    /// many turns of a busy wait.
+    pub(crate) fn new(few: u64, turns: u32) -> Self {
+        Self { few, turns, ..Self::default() }
+    }
+
+    /// Before a look. A consumer that found nothing does not hold back: there latency counts.
+    pub(crate) fn hold_back(&self) {
+        if self.state == Following::Chasing {
+            pause(self.turns);
+        }
+    }
+
+    /// After a look that found so many messages.
+    pub(crate) fn found(&mut self, messages: u64) {
+        self.state = match messages {
+            0 => Following::Waiting,
+            n if n < self.few && self.state != Following::Waiting => Following::Chasing,
+            _ => Following::Reading,
+        };
+    }
+}
+
+/// The full side: a producer that follows the slowest consumer.
+///
+/// It holds back twice as long after each look that finds little room, and a quarter shorter after one that
+/// finds much. But a consumer that does not run frees nothing, however long the producer holds back: then
+/// the core may be wanted by that consumer. So after a while without any gain it no longer holds back, and
+/// the strategy that waits gives the core away, or sleeps.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FullPace {
+    is_tight: bool,
+    turns: u32,
+    /// Turns spent since a look found more room than the one before.
+    in_vain: u32,
+}
+
+/// What a producer goes by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FullLaw {
+    /// A look that finds room for fewer messages was too early.
+    pub(crate) few: u64,
+    /// The shortest and the longest that the producer holds back, in turns of a busy wait.
+    turns: (u32, u32),
+    /// How long it holds back at most without any gain.
+    most_in_vain: u32,
+}
+
+impl FullLaw {
+    /// A broadcast consumer only stores to its line. While the line is away the stores wait in the core's
+    /// buffer, and the consumer goes on: a look costs it little.
+    pub(crate) const BROADCAST: Self = Self { few: 32, turns: (16, 16), most_in_vain: 32 };
+
+    /// A member of a group compares and exchanges, and has to have the line for it: it stops until the line
+    /// is back.
+    pub(crate) const GROUPS: Self = Self { few: 128, turns: (16, 512), most_in_vain: 1024 };
+}
+
+impl FullPace {
+    /// Before a look at the gate.
+    pub(crate) fn hold_back(&mut self, law: FullLaw) {
+        if self.is_tight && self.in_vain < law.most_in_vain {
+            pause(self.turns);
+            self.in_vain += self.turns;
+        }
+    }
+
+    /// After a look that found `room` of `few` sequences, which it was to find; and more than the last
+    /// one, or not.
+    pub(crate) fn found(&mut self, law: FullLaw, room: u64, few: u64, has_gained: bool) {
+        let (least, most) = law.turns;
+        if has_gained {
+            self.in_vain = 0;
+        }
+        self.is_tight = room < few;
+        self.turns = match self.turns {
+            turns if self.is_tight => 2 * turns,
+            turns if room >= 4 * few => turns - turns / 4,
+            turns => turns,
+        };
+        self.turns = self.turns.clamp(least, most);
+    }
+}
+
+/// A model has no time to lose.
+fn pause(turns: u32) {
+    if cfg!(not(loom)) {
+        (0..turns).for_each(|_| spin_loop());
+    }
+}
