@@ -379,7 +379,7 @@ fn records_are_counted_in_bytes() {
     assert_eq!((&report["sent"], &report["published"]), (&taken.into(), &taken.to_string().into()));
     assert_eq!((&report["consumers"][0]["lag"], &report["full"]), (&taken.into(), &false.into()));
     let shown = String::from_utf8(run(&mut fanout(&["stat", &name.0])).stdout).unwrap();
-    let room = format!("<- gates: room for {} B", common::report::grouped(4096 - taken as u64));
+    let room = format!("<- gates: room for {} B", yardstick::report::grouped(4096 - taken as u64));
     assert!(
         shown.contains("messages  of any size, of type bytes, capacity 4,096 B, ")
             && shown.contains(&room),

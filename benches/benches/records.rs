@@ -16,11 +16,11 @@ use bbqueue::traits::notifier::polling::Polling;
 use bbqueue::traits::storage::BoxedSlice;
 use benches::crew::fits;
 use benches::idle::Idle;
-use common::payload::{Message, Tally, fill, sum};
 use common::sync::{AtomicU64, Ordering};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use day3::{Spin, Start, Wait, Yield};
 use day4::{Reader, RecvError, Writer, record_len};
+use yardstick::payload::{Message, Tally, fill, sum};
 
 mod race;
 

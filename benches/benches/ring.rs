@@ -7,10 +7,10 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use bytemuck::Pod;
-use common::payload::{Message, Payload, Tally, fill, sum};
 use common::sync::{AtomicU64, Ordering};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use fanout::{Consumer, Producer, Start};
+use yardstick::payload::{Message, Payload, Tally, fill, sum};
 
 mod race;
 

@@ -17,4 +17,4 @@ pub mod question;
 pub mod report;
 
 /// What every ring of messages of one size moves: 64 bytes.
-pub type Packet = common::payload::Message<8>;
+pub type Packet = yardstick::payload::Message<8>;

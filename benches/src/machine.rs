@@ -40,7 +40,7 @@ impl Machine {
         );
         Self {
             processor: model.to_owned(),
-            cores: common::affinity::cores().len(),
+            cores: yardstick::affinity::cores().len(),
             kernel: said("uname", &["-sr"]),
             compiler: format!("{}, {}", said("rustc", &["--version"]), stores()),
             commit: said("git", &["describe", "--always", "--dirty"]),
@@ -78,7 +78,7 @@ fn said(program: &str, arguments: &[&str]) -> String {
 }
 
 /// How wide the stores are that this program was compiled for. Whoever writes in place does it by
-/// `common::payload`, which uses 32 bytes where the machine has them; whoever hands over a message by
+/// `yardstick::payload`, which uses 32 bytes where the machine has them; whoever hands over a message by
 /// value leaves it to the compiler.
 fn stores() -> &'static str {
     if cfg!(target_feature = "avx2") {

@@ -50,7 +50,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    common::report::exit(run(&Arguments::parse()))
+    yardstick::report::exit(run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -62,7 +62,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return Ok(list(&mut out, &questions)?);
     }
     arguments.plot.as_deref().map_or(Ok(()), page::prepare)?;
-    common::report::warn_of_debug_build();
+    yardstick::report::warn_of_debug_build();
     interrupt::note()?;
     let Effort { repeats, run, pinned, .. } = effort;
     let (machine, seconds) = (Machine::here(), run.as_secs_f64());

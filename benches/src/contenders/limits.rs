@@ -1,8 +1,8 @@
 //! What this machine allows at most, whatever carries the messages.
 
-use common::bytes::Tally;
-use common::limits::{Copy, HandOver};
 use common::sync::{AtomicU64, Ordering, spin_loop};
+use yardstick::bytes::Tally;
+use yardstick::limits::{Copy, HandOver};
 
 use super::{CAPACITY, Contender, ROOM, Role};
 use crate::crew::{Crew, Delivery, Done, Go, Moved, Place};

@@ -6,12 +6,12 @@ use core::cell::UnsafeCell;
 use core::hint::black_box;
 
 use anyhow::{Context, ensure};
-use common::bytes::buffer;
 use common::sync::{AtomicU32, Ordering};
 use nix::errno::Errno;
 use nix::libc;
 use rustix::io::Errno as Refusal;
 use rustix::thread::futex::{self, Flags};
+use yardstick::bytes::buffer;
 
 use super::{Contender, Role};
 use crate::crew::{Crew, Delivery, Done, Go, Place};

@@ -9,13 +9,13 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use anyhow::{Context, ensure};
-use common::bytes::buffer;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, MultiHeaders, SockFlag, SockType, SockaddrStorage, getsockopt, recv,
     recvmmsg, send, sendmmsg, setsockopt, socketpair, sockopt,
 };
 use nix::unistd::{pipe2, read, write};
+use yardstick::bytes::buffer;
 
 use super::{BATCH, Contender, ROOM, Style};
 use crate::crew::{Crew, Place};

@@ -12,8 +12,8 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use ::common::QueueName;
-use ::common::report::DEBUG_BUILD;
 use ::common::sync::{AtomicU32, Ordering};
+use yardstick::report::DEBUG_BUILD;
 
 /// Far longer than anything here takes: whoever reaches it hangs.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(100);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::bail;
 
 use crate::crew::{Crew, member, now, step};
-use common::bytes::Tally;
+use yardstick::bytes::Tally;
 
 /// What a member of the crew moved, and between when and when.
 #[derive(Clone, Copy, Debug)]

@@ -7,10 +7,10 @@ use std::process::ExitCode;
 
 use anyhow::ensure;
 use clap::Parser;
-use common::{affinity, report};
 use day4::record_len;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use yardstick::{affinity, report};
 
 mod crew;
 mod lap;
@@ -19,8 +19,8 @@ mod sleeper;
 mod socket;
 mod wheel;
 
-use common::bytes::{FIRST, Lengths, Touch};
 use wheel::{Load, Mode, Role, Row};
+use yardstick::bytes::{FIRST, Lengths, Touch};
 
 /// Day 4's benchmark: a million messages of 0 to 32767 bytes between two processes, every byte written
 /// in place and verified, unless told otherwise.

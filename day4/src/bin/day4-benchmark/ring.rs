@@ -12,7 +12,7 @@ use day4::{RecvError, record_len};
 
 use crate::lap::Work;
 use crate::wheel::Load;
-use common::bytes::Tally;
+use yardstick::bytes::Tally;
 
 /// The side that writes: makes the ring, and says where the other process finds its descriptor.
 pub(crate) fn sender<W: Wait + 'static>(load: &Load, wait: W) -> anyhow::Result<Work<'_>> {

@@ -10,7 +10,7 @@ use nix::sys::socket::{
 };
 
 use crate::wheel::Load;
-use common::bytes::{Tally, buffer};
+use yardstick::bytes::{Tally, buffer};
 
 /// Both ends, with room in the kernel for about `room` bytes if it allows.
 pub(crate) fn pair(room: usize) -> anyhow::Result<(OwnedFd, OwnedFd)> {

@@ -4,18 +4,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use clap::ValueEnum;
-use common::affinity;
-use common::limits::{Copy, HandOver};
-use common::report::{Throughput, median};
 use day3::Spin;
 use serde::Serialize;
 use std::os::fd::{OwnedFd, RawFd};
+use yardstick::affinity;
+use yardstick::limits::{Copy, HandOver};
+use yardstick::report::{Throughput, median};
 
 use crate::crew::{Crew, inherited};
 use crate::lap::{Lap, Work, race};
 use crate::sleeper::{Sleeper, bell};
 use crate::{ring, socket};
-use common::bytes::{Lengths, Tally, Touch};
+use yardstick::bytes::{Lengths, Tally, Touch};
 
 /// A way to move messages from one process to another, or what one such way is measured by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]

@@ -4,7 +4,6 @@ use core::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context, ensure};
-use common::payload::Message;
 use common::sync::{AtomicU32, Ordering, spin_loop};
 use day3::ring::{Consumer, Producer};
 use day5::{AnyStrategy, futex};
@@ -13,6 +12,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::{ftruncate, pipe2, read, write};
+use yardstick::payload::Message;
 
 use crate::ping::Side;
 

@@ -27,7 +27,7 @@ impl Origin {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         Self {
             processor: model.to_owned(),
-            cores: common::affinity::cores().len(),
+            cores: yardstick::affinity::cores().len(),
             kernel: said("uname", &["-sr"]),
             compiler: said("rustc", &["--version"]),
             commit: said("git", &["describe", "--always", "--dirty"]),

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::Parser;
-use common::report;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use yardstick::report;
 
 mod broadcast;
 #[path = "../../../../day4/src/bin/day4-benchmark/crew.rs"]

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use common::QueueName;
-use common::report::Throughput;
 use common::sync::{AtomicU32, Ordering};
 use day2::Segment;
+use yardstick::report::Throughput;
 
 use crate::crew::{Crew, inherited};
 use crate::cue::{Cue, race};

@@ -12,7 +12,7 @@ use nix::unistd::ftruncate;
 
 use crate::bytes::{Lengths, Tally};
 use crate::payload::{Message, fill, sum};
-use crate::sync::{AtomicU64, Ordering, spin_loop};
+use common::sync::{AtomicU64, Ordering, spin_loop};
 
 /// Two buffers of the ring's size, and one thread that copies from one to the other.
 pub struct Copy {

@@ -1,0 +1,10 @@
+//! What Fanout's programs, benchmarks and tests share, and no library user builds: what benchmarks move,
+//! where their threads run, what they are measured by, and how their figures are written.
+
+pub mod affinity;
+pub mod bytes;
+// Two processes and a clock: nothing that loom could explore.
+#[cfg(not(loom))]
+pub mod limits;
+pub mod payload;
+pub mod report;
