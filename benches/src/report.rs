@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 
 use serde::Serialize;
+use yardstick::machine::Machine;
 use yardstick::report::grouped;
 
 use crate::contenders::{CAPACITY, ROOM, Role, Style};
 use crate::crew::Place;
-use crate::machine::Machine;
 use crate::question::Unit;
 
 /// A whole comparison.

@@ -8,12 +8,12 @@ use common::QueueName;
 use day3::{Consumer, Producer, Start};
 use serde::Serialize;
 use yardstick::affinity;
+use yardstick::payload::{Payload, Tally, fill};
 use yardstick::report::{Throughput, median};
 
 use crate::rivals::{Bare, Contender, HandOver, Textbook, copy};
 use crate::transport::{receive, send};
 use bytemuck::Pod;
-use yardstick::payload::{Payload, Tally, fill};
 
 /// What every contender moves.
 #[derive(Clone, Copy)]

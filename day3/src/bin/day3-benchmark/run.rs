@@ -11,11 +11,11 @@ use day3::sequencer::Cursor;
 use day3::{Consumer, Member, Producer, Receiver, Start};
 use serde::Serialize;
 use yardstick::affinity;
+use yardstick::payload::{Payload, Tally};
 
 use crate::transport::{receive, send};
 use crate::{Arguments, throughput};
 use bytemuck::Pod;
-use yardstick::payload::{Payload, Tally};
 
 /// The group that `--groups` makes.
 const GROUP: &str = "benchmark";

@@ -4,7 +4,6 @@ use bytemuck::Pod;
 use day3::ring::Producer;
 use day3::sequencer::Cursor;
 use day3::{Receiver, Wait};
-
 use yardstick::payload::{Payload, Tally, fill, sum};
 
 /// Sends `messages` messages, `batch` at a time.

@@ -9,10 +9,10 @@ use day3::ring::{Consumer, Producer};
 use day5::AnyStrategy;
 use serde::{Deserialize, Serialize};
 use yardstick::affinity;
+use yardstick::crew::now;
 use yardstick::payload::{Message, Payload, Tally, fill, sum};
 use yardstick::report::Throughput;
 
-use crate::crew::now;
 use crate::cue::Cue;
 use crate::plan::{Broadcast, Plan};
 

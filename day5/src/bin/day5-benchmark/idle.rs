@@ -6,9 +6,9 @@ use day3::error::RecvTimeoutError;
 use day3::ring::{Consumer, Producer};
 use day5::Strategy;
 use serde::{Deserialize, Serialize};
+use yardstick::crew::now;
 use yardstick::payload::Message;
 
-use crate::crew::now;
 use crate::cue::{Cue, used};
 use crate::ends::CAPACITY;
 use crate::plan::Plan;
