@@ -1,17 +1,14 @@
 //! The memory wheel, as a program: everything that it moves arrives, by each way. Not its figures.
 #![cfg(not(loom))]
 
-#[path = "../../day3/tests/process/mod.rs"]
-mod process;
-
 use std::process::Command;
 
-use process::{Ended, Process};
 use serde_json::Value;
+use testing::{Ended, Program};
 
 fn run(arguments: &[&str]) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_day4-benchmark"));
-    Process::start(command.args(arguments)).finish()
+    Program::start(command.args(arguments)).finish()
 }
 
 fn json(arguments: &[&str]) -> Value {
