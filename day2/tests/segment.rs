@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::process::Command;
 use std::ptr::NonNull;
 use std::sync::{Barrier, mpsc};
 use std::thread;
@@ -16,7 +15,7 @@ use day2::segment::page_size;
 use day2::{Geometry, Kind, LockError, LogReader, LogWriter, Mode, OpenError, Segment};
 use nix::errno::Errno;
 use nix::libc;
-use testing::{DEADLINE, Program, Unique, eventually};
+use testing::{DEADLINE, Program, Unique, another, eventually};
 
 fn geometry() -> Geometry {
     let expected = Expected::messages::<u64>(Kind::Log, "u64");
@@ -314,9 +313,7 @@ fn holds_the_lock() {
 
 /// Runs one of the tests above in a process of its own.
 fn helper(test: &str, name: &QueueName) -> Program {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", test, "--ignored"]).env("DAY2_TEST_QUEUE", name.as_str());
-    Program::start(&mut command)
+    Program::start(another(test).env("DAY2_TEST_QUEUE", name.as_str()))
 }
 
 /// The queue that the process which started this one is talking about.

@@ -19,10 +19,8 @@ use day3::{
     RecvError, RecvTimeoutError, SendTimeoutError, Start, TryRecvError, TrySendError, Wait,
 };
 use home::{Home, InSegment, OnHeap};
-use testing::Unique;
+use testing::{DEADLINE, Unique};
 
-/// Longer than anything here takes.
-const DEADLINE: Duration = Duration::from_secs(60);
 const MOMENT: Duration = Duration::from_millis(5);
 
 /// A strategy that answers nonsense.

@@ -29,7 +29,9 @@ use day5::{Adaptive, Connection, Notifier, Notify, Pollable, Sleep};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use queue::{consumer, pair, ring};
-use testing::{DEADLINE, Dice, Folder, Program, Unique, eventually, is_ready, until_ready};
+use testing::{
+    DEADLINE, Dice, Folder, Program, Unique, another, eventually, is_ready, until_ready,
+};
 
 /// Tells a process that runs [`a_child_of_another_test`] what to do.
 const TASK: &str = "FANOUT_TEST_TASK";
@@ -630,9 +632,7 @@ fn a_child_of_another_test() {
 
 /// This program, with a task.
 fn child(task: &str, name: &str, path: &Path) -> Command {
-    let mut command = Command::new(env::current_exe().unwrap());
-    let test = "a_child_of_another_test";
-    command.args(["--exact", "--ignored", "--nocapture", "--test-threads=1", test]);
+    let mut command = another("a_child_of_another_test");
     command.env(TASK, task).env(QUEUE, name).env(PATH, path);
     command
 }

@@ -20,7 +20,7 @@ pub use folder::Folder;
 pub use name::Unique;
 pub use panics::{message, panics};
 pub use privileges::unprivileged;
-pub use process::{Ended, Process, Program, run};
+pub use process::{Ended, Process, Program, another, run};
 pub use ready::{is_ready, until_ready};
 pub use wait::{eventually, promptly, within};
 

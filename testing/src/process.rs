@@ -72,6 +72,13 @@ impl Drop for Process {
     }
 }
 
+/// This very program as another process, in which only this test runs, which is an ignored one.
+pub fn another(test: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "--ignored", "--nocapture", "--test-threads=1", test]);
+    command
+}
+
 /// Runs a command to its end, within the deadline. What it prints must fit into a pipe.
 #[track_caller]
 pub fn run(command: &mut Command) -> Output {

@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io::{BufRead, Read};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ use fanout::{
     Adaptive, Consumer, Heap, JoinOptions, Member, Memory, Producer, QueueOptions, Sleep, Spin,
     Start, Unattended, Wait, Yield,
 };
-use testing::{Process, is_ready, mix, panics, until_ready};
+use testing::{Process, another, is_ready, mix, panics, until_ready};
 
 use crate::help::{
     CLOSED, LONG, Name, SHORT, bytes, consumer, member, now, number, opened, pair, reader,
@@ -440,9 +440,8 @@ fn a_strategy_that_spoils_the_doorbell() {
 
 /// Runs one of the tests below in a process of its own, which may fail as it likes.
 fn child(test: &str, name: &str) -> ExitStatus {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", test, "--ignored", "--test-threads=1"]).env(CHILD, name);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut command = another(test);
+    command.env(CHILD, name).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     Process::start(&mut command).wait()
 }
 

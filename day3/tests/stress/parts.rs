@@ -3,7 +3,6 @@
 use std::env;
 use std::fs::{self, File};
 use std::io::{Read, Write, stdin};
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use day3::sequencer::Cursor;
 use day3::{
     Consumer, JoinError, Member, Producer, Receiver, RecvError, RecvTimeoutError, Start, Tap,
 };
-use testing::{DEADLINE, Dice, Program, eventually};
+use testing::{DEADLINE, Dice, Program, another, eventually};
 
 use crate::numbered::{Message, message};
 
@@ -65,8 +64,7 @@ impl Role {
 
     /// Starts this very program as another process, in which only [`play`] runs.
     pub(crate) fn start(self, ring: &QueueName, record: &std::path::Path, seed: u64) -> Program {
-        let mut command = Command::new(env::current_exe().unwrap());
-        command.args(["--exact", "a_part", "--ignored", "--nocapture", "--test-threads=1"]);
+        let mut command = another("a_part");
         command.env("FANOUT_PART", format!("{self:?}"));
         command.env("FANOUT_RING", ring.as_str());
         command.env("FANOUT_RECORD", record);

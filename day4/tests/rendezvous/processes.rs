@@ -15,7 +15,7 @@ use day4::{Member, Reader, RecvError, Tap, Writer};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
-use testing::{DEADLINE, Dice, Folder, Program};
+use testing::{DEADLINE, Dice, Folder, Program, another};
 
 use crate::home::{hear, listener, packet, say_with, token};
 
@@ -58,9 +58,7 @@ fn a_child_of_another_test() {
 
 /// This program, with a task.
 fn child(task: &str) -> Command {
-    let mut command = Command::new(env::current_exe().unwrap());
-    let test = "processes::a_child_of_another_test";
-    command.args(["--exact", "--ignored", "--nocapture", "--test-threads=1", test]);
+    let mut command = another("processes::a_child_of_another_test");
     command.env_remove(VARIABLE).env(TASK, task);
     command
 }
