@@ -4,9 +4,9 @@
 use std::fmt::Write as _;
 
 use crate::contenders::{Role, Style};
-use crate::machine::Machine;
 use crate::question::Unit;
 use crate::report::{Figures, Group, Outcome, Row, figure};
+use yardstick::machine::Machine;
 
 /// The width of a chart in a file of its own, in pixels.
 const WIDTH: f64 = 860.0;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use common::report::median;
+use yardstick::report::median;
 
 use crate::contenders::{Contender, Role};
 use crate::crew::{self, Run};

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use common::report::grouped;
 use serde::Serialize;
+use yardstick::machine::Machine;
+use yardstick::report::grouped;
 
 use crate::contenders::{CAPACITY, ROOM, Role, Style};
 use crate::crew::Place;
-use crate::machine::Machine;
 use crate::question::Unit;
 
 /// A whole comparison.
@@ -123,7 +123,7 @@ impl Spread {
     /// Of some rates.
     pub fn of(rates: &[f64]) -> Self {
         Self {
-            median: common::report::median(rates).unwrap_or(0.0),
+            median: yardstick::report::median(rates).unwrap_or(0.0),
             slowest: rates.iter().copied().fold(f64::INFINITY, f64::min),
             fastest: rates.iter().copied().fold(0.0, f64::max),
         }

@@ -1,15 +1,8 @@
 //! What every floor of Fanout stands on and no floor teaches: the one door to atomics, sequence
-//! arithmetic, queue names, reports, thread placement, what benchmarks
-//! move, and what they are measured by.
+//! arithmetic, queue names, and in which process something was made.
 
-pub mod affinity;
-pub mod bytes;
-#[cfg(not(loom))]
-pub mod limits;
 pub mod name;
-pub mod payload;
 pub mod process;
-pub mod report;
 pub mod sequence;
 pub mod sync;
 

@@ -1,14 +1,12 @@
 //! Everything that can go wrong has an error of its own, and leaves the object as it was.
 
-mod common;
-
 use std::fmt::Debug;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ::common::{NameError, QueueName};
+use common::{NameError, QueueName};
 use day2::header::{Expected, LAYOUT_VERSION, MAGIC, MOST_TYPE_NAME};
 use day2::segment::page_size;
 use day2::{
@@ -21,8 +19,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode as Permissions;
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{Uid, geteuid, mkfifo, setfsuid};
-
-use crate::common::{Unique, promptly, unprivileged};
+use testing::{Unique, promptly, unprivileged};
 
 const MODES: [Mode; 3] = [Mode::Writer, Mode::Reader, Mode::Observer];
 
@@ -431,7 +428,7 @@ fn a_dev_shm_of_64_kib_runs_full_and_everything_is_given_back() {
 ///
 /// Says whether it could: that takes the right to mount.
 fn with_a_small_dev_shm(f: impl FnOnce() + Send + 'static) -> bool {
-    promptly(|| {
+    promptly("filling a file system of its own", || {
         if unshare(CloneFlags::CLONE_NEWNS).is_err() {
             return false;
         }
@@ -497,7 +494,7 @@ fn a_type_name_that_does_not_fit() {
 
 /// Opens, creates and removes under a name that something other than a file has.
 fn no_file(name: Unique) {
-    promptly(move || {
+    promptly("opening what would block", move || {
         everybody_is_told!(name, OpenError::NotRegular { name: ref found } if *found == *name);
         let error = refusal(&name, || LogWriter::<u64>::create(&name, 1));
         assert!(matches!(error, CreateError::NameTaken { .. }), "{error:?}");

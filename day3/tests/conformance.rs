@@ -14,9 +14,8 @@ use day3::{
     SendError, SendTimeoutError, Start, TooLarge, TryRecvError, TrySendError, Unattended,
 };
 use home::{Home, InSegment, OnHeap};
+use testing::DEADLINE;
 
-/// Longer than anything here takes, shorter than anyone would wait for a test that hangs.
-const DEADLINE: Duration = Duration::from_secs(60);
 /// Too short for anything that does not come.
 const MOMENT: Duration = Duration::from_millis(1);
 

@@ -16,9 +16,8 @@ use day4::{
     TooLarge, TryRecvError, TrySendError, record_len,
 };
 use home::{Home, InMemfd, InProcess, InSegment};
+use testing::DEADLINE;
 
-/// Longer than anything here takes, shorter than anyone would wait for a test that hangs.
-const DEADLINE: Duration = Duration::from_secs(60);
 /// Too short for anything that does not come.
 const MOMENT: Duration = Duration::from_millis(1);
 /// The smallest ring: a page.

@@ -9,8 +9,8 @@ use fanout::inspect::{ConsumerInfo, Observer};
 use fanout::records::{ByteMemory, Local, Offer, ends};
 use fanout::segment::Mode;
 use fanout::{Heap, JoinOptions, Memory, QueueName, QueueOptions, Start, Unattended, ring};
+use testing::Dice;
 
-use crate::dice::Dice;
 use crate::ends::{
     MessageEnd, MessageTap, Producing, Reading, RecordEnd, RecordTap, Sending, Writing, give_back,
 };

@@ -4,7 +4,6 @@
 //!
 //! It plays in a process of its own, so that a crash is an observation.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,8 +13,8 @@ use std::time::{Duration, Instant};
 use common::sync::{AtomicBool, AtomicU64, Ordering};
 use fanout::records::ends;
 use fanout::{Start, ring};
+use testing::{Dice, message};
 
-use crate::dice::Dice;
 use crate::ends::{Act, Producing, Sending, Step, Style, Writing};
 use crate::guarded::Guarded;
 use crate::homes::{self, Home, Part};
@@ -72,12 +71,8 @@ static PANIC: Mutex<String> = Mutex::new(String::new());
 /// Keeps what a panic said, and where, instead of printing it.
 fn remember_panics() {
     std::panic::set_hook(Box::new(|info| {
-        let text = |any: &dyn Any| {
-            let owned = any.downcast_ref::<String>().cloned();
-            owned.or_else(|| any.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-        };
         let place = info.location().map(ToString::to_string).unwrap_or_default();
-        let text = text(info.payload()).unwrap_or_default();
+        let text = message(info.payload());
         // For a panic that cannot be caught.
         eprintln!("panicked at {place}: {text}");
         *PANIC.lock().unwrap_or_else(PoisonError::into_inner) = format!("{text} at {place}");

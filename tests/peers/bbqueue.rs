@@ -7,8 +7,9 @@ use fanout::records::error::{
     ReadError, RecvError, SendError, TooLarge, TryRecvError, TrySendError,
 };
 use fanout::records::{Tap, Writer, record_len};
+use testing::{mix, panics};
 
-use crate::help::{Name, bytes, mix, number, panics, reader, records_tap, worker, writer, written};
+use crate::help::{Name, bytes, number, reader, records_tap, worker, writer, written};
 
 const FULL: TrySendError = TrySendError::Full;
 

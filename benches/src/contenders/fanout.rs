@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use common::payload::{Message, Payload, Tally, fill, sum};
 use day3::ring;
 use day3::sequencer::Cursor;
 use fanout::records::ends;
 use fanout::{Adaptive, Heap, JoinOptions, Memory, Receiver, Sleep, Spin, Start, Wait, Yield};
+use yardstick::payload::{Message, Payload, Tally, fill, sum};
 
 use super::{BATCH, CAPACITY, Contender, ROOM, Role, Style};
 use crate::Packet;

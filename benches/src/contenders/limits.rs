@@ -1,14 +1,14 @@
 //! What this machine allows at most, whatever carries the messages.
 
-use common::bytes::Tally;
-use common::limits::{Copy, HandOver};
 use common::sync::{AtomicU64, Ordering, spin_loop};
+use yardstick::bytes::Tally;
+use yardstick::limits::{Copy, HandOver};
+use yardstick::memory::{self, Shared};
 
 use super::{CAPACITY, Contender, ROOM, Role};
 use crate::crew::{Crew, Delivery, Done, Go, Moved, Place};
 use crate::line::trips;
 use crate::load::Job;
-use crate::memory::{self, Shared};
 use crate::question::Question;
 
 const NAME: &str = "limit";

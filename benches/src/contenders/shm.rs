@@ -6,12 +6,13 @@ use core::cell::UnsafeCell;
 use core::hint::black_box;
 
 use anyhow::{Context, ensure};
-use common::bytes::buffer;
 use common::sync::{AtomicU32, Ordering};
 use nix::errno::Errno;
 use nix::libc;
 use rustix::io::Errno as Refusal;
 use rustix::thread::futex::{self, Flags};
+use yardstick::bytes::buffer;
+use yardstick::memory::{self, Shared};
 
 use super::{Contender, Role};
 use crate::crew::{Crew, Delivery, Done, Go, Place};
@@ -19,7 +20,6 @@ use crate::idle::Idle;
 use crate::interrupt::again;
 use crate::line::{Receiving, Sending, request, trips};
 use crate::load::{Job, Sink, Source};
-use crate::memory::{self, Shared};
 use crate::question::Question;
 
 pub(super) fn rows(question: Question) -> Vec<Contender> {

@@ -185,11 +185,7 @@ impl<K: Cursor> MessageEnd<K> {
         }
         let comes_again = fate.comes_again();
         show(&batch, !comes_again, see);
-        match (fate, self.give_back) {
-            (Fate::GivenBack, Some(give_back)) => give_back(batch),
-            (Fate::Forgotten, _) => core::mem::forget(batch),
-            _ => drop(batch),
-        }
+        fate.befall(batch, self.give_back);
         Ok(())
     }
 }
@@ -244,14 +240,6 @@ impl Reading for MessageTap {
             Err(step) => return step,
         }
         Step::Went
-    }
-
-    fn first(&self) -> Option<u64> {
-        None
-    }
-
-    fn slot(&self) -> Option<usize> {
-        None
     }
 
     fn accounted(&self) -> Option<Accounted> {

@@ -194,11 +194,7 @@ impl<K: Cursor> RecordEnd<K> {
         let comes_again = fate.comes_again();
         let at = Some(record.sequence().get());
         see(Seen { at, bytes: &record, is_final: !comes_again });
-        match (fate, &self.give_back) {
-            (Fate::GivenBack, Some(give_back)) => (give_back.one)(record),
-            (Fate::Forgotten, _) => core::mem::forget(record),
-            _ => drop(record),
-        }
+        fate.befall(record, self.give_back.as_ref().map(|give_back| give_back.one));
         Ok(())
     }
 
@@ -225,11 +221,7 @@ impl<K: Cursor> RecordEnd<K> {
         if !comes_again || self.give_back.is_none() || at.dice.once_in(2) {
             show(batch.first().get(), batch.iter(), !comes_again, see);
         }
-        match (fate, &self.give_back) {
-            (Fate::GivenBack, Some(give_back)) => (give_back.many)(batch),
-            (Fate::Forgotten, _) => core::mem::forget(batch),
-            _ => drop(batch),
-        }
+        fate.befall(batch, self.give_back.as_ref().map(|give_back| give_back.many));
         Ok(())
     }
 
@@ -304,14 +296,6 @@ impl Reading for RecordTap {
         let at = Some(self.0.next_sequence().get().wrapping_sub(size));
         see(Seen { at, bytes: &into, is_final: true });
         Step::Went
-    }
-
-    fn first(&self) -> Option<u64> {
-        None
-    }
-
-    fn slot(&self) -> Option<usize> {
-        None
     }
 
     fn accounted(&self) -> Option<Accounted> {

@@ -1,25 +1,24 @@
 //! The memory wheel: messages of random size from one process to another, through the ring of records
 //! with spinning and with sleeping sides, and through a socket; beside them what this machine allows.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::os::fd::RawFd;
 use std::process::ExitCode;
 
 use anyhow::ensure;
 use clap::Parser;
-use common::{affinity, report};
 use day4::record_len;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use yardstick::bytes::{FIRST, Lengths, Touch};
+use yardstick::progress::bar;
+use yardstick::{affinity, report};
 
-mod crew;
 mod lap;
 mod ring;
 mod sleeper;
 mod socket;
 mod wheel;
 
-use common::bytes::{FIRST, Lengths, Touch};
 use wheel::{Load, Mode, Role, Row};
 
 /// Day 4's benchmark: a million messages of 0 to 32767 bytes between two processes, every byte written
@@ -233,16 +232,4 @@ fn passed_on(arguments: &Arguments) -> Vec<String> {
         all.push("--touch-first".to_owned());
     }
     all
-}
-
-/// Progress on a terminal, nothing elsewhere.
-fn bar(runs: usize) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(runs as u64);
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}") {
-        bar.set_style(style);
-    }
-    bar
 }

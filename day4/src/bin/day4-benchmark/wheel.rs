@@ -4,18 +4,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use clap::ValueEnum;
-use common::affinity;
-use common::limits::{Copy, HandOver};
-use common::report::{Throughput, median};
 use day3::Spin;
 use serde::Serialize;
 use std::os::fd::{OwnedFd, RawFd};
+use yardstick::affinity;
+use yardstick::bytes::{Lengths, Tally, Touch};
+use yardstick::crew::Crew;
+use yardstick::descriptors::{both, inherited};
+use yardstick::limits::{Copy, HandOver};
+use yardstick::report::{Throughput, median};
 
-use crate::crew::{Crew, inherited};
 use crate::lap::{Lap, Work, race};
 use crate::sleeper::{Sleeper, bell};
 use crate::{ring, socket};
-use common::bytes::{Lengths, Tally, Touch};
 
 /// A way to move messages from one process to another, or what one such way is measured by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
@@ -112,9 +113,6 @@ fn run(mode: Mode, load: &Load, arguments: &[String]) -> anyhow::Result<(Tally, 
 
 /// What sender and receiver inherit.
 fn descriptors(mode: Mode, load: &Load) -> anyhow::Result<(Vec<OwnedFd>, Vec<OwnedFd>)> {
-    let both = |descriptor: OwnedFd| -> anyhow::Result<_> {
-        Ok((descriptor.try_clone().context("copying a descriptor")?, descriptor))
-    };
     Ok(match mode {
         Mode::Spin | Mode::Memcpy => (vec![], vec![]),
         Mode::Sleep => {
@@ -144,8 +142,9 @@ pub(crate) fn work<'a>(
     if cores.len() > 1 {
         affinity::pin(&cores, role as usize);
     }
-    let mut descriptors =
-        descriptors.iter().map(|n| inherited(*n)).collect::<Result<Vec<_>, _>>()?.into_iter();
+    // SAFETY: the process that started us passed each on, and this is called once.
+    let take = |n: &RawFd| unsafe { inherited(*n) };
+    let mut descriptors = descriptors.iter().map(take).collect::<Result<Vec<_>, _>>()?.into_iter();
     let mut next = || descriptors.next().context("a descriptor is missing");
     let simply = |run: Box<dyn FnOnce() -> anyhow::Result<Tally> + 'a>| {
         Ok(Work { offer: String::new(), run })

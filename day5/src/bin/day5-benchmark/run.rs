@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use common::QueueName;
-use common::report::Throughput;
 use common::sync::{AtomicU32, Ordering};
 use day2::Segment;
+use yardstick::crew::Crew;
+use yardstick::descriptors::inherited;
+use yardstick::report::Throughput;
 
-use crate::crew::{Crew, inherited};
 use crate::cue::{Cue, race};
 use crate::idle::Idled;
 use crate::ping::{Pinged, Side};
@@ -105,7 +106,9 @@ pub(crate) fn play(
     cue: &mut Cue,
 ) -> anyhow::Result<serde_json::Value> {
     let [there, back] = at else { bail!("two names are needed: --at, twice") };
-    let descriptors = descriptors.iter().map(|n| inherited(*n)).collect::<Result<Vec<_>, _>>()?;
+    // SAFETY: the process that started us passed each on, and this is called once.
+    let take = |n: &RawFd| unsafe { inherited(*n) };
+    let descriptors = descriptors.iter().map(take).collect::<Result<Vec<_>, _>>()?;
     match (case, role) {
         (Case::Ping(way, schedule), Role::Pinger | Role::Ponger) => {
             let side = if role == Role::Pinger { Side::Pinger } else { Side::Ponger };
