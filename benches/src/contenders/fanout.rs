@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use common::payload::{Message, Payload, Tally, fill, sum};
-use day3::ring;
-use day3::sequencer::Cursor;
+use fanout::ends::{self as ring, Cursor, Receiver};
 use fanout::records::ends;
-use fanout::{Adaptive, Heap, JoinOptions, Memory, Receiver, Sleep, Spin, Start, Wait, Yield};
+use fanout::{Adaptive, Heap, JoinOptions, Memory, Sleep, Spin, Start, Wait, Yield};
 
 use super::{BATCH, CAPACITY, Contender, ROOM, Role, Style};
 use crate::Packet;
