@@ -82,8 +82,8 @@ pub type Tap<T> = ends::Tap<T, Adaptive>;
 /// The ends of a ring, with the way they wait in their type; `waiting` changes it.
 ///
 /// Say how they are to wait: where it is left out here, they yield. The types at the [root](crate) of the crate
-/// are the same ones, and wait adaptively. A function for consumers and members alike takes a [`Receiver`] of any
-/// [`Cursor`].
+/// are the same ones, and wait adaptively. A function for consumers and members alike takes an [`ends::Receiver`] of any
+/// [`ends::Cursor`].
 ///
 /// ```
 /// use fanout::ends::{Consumer, Cursor, Member, Producer, Receiver};
@@ -119,7 +119,7 @@ pub mod ends {
 /// Ends that are waited for beside sockets: by `poll`, `epoll`, or whatever takes a descriptor.
 pub mod pollable {
     pub use day5::notifier::{Connection, MOST_PEERS, Notifier, Notify, NotifyError};
-    pub use day5::pollable::*;
+    pub use day5::pollable::{Announcing, Armed, End, Pollable, Receiving};
 }
 
 /// The same as async streams and sinks, over tokio.

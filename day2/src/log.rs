@@ -38,7 +38,8 @@ pub struct LogFull {
 /// # Examples
 ///
 /// ```
-/// use day2::{LogReader, LogWriter};
+/// # mod fanout { pub use day2 as segment; }
+/// use fanout::segment::{LogReader, LogWriter};
 ///
 /// let name = format!("/doc-log-{}", std::process::id()).parse()?;
 /// let mut writer = LogWriter::<u64>::create(&name, 10)?;

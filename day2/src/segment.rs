@@ -63,9 +63,8 @@ impl fmt::Display for Mode {
 /// # Examples
 ///
 /// ```
-/// use day2::header::Expected;
-/// use day2::segment::{READY_TIMEOUT, page_size};
-/// use day2::{Geometry, Kind, Mode, Segment};
+/// # mod fanout { pub mod segment { pub use day2::{*, header::Expected, segment::*}; } }
+/// use fanout::segment::{Expected, Geometry, Kind, Mode, READY_TIMEOUT, Segment, page_size};
 ///
 /// let name = format!("/doc-segment-{}", std::process::id()).parse()?;
 /// let expected = Expected::messages::<u64>(Kind::Log, "u64");

@@ -16,7 +16,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// How to create a ring.
 ///
 /// ```
-/// let options = day3::QueueOptions::new(1024).permissions(0o660).message_type("tick/1");
+/// # use day3 as fanout;
+/// let options = fanout::QueueOptions::new(1024).permissions(0o660).message_type("tick/1");
 /// # let _ = options;
 /// ```
 #[derive(Clone, Debug)]

@@ -52,8 +52,9 @@ pub type Reader<W = Yield> = Receiver<ConsumerCursor<Shared>, W>;
 /// # Examples
 ///
 /// ```
-/// use day4::{Member, Writer};
-/// use day3::Start;
+/// # mod fanout { pub use {day3::*, day4 as records}; }
+/// use fanout::Start;
+/// use fanout::records::{Member, Writer};
 ///
 /// let name = format!("/doc-share-{}", std::process::id());
 /// let mut writer = Writer::create(&name, 4096)?;

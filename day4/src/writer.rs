@@ -30,8 +30,9 @@ use crate::memory::{ByteMemory, Offer, Segmented};
 /// # Examples
 ///
 /// ```
-/// use day4::{Reader, Writer};
-/// use day3::Start;
+/// # mod fanout { pub use {day3::*, day4 as records}; }
+/// use fanout::Start;
+/// use fanout::records::{Reader, Writer};
 ///
 /// let name = format!("/doc-records-{}", std::process::id());
 /// let mut writer = Writer::create(&name, 1 << 20)?;

@@ -536,8 +536,9 @@ fn not_bound(path: &Path, errno: Errno) -> NotifyError {
 /// # Examples
 ///
 /// ```
-/// use day3::{Consumer, Producer, Start};
-/// use day5::{Adaptive, Notifier, Notify, Pollable};
+/// # mod fanout { pub use {day3::*, day5::{Adaptive, self as pollable}}; }
+/// use fanout::pollable::{Notifier, Notify, Pollable};
+/// use fanout::{Adaptive, Consumer, Producer, Start};
 ///
 /// let name = format!("/doc-notify-{}", std::process::id());
 /// let path = std::env::temp_dir().join(format!("doc-notify-{}", std::process::id()));

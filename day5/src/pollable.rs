@@ -51,14 +51,17 @@
 //! # Examples
 //!
 //! ```
-//! use day3::{Consumer, Producer, Start};
-//! use day5::Pollable;
-//! use day5::pollable::TryRecvError;
+//! # mod fanout {
+//! #     pub use {day3::*, day5::{Adaptive, self as pollable}};
+//! # }
+//! use fanout::error::TryRecvError;
+//! use fanout::pollable::Pollable;
+//! use fanout::{Adaptive, Consumer, Producer, Start};
 //! use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 //! use std::os::fd::AsFd;
 //!
 //! let name = format!("/doc-poll-{}", std::process::id());
-//! let mut producer = Producer::<u64>::create(&name, 64)?.waiting(day5::Adaptive::default());
+//! let mut producer = Producer::<u64>::create(&name, 64)?.waiting(Adaptive::default());
 //! let mut consumer = Pollable::bridged(Consumer::<u64>::join(&name, Start::Oldest)?)?;
 //! assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
 //! producer.send(7)?;
@@ -75,10 +78,10 @@ use std::time::{Duration, Instant};
 
 use bytemuck::Pod;
 use common::sync::{Arc, AtomicBool, AtomicU64, Ordering};
-use day3::SendTimeoutError;
 use day3::control::Doorbell;
 use day3::sequencer::Cursor;
 use day3::wait::{Side, Wait};
+use day3::{RecvError, RecvTimeoutError, SendTimeoutError, TryRecvError, TrySendError};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
 use crate::arm;
@@ -90,8 +93,6 @@ use crate::strategy::{Adaptive, SLICE};
 
 /// The nap of an end that nobody wakes: the first one, and the longest.
 const NAPS: (Duration, Duration) = (Duration::from_micros(50), Duration::from_millis(4));
-
-pub use day3::{RecvError, RecvTimeoutError, TryRecvError, TrySendError};
 
 /// Where the signal comes from.
 #[derive(Debug)]
@@ -472,15 +473,18 @@ impl<K: Cursor, W: Wait, V: Wait> Pollable<day4::reader::Receiver<K, W>, V> {
     /// # Examples
     ///
     /// ```
-    /// use day3::Start;
-    /// use day4::{Reader, Writer};
-    /// use day5::Pollable;
-    /// use day5::pollable::{RecvError, TryRecvError};
+    /// # mod fanout {
+    /// #     pub use {day3::*, day4 as records, day5::{Adaptive, self as pollable}};
+    /// # }
+    /// use fanout::pollable::Pollable;
+    /// use fanout::records::error::{RecvError, TryRecvError};
+    /// use fanout::records::{Reader, Writer};
+    /// use fanout::{Adaptive, Start};
     /// use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     /// use std::os::fd::AsFd;
     ///
     /// let name = format!("/doc-poll-records-{}", std::process::id());
-    /// let mut writer = Writer::create(&name, 4096)?.waiting(day5::Adaptive::default());
+    /// let mut writer = Writer::create(&name, 4096)?.waiting(Adaptive::default());
     /// let mut reader = Pollable::bridged(Reader::join(&name, Start::Oldest)?)?;
     /// writer.send(b"one")?;
     /// writer.send(b"another")?;

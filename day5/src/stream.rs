@@ -10,9 +10,10 @@
 //! # Examples
 //!
 //! ```
-//! use day3::{Consumer, Producer, Start};
-//! use day5::Pollable;
-//! use day5::stream::{Messages, Sender};
+//! # mod fanout { pub use {day3::*, day5::{self as pollable, stream}}; }
+//! use fanout::pollable::Pollable;
+//! use fanout::stream::{Messages, Sender};
+//! use fanout::{Consumer, Producer, Start};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # tokio::runtime::Builder::new_current_thread().enable_io().build()?.block_on(async {
@@ -27,14 +28,14 @@
 //!         sender.send(number).await?; // waits while the ring is full
 //!     }
 //!     drop(sender); // closes
-//!     Ok::<_, day5::stream::SendError>(())
+//!     Ok::<_, fanout::stream::SendError>(())
 //! };
 //! let receive = async {
 //!     let mut sum = 0;
 //!     while let Some(number) = messages.recv().await? {
 //!         sum += number;
 //!     }
-//!     Ok::<_, day5::stream::StreamError>(sum)
+//!     Ok::<_, fanout::stream::StreamError>(sum)
 //! };
 //! let (sent, sum) = tokio::join!(send, receive);
 //! sent?;
@@ -51,9 +52,9 @@ use std::io;
 
 use bytemuck::Pod;
 use day3::SendError as RingError;
-use day3::TrySendError;
 use day3::sequencer::Cursor;
 use day3::wait::Wait;
+use day3::{RecvError, TryRecvError, TrySendError};
 use futures_core::Stream;
 use futures_core::stream::FusedStream;
 use futures_sink::Sink;
@@ -61,7 +62,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::coop;
 
-use crate::pollable::{Pollable, RecvError, TryRecvError};
+use crate::pollable::Pollable;
 
 /// Why a stream has ended otherwise than by the producer's closing the queue.
 #[derive(Debug, thiserror::Error)]

@@ -37,7 +37,8 @@ pub const VARIABLE: &str = "FANOUT_INVITATION";
 /// ```no_run
 /// use std::process::Command;
 ///
-/// let (mut writer, invitation) = day4::rendezvous::pair(1 << 20)?;
+/// # mod fanout { pub use day4 as records; }
+/// let (mut writer, invitation) = fanout::records::rendezvous::pair(1 << 20)?;
 /// let mut command = Command::new("./child"); // it calls Reader::invited(Start::Oldest)
 /// invitation.pass_to(&mut command)?;
 /// let mut child = command.spawn()?;

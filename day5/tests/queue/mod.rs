@@ -85,8 +85,8 @@ macro_rules! next {
         loop {
             match $pollable.try_recv() {
                 Ok(message) => break Ok(message),
-                Err(day5::pollable::TryRecvError::Empty) => $crate::queue::wait(&$pollable),
-                Err(day5::pollable::TryRecvError::End(end)) => break Err(end),
+                Err(day3::TryRecvError::Empty) => $crate::queue::wait(&$pollable),
+                Err(day3::TryRecvError::End(end)) => break Err(end),
             }
         }
     };
