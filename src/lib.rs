@@ -145,7 +145,8 @@ pub mod records {
     pub use day4::io::{ReadRecords, WriteRecords};
     pub use day4::rendezvous;
     pub use day4::{
-        ByteMemory, Local, Offer, Record, Records, Reservation, Segmented, WriteBatch, record_len,
+        ByteMemory, Local, Offer, Record, Records, RecordsIter, Reservation, Segmented, WriteBatch,
+        record_len,
     };
 
     use crate::{Adaptive, ConsumerCursor, MemberCursor};
@@ -238,12 +239,14 @@ pub mod inspect {
 pub mod wait {
     pub use day3::control::Doorbell;
     pub use day3::wait::{Side, Wait};
-    pub use day5::strategy::{Adaptive, AnyStrategy, SLICE, Sleep, Spin, Strategy, Yield};
+    pub use day5::strategy::{
+        Adaptive, AnyStrategy, SLICE, Sleep, Spin, Strategy, UnknownStrategy, Yield,
+    };
 }
 
 /// What can go wrong: one enum per operation.
 pub mod error {
-    pub use common::{CapacityError, NameError};
+    pub use common::{CapacityError, NameError, OsError};
     pub use day2::{
         CreateError as SegmentCreateError, DescriptorError, LockError, LogFull, OpenError,
         RemoveError,

@@ -1,5 +1,5 @@
 //! What every floor of Fanout stands on and no floor teaches: the one door to atomics, sequence
-//! arithmetic, queue names, reports, thread placement, what benchmarks
+//! arithmetic, queue names, the kernel's errors, reports, thread placement, what benchmarks
 //! move, and what they are measured by.
 
 pub mod affinity;
@@ -7,6 +7,7 @@ pub mod bytes;
 #[cfg(not(loom))]
 pub mod limits;
 pub mod name;
+pub mod os;
 pub mod payload;
 pub mod process;
 pub mod report;
@@ -14,4 +15,5 @@ pub mod sequence;
 pub mod sync;
 
 pub use name::{NameError, QueueName};
+pub use os::OsError;
 pub use sequence::{Capacity, CapacityError, Sequence};

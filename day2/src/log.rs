@@ -28,6 +28,7 @@ const _: () = assert!(size_of::<LogControl>() <= 4096);
 /// A message into a log whose places are all taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the log is full: all {capacity} places are taken, and a log never frees one")]
+#[non_exhaustive]
 pub struct LogFull {
     /// How many messages the log holds.
     pub capacity: u64,

@@ -5,9 +5,9 @@ use core::ptr::NonNull;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use common::QueueName;
 use common::process::Origin;
 use common::sync::{AtomicBool, Ordering};
+use common::{OsError, QueueName};
 use memmap2::{MmapOptions, MmapRaw};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open, posix_fallocate};
@@ -258,7 +258,7 @@ impl Segment {
     fn remove_name(&self) -> Result<(), RemoveError> {
         shm_unlink(self.name.as_str()).map_err(|errno| {
             let (name, call) = (self.name.clone(), "shm_unlink");
-            RemoveError::System { name, call, errno }
+            RemoveError::System { name, call, errno: OsError::new(errno) }
         })
     }
 
@@ -312,7 +312,7 @@ impl Segment {
     /// [`DescriptorError`], for one where `/proc` is not mounted.
     pub fn descriptor(&self, mode: Mode) -> Result<OwnedFd, DescriptorError> {
         reopen(self.file.as_fd(), mode)
-            .map_err(|errno| DescriptorError { name: self.name.clone(), errno })
+            .map_err(|errno| DescriptorError::new(self.name.clone(), OsError::new(errno)))
     }
 
     /// Where data begins in the object, in bytes.
@@ -366,7 +366,7 @@ impl Segment {
                 Ok(None) => {}
                 Err(errno) => {
                     let (name, call) = (self.name.clone(), "fcntl(F_OFD_SETLK)");
-                    return Err(LockError::System { name, call, errno });
+                    return Err(LockError::System { name, call, errno: OsError::new(errno) });
                 }
             }
             if started.elapsed() >= timeout {
@@ -399,6 +399,7 @@ impl AsFd for Segment {
 }
 
 /// The segment's lock, held until this is dropped.
+#[must_use = "it is unlocked when it is dropped"]
 #[derive(Debug)]
 pub struct SegmentLock<'a> {
     segment: &'a Segment,

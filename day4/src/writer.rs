@@ -465,7 +465,7 @@ impl<W: Wait> Writer<W> {
     #[inline]
     fn size_of(&self, len: usize) -> Result<u64, SendError> {
         if len > self.largest {
-            return Err(TooLarge { len, most: self.largest }.into());
+            return Err(TooLarge::new(len, self.largest).into());
         }
         Ok(record_len(len) as u64)
     }
@@ -474,7 +474,7 @@ impl<W: Wait> Writer<W> {
         let len = bytes.saturating_sub(HEADER);
         let room = record_len(len) as u64;
         if room > self.capacity() {
-            return Err(TooLarge { len, most: self.largest }.into());
+            return Err(TooLarge::new(len, self.largest).into());
         }
         Ok(room)
     }

@@ -46,6 +46,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Instant;
 
+use common::OsError;
 use common::process::Origin;
 use common::sync::{Arc, Mutex, Ordering, fence};
 use day2::header::MAGIC;
@@ -85,6 +86,7 @@ const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
 /// Why a producer cannot be connected to, or a consumer not connect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum NotifyError {
     /// A socket's path has 1 to 107 bytes and no NUL.
     #[error("a socket's path has 1 to 107 bytes and no NUL, found {path:?}: choose another")]
@@ -132,18 +134,13 @@ pub enum NotifyError {
         /// The system call.
         call: &'static str,
         /// What the kernel said.
-        errno: Errno,
+        errno: OsError,
     },
 }
 
 /// Turns what the kernel said about `call` into an error.
-pub(crate) fn failed(call: &'static str) -> impl Fn(Errno) -> NotifyError {
-    move |errno| NotifyError::System { call, errno }
-}
-
-/// The same for what the standard library passes on.
-pub(crate) fn failed_io(call: &'static str) -> impl Fn(io::Error) -> NotifyError {
-    move |error| failed(call)(Errno::from_io_error(&error).unwrap_or(Errno::IO))
+pub(crate) fn failed<E: Into<io::Error>>(call: &'static str) -> impl Fn(E) -> NotifyError {
+    move |error| NotifyError::System { call, errno: OsError::new(error) }
 }
 
 /// A consumer's end of a connection to the producer, over which signals come.
@@ -264,12 +261,12 @@ impl Notifier {
         let given = path.as_ref();
         let address = address(given)?;
         // Absolute: this process may change its folder before it removes the path.
-        let path = std::path::absolute(given).map_err(failed_io("getcwd"))?;
+        let path = std::path::absolute(given).map_err(failed("getcwd"))?;
         let socket = socket()?;
         // Linux gives the file the mode that the socket has when it is bound.
         fchmod(&socket, Mode::RUSR | Mode::WUSR).map_err(failed("fchmod"))?;
         bind(&socket, &address).map_err(|errno| not_bound(given, errno))?;
-        let identity = identity(&path).map_err(failed_io("lstat"))?;
+        let identity = identity(&path).map_err(failed("lstat"))?;
         let mut state = State::default();
         let spare = spare(&socket);
         let listener = state.listener.insert(Listener { socket, spare, path, identity });
@@ -497,7 +494,7 @@ fn not_connected(path: &Path, errno: Errno) -> NotifyError {
         Errno::NOENT | Errno::NOTDIR => NotifyError::NotFound { path },
         Errno::CONNREFUSED | Errno::PROTOTYPE => refused(path),
         Errno::AGAIN => NotifyError::Busy { path },
-        errno => NotifyError::System { call: "connect", errno },
+        errno => failed("connect")(errno),
     }
 }
 
@@ -519,7 +516,7 @@ fn not_bound(path: &Path, errno: Errno) -> NotifyError {
             Err(error) => error,
         },
         Errno::NOENT | Errno::NOTDIR => NotifyError::NotFound { path: path.to_owned() },
-        errno => NotifyError::System { call: "bind", errno },
+        errno => failed("bind")(errno),
     }
 }
 

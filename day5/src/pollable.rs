@@ -88,7 +88,7 @@ use crate::arm;
 use crate::bridge::{Bridge, Post};
 use crate::doorbell::Ticket;
 use crate::eventfd::Alarm;
-use crate::notifier::{Connection, NotifyError, failed, failed_io};
+use crate::notifier::{Connection, NotifyError, failed};
 use crate::strategy::{Adaptive, SLICE};
 
 /// The nap of an end that nobody wakes: the first one, and the longest.
@@ -122,7 +122,7 @@ impl Signal {
 
     fn connected(line: Connection) -> Result<Arc<Self>, NotifyError> {
         let set = epoll::create(CreateFlags::CLOEXEC).map_err(failed("epoll_create1"))?;
-        let slice = Alarm::new().map_err(failed_io("timerfd_create"))?;
+        let slice = Alarm::new().map_err(failed("timerfd_create"))?;
         for descriptor in [line.as_fd(), slice.as_fd()] {
             epoll::add(&set, descriptor, EventData::new_u64(0), EventFlags::IN)
                 .map_err(failed("epoll_ctl"))?;

@@ -66,6 +66,7 @@ use crate::pollable::Pollable;
 
 /// Why a stream has ended otherwise than by the producer's closing the queue.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StreamError {
     /// There will be no more messages.
     #[error(transparent)]
@@ -77,6 +78,7 @@ pub enum StreamError {
 
 /// Why a message was not sent; nothing of it was.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SendError {
     /// It will not be sent, however long one waits.
     #[error(transparent)]

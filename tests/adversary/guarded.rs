@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use fanout::error::{DescriptorError, LockError};
+use fanout::error::{DescriptorError, LockError, OsError};
 use fanout::memory::{AtomicU64, Control, Everywhere, Landing, Marks, Mirror, Ring};
 use fanout::records::ByteMemory;
 use fanout::segment::{Mode, page_size};
@@ -181,6 +181,6 @@ unsafe impl ByteMemory for Guarded {
 
     fn descriptor(&self, _: Mode) -> Result<OwnedFd, DescriptorError> {
         let name = "/fanout-guarded".parse().expect("a valid name");
-        Err(DescriptorError { name, errno: Errno::ENOTSUP })
+        Err(DescriptorError::new(name, OsError::new(Errno::ENOTSUP)))
     }
 }

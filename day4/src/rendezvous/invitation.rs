@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use common::OsError;
 use common::sync::{AtomicBool, Ordering};
 use day2::DescriptorError;
 use day3::{JoinOptions, Start, Wait};
@@ -120,7 +121,8 @@ pub fn invited() -> Result<OwnedFd, InvitedError> {
     // SAFETY: it is open, and is what the parent passed; the parent passed it to nobody but this
     // function, which the flag lets through once.
     let ring = unsafe { OwnedFd::from_raw_fd(descriptor) };
-    let failed = |errno: Errno| InvitedError::System { call: "fcntl(F_SETFD)", errno };
+    let failed =
+        |errno: Errno| InvitedError::System { call: "fcntl(F_SETFD)", errno: OsError::new(errno) };
     fcntl(&ring, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(failed)?;
     Ok(ring)
 }
