@@ -30,7 +30,7 @@ pub struct QueueOptions {
 }
 
 impl QueueOptions {
-    /// A ring of `capacity` messages, a power of two (Day 4: of bytes, rounded up); for its owner only.
+    /// A ring of `capacity` messages, a power of two (of records: of bytes, rounded up); for its owner only.
     pub fn new(capacity: u64) -> Self {
         let unattended = Unattended::default();
         Self { capacity, permissions: 0o600, first: 0, unattended, message_type: None }

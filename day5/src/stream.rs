@@ -107,7 +107,7 @@ fn register<P: Steady>(pollable: P) -> io::Result<AsyncFd<P>> {
 
 /// A pollable end that yields messages of its own: a consumer, a member of a group, or a tap.
 pub trait Receive: Steady + Unpin {
-    /// What it yields: Day 3's messages as they are, Day 4's copied out of the ring.
+    /// What it yields: messages of one size as they are, records copied out of the ring.
     type Message;
 
     /// The next message, if there is one now; otherwise the descriptor is armed.
@@ -264,7 +264,7 @@ impl<P: Receive> FusedStream for Messages<P> {
 
 /// A pollable end that sends messages: a producer, of messages or of records.
 pub trait Transmit: Steady + Unpin {
-    /// What waits for room: Day 3's messages as they are, Day 4's as bytes of their own.
+    /// What waits for room: messages of one size as they are, records as bytes of their own.
     type Message: Unpin;
 
     /// Sends a message if there is room for it now; otherwise the descriptor is armed.
