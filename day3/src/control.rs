@@ -287,6 +287,7 @@ impl Control {
 
     /// How many messages have been published: the sequence of the next one.
     pub fn published(&self) -> Sequence {
+        // edge: publish -> observe
         Sequence::new(self.head.published.load(Ordering::Acquire))
     }
 

@@ -1,6 +1,7 @@
 //! What an observer sees of the roster.
 //!
-//! Its loads order nothing that anybody relies on: an end that reads messages looks again, with an ordering of its own.
+//! Nobody decides by it who may read or write: an end that does looks again, with an ordering that has a name. What is
+//! ordered here is a cursor before what is published, so that no consumer seems to be ahead of its producer.
 
 use common::sync::Ordering;
 use common::{Capacity, Sequence};
@@ -30,7 +31,7 @@ pub fn groups(control: &Control) -> Vec<GroupInfo> {
     let info = |(index, line): (usize, &CachePadded<GroupLine>)| GroupInfo {
         name: line.name.load(),
         members: control.slots.iter().filter(|slot| is_member(slot, index)).count(),
-        lag: lag_of(control, line.claimed.load(Ordering::Acquire)),
+        lag: claim_lag(control, line),
         holds: line.flags.load(Ordering::Relaxed) & HOLDS != 0,
     };
     known.map(info).collect()
@@ -75,7 +76,8 @@ pub fn list(control: &Control) -> Vec<ConsumerInfo> {
     let slots = control.slots.iter().enumerate();
     slots
         .filter_map(|(slot, line)| {
-            let state = SlotState::from_bits(line.state.load(Ordering::Acquire));
+            let state = SlotState::from_bits(line.state.load(Ordering::Relaxed));
+            // edge: release -> overwrite
             let cursor = lag_of(control, line.cursor.load(Ordering::Acquire));
             let (kind, lag) = match state.usage() {
                 SlotUse::Free => return None,
@@ -83,7 +85,7 @@ pub fn list(control: &Control) -> Vec<ConsumerInfo> {
                 SlotUse::Member => {
                     let index = line.group.load(Ordering::Relaxed) as usize % SLOTS;
                     let line = &control.groups[index];
-                    let claimed = lag_of(control, line.claimed.load(Ordering::Acquire));
+                    let claimed = claim_lag(control, line);
                     (ConsumerKind::Member { group: line.name.load() }, cursor.max(claimed))
                 }
             };
@@ -91,6 +93,12 @@ pub fn list(control: &Control) -> Vec<ConsumerInfo> {
             Some(ConsumerInfo { slot, kind, owner, label: line.label.load(), lag, state, ring })
         })
         .collect()
+}
+
+/// How far a group's claims are behind what is published.
+fn claim_lag(control: &Control, group: &GroupLine) -> u64 {
+    // edge: claim -> gate
+    lag_of(control, group.claimed.load(Ordering::Acquire))
 }
 
 /// How far a cursor is behind what is published.
