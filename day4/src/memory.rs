@@ -22,7 +22,9 @@ use crate::frame::HEADER;
 use crate::marks::Marks;
 use crate::mirror::{Access, Mirror};
 
-/// What the shared lines of a ring of records are: Day 3's, and the marks behind them.
+/// The shared lines of a ring of records: those of any ring, and the marks behind them.
+///
+/// It is part of the segment's layout: a change raises [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
 #[derive(Debug)]
 #[repr(C)]
 pub struct ByteControl {
@@ -30,7 +32,11 @@ pub struct ByteControl {
     marks: Marks,
 }
 
-const _: () = assert!(core::mem::offset_of!(ByteControl, marks) == size_of::<Control>());
+const _: () = {
+    use core::mem::offset_of;
+    assert!(offset_of!(ByteControl, control) == 0);
+    assert!(offset_of!(ByteControl, marks) == 384 + 2 * 64 * 128);
+};
 
 /// Where a ring of records is.
 ///
