@@ -2,7 +2,7 @@
 //!
 //! The rule is epoll's: **try until there is nothing; then wait for the descriptor; then try again.**
 //! A [`Pollable`] has no call to arm it. To find nothing *is* to arm it: `try_recv` that answers
-//! [`Empty`](TryRecvError::Empty) has announced on the doorbell that somebody sleeps, and has looked
+//! [`Empty`](day3::TryRecvError::Empty) has announced on the doorbell that somebody sleeps, and has looked
 //! once more after that. From then on the descriptor is readable when there may be something. Do not
 //! read from it: `try_recv` does. A wait without a try before it is one for a signal that was never asked
 //! for.
@@ -34,7 +34,7 @@
 //!
 //! And if nobody rings? A producer that is killed, even between publish and ring, hangs up: the kernel
 //! closes its sockets, the descriptor is readable, and after everything that was published comes
-//! [`HungUp`](RecvError::HungUp). A bridge looks by itself after one [`SLICE`]; it never learns of a
+//! [`HungUp`](day3::RecvError::HungUp). A bridge looks by itself after one [`SLICE`](crate::strategy::SLICE); it never learns of a
 //! death. Where the kernel makes no fences for others ([`barrier`](crate::barrier)), the first ring may
 //! be missed; an alarm clock behind the same descriptor bounds that to one slice, too.
 //!
@@ -63,7 +63,7 @@
 //! let name = format!("/doc-poll-{}", std::process::id());
 //! let mut producer = Producer::<u64>::create(&name, 64)?.waiting(Adaptive::default());
 //! let mut consumer = Pollable::bridged(Consumer::<u64>::join(&name, Start::Oldest)?)?;
-//! assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
+//! assert_eq!(consumer.try_recv(), Err(day3::TryRecvError::Empty));
 //! producer.send(7)?;
 //! poll(&mut [PollFd::new(consumer.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE)?;
 //! assert_eq!(consumer.try_recv(), Ok(7));

@@ -122,7 +122,7 @@ impl Signal {
     }
 }
 
-/// The way to wait of a [`Pollable`]: a wait whose time is up at the beginning, and in vain, leaves an
+/// The way to wait of a [`Pollable`](crate::Pollable): a wait whose time is up at the beginning, and in vain, leaves an
 /// announcement behind. All others are `V`'s affair, and it is `V` that rings.
 #[derive(Debug, Default)]
 pub struct Armed<V = Adaptive> {
