@@ -63,7 +63,7 @@
 //! let name = format!("/doc-poll-{}", std::process::id());
 //! let mut producer = Producer::<u64>::create(&name, 64)?.waiting(Adaptive::default());
 //! let mut consumer = Pollable::bridged(Consumer::<u64>::join(&name, Start::Oldest)?)?;
-//! assert_eq!(consumer.try_recv(), Err(day3::TryRecvError::Empty));
+//! assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
 //! producer.send(7)?;
 //! poll(&mut [PollFd::new(consumer.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE)?;
 //! assert_eq!(consumer.try_recv(), Ok(7));
