@@ -6,7 +6,7 @@ use serde::Serialize;
 use yardstick::machine::Machine;
 use yardstick::report::grouped;
 
-use crate::contenders::{CAPACITY, ROOM, Role, Style};
+use crate::contenders::{CAPACITY, ROOM, Standing, Style};
 use crate::crew::Place;
 use crate::question::Unit;
 
@@ -46,7 +46,8 @@ pub struct Row {
     /// How it was used.
     pub mode: String,
     /// Limit, this project, or rival.
-    pub role: Role,
+    #[serde(rename = "role")]
+    pub standing: Standing,
     /// One message at a time or not.
     pub style: Style,
     /// Where its sides were.

@@ -1,10 +1,12 @@
 //! What every floor of Fanout stands on and no floor teaches: the one door to atomics, sequence
-//! arithmetic, queue names, and in which process something was made.
+//! arithmetic, queue names, the kernel's errors, and in which process something was made.
 
 pub mod name;
+pub mod os;
 pub mod process;
 pub mod sequence;
 pub mod sync;
 
 pub use name::{NameError, QueueName};
+pub use os::OsError;
 pub use sequence::{Capacity, CapacityError, Sequence};

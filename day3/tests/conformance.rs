@@ -206,7 +206,7 @@ fn a_reservation_is_published_whole_in_part_or_not_at_all<H: Home>(first: u64) {
 
 fn a_reservation_larger_than_the_ring_is_refused<H: Home>(first: u64) {
     let (_home, mut producer) = H::with_producer(4, first);
-    let error = SendError::TooLarge(TooLarge { len: 5, most: 4 });
+    let error = SendError::TooLarge(TooLarge::new(5, 4));
     assert_eq!(producer.try_reserve(5).unwrap_err(), error.into());
     assert_eq!(producer.reserve(5).unwrap_err(), error);
     let timed = producer.reserve_timeout(5, MOMENT).unwrap_err();

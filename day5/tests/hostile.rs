@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::thread;
 
-use day5::pollable::TryRecvError;
+use day3::TryRecvError;
 use day5::{Adaptive, Notifier, Notify, Pollable};
 use nix::libc::linger;
 use nix::sys::socket::{setsockopt, sockopt};

@@ -10,11 +10,11 @@ use std::task::{Context, Waker};
 use std::thread;
 use std::time::Duration;
 
+use day3::RecvError;
 use day3::ring::{Consumer, Producer};
 use day3::{Heap, JoinOptions, Memory, SendError as RingError, Start};
 use day4::reader::{Member, Reader};
 use day4::writer::Writer;
-use day5::pollable::RecvError;
 use day5::stream::{Messages, SendError, Sender, StreamError};
 use day5::{Adaptive, Notifier, Notify, Pollable};
 use futures_core::Stream;

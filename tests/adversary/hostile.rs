@@ -11,8 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::sync::{AtomicBool, AtomicU64, Ordering};
-use fanout::records::ends;
-use fanout::{Start, ring};
+use fanout::{Start, ends, records};
 use testing::{Dice, message};
 
 use crate::ends::{Act, Producing, Sending, Step, Style, Writing};
@@ -122,8 +121,9 @@ fn build(dice: &mut Dice, first: u64) -> (Arc<Guarded>, Home, Plan, Box<dyn Send
         let capacity = dice.pick(&[1, 2, 4, 16, 128]);
         let memory = Guarded::messages(capacity, first);
         // SAFETY: the memory was made for this type, and has no other producer.
-        let producer =
-            unsafe { ring::Producer::<Message, Mood>::from_memory_with(memory.clone(), unattended) };
+        let producer = unsafe {
+            ends::Producer::<Message, Mood>::from_memory_with(memory.clone(), unattended)
+        };
         let home = Home::Messages { memory: memory.clone() };
         let plan = Plan::messages(seed, 100_000, first);
         (memory, home, plan, Box::new(Producing(producer.waiting(mood))))
@@ -131,7 +131,8 @@ fn build(dice: &mut Dice, first: u64) -> (Arc<Guarded>, Home, Plan, Box<dyn Send
         let capacity = dice.pick(&[4096, 4096, 8192]);
         let memory = Guarded::records(capacity, first);
         // SAFETY: the memory has no other writer.
-        let writer = unsafe { ends::Writer::<Mood>::from_memory_with(memory.clone(), unattended) };
+        let writer =
+            unsafe { records::ends::Writer::<Mood>::from_memory_with(memory.clone(), unattended) };
         let home = Home::Records { memory: memory.clone() };
         // Records of one length tile the ring, so that a reader that walks over it never stumbles.
         let largest = dice.pick(&[0, writer.largest()]);

@@ -105,7 +105,7 @@ fn a_chunk_of_too_many() {
 #[test]
 fn a_chunk_larger_than_the_ring() {
     let (_name, mut producer, mut consumer) = pair::<i32>(4);
-    let large = SendError::TooLarge(TooLarge { len: 5, most: 4 });
+    let large = SendError::TooLarge(TooLarge::new(5, 4));
     assert_eq!(producer.try_reserve(5).unwrap_err(), TrySendError::End(large));
     assert_eq!(producer.reserve(5).unwrap_err(), large);
     assert!(producer.reserve_timeout(5, crate::help::LONG).is_err());

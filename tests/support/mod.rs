@@ -6,13 +6,27 @@ pub(crate) mod terminal;
 
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use testing::{Process, Unique, eventually, run};
 
 /// The exit code of `sub` when the producer gave up.
 pub(crate) const GAVE_UP: i32 = 3;
+
+/// All Rust files in a folder, also further below.
+pub(crate) fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
 
 /// The command with these arguments.
 pub(crate) fn fanout(arguments: &[&str]) -> Command {

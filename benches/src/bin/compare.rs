@@ -134,8 +134,10 @@ fn chosen(arguments: &Arguments) -> Vec<Vec<Contender>> {
     let questions = Question::all().into_iter().filter(|q| q.quick() || !arguments.quick);
     let rows = questions.map(|question| {
         let rows = contenders::of(question);
-        let wanted = rows.iter().any(|row| row.role != contenders::Role::Limit && asked(row));
-        let stays = |row: &Contender| wanted && row.role == contenders::Role::Limit || asked(row);
+        let wanted =
+            rows.iter().any(|row| row.standing != contenders::Standing::Limit && asked(row));
+        let stays =
+            |row: &Contender| wanted && row.standing == contenders::Standing::Limit || asked(row);
         rows.into_iter().filter(stays).collect::<Vec<_>>()
     });
     rows.filter(|rows| !rows.is_empty()).collect()

@@ -14,7 +14,7 @@ use rustix::thread::futex::{self, Flags};
 use yardstick::bytes::buffer;
 use yardstick::memory::{self, Shared};
 
-use super::{Contender, Role};
+use super::{Contender, Standing};
 use crate::crew::{Crew, Delivery, Done, Go, Place};
 use crate::idle::Idle;
 use crate::interrupt::again;
@@ -28,7 +28,7 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
     if place == Place::Threads {
         let who = ("memcpy", "copy within a thread");
         let row = Contender::rival(question, who, (Place::Threads, 1), |job| Ok(copies(job)));
-        rows.push(row.role(Role::Limit));
+        rows.push(row.standing(Standing::Limit));
     }
     let mut row = |mode, build: fn(&Job) -> anyhow::Result<Crew>| {
         rows.push(Contender::rival(question, ("shared memory", mode), (place, 2), build));

@@ -30,7 +30,7 @@ use day3::{Consumer, JoinError, JoinOptions, Producer, Start, Tap};
 use testing::{Dice, Ended, Program, Unique, eventually, number_from_environment};
 
 use crate::numbered::{Message, message};
-use crate::parts::{BATCH, CAPACITY, Role};
+use crate::parts::{BATCH, CAPACITY, Post};
 use crate::records::{Record, Records};
 
 #[test]
@@ -54,11 +54,11 @@ struct Round {
     victims: Vec<Victim>,
     /// It looks at nothing, and so its lag is the number of messages published.
     published: Tap<Message>,
-    killed: Vec<Role>,
+    killed: Vec<Post>,
 }
 
 struct Victim {
-    role: Role,
+    role: Post,
     process: Program,
     record: PathBuf,
 }
@@ -68,7 +68,7 @@ struct Victim {
 struct Report {
     rounds: usize,
     messages: u64,
-    killed: BTreeMap<Role, usize>,
+    killed: BTreeMap<Post, usize>,
     /// What the dead consumers wrote down last: where it caught them.
     last_words: BTreeMap<String, usize>,
     /// Messages that members took and did not live to read.
@@ -78,14 +78,14 @@ struct Report {
 impl Round {
     fn start(dice: &mut Dice) -> Self {
         let (name, mut records) = (Unique::new("stress"), Records::new());
-        let producer = Role::Producer.start(&name, &records.next(), dice.word());
+        let producer = Post::Producer.start(&name, &records.next(), dice.word());
         let mut published = None;
         eventually("the ring is there", || {
             published = Tap::open(&*name, Start::Oldest).ok();
             published.is_some()
         });
-        let broadcast = Role::Broadcast.start(&name, &records.next(), dice.word());
-        let member = Role::Member.start(&name, &records.next(), dice.word());
+        let broadcast = Post::Broadcast.start(&name, &records.next(), dice.word());
+        let member = Post::Member.start(&name, &records.next(), dice.word());
         let (published, victims, killed) = (published.unwrap(), Vec::new(), Vec::new());
         let round = Self { name, records, producer, broadcast, member, victims, published, killed };
         round.flows_on();
@@ -99,7 +99,7 @@ impl Round {
     }
 
     fn recruit(&mut self, dice: &mut Dice) {
-        use Role::{Broadcast, Guest, Member, Passerby, Tap};
+        use Post::{Broadcast, Guest, Member, Passerby, Tap};
         let roles = [Broadcast, Member, Member, Guest, Guest, Passerby, Passerby, Tap];
         while self.victims.len() < VICTIMS {
             let role = roles[dice.below(roles.len() as u64) as usize];
@@ -127,8 +127,8 @@ impl Round {
     /// Ends the round, with the producer's death or in peace, and adds it to the report.
     fn finish(mut self, with_the_producer: bool, report: &mut Report) {
         if with_the_producer {
-            died(Role::Producer, &self.producer.kill());
-            self.killed.push(Role::Producer);
+            died(Post::Producer, &self.producer.kill());
+            self.killed.push(Post::Producer);
         } else {
             self.producer.hang_up();
             succeeded(&self.producer.finish());
@@ -165,7 +165,7 @@ fn succeeded(ended: &Ended) {
 
 /// Checks that a process died of its killing, and of nothing before.
 #[track_caller]
-fn died(role: Role, ended: &Ended) {
+fn died(role: Post, ended: &Ended) {
     assert_eq!(ended.status.signal(), Some(KILLED), "{role:?}: {}", ended.stderr);
 }
 
@@ -220,13 +220,13 @@ fn who_dies_while_joining_locks_nobody_out() {
     let mut producer = Producer::<Message>::create(&*name, CAPACITY).unwrap();
     for round in 0..5 {
         let record = records.next();
-        let joiner = Role::Joiner.start(&name, &record, round);
+        let joiner = Post::Joiner.start(&name, &record, round);
         eventually("it holds the lock", || Record::read(&record).has("locked"));
         let impatient = JoinOptions::new().timeout(Duration::from_millis(5));
         let refused = Consumer::<Message>::join_with(&*name, Start::Latest, &impatient);
         let busy = matches!(refused, Err(JoinError::Lock(LockError::Busy { .. })));
         assert!(busy, "{refused:?}");
-        died(Role::Joiner, &joiner.kill());
+        died(Post::Joiner, &joiner.kill());
 
         let mut consumer = Consumer::join(&*name, Start::Latest).unwrap();
         producer.send(message(round)).unwrap();
@@ -240,11 +240,11 @@ fn a_producer_that_dies_while_creating_leaves_a_name_that_can_be_freed() {
     let (mut finished, mut unfinished) = (0, 0);
     for _ in 0..20 {
         let (name, mut records) = (Unique::new("create"), Records::new());
-        let producer = Role::Producer.start(&name, &records.next(), dice.word());
+        let producer = Post::Producer.start(&name, &records.next(), dice.word());
         // Around the moment when the object appears.
         eventually("it is about to create the ring", || dice.once_in(20) || name.exists());
         thread::sleep(dice.pause(Duration::from_micros(200)));
-        died(Role::Producer, &producer.kill());
+        died(Post::Producer, &producer.kill());
         match Segment::remove(&name) {
             Ok(()) => finished += 1,
             Err(RemoveError::Open(day2::OpenError::NotFound { .. })) => assert!(!name.exists()),

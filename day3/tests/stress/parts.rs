@@ -29,7 +29,7 @@ const GROUP: &str = "crew";
 
 /// What a process is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Role {
+pub(crate) enum Post {
     /// Sends until its standard input is closed, and frees the slots of the dead.
     Producer,
     /// Stays and sees everything.
@@ -46,7 +46,7 @@ pub(crate) enum Role {
     Joiner,
 }
 
-impl Role {
+impl Post {
     const ALL: [Self; 7] = [
         Self::Producer,
         Self::Broadcast,
@@ -85,7 +85,7 @@ struct Part {
 pub(crate) fn play() {
     let Ok(role) = env::var("FANOUT_PART") else { return };
     let given = |name| env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
-    let role = Role::ALL.into_iter().find(|known| format!("{known:?}") == role).unwrap();
+    let role = Post::ALL.into_iter().find(|known| format!("{known:?}") == role).unwrap();
     let alone = Arc::new(AtomicBool::new(false));
     let told = alone.clone();
     // Closed by the test, or by the kernel if the test itself is killed.
@@ -99,24 +99,24 @@ pub(crate) fn play() {
 }
 
 impl Part {
-    fn play(mut self, role: Role) {
+    fn play(mut self, role: Post) {
         self.note("joining".to_owned());
         match role {
-            Role::Producer => self.produce(),
-            Role::Broadcast => {
+            Post::Producer => self.produce(),
+            Post::Broadcast => {
                 if let Some(consumer) = there(Consumer::join(&self.ring, Start::Oldest)) {
                     self.read(consumer, Duty::Everything, u64::MAX);
                 }
             }
-            Role::Member => {
+            Post::Member => {
                 if let Some(member) = there(Member::join(&self.ring, GROUP, Start::Oldest)) {
                     self.read(member, Duty::Share, u64::MAX);
                 }
             }
-            Role::Guest => self.visit(500),
-            Role::Passerby => self.visit(1),
-            Role::Tap => self.listen(),
-            Role::Joiner => {
+            Post::Guest => self.visit(500),
+            Post::Passerby => self.visit(1),
+            Post::Tap => self.listen(),
+            Post::Joiner => {
                 let segment = Segment::open(&self.ring, Mode::Reader, READY_TIMEOUT).unwrap();
                 let _lock = segment.lock(READY_TIMEOUT).unwrap();
                 self.note("locked".to_owned());

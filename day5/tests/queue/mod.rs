@@ -45,8 +45,8 @@ macro_rules! next {
         loop {
             match $pollable.try_recv() {
                 Ok(message) => break Ok(message),
-                Err(day5::pollable::TryRecvError::Empty) => testing::until_ready(&$pollable),
-                Err(day5::pollable::TryRecvError::End(end)) => break Err(end),
+                Err(day3::TryRecvError::Empty) => testing::until_ready(&$pollable),
+                Err(day3::TryRecvError::End(end)) => break Err(end),
             }
         }
     };

@@ -19,7 +19,7 @@ mod sleeper;
 mod socket;
 mod wheel;
 
-use wheel::{Load, Mode, Role, Row};
+use wheel::{Load, Mode, Party, Row};
 
 /// Day 4's benchmark: a million messages of 0 to 32767 bytes between two processes, every byte written
 /// in place and verified, unless told otherwise.
@@ -56,11 +56,11 @@ struct Arguments {
     #[arg(long)]
     json: bool,
     /// Take part in a run of this mode, as a child process
-    #[arg(long, hide = true, requires = "role")]
+    #[arg(long, hide = true, requires = "party")]
     part: Option<Mode>,
-    /// The role in that run
+    /// The party in that run
     #[arg(long, hide = true)]
-    role: Option<Role>,
+    party: Option<Party>,
     /// A descriptor inherited for it
     #[arg(long, hide = true)]
     descriptor: Vec<RawFd>,
@@ -113,10 +113,10 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<()> {
         arguments.batch
     );
     let load = load(arguments);
-    match (arguments.part, arguments.role) {
-        (Some(mode), Some(role)) => {
+    match (arguments.part, arguments.party) {
+        (Some(mode), Some(party)) => {
             let Arguments { descriptor, at, .. } = arguments;
-            lap::run(|| wheel::work(mode, role, &load, descriptor, at))
+            lap::run(|| wheel::work(mode, party, &load, descriptor, at))
         }
         _ => benchmark(arguments, load),
     }

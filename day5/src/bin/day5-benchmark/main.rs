@@ -24,7 +24,7 @@ mod run;
 mod table;
 mod watch;
 
-use plan::{Case, Plan, Role};
+use plan::{Case, Duty, Plan};
 use table::Tables;
 use watch::Watch;
 
@@ -57,11 +57,11 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
     /// Take part in a run of this case, as a child process
-    #[arg(long, hide = true, requires = "role")]
+    #[arg(long, hide = true, requires = "duty")]
     case: Option<String>,
-    /// The role in that run
+    /// The duty in that run
     #[arg(long, hide = true)]
-    role: Option<Role>,
+    duty: Option<Duty>,
     /// A descriptor inherited for it
     #[arg(long, hide = true)]
     descriptor: Vec<RawFd>,
@@ -92,14 +92,14 @@ fn main() -> ExitCode {
 
 fn dispatch(arguments: &Arguments) -> anyhow::Result<()> {
     let plan = plan(arguments)?;
-    let (Some(name), Some(role)) = (&arguments.case, arguments.role) else {
+    let (Some(name), Some(duty)) = (&arguments.case, arguments.duty) else {
         return benchmark(arguments, &plan);
     };
     let consumers: Vec<usize> = (1..=MOST).collect();
     let case = Case::all(&consumers).into_iter().find(|case| case.to_string() == *name);
     let case = case.with_context(|| format!("there is no case {name:?}"))?;
     let Arguments { at, descriptor, .. } = arguments;
-    cue::play(|cue| run::play((case, role), &plan, (at, descriptor), cue))
+    cue::play(|cue| run::play((case, duty), &plan, (at, descriptor), cue))
 }
 
 fn plan(arguments: &Arguments) -> anyhow::Result<Plan> {
