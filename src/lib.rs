@@ -22,7 +22,7 @@
 //!   registered, messages are overwritten unless the producer was told to wait or to refuse
 //!   ([`Unattended`]).
 //! - **The end.** A producer that closes, or is dropped, has sent everything; one that
-//!   [aborts](ring::Producer::abort), or whose thread panics, has not, and says why. Consumers read what
+//!   [aborts](ends::Producer::abort), or whose thread panics, has not, and says why. Consumers read what
 //!   there is, then learn which of the two it was ([`Ending`]).
 //! - **Groups keep their place** while they have no member, until the producer has overwritten it; with
 //!   [`JoinOptions::hold_when_empty`] it waits instead.
@@ -36,72 +36,90 @@
 //!   `fanout = { version = "…", default-features = false }`.
 //! - `tokio` adds [`stream`](https://docs.rs/fanout): a queue as an async `Stream`, and an async `send`.
 //!
+//! # Where things are
+//!
+//! Messages of one size are sent by what lies here, messages of any size by what lies in [`records`]. The shape
+//! is one: the ends themselves, which wait adaptively; the same ends with the way they wait in their type
+//! ([`ends`], [`records::ends`]); and what can go wrong ([`error`], [`records::error`]).
+//!
 //! The queue is built in [a tutorial](https://docs.rs/crate/fanout/latest/source/TUTORIAL.md), one crate
-//! a day; this crate only gathers them. So some examples name the crate of their day: for `day3::Producer` read
-//! `fanout::Producer`, for `day4::Writer` `fanout::records::Writer`, for `day5::Pollable` `fanout::pollable::Pollable`.
+//! a day; this crate gathers them, and a user names no other.
 
 pub use common::{Capacity, QueueName, Sequence};
 pub use day3::control::{NAME_BYTES, REASON_BYTES, SLOTS};
 pub use day3::{
-    Batch, Ending, Heap, JoinOptions, Memory, QueueOptions, Receiver, Reservation, Start,
-    Unattended, Wait,
+    Batch, Ending, Heap, JoinOptions, Memory, QueueOptions, Reservation, Start, Unattended, Wait,
 };
 pub use day5::{Adaptive, Sleep, Spin, Yield};
 
-// Not through `ring::Consumer`: rustdoc shows methods on the page of an alias, but not of an alias's alias.
-use day3::{Shared, group::MemberCursor, sequencer::ConsumerCursor};
+// Not through `ends::Consumer`: rustdoc shows methods on the page of an alias, but not of an alias's alias.
+use ends::{ConsumerCursor, MemberCursor};
 
-/// The end that writes a ring; it waits adaptively. [`waiting`](ring::Producer::waiting) makes it wait another way, as a
-/// [`ring::Producer<T, W>`](ring::Producer), where each method is described in full.
+/// The end that writes a ring; it waits adaptively. [`waiting`](ends::Producer::waiting) makes it wait another way, as a
+/// [`ends::Producer<T, W>`](ends::Producer), where each method is described in full.
 ///
 #[doc = include_str!("methods/producer.md")]
-pub type Producer<T> = ring::Producer<T, Adaptive>;
-/// A broadcast consumer: it sees every message; it waits adaptively. [`waiting`](ring::Receiver::waiting) makes it wait
-/// another way, as a [`ring::Consumer<T, W>`](ring::Consumer).
+pub type Producer<T> = ends::Producer<T, Adaptive>;
+/// A broadcast consumer: it sees every message; it waits adaptively. [`waiting`](ends::Receiver::waiting) makes it wait
+/// another way, as a [`ends::Consumer<T, W>`](ends::Consumer).
 ///
 #[doc = include_str!("methods/consumer.md")]
-pub type Consumer<T> = ring::Receiver<T, ConsumerCursor<Shared>, Adaptive>;
+pub type Consumer<T> = ends::Receiver<T, ConsumerCursor, Adaptive>;
 /// A member of a group: each message goes to exactly one of the members; it waits adaptively.
-/// [`waiting`](ring::Receiver::waiting) makes it wait another way, as a [`ring::Member<T, W>`](ring::Member).
+/// [`waiting`](ends::Receiver::waiting) makes it wait another way, as a [`ends::Member<T, W>`](ends::Member).
 ///
 /// When the last member leaves, the ring keeps the group's place, and the next member goes on there, unless the
 /// producer has overwritten it meanwhile; with [`JoinOptions::hold_when_empty`] it does not.
 ///
 #[doc = include_str!("methods/member.md")]
-pub type Member<T> = ring::Receiver<T, MemberCursor<Shared>, Adaptive>;
-/// A reader that nobody waits for; it waits adaptively. [`waiting`](ring::Tap::waiting) makes it wait another way, as a
-/// [`ring::Tap<T, W>`](ring::Tap), where each method is described in full.
+pub type Member<T> = ends::Receiver<T, MemberCursor, Adaptive>;
+/// A reader that nobody waits for; it waits adaptively. [`waiting`](ends::Tap::waiting) makes it wait another way, as a
+/// [`ends::Tap<T, W>`](ends::Tap), where each method is described in full.
 ///
 #[doc = include_str!("methods/tap.md")]
-pub type Tap<T> = ring::Tap<T, Adaptive>;
+pub type Tap<T> = ends::Tap<T, Adaptive>;
 
 /// The ends of a ring, with the way they wait in their type; `waiting` changes it.
 ///
-/// Say how they are to wait: where it is left out here, they yield. The types at the
-/// [root](crate) of the crate are the same ones, and wait adaptively. (Where an example says `day3`, read
-/// `fanout`.)
+/// Say how they are to wait: where it is left out here, they yield. The types at the [root](crate) of the crate
+/// are the same ones, and wait adaptively. A function for consumers and members alike takes an [`ends::Receiver`] of any
+/// [`ends::Cursor`].
 ///
 /// ```
-/// use fanout::{Adaptive, Spin, Start, ring};
+/// use fanout::ends::{Consumer, Cursor, Member, Producer, Receiver};
+/// use fanout::{Adaptive, Spin, Start, Wait};
+///
+/// /// Reads all that is there now.
+/// fn drain<K: Cursor, W: Wait>(end: &mut Receiver<u64, K, W>) -> Vec<u64> {
+///     std::iter::from_fn(|| end.try_recv().ok()).collect()
+/// }
 ///
 /// let name = format!("/doc-spin-{}", std::process::id());
-/// let mut producer = ring::Producer::<u64, Spin>::create(&name, 1024)?;
-/// let mut consumer = ring::Consumer::<u64, Adaptive>::join(&name, Start::Oldest)?;
+/// let mut producer = Producer::<u64, Spin>::create(&name, 1024)?;
+/// let mut consumer = Consumer::<u64, Adaptive>::join(&name, Start::Oldest)?;
+/// let mut member = Member::<u64, Spin>::join(&name, "workers", Start::Oldest)?;
 /// producer.send(42)?;
-/// assert_eq!(consumer.recv()?, 42);
+/// assert_eq!((drain(&mut consumer), drain(&mut member)), (vec![42], vec![42]));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub mod ring {
+pub mod ends {
     #[doc(inline)]
-    pub use day3::ring::{Batch, Consumer, Member, Producer, Receiver, Reservation, Tap};
+    pub use day3::ring::{Consumer, Member, Producer, Receiver, Tap};
     #[doc(inline)]
     pub use day3::sequencer::Cursor;
+
+    use day3::{Shared, group, sequencer};
+
+    /// What makes a [`Receiver`] a broadcast consumer, where a type has to say it.
+    pub type ConsumerCursor = sequencer::ConsumerCursor<Shared>;
+    /// What makes a [`Receiver`] a member of a group, where a type has to say it.
+    pub type MemberCursor = group::MemberCursor<Shared>;
 }
 
 /// Ends that are waited for beside sockets: by `poll`, `epoll`, or whatever takes a descriptor.
 pub mod pollable {
-    pub use day5::notifier::{Connection, Notifier, Notify};
-    pub use day5::pollable::*;
+    pub use day5::notifier::{Connection, MOST_PEERS, Notifier, Notify, NotifyError};
+    pub use day5::pollable::{Announcing, Armed, End, Pollable, Receiving};
 }
 
 /// The same as async streams and sinks, over tokio.
@@ -127,11 +145,11 @@ pub mod records {
     pub use day4::io::{ReadRecords, WriteRecords};
     pub use day4::rendezvous;
     pub use day4::{
-        ByteMemory, Local, Offer, Receiver, Record, Records, Reservation, Segmented, WriteBatch,
+        ByteMemory, Local, Offer, Record, Records, RecordsIter, Reservation, Segmented, WriteBatch,
         record_len,
     };
 
-    use crate::{Adaptive, ConsumerCursor, MemberCursor, Shared};
+    use crate::{Adaptive, ConsumerCursor, MemberCursor};
 
     /// The end that writes a ring of records; it waits adaptively. [`waiting`](ends::Writer::waiting) makes it wait another
     /// way, as an [`ends::Writer<W>`](ends::Writer), where each method is described in full.
@@ -142,7 +160,7 @@ pub mod records {
     /// another way, as an [`ends::Reader<W>`](ends::Reader).
     ///
     #[doc = include_str!("methods/records/reader.md")]
-    pub type Reader = ends::Receiver<ConsumerCursor<Shared>, Adaptive>;
+    pub type Reader = ends::Receiver<ConsumerCursor, Adaptive>;
     /// A member of a group: each message goes to exactly one of the members; it waits adaptively.
     /// [`waiting`](ends::Receiver::waiting) makes it wait another way, as an [`ends::Member<W>`](ends::Member).
     ///
@@ -150,7 +168,7 @@ pub mod records {
     /// the producer has overwritten it meanwhile; with `JoinOptions::hold_when_empty` it does not.
     ///
     #[doc = include_str!("methods/records/member.md")]
-    pub type Member = ends::Receiver<MemberCursor<Shared>, Adaptive>;
+    pub type Member = ends::Receiver<MemberCursor, Adaptive>;
     /// A reader that nobody waits for; it waits adaptively. [`waiting`](ends::Tap::waiting) makes it wait another way, as an
     /// [`ends::Tap<W>`](ends::Tap), where each method is described in full.
     ///
@@ -159,30 +177,44 @@ pub mod records {
 
     /// The ends of a ring of records, with the way they wait in their type; `waiting` changes it.
     ///
-    /// Say how they are to wait: where it is left out here, they yield. (Where an example says `day4`, read
-    /// `fanout::records`.)
+    /// Say how they are to wait: where it is left out here, they yield.
     pub mod ends {
         #[doc(inline)]
-        pub use day4::reader::{Member, Reader, Receiver, Record, Records};
+        pub use crate::ends::{ConsumerCursor, Cursor, MemberCursor};
+        #[doc(inline)]
+        pub use day4::reader::{Member, Reader, Receiver};
         #[doc(inline)]
         pub use day4::tap::Tap;
         #[doc(inline)]
-        pub use day4::writer::{Reservation, WriteBatch, Writer};
+        pub use day4::writer::Writer;
     }
 
     /// What can go wrong with records: one enum per operation.
+    ///
+    /// What can go wrong with any ring is the same here as in [`fanout::error`](crate::error).
     pub mod error {
-        pub use day4::{
-            BatchFull, Corrupt, CreateError, ReadError, RecvError, RecvTimeoutError, SendError,
-            SendTimeoutError, TimedOut, TooLarge, TryRecvError, TrySendError,
-        };
+        pub use crate::error::*;
+        pub use day4::rendezvous::{ConnectError, InvitedError, PairError, RendezvousError};
+        pub use day4::{BatchFull, ReadError};
     }
 }
 
 /// Day 2's floor: one shared-memory object, mapped, with a header that says what it is.
 pub mod segment {
+    pub use day2::header::Expected;
     pub use day2::segment::{READY_TIMEOUT, SegmentLock, page_size};
     pub use day2::{Geometry, Kind, LogReader, LogWriter, Mode, Segment};
+}
+
+/// What an implementation of [`Memory`] or [`ByteMemory`](records::ByteMemory) has to do with.
+pub mod memory {
+    pub use common::sync::{AtomicU32, AtomicU64};
+    pub use day3::control::Control;
+    pub use day3::landing::{Everywhere, Landing, Mark};
+    pub use day3::roster::Ring;
+    pub use day4::marks::Marks;
+    pub use day4::memory::ByteControl;
+    pub use day4::mirror::{Access, Mirror};
 }
 
 /// Looking at a ring without taking part in it.
@@ -207,12 +239,14 @@ pub mod inspect {
 pub mod wait {
     pub use day3::control::Doorbell;
     pub use day3::wait::{Side, Wait};
-    pub use day5::strategy::{Adaptive, AnyStrategy, SLICE, Sleep, Spin, Strategy, Yield};
+    pub use day5::strategy::{
+        Adaptive, AnyStrategy, SLICE, Sleep, Spin, Strategy, UnknownStrategy, Yield,
+    };
 }
 
 /// What can go wrong: one enum per operation.
 pub mod error {
-    pub use common::{CapacityError, NameError};
+    pub use common::{CapacityError, NameError, OsError};
     pub use day2::{
         CreateError as SegmentCreateError, DescriptorError, LockError, LogFull, OpenError,
         RemoveError,

@@ -7,7 +7,8 @@ use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::process::Stdio;
 
 use nix::sys::signal::Signal;
-use support::{GAVE_UP, Name, Process, consumers, fanout, listening, report, run, until};
+use support::{GAVE_UP, consumers, fanout, listening, report};
+use testing::{Process, Unique, eventually, run};
 
 /// What may lie under a queue's name without being a queue.
 fn strangers() -> Vec<(&'static str, Vec<u8>, Option<u64>)> {
@@ -28,19 +29,19 @@ fn what_is_no_queue_is_refused_by_all_and_left_as_it_was() {
     for thread in threads.collect::<Vec<_>>() {
         thread.join().unwrap();
     }
-    let name = Name::new("folder");
+    let name = Unique::new("folder");
     std::fs::create_dir(name.path()).unwrap();
     refused_by_all(&name, "folder");
     assert!(name.path().is_dir());
 
-    let name = Name::new("fifo");
+    let name = Unique::new("fifo");
     nix::unistd::mkfifo(&name.path(), nix::sys::stat::Mode::S_IRWXU).unwrap();
     refused_by_all(&name, "fifo");
     assert!(name.path().metadata().unwrap().file_type().is_fifo());
 }
 
 fn refused((what, bytes, size): (&'static str, Vec<u8>, Option<u64>)) {
-    let name = Name::new(what);
+    let name = Unique::new(what);
     let file = std::fs::File::create(name.path()).unwrap();
     file.write_all_at(&bytes, 0).unwrap();
     if let Some(size) = size {
@@ -55,9 +56,9 @@ fn refused((what, bytes, size): (&'static str, Vec<u8>, Option<u64>)) {
 
 #[test]
 fn a_queue_that_was_cut_off_is_refused_by_all() {
-    let (whole, cut) = (Name::new("whole"), Name::new("cut"));
-    let mut publisher = Process::start(fanout(&["pub", &whole.0]).stdin(Stdio::piped()));
-    until("a queue", || run(&mut fanout(&["stat", &whole.0])).status.success());
+    let (whole, cut) = (Unique::new("whole"), Unique::new("cut"));
+    let mut publisher = Process::start(fanout(&["pub", whole.bare()]).stdin(Stdio::piped()));
+    eventually("a queue", || run(&mut fanout(&["stat", whole.bare()])).status.success());
     let bytes = std::fs::read(whole.path()).unwrap();
     for len in [100, 4096, bytes.len() - 4096] {
         std::fs::write(cut.path(), &bytes[..len]).unwrap();
@@ -68,8 +69,8 @@ fn a_queue_that_was_cut_off_is_refused_by_all() {
     publisher.wait();
 }
 
-fn refused_by_all(name: &Name, what: &str) {
-    let name = name.0.as_str();
+fn refused_by_all(name: &Unique, what: &str) {
+    let name = name.bare();
     let commands: [&[&str]; 6] = [
         &["pub", name],
         &["sub", name],
@@ -96,30 +97,30 @@ const SIGNALS: [(Signal, i32); 4] =
 fn signals_leave_nothing_behind() {
     for (signal, code) in SIGNALS {
         // Waiting for a subscriber, then for a line; waiting for room is the next test.
-        let name = Name::new("signal-alone");
-        let mut publisher = Process::start(listening(&["pub", &name.0]).stdin(Stdio::piped()));
-        until("a queue", || name.exists());
+        let name = Unique::new("signal-alone");
+        let mut publisher = Process::start(listening(&["pub", name.bare()]).stdin(Stdio::piped()));
+        eventually("a queue", || name.exists());
         publisher.signal(signal);
         assert_eq!(publisher.wait().code(), Some(code));
         assert!(!name.exists());
 
-        let name = Name::new("signal-idle");
-        let mut publisher = Process::start(listening(&["pub", &name.0]).stdin(Stdio::piped()));
-        let mut sub = Process::start(&mut listening(&["sub", &name.0]));
-        until("a subscriber", || consumers(&name) == 1);
+        let name = Unique::new("signal-idle");
+        let mut publisher = Process::start(listening(&["pub", name.bare()]).stdin(Stdio::piped()));
+        let mut sub = Process::start(&mut listening(&["sub", name.bare()]));
+        eventually("a subscriber", || consumers(&name) == 1);
         publisher.signal(signal);
         assert_eq!(publisher.wait().code(), Some(code));
         assert!(!name.exists());
         // A publisher that goes in order tells that it gave up.
         assert_eq!(sub.wait().code(), Some(GAVE_UP));
 
-        let name = Name::new("signal-sub");
-        let mut publisher = Process::start(listening(&["pub", &name.0]).stdin(Stdio::piped()));
-        let mut sub = Process::start(&mut listening(&["sub", &name.0]));
-        until("a subscriber", || consumers(&name) == 1);
+        let name = Unique::new("signal-sub");
+        let mut publisher = Process::start(listening(&["pub", name.bare()]).stdin(Stdio::piped()));
+        let mut sub = Process::start(&mut listening(&["sub", name.bare()]));
+        eventually("a subscriber", || consumers(&name) == 1);
         sub.signal(signal);
         assert_eq!(sub.wait().code(), Some(code));
-        until("its slot to be free", || consumers(&name) == 0);
+        eventually("its slot to be free", || consumers(&name) == 0);
         publisher.signal(signal);
         publisher.wait();
     }
@@ -127,12 +128,12 @@ fn signals_leave_nothing_behind() {
 
 #[test]
 fn a_consumer_under_nohup_outlives_the_terminal() {
-    let name = Name::new("nohup");
-    let mut publisher = Process::start(fanout(&["pub", &name.0]).stdin(Stdio::piped()));
+    let name = Unique::new("nohup");
+    let mut publisher = Process::start(fanout(&["pub", name.bare()]).stdin(Stdio::piped()));
     let mut command = std::process::Command::new("env");
-    command.args(["--ignore-signal=HUP", env!("CARGO_BIN_EXE_fanout"), "sub", &name.0]);
+    command.args(["--ignore-signal=HUP", env!("CARGO_BIN_EXE_fanout"), "sub", name.bare()]);
     let mut sub = Process::start(command.stdin(Stdio::null()));
-    until("a subscriber", || consumers(&name) == 1);
+    eventually("a subscriber", || consumers(&name) == 1);
     sub.signal(Signal::SIGHUP);
     // Long enough to look at signals, several times.
     std::thread::sleep(std::time::Duration::from_millis(300));
@@ -156,34 +157,34 @@ fn help_names_the_exit_code_of_each_signal() {
 
 #[test]
 fn a_publisher_that_waits_for_room_can_be_interrupted() {
-    let name = Name::new("blocked");
+    let name = Unique::new("blocked");
     // Its output is not read: the subscriber stops in a write, and the ring fills up behind it.
-    let mut sub = Process::start(fanout(&["sub", &name.0]).stdout(Stdio::piped()));
-    let folder = support::Folder::new();
-    let input = folder.file("in");
+    let mut sub = Process::start(fanout(&["sub", name.bare()]).stdout(Stdio::piped()));
+    let folder = testing::Folder::new();
+    let input = folder.join("in");
     let line = "some words on a line\n";
     std::fs::write(&input, line.repeat(200_000)).unwrap();
-    let arguments = ["pub", &name.0, "--capacity", "4096", "--file", input.to_str().unwrap()];
+    let arguments = ["pub", name.bare(), "--capacity", "4096", "--file", input.to_str().unwrap()];
     let mut publisher = Process::start(&mut fanout(&arguments));
     let report = || report(&name);
     // No room in passing is not blocked: it has to stay as it is.
     let needed = fanout::records::record_len(line.len() - 1) as u64;
-    until("a ring that stays without room for a line", || {
+    eventually("a ring that stays without room for a line", || {
         let before = report();
         let lag = before["consumers"][0]["lag"].as_u64().unwrap_or(0);
         std::thread::sleep(std::time::Duration::from_millis(100));
         lag + needed > 4096 && before["gating_slot"] == 0 && before == report()
     });
     // It waits in slices; a look between two of them sees none.
-    until("a producer that says what it waits for", || {
+    eventually("a producer that says what it waits for", || {
         let report = report();
         assert_eq!(report["consumers"][0]["gates"], true, "{report}");
         report["waits_for"] == needed
             && report["full"] == true
             && report["consumers"][0]["blocks"] == true
     });
-    until("a producer that is shown to wait", || {
-        let shown = String::from_utf8(run(&mut fanout(&["stat", &name.0])).stdout).unwrap();
+    eventually("a producer that is shown to wait", || {
+        let shown = String::from_utf8(run(&mut fanout(&["stat", name.bare()])).stdout).unwrap();
         let producer = format!("pid {} as it says, alive, waits for {needed} B", publisher.0.id());
         shown.contains(", full")
             && shown.contains(&producer)
@@ -199,51 +200,53 @@ fn a_publisher_that_waits_for_room_can_be_interrupted() {
 
 #[test]
 fn a_second_publisher_is_refused_and_the_first_goes_on() {
-    let name = Name::new("second");
-    let mut first = Process::start(fanout(&["pub", &name.0]).stdin(Stdio::piped()));
-    until("a queue", || name.exists());
-    let second = run(&mut fanout(&["pub", &name.0]));
+    let name = Unique::new("second");
+    let mut first = Process::start(fanout(&["pub", name.bare()]).stdin(Stdio::piped()));
+    eventually("a queue", || name.exists());
+    let second = run(&mut fanout(&["pub", name.bare()]));
     assert_eq!(second.status.code(), Some(1));
     assert!(String::from_utf8(second.stderr).unwrap().contains("taken"));
     assert!(name.exists());
 
     let listed = String::from_utf8(run(&mut fanout(&["ls"])).stdout).unwrap();
-    let line = listed.lines().find(|line| line.contains(&name.0)).unwrap();
+    let line = listed.lines().find(|line| line.contains(name.bare())).unwrap();
     assert!(line.contains("records") && line.contains("1,048,576 B"), "{line}");
 
     first.signal(Signal::SIGKILL);
     first.wait();
     assert!(name.exists(), "a killed publisher cannot clean up");
-    assert!(run(&mut fanout(&["rm", &name.0])).status.success());
+    assert!(run(&mut fanout(&["rm", name.bare()])).status.success());
     assert!(!name.exists());
 }
 
 #[test]
 fn a_queue_that_is_not_there_is_named_in_one_line() {
-    let name = Name::new("nowhere");
-    for command in [&["sub", &name.0, "--no-wait"][..], &["stat", &name.0], &["rm", &name.0]] {
+    let name = Unique::new("nowhere");
+    for command in
+        [&["sub", name.bare(), "--no-wait"][..], &["stat", name.bare()], &["rm", name.bare()]]
+    {
         let output = run(&mut fanout(command));
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1));
-        assert!(said.contains(&name.0) && said.lines().count() == 1, "{said}");
+        assert!(said.contains(name.bare()) && said.lines().count() == 1, "{said}");
     }
     assert_eq!(run(&mut fanout(&["sub", "a/b"])).status.code(), Some(2));
     for input in ["/", "/nowhere"] {
-        let output = run(&mut fanout(&["pub", &name.0, "--file", input]));
+        let output = run(&mut fanout(&["pub", name.bare(), "--file", input]));
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1));
         assert!(said.contains(input) && said.lines().count() == 1, "{said}");
     }
-    let more_than_slots = ["pub", &name.0, "--wait-for", "65"];
+    let more_than_slots = ["pub", name.bare(), "--wait-for", "65"];
     assert_eq!(run(&mut fanout(&more_than_slots)).status.code(), Some(2));
     for size in ["0", "-1", "1X", "99999999999999999999"] {
         for option in ["--capacity", "--chunk"] {
-            let output = run(&mut fanout(&["pub", &name.0, option, size]));
+            let output = run(&mut fanout(&["pub", name.bare(), option, size]));
             assert_eq!(output.status.code(), Some(2), "{option} {size}: {output:?}");
         }
     }
     for size in ["9000000000G", "17179869183G"] {
-        let output = run(&mut fanout(&["pub", &name.0, "--capacity", size]));
+        let output = run(&mut fanout(&["pub", name.bare(), "--capacity", size]));
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{size}: {said}");
         assert!(said.contains("capacity") && said.lines().count() == 1, "{size}: {said}");
@@ -276,13 +279,13 @@ fn an_interrupted_demo_leaves_no_process_and_no_queue() {
     for (signal, code) in SIGNALS {
         let mut demo =
             Process::start(listening(&["demo", "--seconds", "60"]).stdout(Stdio::null()));
-        let name = Name(format!("fanout-demo-{}", demo.0.id()));
-        until("two registered consumers", || consumers(&name) == 2);
+        let name = Unique::given(&format!("fanout-demo-{}", demo.0.id()));
+        eventually("two registered consumers", || consumers(&name) == 2);
         let peers = pids(&name);
         demo.signal(signal);
         assert_eq!(demo.wait().code(), Some(code));
         assert!(!name.exists());
-        until("its consumers to be gone", || {
+        eventually("its consumers to be gone", || {
             peers.iter().all(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists())
         });
     }
@@ -293,8 +296,8 @@ fn a_demo_whose_consumer_dies_says_so_and_cleans_up() {
     let mut demo = Process::start(
         fanout(&["demo", "--seconds", "60"]).stdout(Stdio::null()).stderr(Stdio::piped()),
     );
-    let name = Name(format!("fanout-demo-{}", demo.0.id()));
-    until("two registered consumers", || consumers(&name) == 2);
+    let name = Unique::given(&format!("fanout-demo-{}", demo.0.id()));
+    eventually("two registered consumers", || consumers(&name) == 2);
     let victim = nix::unistd::Pid::from_raw(pids(&name)[0] as i32);
     nix::sys::signal::kill(victim, Signal::SIGKILL).unwrap();
     assert_eq!(demo.wait().code(), Some(1));
@@ -303,8 +306,8 @@ fn a_demo_whose_consumer_dies_says_so_and_cleans_up() {
     assert!(!name.exists());
 }
 
-fn pids(name: &Name) -> Vec<u64> {
-    let output = run(&mut fanout(&["stat", &name.0, "--json"]));
+fn pids(name: &Unique) -> Vec<u64> {
+    let output = run(&mut fanout(&["stat", name.bare(), "--json"]));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let consumers = report["consumers"].as_array().unwrap();
     consumers.iter().map(|consumer| consumer["pid"].as_u64().unwrap()).collect()
@@ -312,9 +315,9 @@ fn pids(name: &Name) -> Vec<u64> {
 
 #[test]
 fn stat_watches_until_the_producer_closes() {
-    let name = Name::new("watched");
-    let mut publisher = Process::start(fanout(&["pub", &name.0]).stdin(Stdio::piped()));
-    let mut watch = Process::start_when(&name, &["stat", &name.0, "--watch", "--json"]);
+    let name = Unique::new("watched");
+    let mut publisher = Process::start(fanout(&["pub", name.bare()]).stdin(Stdio::piped()));
+    let mut watch = support::start_when(&name, &["stat", name.bare(), "--watch", "--json"]);
     let mut reports = BufReader::new(watch.0.stdout.take().unwrap()).lines();
     let mut next = || -> Option<serde_json::Value> {
         Some(serde_json::from_str(&reports.next()?.unwrap()).unwrap())
@@ -333,16 +336,16 @@ fn stat_watches_until_the_producer_closes() {
 
 #[test]
 fn ls_shows_logs_and_skips_what_is_no_queue() {
-    let (log, text) = (Name::new("log"), Name::new("text"));
-    let path = fanout::QueueName::new(&log.0).unwrap();
+    let (log, text) = (Unique::new("log"), Unique::new("text"));
+    let path = fanout::QueueName::new(log.bare()).unwrap();
     let _log = fanout::segment::LogWriter::<u64>::create(&path, 10).unwrap();
     std::fs::write(text.path(), "no queue").unwrap();
     let listed = String::from_utf8(run(&mut fanout(&["ls"])).stdout).unwrap();
-    let line = listed.lines().find(|line| line.contains(&log.0)).unwrap();
+    let line = listed.lines().find(|line| line.contains(log.bare())).unwrap();
     assert_eq!(line.split_whitespace().nth(1), Some("log"), "{line}");
-    assert!(!listed.contains(&text.0), "{listed}");
+    assert!(!listed.contains(text.bare()), "{listed}");
     // A log is no ring: there is nothing to subscribe to.
-    for command in [&["sub", &log.0][..], &["stat", &log.0]] {
+    for command in [&["sub", log.bare()][..], &["stat", log.bare()]] {
         let output = run(&mut fanout(command));
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(String::from_utf8(output.stderr).unwrap().lines().count(), 1);
@@ -351,15 +354,15 @@ fn ls_shows_logs_and_skips_what_is_no_queue() {
 
 #[test]
 fn a_ring_of_other_messages_is_shown_but_not_printed() {
-    let name = Name::new("numbers");
-    let mut producer = fanout::Producer::<u64>::create(&name.0, 16).unwrap();
+    let name = Unique::new("numbers");
+    let mut producer = fanout::Producer::<u64>::create(name.bare(), 16).unwrap();
     producer.send(1).unwrap();
-    let output = run(&mut fanout(&["stat", &name.0, "--json"]));
+    let output = run(&mut fanout(&["stat", name.bare(), "--json"]));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&report["kind"], &report["sent"]), (&"ring".into(), &1.into()), "{report}");
     assert_eq!(report["capacity"], 16);
     for more in [&[][..], &["--tap"], &["--group", "g"]] {
-        let output = run(fanout(&["sub", &name.0]).args(more));
+        let output = run(fanout(&["sub", name.bare()]).args(more));
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains("ring") && said.lines().count() == 1, "{said}");
@@ -368,25 +371,25 @@ fn a_ring_of_other_messages_is_shown_but_not_printed() {
 
 #[test]
 fn records_are_counted_in_bytes() {
-    let name = Name::new("bytes");
-    let mut writer = fanout::records::Writer::create(&name.0, 4096).unwrap();
-    let _reader = fanout::records::Reader::join(&name.0, fanout::Start::Oldest).unwrap();
+    let name = Unique::new("bytes");
+    let mut writer = fanout::records::Writer::create(name.bare(), 4096).unwrap();
+    let _reader = fanout::records::Reader::join(name.bare(), fanout::Start::Oldest).unwrap();
     writer.send(b"ten bytes.").unwrap();
     let taken = fanout::records::record_len(10);
-    let output = run(&mut fanout(&["stat", &name.0, "--json"]));
+    let output = run(&mut fanout(&["stat", name.bare(), "--json"]));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["kind"], "records");
     assert_eq!((&report["sent"], &report["published"]), (&taken.into(), &taken.to_string().into()));
     assert_eq!((&report["consumers"][0]["lag"], &report["full"]), (&taken.into(), &false.into()));
-    let shown = String::from_utf8(run(&mut fanout(&["stat", &name.0])).stdout).unwrap();
-    let room = format!("<- gates: room for {} B", common::report::grouped(4096 - taken as u64));
+    let shown = String::from_utf8(run(&mut fanout(&["stat", name.bare()])).stdout).unwrap();
+    let room = format!("<- gates: room for {} B", yardstick::report::grouped(4096 - taken as u64));
     assert!(
         shown.contains("messages  of any size, of type bytes, capacity 4,096 B, ")
             && shown.contains(&room),
         "{shown}"
     );
     let listed = String::from_utf8(run(&mut fanout(&["ls"])).stdout).unwrap();
-    let line = listed.lines().find(|line| line.contains(&name.0)).unwrap();
+    let line = listed.lines().find(|line| line.contains(name.bare())).unwrap();
     let words: Vec<&str> = line.split_whitespace().skip(1).take(6).collect();
     assert_eq!(words, ["records", "any", "4,096", "B", &taken.to_string(), "B"], "{line}");
 
@@ -394,7 +397,7 @@ fn records_are_counted_in_bytes() {
     let rest = writer.largest().min(4096 - taken - 8);
     writer.send(&vec![0; rest]).unwrap();
     while writer.try_send(b"").is_ok() {}
-    let shown = String::from_utf8(run(&mut fanout(&["stat", &name.0])).stdout).unwrap();
+    let shown = String::from_utf8(run(&mut fanout(&["stat", name.bare()])).stdout).unwrap();
     assert!(shown.contains("full") && shown.contains("<- blocks the producer"), "{shown}");
 }
 
@@ -428,17 +431,17 @@ fn pub_gives_the_queue_the_permissions_asked_for() {
     for (more, mode) in
         [(&[][..], 0o600), (&["--mode", "640"], 0o640), (&["--mode", "0666"], 0o666)]
     {
-        let name = Name::new("mode");
+        let name = Unique::new("mode");
         let mut publisher =
-            Process::start(fanout(&["pub", &name.0]).args(more).stdin(Stdio::piped()));
-        until("a queue", || run(&mut fanout(&["stat", &name.0])).status.success());
+            Process::start(fanout(&["pub", name.bare()]).args(more).stdin(Stdio::piped()));
+        eventually("a queue", || run(&mut fanout(&["stat", name.bare()])).status.success());
         assert_eq!(name.path().metadata().unwrap().permissions().mode() & 0o7777, mode);
         publisher.signal(Signal::SIGTERM);
         publisher.wait();
     }
-    let name = Name::new("no-mode");
+    let name = Unique::new("no-mode");
     for mode in ["", "rw", "680", "1600", "060", "-600"] {
-        let refused = run(&mut fanout(&["pub", &name.0, "--mode", mode]));
+        let refused = run(&mut fanout(&["pub", name.bare(), "--mode", mode]));
         assert_eq!(refused.status.code(), Some(2), "{mode}: {refused:?}");
     }
     assert!(!name.exists());
@@ -446,18 +449,19 @@ fn pub_gives_the_queue_the_permissions_asked_for() {
 
 #[test]
 fn stat_shows_the_label_that_a_subscriber_gives_itself() {
-    let name = Name::new("label");
-    let mut publisher = Process::start(fanout(&["pub", &name.0]).stdin(Stdio::piped()));
+    let name = Unique::new("label");
+    let mut publisher = Process::start(fanout(&["pub", name.bare()]).stdin(Stdio::piped()));
     let mut subs =
-        [&[][..], &["--label", "prices, \u{1b}[31mred"], &["--label", "work", "--group", "g"]]
-            .map(|more| Process::start(fanout(&["sub", &name.0]).args(more).stdout(Stdio::null())));
-    until("three subscribers", || consumers(&name) == 3);
+        [&[][..], &["--label", "prices, \u{1b}[31mred"], &["--label", "work", "--group", "g"]].map(
+            |more| Process::start(fanout(&["sub", name.bare()]).args(more).stdout(Stdio::null())),
+        );
+    eventually("three subscribers", || consumers(&name) == 3);
     let report = report(&name);
     let consumers = report["consumers"].as_array().unwrap();
     let mut labels: Vec<_> = consumers.iter().map(|row| row["label"].as_str().unwrap()).collect();
     labels.sort_unstable();
     assert_eq!(labels, ["fanout sub", "prices, \u{1b}[31mred", "work"]);
-    let shown = String::from_utf8(run(&mut fanout(&["stat", &name.0])).stdout).unwrap();
+    let shown = String::from_utf8(run(&mut fanout(&["stat", name.bare()])).stdout).unwrap();
     assert!(shown.contains("work") && !shown.contains('\u{1b}'), "{shown}");
     publisher.signal(Signal::SIGTERM);
     publisher.wait();
@@ -466,24 +470,25 @@ fn stat_shows_the_label_that_a_subscriber_gives_itself() {
     }
     let long = "l".repeat(33);
     for more in [&["--label", "mine", "--tap"][..], &["--label", &long]] {
-        let refused = run(fanout(&["sub", &name.0, "--no-wait"]).args(more));
+        let refused = run(fanout(&["sub", name.bare(), "--no-wait"]).args(more));
         assert_eq!(refused.status.code(), Some(2), "{more:?}: {refused:?}");
     }
 }
 
 #[test]
 fn ls_prints_json() {
-    let (name, log, text) = (Name::new("json"), Name::new("json-log"), Name::new("json-text"));
-    let mut writer = fanout::records::Writer::create(&name.0, 4096).unwrap();
-    let _reader = fanout::records::Reader::join(&name.0, fanout::Start::Oldest).unwrap();
+    let (name, log, text) =
+        (Unique::new("json"), Unique::new("json-log"), Unique::new("json-text"));
+    let mut writer = fanout::records::Writer::create(name.bare(), 4096).unwrap();
+    let _reader = fanout::records::Reader::join(name.bare(), fanout::Start::Oldest).unwrap();
     writer.send(b"ten bytes.").unwrap();
-    let path = fanout::QueueName::new(&log.0).unwrap();
+    let path = fanout::QueueName::new(log.bare()).unwrap();
     let _log = fanout::segment::LogWriter::<u64>::create(&path, 10).unwrap();
     std::fs::write(text.path(), "no queue").unwrap();
     let listed = run(&mut fanout(&["ls", "--json"]));
     let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
-    let find = |name: &Name| {
-        let called = format!("/{}", name.0);
+    let find = |name: &Unique| {
+        let called = format!("/{}", name.bare());
         listed.as_array().unwrap().iter().find(|queue| queue["name"] == called.as_str())
     };
     let (queue, log) = (find(&name).unwrap(), find(&log).unwrap());

@@ -4,7 +4,8 @@ mod support;
 
 use std::process::Command;
 
-use support::{Folder, fanout, run};
+use support::fanout;
+use testing::{Folder, run};
 
 fn script(shell: &str) -> String {
     let output = run(&mut fanout(&["completions", shell]));
@@ -54,12 +55,12 @@ fn offered(folder: &Folder, words: &[&str]) -> Vec<String> {
         _fanout "$1" "${@: -1}" "${@: -2:1}" 2> /dev/null
         printf '%s\n' "${COMPREPLY[@]}"
     "#;
-    let script = folder.file("script");
+    let script = folder.join("script");
     let output = run(Command::new("bash")
         .args(["-c", call])
         .arg(&script)
         .args(words)
-        .current_dir(&folder.0));
+        .current_dir(folder.path()));
     let offered = String::from_utf8(output.stdout).unwrap();
     offered.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
@@ -71,8 +72,8 @@ fn bash_offers_what_fits() {
         return;
     }
     let folder = Folder::new();
-    std::fs::write(folder.file("script"), script("bash")).unwrap();
-    std::fs::write(folder.file("a-file"), "").unwrap();
+    std::fs::write(folder.join("script"), script("bash")).unwrap();
+    std::fs::write(folder.join("a-file"), "").unwrap();
     let offered = |words: &[&str]| offered(&folder, words);
 
     let commands = offered(&["fanout", ""]);

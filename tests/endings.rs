@@ -10,14 +10,12 @@ use fanout::records::{Member, Reader, Writer, record_len};
 use fanout::{JoinOptions, Producer, QueueOptions, Start, Unattended};
 use nix::sys::signal::Signal;
 use support::terminal::Terminal;
-use support::{
-    Folder, GAVE_UP, Name, Process, consumers, fanout, listening, report, run, type_into, until,
-    within,
-};
+use support::{GAVE_UP, consumers, fanout, listening, report, type_into};
+use testing::{Folder, Process, Unique, eventually, promptly, run};
 
 /// A publisher whose stdin the test holds.
-fn publish(name: &Name, more: &[&str]) -> Process {
-    let mut command = listening(&["pub", &name.0]);
+fn publish(name: &Unique, more: &[&str]) -> Process {
+    let mut command = listening(&["pub", name.bare()]);
     Process::start(command.args(more).stdin(Stdio::piped()).stderr(Stdio::piped()))
 }
 
@@ -31,9 +29,9 @@ fn shown(arguments: &[&str]) -> String {
     String::from_utf8(if output.status.success() { output.stdout } else { output.stderr }).unwrap()
 }
 
-fn subscribe(name: &Name, more: &[&str], output: &Path) -> Process {
-    let mut command = fanout(&["sub", &name.0]);
-    Process::into_file(command.args(more).stderr(Stdio::piped()), output)
+fn subscribe(name: &Unique, more: &[&str], output: &Path) -> Process {
+    let mut command = fanout(&["sub", name.bare()]);
+    support::start_into(command.args(more).stderr(Stdio::piped()), output)
 }
 
 fn lines(output: &Path) -> String {
@@ -43,13 +41,13 @@ fn lines(output: &Path) -> String {
 #[test]
 fn a_publisher_that_is_interrupted_does_not_look_like_one_that_is_done() {
     for more in [&[][..], &["--group", "g"], &["--tap"]] {
-        let (name, folder) = (Name::new("gave-up"), Folder::new());
-        let output = folder.file("out");
+        let (name, folder) = (Unique::new("gave-up"), Folder::new());
+        let output = folder.join("out");
         let mut publisher = publish(&name, &["--wait-for", "0"]);
         type_into(&mut publisher, "one\ntwo\n");
-        until("two lines", || report(&name)["sent"].as_u64() > Some(0));
+        eventually("two lines", || report(&name)["sent"].as_u64() > Some(0));
         let mut sub = subscribe(&name, more, &output);
-        until("what came", || lines(&output) == "one\ntwo\n");
+        eventually("what came", || lines(&output) == "one\ntwo\n");
         publisher.signal(Signal::SIGINT);
         assert_eq!(publisher.wait().code(), Some(130));
         assert_eq!(sub.wait().code(), Some(GAVE_UP), "{more:?}");
@@ -65,8 +63,8 @@ fn a_publisher_that_is_interrupted_does_not_look_like_one_that_is_done() {
 
 #[test]
 fn what_a_subscriber_is_told_begins_with_the_publisher_s_own_error() {
-    let (name, folder) = (Name::new("why"), Folder::new());
-    let output = folder.file("out");
+    let (name, folder) = (Unique::new("why"), Folder::new());
+    let output = folder.join("out");
     let mut sub = subscribe(&name, &[], &output);
     let mut publisher = publish(&name, &["--capacity", "4096"]);
     type_into(&mut publisher, &format!("short\n{}\n", "x".repeat(5000)));
@@ -83,14 +81,14 @@ fn what_a_subscriber_is_told_begins_with_the_publisher_s_own_error() {
 
 #[test]
 fn a_reason_that_another_program_gives_cannot_write_on_our_terminal() {
-    let (name, folder) = (Name::new("escape"), Folder::new());
-    let mut writer = Writer::create(&name.0, 4096).unwrap();
-    let mut sub = subscribe(&name, &[], &folder.file("out"));
-    until("a subscriber", || consumers(&name) == 1);
+    let (name, folder) = (Unique::new("escape"), Folder::new());
+    let mut writer = Writer::create(name.bare(), 4096).unwrap();
+    let mut sub = subscribe(&name, &[], &folder.join("out"));
+    eventually("a subscriber", || consumers(&name) == 1);
     writer.abort("\u{1b}[2J no\nmore");
     assert_eq!(sub.wait().code(), Some(GAVE_UP));
     assert!(said(&mut sub).contains("everything: \\u{1b}[2J no\\nmore"));
-    let shown = shown(&["stat", &name.0]);
+    let shown = shown(&["stat", name.bare()]);
     assert!(shown.contains(", aborted: \\u{1b}[2J no\\nmore"), "{shown}");
     let report = report(&name);
     assert_eq!((&report["ending"], &report["closed"]), (&"aborted".into(), &true.into()));
@@ -99,14 +97,14 @@ fn a_reason_that_another_program_gives_cannot_write_on_our_terminal() {
 
 #[test]
 fn a_publisher_that_has_sent_everything_has_not_given_up() {
-    let name = Name::new("done");
+    let name = Unique::new("done");
     let mut publisher = publish(&name, &[]);
-    until("a queue", || run(&mut fanout(&["stat", &name.0])).status.success());
-    let mut reader = Reader::join(&name.0, Start::Oldest).unwrap();
+    eventually("a queue", || run(&mut fanout(&["stat", name.bare()])).status.success());
+    let mut reader = Reader::join(name.bare(), Start::Oldest).unwrap();
     type_into(&mut publisher, "all\n");
     drop(publisher.0.stdin.take());
-    until("the end", || report(&name)["ending"] == "finished");
-    assert!(shown(&["stat", &name.0]).contains(", closed: everything is sent"));
+    eventually("the end", || report(&name)["ending"] == "finished");
+    assert!(shown(&["stat", name.bare()]).contains(", closed: everything is sent"));
     // It only waits until all is read.
     publisher.signal(Signal::SIGINT);
     assert_eq!(publisher.wait().code(), Some(130));
@@ -116,11 +114,11 @@ fn a_publisher_that_has_sent_everything_has_not_given_up() {
 
 #[test]
 fn a_queue_that_somebody_holds_is_not_removed_unless_by_force() {
-    let name = Name::new("rm");
+    let name = Unique::new("rm");
     let mut publisher = publish(&name, &[]);
-    until("a queue", || run(&mut fanout(&["stat", &name.0])).status.success());
+    eventually("a queue", || run(&mut fanout(&["stat", name.bare()])).status.success());
     let refused = |who: &str| {
-        let output = run(&mut fanout(&["rm", &name.0]));
+        let output = run(&mut fanout(&["rm", name.bare()]));
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{who}: {said}");
         assert!(
@@ -130,39 +128,39 @@ fn a_queue_that_somebody_holds_is_not_removed_unless_by_force() {
         assert!(name.exists(), "{who}");
     };
     refused("its producer");
-    let reader = Reader::join(&name.0, Start::Oldest).unwrap();
+    let reader = Reader::join(name.bare(), Start::Oldest).unwrap();
     publisher.signal(Signal::SIGKILL);
     publisher.wait();
     refused("a consumer or a tap");
     drop(reader);
-    let tap = fanout::records::Tap::open(&name.0, Start::Oldest).unwrap();
+    let tap = fanout::records::Tap::open(name.bare(), Start::Oldest).unwrap();
     refused("a consumer or a tap");
     drop(tap);
-    assert!(run(&mut fanout(&["rm", &name.0])).status.success());
+    assert!(run(&mut fanout(&["rm", name.bare()])).status.success());
     assert!(!name.exists());
 
-    let _writer = Writer::create(&name.0, 4096).unwrap();
+    let _writer = Writer::create(name.bare(), 4096).unwrap();
     refused("its producer");
-    assert!(run(&mut fanout(&["rm", "--force", &name.0])).status.success());
+    assert!(run(&mut fanout(&["rm", "--force", name.bare()])).status.success());
     assert!(!name.exists());
 }
 
 #[test]
 fn stat_shows_whether_the_producer_lives() {
-    let name = Name::new("dead");
+    let name = Unique::new("dead");
     let mut publisher = publish(&name, &[]);
-    until("a queue", || run(&mut fanout(&["stat", &name.0])).status.success());
+    eventually("a queue", || run(&mut fanout(&["stat", name.bare()])).status.success());
     let pid = publisher.0.id();
     assert_eq!(report(&name)["producer"], serde_json::json!({"pid": pid, "lives": true}));
     assert!(
-        shown(&["stat", &name.0]).contains(&format!("producer  pid {pid} as it says, alive\n"))
+        shown(&["stat", name.bare()]).contains(&format!("producer  pid {pid} as it says, alive\n"))
     );
     publisher.signal(Signal::SIGKILL);
     publisher.wait();
     let report = report(&name);
     assert_eq!(report["producer"], serde_json::json!({"pid": pid, "lives": false}));
     assert_eq!(report["ending"], "open");
-    let shown = shown(&["stat", &name.0]);
+    let shown = shown(&["stat", name.bare()]);
     assert!(
         shown.contains(&format!("producer  pid {pid} as it said; its process is gone")),
         "{shown}"
@@ -171,48 +169,48 @@ fn stat_shows_whether_the_producer_lives() {
 
 #[test]
 fn stat_names_each_consumer_that_is_in_the_producer_s_way() {
-    let name = Name::new("way");
-    let mut writer = Writer::create(&name.0, 4096).unwrap();
-    let slow = Reader::join(&name.0, Start::Oldest).unwrap();
-    let mut quick = Reader::join(&name.0, Start::Oldest).unwrap();
+    let name = Unique::new("way");
+    let mut writer = Writer::create(name.bare(), 4096).unwrap();
+    let slow = Reader::join(name.bare(), Start::Oldest).unwrap();
+    let mut quick = Reader::join(name.bare(), Start::Oldest).unwrap();
     writer.send(&[0; 3000]).unwrap();
     drop(quick.recv().unwrap());
     let before = report(&name);
     assert_eq!((&before["full"], &before["waits_for"]), (&false.into(), &0.into()), "{before}");
     // There is room, but not so much.
     let waiting = std::thread::spawn(move || writer.send(&[0; 2000]).map(|()| writer));
-    until("a producer that waits", || report(&name)["waits_for"] == record_len(2000));
+    eventually("a producer that waits", || report(&name)["waits_for"] == record_len(2000));
     let report = report(&name);
     assert_eq!(report["full"], true, "{report}");
     let blocks = |slot: usize| report["consumers"][slot]["blocks"].as_bool().unwrap();
     assert_eq!((blocks(slow.slot()), blocks(quick.slot())), (true, false), "{report}");
-    let shown = shown(&["stat", &name.0]);
+    let shown = shown(&["stat", name.bare()]);
     assert_eq!(shown.matches("<- blocks the producer").count(), 1, "{shown}");
     assert!(shown.contains(", full") && shown.contains("alive, waits for 2,008 B"), "{shown}");
     drop(slow);
-    within("room", || waiting.join().unwrap().unwrap());
+    promptly("room", || waiting.join().unwrap().unwrap());
 }
 
 #[test]
 fn stat_shows_a_producer_that_waits_for_a_consumer() {
-    let name = Name::new("unattended");
+    let name = Unique::new("unattended");
     let options = QueueOptions::new(4096).when_nobody_listens(Unattended::Wait);
-    let mut writer = Writer::create_with(&name.0, &options).unwrap();
+    let mut writer = Writer::create_with(name.bare(), &options).unwrap();
     let waiting = std::thread::spawn(move || writer.send(b"a").map(|()| writer));
-    until("a producer that waits", || report(&name)["waits_for"] == record_len(1));
+    eventually("a producer that waits", || report(&name)["waits_for"] == record_len(1));
     assert_eq!(report(&name)["full"], false);
-    let shown = shown(&["stat", &name.0]);
+    let shown = shown(&["stat", name.bare()]);
     assert!(shown.contains(", open") && shown.contains("alive, waits for a consumer"), "{shown}");
-    let _reader = Reader::join(&name.0, Start::Oldest).unwrap();
-    within("a consumer", || waiting.join().unwrap().unwrap());
+    let _reader = Reader::join(name.bare(), Start::Oldest).unwrap();
+    promptly("a consumer", || waiting.join().unwrap().unwrap());
 }
 
 #[test]
 fn sequences_are_strings_in_json_and_exact() {
-    let name = Name::new("far");
+    let name = Unique::new("far");
     let first = u64::MAX - 100;
     let options = QueueOptions::new(16).first(first);
-    let mut producer = Producer::<u64>::create_with(&name.0, &options).unwrap();
+    let mut producer = Producer::<u64>::create_with(name.bare(), &options).unwrap();
     producer.send(1).unwrap();
     let report = report(&name);
     assert_eq!(report["first"], first.to_string(), "{report}");
@@ -223,20 +221,20 @@ fn sequences_are_strings_in_json_and_exact() {
 
 #[test]
 fn a_dead_consumer_is_evicted_and_the_publisher_goes_on() {
-    let (name, folder) = (Name::new("evict"), Folder::new());
-    let input = folder.file("in");
+    let (name, folder) = (Unique::new("evict"), Folder::new());
+    let input = folder.join("in");
     std::fs::write(&input, "some words on a line\n".repeat(10_000)).unwrap();
     let input = input.to_str().unwrap();
     let mut publisher = publish(&name, &["--capacity", "4096", "--file", input, "--wait-for", "2"]);
     // Its output is not read: it stands still when the pipe is full, and dies there.
-    let mut dead = Process::start(fanout(&["sub", &name.0]).stdout(Stdio::piped()));
-    until("a subscriber", || consumers(&name) == 1);
-    let mut alive = subscribe(&name, &[], &folder.file("out"));
-    until("a publisher that waits", || report(&name)["consumers"][0]["blocks"] == true);
+    let mut dead = Process::start(fanout(&["sub", name.bare()]).stdout(Stdio::piped()));
+    eventually("a subscriber", || consumers(&name) == 1);
+    let mut alive = subscribe(&name, &[], &folder.join("out"));
+    eventually("a publisher that waits", || report(&name)["consumers"][0]["blocks"] == true);
     dead.signal(Signal::SIGKILL);
     dead.wait();
     let refused = |arguments: &[&str], says: &str| {
-        let output = run(fanout(&["evict", &name.0]).args(arguments));
+        let output = run(fanout(&["evict", name.bare()]).args(arguments));
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains(says) && said.lines().count() == 1, "{said}");
@@ -246,23 +244,23 @@ fn a_dead_consumer_is_evicted_and_the_publisher_goes_on() {
     // Nobody is there to be asked.
     refused(&["0"], "say --yes if it is");
     assert_eq!(consumers(&name), 2);
-    let evicted = run(&mut fanout(&["evict", &name.0, "0", "--yes"]));
+    let evicted = run(&mut fanout(&["evict", name.bare(), "0", "--yes"]));
     let said = String::from_utf8(evicted.stdout).unwrap();
     assert!(evicted.status.success() && said.contains("evicted consumer 0 "), "{said}");
     assert!(said.contains(&format!("pid {} as it says", dead.0.id())), "{said}");
     assert!(publisher.wait().success());
     assert!(alive.wait().success());
-    assert_eq!(lines(&folder.file("out")), std::fs::read_to_string(input).unwrap());
-    assert_eq!(run(&mut fanout(&["evict", &name.0, "64", "--yes"])).status.code(), Some(2));
+    assert_eq!(lines(&folder.join("out")), std::fs::read_to_string(input).unwrap());
+    assert_eq!(run(&mut fanout(&["evict", name.bare(), "64", "--yes"])).status.code(), Some(2));
 }
 
 #[test]
 fn a_subscriber_that_is_evicted_alive_says_so() {
-    let (name, folder) = (Name::new("evicted"), Folder::new());
-    let _writer = Writer::create(&name.0, 4096).unwrap();
-    let mut sub = subscribe(&name, &[], &folder.file("out"));
-    until("a subscriber", || consumers(&name) == 1);
-    assert!(run(&mut fanout(&["evict", &name.0, "0", "--yes"])).status.success());
+    let (name, folder) = (Unique::new("evicted"), Folder::new());
+    let _writer = Writer::create(name.bare(), 4096).unwrap();
+    let mut sub = subscribe(&name, &[], &folder.join("out"));
+    eventually("a subscriber", || consumers(&name) == 1);
+    assert!(run(&mut fanout(&["evict", name.bare(), "0", "--yes"])).status.success());
     assert_eq!(sub.wait().code(), Some(1));
     let told = said(&mut sub);
     assert!(told.contains("evicted") && told.lines().count() == 1, "{told}");
@@ -270,12 +268,12 @@ fn a_subscriber_that_is_evicted_alive_says_so() {
 
 #[test]
 fn evict_asks_on_a_terminal() {
-    let name = Name::new("asks");
-    let _writer = Writer::create(&name.0, 4096).unwrap();
-    let _reader = Reader::join(&name.0, Start::Oldest).unwrap();
+    let name = Unique::new("asks");
+    let _writer = Writer::create(name.bare(), 4096).unwrap();
+    let _reader = Reader::join(name.bare(), Start::Oldest).unwrap();
     for (answer, code, left) in [("\n", 1, 1), ("no\n", 1, 1), ("\x03", 130, 1), ("y\n", 0, 0)] {
         let mut terminal = Terminal::open();
-        let mut evict = terminal.fanout(&["evict", &name.0, "0"]);
+        let mut evict = terminal.fanout(&["evict", name.bare(), "0"]);
         terminal.until_says("Evict it? [y/N]");
         terminal.type_in(answer);
         assert_eq!(evict.wait().code(), Some(code), "{answer:?}: {}", terminal.said());
@@ -285,15 +283,15 @@ fn evict_asks_on_a_terminal() {
 
 #[test]
 fn a_worker_that_is_restarted_goes_on_where_it_stopped() {
-    let (name, folder) = (Name::new("restart"), Folder::new());
+    let (name, folder) = (Unique::new("restart"), Folder::new());
     let mut publisher = publish(&name, &[]);
     type_into(&mut publisher, "1\n2\n3\n4\n5\n");
     let worker = |file: &str, more: &[&str]| {
-        subscribe(&name, &[&["--group", "work"], more].concat(), &folder.file(file))
+        subscribe(&name, &[&["--group", "work"], more].concat(), &folder.join(file))
     };
     assert!(worker("first", &["--count", "2"]).wait().success());
-    assert_eq!(lines(&folder.file("first")), "1\n2\n");
-    let shown = shown(&["stat", &name.0]);
+    assert_eq!(lines(&folder.join("first")), "1\n2\n");
+    let shown = shown(&["stat", name.bare()]);
     let row = shown.lines().find(|line| line.starts_with("work ")).unwrap();
     assert!(row.contains("kept until the producer overwrites it"), "{shown}");
     let group = &report(&name)["groups"][0];
@@ -302,12 +300,12 @@ fn a_worker_that_is_restarted_goes_on_where_it_stopped() {
 
     // The second is stopped by a signal, as a service is.
     let mut second = worker("second", &[]);
-    until("the rest", || lines(&folder.file("second")) == "3\n4\n5\n");
+    eventually("the rest", || lines(&folder.join("second")) == "3\n4\n5\n");
     second.signal(Signal::SIGTERM);
     second.wait();
     type_into(&mut publisher, "6\n7\n");
     let mut third = worker("third", &[]);
-    until("what came meanwhile", || lines(&folder.file("third")) == "6\n7\n");
+    eventually("what came meanwhile", || lines(&folder.join("third")) == "6\n7\n");
     drop(publisher.0.stdin.take());
     assert!(publisher.wait().success());
     assert!(third.wait().success());
@@ -315,59 +313,59 @@ fn a_worker_that_is_restarted_goes_on_where_it_stopped() {
 
 #[test]
 fn a_group_that_holds_is_waited_for_and_one_that_does_not_is_not() {
-    let (name, folder) = (Name::new("hold"), Folder::new());
-    let input = folder.file("in");
+    let (name, folder) = (Unique::new("hold"), Folder::new());
+    let input = folder.join("in");
     std::fs::write(&input, (0..5000).map(|n| format!("{n}\n")).collect::<String>()).unwrap();
     let input = input.to_str().unwrap();
-    let arguments = ["pub", &name.0, "--capacity", "4096", "--file", input];
+    let arguments = ["pub", name.bare(), "--capacity", "4096", "--file", input];
     let worker = |file: &str, more: &[&str]| {
-        subscribe(&name, &[&["--group", "work"], more].concat(), &folder.file(file))
+        subscribe(&name, &[&["--group", "work"], more].concat(), &folder.join(file))
     };
     let mut terminal = Terminal::open();
     let mut publisher = terminal.fanout(&arguments);
     assert!(worker("first", &["--hold", "--count", "1"]).wait().success());
     // Nobody is attached, and it waits.
-    until("a producer that waits", || report(&name)["groups"][0]["blocks"] == true);
+    eventually("a producer that waits", || report(&name)["groups"][0]["blocks"] == true);
     terminal.until_says(" bytes for the group \"work\": waiting for a member");
-    until("a group that is shown to block", || {
-        shown(&["stat", &name.0]).contains("held  <- blocks the producer")
+    eventually("a group that is shown to block", || {
+        shown(&["stat", name.bare()]).contains("held  <- blocks the producer")
     });
     let mut second = worker("second", &[]);
     assert!(publisher.wait().success());
     assert!(second.wait().success());
-    let both = lines(&folder.file("first")) + &lines(&folder.file("second"));
+    let both = lines(&folder.join("first")) + &lines(&folder.join("second"));
     assert_eq!(both, std::fs::read_to_string(input).unwrap());
 
     let mut publisher = Process::start(&mut fanout(&arguments));
     assert!(worker("first", &["--count", "1"]).wait().success());
     assert!(publisher.wait().success());
-    assert_eq!(run(&mut fanout(&["sub", &name.0, "--hold"])).status.code(), Some(2));
+    assert_eq!(run(&mut fanout(&["sub", name.bare(), "--hold"])).status.code(), Some(2));
 }
 
 #[test]
 fn a_script_is_warned_of_a_group_whose_members_stay_away() {
-    let name = Name::new("away");
+    let name = Unique::new("away");
     let options = JoinOptions::new().hold_when_empty(true);
     let mut publisher = publish(&name, &["--capacity", "4096"]);
-    until("a queue", || run(&mut fanout(&["stat", &name.0])).status.success());
-    drop(Member::join_with(&name.0, "it's", Start::Oldest, &options).unwrap());
+    eventually("a queue", || run(&mut fanout(&["stat", name.bare()])).status.success());
+    drop(Member::join_with(name.bare(), "it's", Start::Oldest, &options).unwrap());
     // One that came and left while the publisher did not look is not enough to begin.
-    let reader = Reader::join(&name.0, Start::Oldest).unwrap();
+    let reader = Reader::join(name.bare(), Start::Oldest).unwrap();
     type_into(&mut publisher, &"x".repeat(4000));
     type_into(&mut publisher, "\n");
-    until("a full queue", || report(&name)["sent"].as_u64() > Some(4000));
+    eventually("a full queue", || report(&name)["sent"].as_u64() > Some(4000));
     drop(reader);
     type_into(&mut publisher, &"y".repeat(4000));
     type_into(&mut publisher, "\n");
     let mut warnings = BufReader::new(publisher.0.stderr.take().unwrap());
-    let line = within("a warning", move || {
+    let line = promptly("a warning", move || {
         let mut line = String::new();
         warnings.read_line(&mut line).unwrap();
         line
     });
-    let holds = format!("warning: /{} holds 4,008 bytes for the group \"it\\'s\"", name.0);
+    let holds = format!("warning: /{} holds 4,008 bytes for the group \"it\\'s\"", name.bare());
     assert!(line.starts_with(&holds), "{line}");
-    let command = format!("`fanout sub /{} --group 'it'\\''s'`\n", name.0);
+    let command = format!("`fanout sub /{} --group 'it'\\''s'`\n", name.bare());
     assert!(line.ends_with(&command), "{line}");
     publisher.signal(Signal::SIGTERM);
     assert_eq!(publisher.wait().code(), Some(143));
@@ -375,26 +373,26 @@ fn a_script_is_warned_of_a_group_whose_members_stay_away() {
 
 #[test]
 fn a_group_whose_place_is_overwritten_is_shown() {
-    let name = Name::new("overwritten");
-    let mut writer = Writer::create(&name.0, 4096).unwrap();
-    drop(Member::join(&name.0, "late", Start::Oldest).unwrap());
+    let name = Unique::new("overwritten");
+    let mut writer = Writer::create(name.bare(), 4096).unwrap();
+    drop(Member::join(name.bare(), "late", Start::Oldest).unwrap());
     for _ in 0..3 {
         writer.send(&[0; 3000]).unwrap();
     }
     let group = &report(&name)["groups"][0];
     assert_eq!((&group["overwritten"], &group["blocks"]), (&true.into(), &false.into()), "{group}");
-    let shown = shown(&["stat", &name.0]);
+    let shown = shown(&["stat", name.bare()]);
     let row = shown.lines().find(|line| line.starts_with("late ")).unwrap();
     assert!(row.ends_with("overwritten"), "{shown}");
     let options = JoinOptions::new().hold_when_empty(true);
-    drop(Member::join_with(&name.0, "late", Start::Latest, &options).unwrap());
+    drop(Member::join_with(name.bare(), "late", Start::Latest, &options).unwrap());
     assert_eq!(report(&name)["groups"][0]["holds"], true);
 }
 
 #[test]
 fn when_nobody_listens_a_publisher_does_what_it_was_told() {
     // Sends into the void.
-    let name = Name::new("void");
+    let name = Unique::new("void");
     let mut publisher = publish(&name, &["--wait-for", "0", "--capacity", "4096"]);
     let many = "some words on a line\n".repeat(1000);
     type_into(&mut publisher, &many);
@@ -410,40 +408,40 @@ fn when_nobody_listens_a_publisher_does_what_it_was_told() {
     assert!(told.contains("refuse") && told.contains("sent before that: 0 messages"), "{told}");
     assert_eq!(told.lines().count(), 1, "{told}");
     let (folder, mut publisher) = (Folder::new(), publish(&name, &refuse));
-    let mut sub = subscribe(&name, &["--count", "1"], &folder.file("out"));
+    let mut sub = subscribe(&name, &["--count", "1"], &folder.join("out"));
     type_into(&mut publisher, "one\n");
     assert!(sub.wait().success());
-    until("a slot that is free", || consumers(&name) == 0);
+    eventually("a slot that is free", || consumers(&name) == 0);
     type_into(&mut publisher, "two\n");
     assert_eq!(publisher.wait().code(), Some(1));
     assert!(said(&mut publisher).contains("sent before that: 1 message\n"));
 
     // Waits, and says so on a terminal.
     let mut terminal = Terminal::open();
-    let wait = ["pub", &name.0, "--wait-for", "0", "--when-nobody-listens", "wait"];
+    let wait = ["pub", name.bare(), "--wait-for", "0", "--when-nobody-listens", "wait"];
     let mut publisher = terminal.fanout(&wait);
     terminal.type_in("one\ntwo\n\x04");
-    terminal.until_says(&format!("nobody listens to /{}: waiting for a consumer", name.0));
-    let mut sub = subscribe(&name, &[], &folder.file("out"));
+    terminal.until_says(&format!("nobody listens to /{}: waiting for a consumer", name.bare()));
+    let mut sub = subscribe(&name, &[], &folder.join("out"));
     assert!(publisher.wait().success());
     assert!(sub.wait().success());
-    assert_eq!(lines(&folder.file("out")), "one\ntwo\n");
+    assert_eq!(lines(&folder.join("out")), "one\ntwo\n");
 }
 
 /// A subscriber that comes first waits for its queue, and hears Ctrl-C all the while.
 #[test]
 fn a_subscriber_that_waits_for_its_queue_can_be_interrupted() {
     for more in [&[][..], &["--group", "g"], &["--tap"]] {
-        let (name, folder) = (Name::new("early"), Folder::new());
-        let mut early = subscribe(&name, more, &folder.file("early"));
+        let (name, folder) = (Unique::new("early"), Folder::new());
+        let mut early = subscribe(&name, more, &folder.join("early"));
         let mut stopped =
-            Process::start(listening(&["sub", &name.0]).args(more).stdout(Stdio::null()));
+            Process::start(listening(&["sub", name.bare()]).args(more).stdout(Stdio::null()));
         std::thread::sleep(std::time::Duration::from_millis(300));
         stopped.signal(Signal::SIGINT);
         assert_eq!(stopped.wait().code(), Some(130), "{more:?}");
-        let mut writer = Writer::create(&name.0, 4096).unwrap();
+        let mut writer = Writer::create(name.bare(), 4096).unwrap();
         writer.send(b"come").unwrap();
-        until("the message", || lines(&folder.file("early")) == "come");
+        eventually("the message", || lines(&folder.join("early")) == "come");
         writer.close();
         assert!(early.wait().success(), "{more:?}");
     }

@@ -1,7 +1,11 @@
 //! The pages of the library's ends list all of their methods: each table is compared with the sources.
 
+mod support;
+
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use support::sources;
 
 /// Each end: its table, the crate that defines it, and what its `impl` blocks are called there.
 const ENDS: [(&str, &str, &[&str]); 8] = [
@@ -17,20 +21,6 @@ const ENDS: [(&str, &str, &[&str]); 8] = [
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// All Rust files in a folder, also further below.
-fn sources(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(sources(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-    found
 }
 
 /// The type whose own methods this line begins: `Tap` for `impl<W: Wait> Tap<W> {`.

@@ -8,7 +8,8 @@ use std::process::{ChildStdout, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use support::{DEADLINE, Folder, GAVE_UP, Name, Process, consumers, fanout, run, until, within};
+use support::{GAVE_UP, consumers, fanout};
+use testing::{DEADLINE, Folder, Process, Unique, eventually, promptly, run};
 
 /// Over ten megabytes of lines of 0 to 1,024 bytes of every value but the newline; the last has none.
 fn big_file(path: &Path) {
@@ -43,21 +44,21 @@ fn sorted_lines(files: &[&Path]) -> Vec<Vec<u8>> {
 
 #[test]
 fn a_big_file_comes_out_of_three_subscribers_and_is_shared_by_a_group() {
-    let (name, folder) = (Name::new("big"), Folder::new());
-    let input = folder.file("in");
+    let (name, folder) = (Unique::new("big"), Folder::new());
+    let input = folder.join("in");
     big_file(&input);
     let sub = |arguments: &[&str], file: &str| {
-        let mut command = fanout(&["sub", &name.0]);
-        Process::into_file(command.args(arguments).stderr(Stdio::null()), &folder.file(file))
+        let mut command = fanout(&["sub", name.bare()]);
+        support::start_into(command.args(arguments).stderr(Stdio::null()), &folder.join(file))
     };
 
     // Two before the publisher, the others after it; it holds the first message until six are there.
     let mut before = [sub(&[], "a"), sub(&["--group", "g"], "g1")];
     let mut publisher = Process::start(
-        fanout(&["pub", &format!("/{}", name.0), "--wait-for", "5"])
+        fanout(&["pub", &format!("/{}", name.bare()), "--wait-for", "5"])
             .stdin(std::fs::File::open(&input).unwrap()),
     );
-    until("two subscribers attached", || consumers(&name) == 2);
+    eventually("two subscribers attached", || consumers(&name) == 2);
     let mut after = [
         sub(&["--tap"], "tap"),
         sub(&[], "b"),
@@ -71,9 +72,9 @@ fn a_big_file_comes_out_of_three_subscribers_and_is_shared_by_a_group() {
 
     let whole = std::fs::read(&input).unwrap();
     for copy in ["a", "b", "c"] {
-        assert!(std::fs::read(folder.file(copy)).unwrap() == whole, "copy {copy} differs");
+        assert!(std::fs::read(folder.join(copy)).unwrap() == whole, "copy {copy} differs");
     }
-    let shares = [folder.file("g1"), folder.file("g2")];
+    let shares = [folder.join("g1"), folder.join("g2")];
     // The line without a newline, in the middle of neither share, would join its neighbour.
     let shared = sorted_lines(&[&shares[0], &shares[1]]);
     assert!(shared == sorted_lines(&[&input]), "the group did not share the lines exactly");
@@ -84,7 +85,7 @@ type Screen = BufReader<ChildStdout>;
 
 /// The next line on the screen, and the screen.
 fn next_line(mut screen: Screen) -> (String, Screen) {
-    within("a line", move || {
+    promptly("a line", move || {
         let mut line = String::new();
         screen.read_line(&mut line).unwrap();
         (line, screen)
@@ -103,13 +104,14 @@ fn noise(len: usize) -> Vec<u8> {
 
 /// Sends a file with these options, from stdin, to three subscribers; they must have the same file.
 fn three_copies(what: &str, bytes: &[u8], options: &[&str]) {
-    let (name, folder) = (Name::new("copies"), Folder::new());
-    let input = folder.file("in");
+    let (name, folder) = (Unique::new("copies"), Folder::new());
+    let input = folder.join("in");
     std::fs::write(&input, bytes).unwrap();
-    let outputs = ["a", "b", "c"].map(|file| folder.file(file));
-    let mut subs =
-        outputs.each_ref().map(|file| Process::into_file(&mut fanout(&["sub", &name.0]), file));
-    let mut command = fanout(&["pub", &name.0, "--wait-for", "3"]);
+    let outputs = ["a", "b", "c"].map(|file| folder.join(file));
+    let mut subs = outputs
+        .each_ref()
+        .map(|file| support::start_into(&mut fanout(&["sub", name.bare()]), file));
+    let mut command = fanout(&["pub", name.bare(), "--wait-for", "3"]);
     command.args(options).stdin(std::fs::File::open(&input).unwrap());
     let published = run(&mut command);
     assert!(published.status.success(), "{what} {options:?}: {published:?}");
@@ -167,27 +169,27 @@ fn lines_may_be_as_long_as_the_queue_allows() {
 
 #[test]
 fn a_chunk_may_be_as_long_as_the_queue_allows_and_no_longer() {
-    let name = Name::new("chunk");
-    let refused = run(&mut fanout(&["pub", &name.0, "--capacity", "4096", "--chunk", "1M"]));
+    let name = Unique::new("chunk");
+    let refused = run(&mut fanout(&["pub", name.bare(), "--capacity", "4096", "--chunk", "1M"]));
     assert_eq!(refused.status.code(), Some(1));
     let said = String::from_utf8(refused.stderr).unwrap();
     assert!(said.contains("1048576 bytes") && said.contains("--capacity"), "{said}");
     assert!(said.lines().count() == 1 && !name.exists(), "{said}");
 
-    let most = fanout::records::Writer::create(&name.0, 4096).unwrap().largest();
+    let most = fanout::records::Writer::create(name.bare(), 4096).unwrap().largest();
     assert!(said.contains(&most.to_string()), "{said}");
     let bytes = noise(3 * most + 1);
     three_copies("longest", &bytes, &["--capacity", "4096", "--chunk", &most.to_string()]);
     let longer = (most + 1).to_string();
-    let arguments = ["pub", &name.0, "--capacity", "4096", "--chunk", &longer];
+    let arguments = ["pub", name.bare(), "--capacity", "4096", "--chunk", &longer];
     assert_eq!(run(&mut fanout(&arguments)).status.code(), Some(1));
 }
 
 #[test]
 fn a_capacity_that_is_rounded_up_is_said() {
-    let name = Name::new("rounded");
+    let name = Unique::new("rounded");
     for (capacity, says) in [("5000", "8,192"), ("1", "4,096"), ("8K", ""), ("3M", "4,194,304")] {
-        let arguments = ["pub", &name.0, "--wait-for", "0", "--capacity", capacity];
+        let arguments = ["pub", name.bare(), "--wait-for", "0", "--capacity", capacity];
         let output = run(&mut fanout(&arguments));
         assert!(output.status.success(), "{capacity}: {output:?}");
         let said = String::from_utf8(output.stderr).unwrap();
@@ -197,15 +199,15 @@ fn a_capacity_that_is_rounded_up_is_said() {
 
 #[test]
 fn a_group_shares_chunks_of_which_none_is_lost_or_doubled() {
-    let (name, folder) = (Name::new("share"), Folder::new());
-    let input = folder.file("in");
+    let (name, folder) = (Unique::new("share"), Folder::new());
+    let input = folder.join("in");
     let bytes: Vec<u8> = (0..40_000u64).flat_map(u64::to_le_bytes).collect();
     std::fs::write(&input, &bytes).unwrap();
-    let shares = ["a", "b", "c"].map(|file| folder.file(file));
+    let shares = ["a", "b", "c"].map(|file| folder.join(file));
     let mut subs = shares
         .each_ref()
-        .map(|file| Process::into_file(&mut fanout(&["sub", &name.0, "--group", "g"]), file));
-    let arguments = ["pub", &name.0, "--wait-for", "3", "--chunk", "8", "--capacity", "4K"];
+        .map(|file| support::start_into(&mut fanout(&["sub", name.bare(), "--group", "g"]), file));
+    let arguments = ["pub", name.bare(), "--wait-for", "3", "--chunk", "8", "--capacity", "4K"];
     let file = std::fs::File::open(&input).unwrap();
     assert!(run(fanout(&arguments).stdin(file)).status.success());
     let mut numbers = Vec::new();
@@ -223,20 +225,20 @@ fn a_group_shares_chunks_of_which_none_is_lost_or_doubled() {
 
 #[test]
 fn a_tap_accounts_for_every_message() {
-    let (name, folder) = (Name::new("tap"), Folder::new());
+    let (name, folder) = (Unique::new("tap"), Folder::new());
     let lines = 200_000u64;
-    let arguments = ["pub", &name.0, "--wait-for", "0", "--capacity", "4K"];
+    let arguments = ["pub", name.bare(), "--wait-for", "0", "--capacity", "4K"];
     let mut publisher = Process::start(fanout(&arguments).stdin(Stdio::piped()));
     let mut keyboard = publisher.0.stdin.take().unwrap();
-    let (screen, told) = (folder.file("screen"), folder.file("told"));
-    let mut command = fanout(&["sub", &name.0, "--tap"]);
+    let (screen, told) = (folder.join("screen"), folder.join("told"));
+    let mut command = fanout(&["sub", name.bare(), "--tap"]);
     let told_file = std::fs::File::create(&told).unwrap();
-    let mut tap = Process::into_file(command.stderr(told_file), &screen);
+    let mut tap = support::start_into(command.stderr(told_file), &screen);
     // Once it has printed something it is there, and misses nothing without saying so.
     keyboard.write_all(b"0\n").unwrap();
-    until("the first line", || std::fs::read(&screen).unwrap() == b"0\n");
+    eventually("the first line", || std::fs::read(&screen).unwrap() == b"0\n");
     let rest: String = (1..lines).map(|number| format!("{number}\n")).collect();
-    within("the other lines", move || keyboard.write_all(rest.as_bytes()).unwrap());
+    promptly("the other lines", move || keyboard.write_all(rest.as_bytes()).unwrap());
     assert!(publisher.wait().success());
     assert!(tap.wait().success());
 
@@ -252,11 +254,11 @@ fn a_tap_accounts_for_every_message() {
 
 #[test]
 fn programs_and_the_command_understand_one_another() {
-    let (name, folder) = (Name::new("program"), Folder::new());
-    let output = folder.file("out");
-    let mut writer = fanout::records::Writer::create(&name.0, 4096).unwrap();
-    let mut sub = Process::into_file(&mut fanout(&["sub", &name.0]), &output);
-    until("a subscriber", || consumers(&name) == 1);
+    let (name, folder) = (Unique::new("program"), Folder::new());
+    let output = folder.join("out");
+    let mut writer = fanout::records::Writer::create(name.bare(), 4096).unwrap();
+    let mut sub = support::start_into(&mut fanout(&["sub", name.bare()]), &output);
+    eventually("a subscriber", || consumers(&name) == 1);
     for message in [&b"as it "[..], b"", b"is\n", b"\0\xff"] {
         writer.send(message).unwrap();
     }
@@ -274,9 +276,9 @@ fn programs_and_the_command_understand_one_another() {
         (&["--chunk", "6"], cut_in_sixes),
     ] {
         let mut publisher =
-            Process::start(fanout(&["pub", &name.0]).args(options).stdin(Stdio::piped()));
-        until("a queue", || run(&mut fanout(&["stat", &name.0])).status.success());
-        let mut reader = fanout::records::Reader::join(&name.0, fanout::Start::Oldest).unwrap();
+            Process::start(fanout(&["pub", name.bare()]).args(options).stdin(Stdio::piped()));
+        eventually("a queue", || run(&mut fanout(&["stat", name.bare()])).status.success());
+        let mut reader = fanout::records::Reader::join(name.bare(), fanout::Start::Oldest).unwrap();
         publisher.0.stdin.take().unwrap().write_all(text).unwrap();
         let mut messages = Vec::new();
         while let Ok(record) = reader.recv_timeout(DEADLINE) {
@@ -290,19 +292,19 @@ fn programs_and_the_command_understand_one_another() {
 
 #[test]
 fn a_slow_reader_gets_everything_and_keeps_its_pipe_as_it_was() {
-    let (name, folder) = (Name::new("slow"), Folder::new());
-    let (input, bytes) = (folder.file("in"), noise(3 << 20));
+    let (name, folder) = (Unique::new("slow"), Folder::new());
+    let (input, bytes) = (folder.join("in"), noise(3 << 20));
     std::fs::write(&input, &bytes).unwrap();
     let (mut screen, shared) = std::io::pipe().unwrap();
-    let mut sub = Process::start(fanout(&["sub", &name.0]).stdout(shared.try_clone().unwrap()));
-    let arguments = ["pub", &name.0, "--chunk", "64K", "--file", input.to_str().unwrap()];
+    let mut sub = Process::start(fanout(&["sub", name.bare()]).stdout(shared.try_clone().unwrap()));
+    let arguments = ["pub", name.bare(), "--chunk", "64K", "--file", input.to_str().unwrap()];
     let mut publisher = Process::start(&mut fanout(&arguments));
     // Others may share the pipe: it has to block them as before.
-    until("a subscriber", || consumers(&name) == 1);
+    eventually("a subscriber", || consumers(&name) == 1);
     let flags = nix::fcntl::fcntl(&shared, nix::fcntl::FcntlArg::F_GETFL).unwrap();
     assert!(!nix::fcntl::OFlag::from_bits_retain(flags).contains(nix::fcntl::OFlag::O_NONBLOCK));
     drop(shared);
-    let copy = within("the copy", move || {
+    let copy = promptly("the copy", move || {
         let (mut copy, mut piece) = (Vec::new(), vec![0; 50_001]);
         while let read @ 1.. = screen.read(&mut piece).unwrap() {
             copy.extend_from_slice(&piece[..read]);
@@ -317,9 +319,9 @@ fn a_slow_reader_gets_everything_and_keeps_its_pipe_as_it_was() {
 
 #[test]
 fn a_typed_line_arrives_before_the_next_is_typed() {
-    let name = Name::new("typed");
-    let mut sub = Process::start(fanout(&["sub", &name.0]).stdout(Stdio::piped()));
-    let mut publisher = Process::start(fanout(&["pub", &name.0]).stdin(Stdio::piped()));
+    let name = Unique::new("typed");
+    let mut sub = Process::start(fanout(&["sub", name.bare()]).stdout(Stdio::piped()));
+    let mut publisher = Process::start(fanout(&["pub", name.bare()]).stdin(Stdio::piped()));
     let mut keyboard = publisher.0.stdin.take().unwrap();
     let mut screen = BufReader::new(sub.0.stdout.take().unwrap());
     for word in ["first\n", "second\n", "third\n"] {
@@ -335,16 +337,16 @@ fn a_typed_line_arrives_before_the_next_is_typed() {
 
 #[test]
 fn count_takes_so_many_and_leaves_the_rest_to_the_group() {
-    let (name, folder) = (Name::new("count"), Folder::new());
-    let input = folder.file("in");
+    let (name, folder) = (Unique::new("count"), Folder::new());
+    let input = folder.join("in");
     let lines: String = (0..5000).map(|n| format!("{n}\n")).collect();
     std::fs::write(&input, &lines).unwrap();
-    let (few, rest) = (folder.file("few"), folder.file("rest"));
+    let (few, rest) = (folder.join("few"), folder.join("rest"));
     let group = |file: &Path, more: &[&str]| {
-        Process::into_file(fanout(&["sub", &name.0, "--group", "g"]).args(more), file)
+        support::start_into(fanout(&["sub", name.bare(), "--group", "g"]).args(more), file)
     };
     let (mut few_sub, mut rest_sub) = (group(&few, &["--count", "7"]), group(&rest, &[]));
-    let arguments = ["pub", &name.0, "--wait-for", "2", "--file", input.to_str().unwrap()];
+    let arguments = ["pub", name.bare(), "--wait-for", "2", "--file", input.to_str().unwrap()];
     assert!(run(&mut fanout(&arguments)).status.success());
     assert!(rest_sub.wait().success());
     // The other member may have had it all before this one looked.
@@ -352,10 +354,10 @@ fn count_takes_so_many_and_leaves_the_rest_to_the_group() {
     assert!(sorted_lines(&[&few]).len() <= 7);
     assert_eq!(sorted_lines(&[&few, &rest]), sorted_lines(&[&input]));
 
-    let name = Name::new("count-broadcast");
-    let output = folder.file("out");
-    let mut sub = Process::into_file(&mut fanout(&["sub", &name.0, "--count", "3"]), &output);
-    let arguments = ["pub", &name.0, "--file", input.to_str().unwrap()];
+    let name = Unique::new("count-broadcast");
+    let output = folder.join("out");
+    let mut sub = support::start_into(&mut fanout(&["sub", name.bare(), "--count", "3"]), &output);
+    let arguments = ["pub", name.bare(), "--file", input.to_str().unwrap()];
     assert!(run(&mut fanout(&arguments)).status.success());
     assert!(sub.wait().success());
     assert_eq!(std::fs::read_to_string(&output).unwrap(), "0\n1\n2\n");
@@ -363,13 +365,13 @@ fn count_takes_so_many_and_leaves_the_rest_to_the_group() {
 
 #[test]
 fn a_reader_that_goes_away_ends_the_subscriber_quietly_and_frees_its_slot() {
-    let (name, folder) = (Name::new("head"), Folder::new());
-    let input = folder.file("in");
+    let (name, folder) = (Unique::new("head"), Folder::new());
+    let input = folder.join("in");
     std::fs::write(&input, "a line\n".repeat(100_000)).unwrap();
-    let mut command = fanout(&["sub", &name.0]);
+    let mut command = fanout(&["sub", name.bare()]);
     let mut sub = Process::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
     let screen = BufReader::new(sub.0.stdout.take().unwrap());
-    let arguments = ["pub", &name.0, "--file", input.to_str().unwrap()];
+    let arguments = ["pub", name.bare(), "--file", input.to_str().unwrap()];
     let mut publisher = Process::start(&mut fanout(&arguments));
     let (line, screen) = next_line(screen);
     assert_eq!(line, "a line\n");
@@ -385,10 +387,10 @@ fn a_reader_that_goes_away_ends_the_subscriber_quietly_and_frees_its_slot() {
 
 #[test]
 fn a_reader_that_goes_away_is_noticed_on_a_quiet_queue() {
-    let name = Name::new("quiet");
-    let mut publisher = Process::start(fanout(&["pub", &name.0]).stdin(Stdio::piped()));
+    let name = Unique::new("quiet");
+    let mut publisher = Process::start(fanout(&["pub", name.bare()]).stdin(Stdio::piped()));
     for more in [&[][..], &["--group", "g"], &["--tap"]] {
-        let mut command = fanout(&["sub", &name.0]);
+        let mut command = fanout(&["sub", name.bare()]);
         let mut sub = Process::start(command.args(more).stdout(Stdio::piped()));
         drop(sub.0.stdout.take());
         assert!(sub.wait().success(), "{more:?}");
@@ -400,36 +402,36 @@ fn a_reader_that_goes_away_is_noticed_on_a_quiet_queue() {
 
 #[test]
 fn latest_begins_with_the_next_line_and_oldest_with_what_is_there() {
-    let name = Name::new("from");
+    let name = Unique::new("from");
     let mut publisher =
-        Process::start(fanout(&["pub", &name.0, "--wait-for", "0"]).stdin(Stdio::piped()));
+        Process::start(fanout(&["pub", name.bare(), "--wait-for", "0"]).stdin(Stdio::piped()));
     let mut keyboard = publisher.0.stdin.take().unwrap();
     keyboard.write_all(b"before\n").unwrap();
-    until("a line", || {
-        let output = run(&mut fanout(&["stat", &name.0, "--json"]));
+    eventually("a line", || {
+        let output = run(&mut fanout(&["stat", name.bare(), "--json"]));
         let report = serde_json::from_slice::<serde_json::Value>(&output.stdout);
         report.is_ok_and(|report| report["sent"].as_u64() > Some(0))
     });
     let folder = Folder::new();
     let sub = |from: &str| {
-        let mut command = fanout(&["sub", &name.0, "--from", from, "--no-wait"]);
-        Process::into_file(&mut command, &folder.file(from))
+        let mut command = fanout(&["sub", name.bare(), "--from", from, "--no-wait"]);
+        support::start_into(&mut command, &folder.join(from))
     };
     let mut subs = [sub("oldest"), sub("latest")];
-    until("two subscribers", || consumers(&name) == 2);
+    eventually("two subscribers", || consumers(&name) == 2);
     keyboard.write_all(b"after\n").unwrap();
     drop(keyboard);
     assert!(publisher.wait().success());
     for sub in &mut subs {
         assert!(sub.wait().success());
     }
-    assert_eq!(std::fs::read(folder.file("oldest")).unwrap(), b"before\nafter\n");
-    assert_eq!(std::fs::read(folder.file("latest")).unwrap(), b"after\n");
+    assert_eq!(std::fs::read(folder.join("oldest")).unwrap(), b"before\nafter\n");
+    assert_eq!(std::fs::read(folder.join("latest")).unwrap(), b"after\n");
 }
 
 /// A FIFO in this folder.
 fn fifo(folder: &Folder) -> PathBuf {
-    let path = folder.file("fifo");
+    let path = folder.join("fifo");
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
     path
 }
@@ -437,11 +439,11 @@ fn fifo(folder: &Folder) -> PathBuf {
 #[test]
 fn a_fifo_without_a_writer_can_be_interrupted() {
     for wait_for in ["0", "1"] {
-        let (name, folder) = (Name::new("fifo-alone"), Folder::new());
+        let (name, folder) = (Unique::new("fifo-alone"), Folder::new());
         let (path, mut command) =
-            (fifo(&folder), fanout(&["pub", &name.0, "--wait-for", wait_for]));
+            (fifo(&folder), fanout(&["pub", name.bare(), "--wait-for", wait_for]));
         let mut publisher = Process::start(command.arg("--file").arg(&path));
-        until("a queue", || name.exists());
+        eventually("a queue", || name.exists());
         publisher.signal(nix::sys::signal::Signal::SIGINT);
         assert_eq!(publisher.wait().code(), Some(130));
         assert!(!name.exists());
@@ -453,20 +455,20 @@ fn a_fifo_is_waited_for_and_comes_out_whole() {
     // The writer may come while the publisher reads, or before that, and be gone when it does.
     let large: Vec<u8> = noise(3 << 20);
     for (late, bytes) in [(false, large), (true, b"one line\n".to_vec())] {
-        let (name, folder) = (Name::new("fifo"), Folder::new());
-        let (path, output) = (fifo(&folder), folder.file("out"));
-        let mut command = fanout(&["pub", &name.0, "--file", path.to_str().unwrap()]);
+        let (name, folder) = (Unique::new("fifo"), Folder::new());
+        let (path, output) = (fifo(&folder), folder.join("out"));
+        let mut command = fanout(&["pub", name.bare(), "--file", path.to_str().unwrap()]);
         let mut publisher = Process::start(&mut command);
-        let subscribe = || Process::into_file(&mut fanout(&["sub", &name.0]), &output);
+        let subscribe = || support::start_into(&mut fanout(&["sub", name.bare()]), &output);
         let mut sub = (!late).then(subscribe);
-        until("the publisher to wait", || match late {
+        eventually("the publisher to wait", || match late {
             true => name.exists(),
             false => consumers(&name) == 1,
         });
         // Long enough for a publisher that took a FIFO without a writer for its end.
         thread::sleep(Duration::from_millis(200));
         let whole = bytes.clone();
-        within("the writer", move || std::fs::write(path, whole).unwrap());
+        promptly("the writer", move || std::fs::write(path, whole).unwrap());
         let sub = sub.get_or_insert_with(subscribe);
         assert!(publisher.wait().success());
         assert!(sub.wait().success());
@@ -476,13 +478,13 @@ fn a_fifo_is_waited_for_and_comes_out_whole() {
 
 #[test]
 fn a_line_that_is_too_long_is_refused_and_the_queue_goes_away() {
-    let (name, folder) = (Name::new("long"), Folder::new());
-    let (input, output) = (folder.file("in"), folder.file("out"));
-    let most = fanout::records::Writer::create(&name.0, 4096).unwrap().largest();
+    let (name, folder) = (Unique::new("long"), Folder::new());
+    let (input, output) = (folder.join("in"), folder.join("out"));
+    let most = fanout::records::Writer::create(name.bare(), 4096).unwrap().largest();
     let longest = format!("{}\n{}\n", "a".repeat(99), "b".repeat(most));
     std::fs::write(&input, format!("{longest}{}\n", "c".repeat(most + 1))).unwrap();
-    let mut sub = Process::into_file(&mut fanout(&["sub", &name.0]), &output);
-    let arguments = ["pub", &name.0, "--capacity", "4096", "--file", input.to_str().unwrap()];
+    let mut sub = support::start_into(&mut fanout(&["sub", name.bare()]), &output);
+    let arguments = ["pub", name.bare(), "--capacity", "4096", "--file", input.to_str().unwrap()];
     let refused = run(&mut fanout(&arguments));
     assert_eq!(refused.status.code(), Some(1));
     let said = String::from_utf8(refused.stderr).unwrap();
@@ -496,13 +498,13 @@ fn a_line_that_is_too_long_is_refused_and_the_queue_goes_away() {
 
 #[test]
 fn a_line_without_end_is_refused_before_its_end() {
-    let name = Name::new("endless");
-    let arguments = ["pub", &name.0, "--wait-for", "0", "--capacity", "64K"];
+    let name = Unique::new("endless");
+    let arguments = ["pub", name.bare(), "--wait-for", "0", "--capacity", "64K"];
     let mut publisher =
         Process::start(fanout(&arguments).stdin(Stdio::piped()).stderr(Stdio::piped()));
     let mut keyboard = publisher.0.stdin.take().unwrap();
     // It stops reading at some time; the pipe is still open then.
-    within("a refusal", move || while keyboard.write_all(&[b'x'; 4096]).is_ok() {});
+    promptly("a refusal", move || while keyboard.write_all(&[b'x'; 4096]).is_ok() {});
     assert_eq!(publisher.wait().code(), Some(1));
     let said = std::io::read_to_string(publisher.0.stderr.take().unwrap()).unwrap();
     assert!(said.contains("or more") && said.contains("raise --capacity"), "{said}");
@@ -520,17 +522,17 @@ fn ticks(process: &Process) -> u64 {
 /// On a quiet queue everybody sleeps: consumers, members, taps, and the producer that waits for them.
 #[test]
 fn a_quiet_queue_uses_no_cpu() {
-    let name = Name::new("quiet");
-    let mut producer = fanout(&["pub", &name.0, "--wait-for", "3"]);
+    let name = Unique::new("quiet");
+    let mut producer = fanout(&["pub", name.bare(), "--wait-for", "3"]);
     let mut producer = Process::start(producer.stdin(Stdio::piped()));
     let subscribers: Vec<Process> = [&["--group", "g"][..], &["--group", "g"], &[], &["--tap"]]
         .iter()
         .map(|how| {
-            let arguments = [&["sub", &name.0], *how].concat();
+            let arguments = [&["sub", name.bare()], *how].concat();
             Process::start(fanout(&arguments).stdout(Stdio::null()).stderr(Stdio::null()))
         })
         .collect();
-    until("three consumers", || consumers(&name) == 3);
+    eventually("three consumers", || consumers(&name) == 3);
     let mut stdin = producer.0.stdin.take().unwrap();
     stdin.write_all(b"one line\n").unwrap();
     std::thread::sleep(Duration::from_millis(200));

@@ -4,7 +4,7 @@ mod support;
 
 use fanout::error::{JoinError, OpenError};
 use fanout::{Consumer, JoinOptions, Producer, QueueOptions, Start};
-use support::Name;
+use testing::Unique;
 
 mod feed {
     #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -26,24 +26,24 @@ mod chart {
 
 #[test]
 fn one_name_for_a_struct_of_two_programs() {
-    let name = Name::new("tick");
+    let name = Unique::new("tick");
     let options = QueueOptions::new(16).message_type("tick/1");
-    let mut producer = Producer::<feed::Tick>::create_with(&name.0, &options).unwrap();
+    let mut producer = Producer::<feed::Tick>::create_with(name.bare(), &options).unwrap();
     let options = JoinOptions::new().message_type("tick/1");
     let mut consumer =
-        Consumer::<chart::Tick>::join_with(&name.0, Start::Oldest, &options).unwrap();
+        Consumer::<chart::Tick>::join_with(name.bare(), Start::Oldest, &options).unwrap();
     producer.send(feed::Tick { price: 99.5, volume: 10 }).unwrap();
     let tick = consumer.recv().unwrap();
     assert_eq!((tick.price, tick.volume), (99.5, 10));
     let other = JoinOptions::new().message_type("tick/2");
-    assert!(Consumer::<chart::Tick>::join_with(&name.0, Start::Oldest, &other).is_err());
+    assert!(Consumer::<chart::Tick>::join_with(name.bare(), Start::Oldest, &other).is_err());
 }
 
 #[test]
 fn without_one_the_error_says_what_to_do() {
-    let name = Name::new("tick");
-    let _producer = Producer::<feed::Tick>::create(&name.0, 16).unwrap();
-    let refused = Consumer::<chart::Tick>::join(&name.0, Start::Oldest).unwrap_err();
+    let name = Unique::new("tick");
+    let _producer = Producer::<feed::Tick>::create(name.bare(), 16).unwrap();
+    let refused = Consumer::<chart::Tick>::join(name.bare(), Start::Oldest).unwrap_err();
     assert!(matches!(refused, JoinError::Open(OpenError::MessageType { .. })), "{refused}");
     let said = refused.to_string();
     assert!(said.contains("feed::Tick") && said.contains("chart::Tick"), "{said}");

@@ -11,7 +11,8 @@ use fanout::Start;
 use fanout::records::Reader;
 use nix::sys::signal::Signal;
 use support::terminal::Terminal;
-use support::{Folder, GAVE_UP, Name, Process, consumers, fanout, run, until};
+use support::{GAVE_UP, consumers, fanout};
+use testing::{Folder, Process, Unique, eventually, run};
 
 /// A wait that would speak again has had the time to do so.
 const LONG: Duration = Duration::from_millis(1500);
@@ -19,21 +20,21 @@ const LONG: Duration = Duration::from_millis(1500);
 #[test]
 fn a_terminal_that_is_closed_ends_a_publisher_in_order() {
     // It waits for a consumer.
-    let (name, terminal) = (Name::new("closed-alone"), Terminal::open());
-    let mut publisher = terminal.fanout(&["pub", &name.0]);
-    until("a queue", || run(&mut fanout(&["stat", &name.0])).status.success());
+    let (name, terminal) = (Unique::new("closed-alone"), Terminal::open());
+    let mut publisher = terminal.fanout(&["pub", name.bare()]);
+    eventually("a queue", || run(&mut fanout(&["stat", name.bare()])).status.success());
     drop(terminal);
     assert_eq!(publisher.wait().code(), Some(129));
     assert!(!name.exists());
 
     // It waits for a line.
-    let (name, mut terminal) = (Name::new("closed-typing"), Terminal::open());
+    let (name, mut terminal) = (Unique::new("closed-typing"), Terminal::open());
     let folder = Folder::new();
-    let mut publisher = terminal.fanout(&["pub", &name.0]);
-    let mut sub = Process::into_file(&mut fanout(&["sub", &name.0]), &folder.file("out"));
-    until("a subscriber", || consumers(&name) == 1);
+    let mut publisher = terminal.fanout(&["pub", name.bare()]);
+    let mut sub = support::start_into(&mut fanout(&["sub", name.bare()]), &folder.join("out"));
+    eventually("a subscriber", || consumers(&name) == 1);
     terminal.type_in("one line\n");
-    until("a line", || std::fs::read(folder.file("out")).unwrap() == b"one line\n");
+    eventually("a line", || std::fs::read(folder.join("out")).unwrap() == b"one line\n");
     drop(terminal);
     assert_eq!(publisher.wait().code(), Some(129));
     assert!(!name.exists());
@@ -42,27 +43,27 @@ fn a_terminal_that_is_closed_ends_a_publisher_in_order() {
 
 #[test]
 fn a_terminal_that_is_closed_ends_a_subscriber_in_order() {
-    let absent = Name::new("closed-absent");
+    let absent = Unique::new("closed-absent");
     let mut terminal = Terminal::open();
-    let mut sub = terminal.fanout(&["sub", &absent.0]);
+    let mut sub = terminal.fanout(&["sub", absent.bare()]);
     terminal.until_says("waiting for a producer");
     drop(terminal);
     assert_eq!(sub.wait().code(), Some(129));
 
-    let name = Name::new("closed-sub");
-    let mut publisher = Process::start(fanout(&["pub", &name.0]).stdin(Stdio::piped()));
-    until("a queue", || run(&mut fanout(&["stat", &name.0])).status.success());
+    let name = Unique::new("closed-sub");
+    let mut publisher = Process::start(fanout(&["pub", name.bare()]).stdin(Stdio::piped()));
+    eventually("a queue", || run(&mut fanout(&["stat", name.bare()])).status.success());
     for more in [&[][..], &["--group", "g"], &["--tap"]] {
         let mut terminal = Terminal::open();
-        let mut sub = terminal.fanout(&[&["sub", &name.0], more].concat());
+        let mut sub = terminal.fanout(&[&["sub", name.bare()], more].concat());
         terminal.until_says("waiting for a message");
         drop(terminal);
         assert_eq!(sub.wait().code(), Some(129), "{more:?}");
         assert_eq!(consumers(&name), 0, "{more:?}");
     }
     let mut terminal = Terminal::open();
-    let mut stat = terminal.fanout(&["stat", &name.0, "--watch"]);
-    terminal.until_says(&name.0);
+    let mut stat = terminal.fanout(&["stat", name.bare(), "--watch"]);
+    terminal.until_says(name.bare());
     drop(terminal);
     assert_eq!(stat.wait().code(), Some(129));
     publisher.signal(Signal::SIGTERM);
@@ -71,15 +72,15 @@ fn a_terminal_that_is_closed_ends_a_subscriber_in_order() {
 
 #[test]
 fn a_terminal_that_is_closed_is_noticed_without_its_signal() {
-    let (name, mut at_pub) = (Name::new("closed-deaf"), Terminal::open());
-    let mut publisher = at_pub.deaf(&["pub", &name.0]);
-    until("a queue", || run(&mut fanout(&["stat", &name.0])).status.success());
+    let (name, mut at_pub) = (Unique::new("closed-deaf"), Terminal::open());
+    let mut publisher = at_pub.deaf(&["pub", name.bare()]);
+    eventually("a queue", || run(&mut fanout(&["stat", name.bare()])).status.success());
     let (mut at_sub, mut at_stat) = (Terminal::open(), Terminal::open());
-    let mut sub = at_sub.deaf(&["sub", &name.0]);
-    let mut stat = at_stat.deaf(&["stat", &name.0, "--watch"]);
+    let mut sub = at_sub.deaf(&["sub", name.bare()]);
+    let mut stat = at_stat.deaf(&["stat", name.bare(), "--watch"]);
     at_pub.until_says("reading from this terminal");
     at_sub.until_says("waiting for a message");
-    at_stat.until_says(&name.0);
+    at_stat.until_says(name.bare());
     drop((at_sub, at_stat));
     for process in [&mut sub, &mut stat] {
         assert_eq!(process.wait().code(), Some(129));
@@ -95,17 +96,17 @@ fn a_terminal_that_is_closed_is_noticed_without_its_signal() {
 /// The kernel tells the shell alone; what it started has to notice, or to be told.
 #[test]
 fn a_terminal_that_is_closed_under_a_shell_leaves_nothing_behind() {
-    let (name, program) = (Name::new("closed-shell"), env!("CARGO_BIN_EXE_fanout"));
+    let (name, program) = (Unique::new("closed-shell"), env!("CARGO_BIN_EXE_fanout"));
     let (at_pub, at_sub) = (Terminal::open(), Terminal::open());
-    let script = |what: &str| format!("{program} {what} {}; echo ended", name.0);
+    let script = |what: &str| format!("{program} {what} {}; echo ended", name.bare());
     let mut publisher = at_pub.start("sh", &["-c", &script("pub --wait-for 2")]);
     let mut sub = at_sub.start("sh", &["-c", &script("sub")]);
-    until("a subscriber", || consumers(&name) == 1);
+    eventually("a subscriber", || consumers(&name) == 1);
     drop(at_sub);
-    until("its slot to be free", || consumers(&name) == 0);
+    eventually("its slot to be free", || consumers(&name) == 0);
     assert!(name.exists());
     drop(at_pub);
-    until("the queue to be gone", || !name.exists());
+    eventually("the queue to be gone", || !name.exists());
     publisher.wait();
     sub.wait();
 }
@@ -125,12 +126,12 @@ fn says_once(terminal: &mut Terminal, expected: &[&str]) {
 
 #[test]
 fn a_subscriber_says_on_a_terminal_what_it_waits_for() {
-    let (name, mut terminal) = (Name::new("notice-sub"), Terminal::open());
-    let mut sub = terminal.fanout(&["sub", &name.0]);
-    let absent = format!("no queue /{} yet: waiting for a producer", name.0);
+    let (name, mut terminal) = (Unique::new("notice-sub"), Terminal::open());
+    let mut sub = terminal.fanout(&["sub", name.bare()]);
+    let absent = format!("no queue /{} yet: waiting for a producer", name.bare());
     says_once(&mut terminal, &[&absent]);
-    let mut publisher = Process::start(fanout(&["pub", &name.0]).stdin(Stdio::piped()));
-    let attached = format!("attached to /{}: waiting for a message", name.0);
+    let mut publisher = Process::start(fanout(&["pub", name.bare()]).stdin(Stdio::piped()));
+    let attached = format!("attached to /{}: waiting for a message", name.bare());
     says_once(&mut terminal, &[&absent, &attached]);
     drop(publisher.0.stdin.take());
     assert!(sub.wait().success());
@@ -139,11 +140,11 @@ fn a_subscriber_says_on_a_terminal_what_it_waits_for() {
 
 #[test]
 fn a_publisher_says_on_a_terminal_what_it_waits_for() {
-    let (name, mut terminal) = (Name::new("notice-pub"), Terminal::open());
-    let mut publisher = terminal.fanout(&["pub", &name.0]);
-    let lonely = format!("waiting for a consumer of /{0}, such as `fanout sub /{0}`", name.0);
+    let (name, mut terminal) = (Unique::new("notice-pub"), Terminal::open());
+    let mut publisher = terminal.fanout(&["pub", name.bare()]);
+    let lonely = format!("waiting for a consumer of /{0}, such as `fanout sub /{0}`", name.bare());
     says_once(&mut terminal, &[&lonely]);
-    let mut reader = Reader::join(&name.0, Start::Oldest).unwrap();
+    let mut reader = Reader::join(name.bare(), Start::Oldest).unwrap();
     let typing = "reading from this terminal: type what is to be sent; Ctrl-D ends it";
     says_once(&mut terminal, &[&lonely, typing]);
     terminal.type_in("a line\n\x04");
@@ -158,9 +159,9 @@ fn a_publisher_says_on_a_terminal_what_it_waits_for() {
     drop(reader);
     assert!(publisher.wait().success());
 
-    let (name, mut terminal) = (Name::new("notice-three"), Terminal::open());
-    let mut publisher = terminal.fanout(&["pub", &name.0, "--wait-for", "3"]);
-    let three = format!("waiting for 3 consumers of /{}: 0 are attached", name.0);
+    let (name, mut terminal) = (Unique::new("notice-three"), Terminal::open());
+    let mut publisher = terminal.fanout(&["pub", name.bare(), "--wait-for", "3"]);
+    let three = format!("waiting for 3 consumers of /{}: 0 are attached", name.bare());
     says_once(&mut terminal, &[&three]);
     publisher.signal(Signal::SIGINT);
     assert_eq!(publisher.wait().code(), Some(130));
@@ -168,11 +169,12 @@ fn a_publisher_says_on_a_terminal_what_it_waits_for() {
 
 #[test]
 fn a_publisher_says_that_nobody_writes_into_its_fifo() {
-    let (name, folder, mut terminal) = (Name::new("notice-fifo"), Folder::new(), Terminal::open());
-    let fifo = folder.file("fifo");
+    let (name, folder, mut terminal) =
+        (Unique::new("notice-fifo"), Folder::new(), Terminal::open());
+    let fifo = folder.join("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let fifo = fifo.to_str().unwrap();
-    let mut publisher = terminal.fanout(&["pub", &name.0, "--wait-for", "0", "--file", fifo]);
+    let mut publisher = terminal.fanout(&["pub", name.bare(), "--wait-for", "0", "--file", fifo]);
     let silent = format!("waiting for a writer: nothing has come from {fifo} yet");
     says_once(&mut terminal, &[&silent]);
     publisher.signal(Signal::SIGINT);
@@ -185,18 +187,18 @@ const FEW: usize = 100;
 
 /// A publisher of so many lines, whose only consumer is a reader of this test.
 fn held(
-    name: &Name,
+    name: &Unique,
     folder: &Folder,
     lines: usize,
     start: impl FnOnce(&[&str]) -> Process,
 ) -> (Process, Reader) {
-    let input = folder.file("in");
+    let input = folder.join("in");
     std::fs::write(&input, "some words on a line\n".repeat(lines)).unwrap();
     let input = input.to_str().unwrap();
-    let publisher = start(&["pub", &name.0, "--capacity", "4096", "--file", input]);
-    until("a queue", || run(&mut fanout(&["stat", &name.0])).status.success());
+    let publisher = start(&["pub", name.bare(), "--capacity", "4096", "--file", input]);
+    eventually("a queue", || run(&mut fanout(&["stat", name.bare()])).status.success());
     let options = fanout::JoinOptions::new().label("slow \x1b[1m");
-    let reader = Reader::join_with(&name.0, Start::Oldest, &options).unwrap();
+    let reader = Reader::join_with(name.bare(), Start::Oldest, &options).unwrap();
     (publisher, reader)
 }
 
@@ -207,17 +209,20 @@ fn drain(mut reader: Reader) {
 
 #[test]
 fn a_publisher_that_is_held_back_says_by_whom_and_what_one_can_do() {
-    let (name, folder, mut terminal) = (Name::new("held"), Folder::new(), Terminal::open());
+    let (name, folder, mut terminal) = (Unique::new("held"), Folder::new(), Terminal::open());
     let (mut publisher, reader) =
         held(&name, &folder, MANY, |arguments| terminal.fanout(arguments));
     let who =
         format!("consumer 0 (label \"slow \\u{{1b}}[1m\", pid {} as it says)", std::process::id());
-    let full = format!("the queue /{} is full: waiting for {who}, ", name.0);
+    let full = format!("the queue /{} is full: waiting for {who}, ", name.bare());
     terminal.until_says(&full);
     // This process lives; and if it did not, its number could be another's.
     terminal.until_says(&format!("warning: {who} has held back "));
-    terminal.until_says(&format!("without moving: see `fanout stat /{}`", name.0));
-    terminal.until_says(&format!("if it is dead, free its slot with `fanout evict /{} 0`", name.0));
+    terminal.until_says(&format!("without moving: see `fanout stat /{}`", name.bare()));
+    terminal.until_says(&format!(
+        "if it is dead, free its slot with `fanout evict /{} 0`",
+        name.bare()
+    ));
     says_once(&mut terminal, &[&full, "warning: "]);
     drain(reader);
     assert!(publisher.wait().success());
@@ -225,14 +230,14 @@ fn a_publisher_that_is_held_back_says_by_whom_and_what_one_can_do() {
 
 #[test]
 fn scripts_hear_warnings_only_and_only_of_a_consumer_that_stands_still() {
-    let waiting = Name::new("script-alone");
+    let waiting = Unique::new("script-alone");
     let piped = |arguments: &[&str]| {
         Process::start(fanout(arguments).stdin(Stdio::piped()).stderr(Stdio::piped()))
     };
-    let absent = Name::new("script-absent");
-    let silent = [&["pub", &waiting.0][..], &["sub", &absent.0]].map(piped);
-    let (still, still_folder) = (Name::new("script-still"), Folder::new());
-    let (moving, moving_folder) = (Name::new("script-moving"), Folder::new());
+    let absent = Unique::new("script-absent");
+    let silent = [&["pub", waiting.bare()][..], &["sub", absent.bare()]].map(piped);
+    let (still, still_folder) = (Unique::new("script-still"), Folder::new());
+    let (moving, moving_folder) = (Unique::new("script-moving"), Folder::new());
     let (mut at_still, reader) = held(&still, &still_folder, MANY, piped);
     // All is sent, and one wait lasts until all is read.
     let (mut at_moving, mut slow) = held(&moving, &moving_folder, FEW, piped);
@@ -243,7 +248,7 @@ fn scripts_hear_warnings_only_and_only_of_a_consumer_that_stands_still() {
         (line, warning)
     });
     // One message every now and then, until the other publisher has warned.
-    until("a warning", || {
+    eventually("a warning", || {
         thread::sleep(Duration::from_millis(300));
         drop(slow.recv().unwrap());
         warned.is_finished()

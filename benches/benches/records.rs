@@ -16,11 +16,11 @@ use bbqueue::traits::notifier::polling::Polling;
 use bbqueue::traits::storage::BoxedSlice;
 use benches::crew::fits;
 use benches::idle::Idle;
-use common::payload::{Message, Tally, fill, sum};
-use common::sync::{AtomicU64, Ordering};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use day3::{Spin, Start, Wait, Yield};
 use day4::{Reader, RecvError, Writer, record_len};
+use testing::Unique;
+use yardstick::payload::{Message, Tally, fill, sum};
 
 mod race;
 
@@ -53,18 +53,13 @@ fn read(message: &[u8]) -> u64 {
     sum(bytemuck::cast_slice::<u8, Message<1>>(message))
 }
 
-fn unique_name() -> String {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    format!("/fanout-records-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
-}
-
 /// Moves the messages through the ring of records.
 fn fanout<W: Wait + Send>(load: Load, consumers: usize, wait: fn() -> W) -> Duration {
-    let name = unique_name();
-    let writer = Writer::create(&name, CAPACITY as u64).expect("a new ring");
+    let name = Unique::new("bench");
+    let writer = Writer::create(&*name, CAPACITY as u64).expect("a new ring");
     let mut writer = writer.waiting(wait());
     let receiving = |_| {
-        let reader = Reader::join(&name, Start::Oldest).expect("a slot");
+        let reader = Reader::join(&*name, Start::Oldest).expect("a slot");
         let mut reader = reader.waiting(wait());
         let side: Side<'_> = Box::new(move || fanout_receive(&mut reader, load.size));
         side

@@ -7,10 +7,10 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use bytemuck::Pod;
-use common::payload::{Message, Payload, Tally, fill, sum};
-use common::sync::{AtomicU64, Ordering};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use fanout::{Consumer, Producer, Start};
+use testing::Unique;
+use yardstick::payload::{Message, Payload, Tally, fill, sum};
 
 mod race;
 
@@ -18,17 +18,12 @@ use race::{Side, race};
 
 const CAPACITY: u64 = 1024;
 
-fn unique_name() -> String {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    format!("/fanout-bench-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
-}
-
 /// Moves so many messages to so many consumers.
 fn transfer<P: Payload + Pod>(messages: u64, consumers: usize, batch: usize) -> Duration {
-    let name = unique_name();
-    let mut producer = Producer::<P>::create(&name, CAPACITY).expect("a new ring");
+    let name = Unique::new("bench");
+    let mut producer = Producer::<P>::create(&*name, CAPACITY).expect("a new ring");
     let receiving = |_| {
-        let mut consumer = Consumer::<P>::join(&name, Start::Oldest).expect("a slot");
+        let mut consumer = Consumer::<P>::join(&*name, Start::Oldest).expect("a slot");
         let side: Side<'_> = Box::new(move || {
             let mut tally = Tally::default();
             while let Ok(messages) = consumer.recv_batch(batch) {

@@ -3,10 +3,10 @@
 
 use std::fmt::Write as _;
 
-use crate::contenders::{Role, Style};
-use crate::machine::Machine;
+use crate::contenders::{Standing, Style};
 use crate::question::Unit;
 use crate::report::{Figures, Group, Outcome, Row, figure};
+use yardstick::machine::Machine;
 
 /// The width of a chart in a file of its own, in pixels.
 const WIDTH: f64 = 860.0;
@@ -80,11 +80,11 @@ pub fn escape(text: &str) -> String {
 }
 
 /// The class of what a row draws.
-pub fn class(role: Role) -> &'static str {
-    match role {
-        Role::Limit => "limit",
-        Role::Fanout => "fanout",
-        Role::Rival => "rival",
+pub fn class(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Limit => "limit",
+        Standing::Fanout => "fanout",
+        Standing::Rival => "rival",
     }
 }
 
@@ -151,10 +151,13 @@ impl Sheet {
 
     fn legend(&mut self, limit: Option<&Row>) {
         self.y += LINE;
-        let entries =
-            [(Role::Fanout, 0, "Fanout"), (Role::Rival, 80, "rival"), (Role::Limit, 144, "limit")];
-        for (role, x, what) in entries {
-            let (class, y, text) = (class(role), self.y - 14.0, x + 17);
+        let entries = [
+            (Standing::Fanout, 0, "Fanout"),
+            (Standing::Rival, 80, "rival"),
+            (Standing::Limit, 144, "limit"),
+        ];
+        for (standing, x, what) in entries {
+            let (class, y, text) = (class(standing), self.y - 14.0, x + 17);
             self.mark(format_args!(
                 "<rect class=\"{class}\" x=\"{}\" y=\"{y:.1}\" width=\"11\" height=\"11\"/>\
                  <text class=\"small\" x=\"{text}\" y=\"{:.1}\">{what}</text>",
@@ -224,7 +227,7 @@ impl Sheet {
         let rate = figures.rate;
         let at = |rate| axis.share(rate) * AREA;
         let [end, slow, fast] = [rate.median, rate.slowest, rate.fastest].map(at);
-        let (class, top, middle) = (class(row.role), self.y, self.y + BAR / 2.0);
+        let (class, top, middle) = (class(row.standing), self.y, self.y + BAR / 2.0);
         self.mark(format_args!(
             "<rect class=\"{class}\" y=\"{top:.1}\" width=\"{end:.2}%\" height=\"{BAR}\"/>"
         ));
@@ -267,7 +270,7 @@ impl Sheet {
 fn draw(group: &Group, mut sheet: Sheet) -> Sheet {
     let scale = group.unit.scale();
     let rows: Vec<(&Row, &Figures)> = group.rows.iter().filter_map(measured).collect();
-    let limit = group.rows.iter().find(|row| row.role == Role::Limit).and_then(measured);
+    let limit = group.rows.iter().find(|row| row.standing == Standing::Limit).and_then(measured);
     if let Some(axis) = Axis::of(&rows) {
         sheet.legend(limit.map(|(row, _)| row));
         sheet.y += 5.0;
@@ -313,8 +316,8 @@ fn draw(group: &Group, mut sheet: Sheet) -> Sheet {
 /// The rows that have figures: limits first, then by how many messages become visible at once, if rows
 /// differ in that; of each the fastest first.
 fn bars(rows: &[(&Row, &Figures)], axis: &Axis, scale: f64, mut sheet: Sheet) -> Sheet {
-    let part = |row: &Row| match (row.role, row.style) {
-        (Role::Limit, _) => "",
+    let part = |row: &Row| match (row.standing, row.style) {
+        (Standing::Limit, _) => "",
         (_, Style::Batches) => "several messages at once",
         (_, Style::Singly) => "one message at a time",
     };
@@ -472,7 +475,7 @@ mod tests {
         Row {
             name: "a<b>&\"c\" 1.0",
             mode: mode.to_owned(),
-            role: Role::Rival,
+            standing: Standing::Rival,
             style: Style::Singly,
             place: Place::Threads,
             sides: 3,
@@ -592,7 +595,7 @@ mod tests {
     fn limits_come_first_then_the_fastest_of_those_that_do_alike() {
         let mut rows =
             [1.0, 3.0, 2.0, 4.0, 5.0].map(|rate| row(&format!("m{rate}"), Some([rate; 3])));
-        rows[0].role = Role::Limit;
+        rows[0].standing = Standing::Limit;
         rows[1].style = Style::Batches;
         rows[2].style = Style::Batches;
         let chart = inline(&group(rows.to_vec()));

@@ -8,11 +8,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail, ensure};
-use common::{affinity, bytes, payload};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
+use yardstick::{affinity, bytes, payload};
 
 use crate::child::{Child, Talk};
 use crate::load::Job;

@@ -9,12 +9,10 @@ pub mod idle;
 pub mod interrupt;
 pub mod line;
 pub mod load;
-pub mod machine;
 pub mod measure;
-pub mod memory;
 pub mod page;
 pub mod question;
 pub mod report;
 
 /// What every ring of messages of one size moves: 64 bytes.
-pub type Packet = common::payload::Message<8>;
+pub type Packet = yardstick::payload::Message<8>;

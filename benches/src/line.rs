@@ -4,8 +4,8 @@
 use std::time::Instant;
 
 use anyhow::ensure;
-use common::payload::{self, Payload};
 use hdrhistogram::Histogram;
+use yardstick::payload::{self, Payload};
 
 use crate::Packet;
 use crate::crew::{Crew, Delivery, Done, Go, Times};

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use common::bytes::{Lengths, Tally, Touch};
 use common::sync::{AtomicU64, Ordering};
+use yardstick::bytes::{Lengths, Tally, Touch};
 
 /// One run of one contender.
 #[derive(Debug)]

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use common::report::median;
+use yardstick::report::median;
 
-use crate::contenders::{Contender, Role};
+use crate::contenders::{Contender, Standing};
 use crate::crew::{self, Run};
 use crate::load::Job;
 use crate::report::{Figures, Group, Outcome, Row, Spread};
@@ -96,13 +96,13 @@ impl Turns<'_> {
     }
 
     fn figures(&self, all: &[Self]) -> Row {
-        let Contender { name, ref mode, role, style, place, sides, .. } = *self.contender;
+        let Contender { name, ref mode, standing, style, place, sides, .. } = *self.contender;
         let outcome = match &self.runs {
             Err(why) => Outcome::Failed { why: why.clone() },
             Ok(runs) => Outcome::Measured(self.figured(runs, all)),
         };
         let crowded = !crew::fits(sides);
-        Row { name, mode: mode.clone(), role, style, place, sides, crowded, outcome }
+        Row { name, mode: mode.clone(), standing, style, place, sides, crowded, outcome }
     }
 
     fn figured(&self, runs: &[Run], all: &[Self]) -> Figures {
@@ -111,10 +111,11 @@ impl Turns<'_> {
         };
         let rates: Vec<f64> = runs.iter().map(Run::rate).collect();
         let bytes = |run: &Run| run.bytes as f64 / run.messages as f64;
-        let first = |role| {
+        let first = |standing| {
             all.iter().find(|row| {
-                let style = role == Role::Limit || row.contender.style == self.contender.style;
-                row.contender.role == role && style
+                let style =
+                    standing == Standing::Limit || row.contender.style == self.contender.style;
+                row.contender.standing == standing && style
             })
         };
         let us = |nanoseconds: u64| nanoseconds as f64 / 1e3;
@@ -124,8 +125,8 @@ impl Turns<'_> {
             p50: of(&|run| run.times.map(|times| us(times.p50))),
             p99: of(&|run| run.times.map(|times| us(times.p99))),
             cpu: of(&|run| Some(run.cpu.as_secs_f64() * 1e6 / run.messages as f64)).unwrap_or(0.0),
-            of_limit: first(Role::Limit).and_then(|limit| self.to(limit)),
-            to_fanout: first(Role::Fanout).and_then(|ours| self.to(ours)),
+            of_limit: first(Standing::Limit).and_then(|limit| self.to(limit)),
+            to_fanout: first(Standing::Fanout).and_then(|ours| self.to(ours)),
             lost: of(&|run| Some(run.lost)).unwrap_or(0.0),
             messages: runs.iter().map(|run| run.messages).sum(),
         }

@@ -176,7 +176,7 @@ fn question(out: &mut String, group: &Group) {
 }
 
 fn line(out: &mut String, group: &Group, row: &Row) {
-    let (class, name, mode) = (class(row.role), escape(row.name), escape(&row.mode));
+    let (class, name, mode) = (class(row.standing), escape(row.name), escape(&row.mode));
     let _ = write!(
         out,
         "<tr class=\"{class}\"><th class=\"who\" scope=\"row\"><i class=\"{class}\"></i>\

@@ -2,8 +2,8 @@
 
 use core::fmt;
 
-use common::bytes::Lengths;
 use serde::Serialize;
+use yardstick::bytes::Lengths;
 
 use crate::crew::Place;
 

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use common::report::grouped;
 use serde::Serialize;
+use yardstick::machine::Machine;
+use yardstick::report::grouped;
 
-use crate::contenders::{CAPACITY, ROOM, Role, Style};
+use crate::contenders::{CAPACITY, ROOM, Standing, Style};
 use crate::crew::Place;
-use crate::machine::Machine;
 use crate::question::Unit;
 
 /// A whole comparison.
@@ -46,7 +46,8 @@ pub struct Row {
     /// How it was used.
     pub mode: String,
     /// Limit, this project, or rival.
-    pub role: Role,
+    #[serde(rename = "role")]
+    pub standing: Standing,
     /// One message at a time or not.
     pub style: Style,
     /// Where its sides were.
@@ -123,7 +124,7 @@ impl Spread {
     /// Of some rates.
     pub fn of(rates: &[f64]) -> Self {
         Self {
-            median: common::report::median(rates).unwrap_or(0.0),
+            median: yardstick::report::median(rates).unwrap_or(0.0),
             slowest: rates.iter().copied().fold(f64::INFINITY, f64::min),
             fastest: rates.iter().copied().fold(0.0, f64::max),
         }

@@ -1,11 +1,7 @@
 //! The comparison, as a program: every row of every question has figures or a reason, the charts and the
 //! page show them all, and nothing is left behind. Not its figures.
 
-#[path = "../../day3/tests/process/mod.rs"]
-mod process;
-
 use std::collections::BTreeMap;
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,11 +11,10 @@ use std::time::{Duration, Instant};
 
 use benches::contenders;
 use benches::question::Question;
-use common::sync::{AtomicU32, Ordering};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use process::{Ended, Process, eventually};
 use serde_json::Value;
+use testing::{Ended, Folder, Program, eventually};
 
 /// Each row once, and as short as it can be.
 const SHORT: [&str; 4] = ["--repeats", "1", "--seconds", "0.002"];
@@ -34,9 +29,9 @@ fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn start(arguments: &[&str]) -> Process {
+fn start(arguments: &[&str]) -> Program {
     let mut command = Command::new(env!("CARGO_BIN_EXE_compare"));
-    Process::start(command.args(arguments))
+    Program::start(command.args(arguments))
 }
 
 /// Runs it to its end, and sees that nothing of it is left in memory.
@@ -80,31 +75,10 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap()
 }
 
-/// A folder that is not there yet, and is removed when this is dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let (pid, n) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        Self(env::temp_dir().join(format!("compare-test-{pid}-{n}")))
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().unwrap()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 #[test]
 fn every_row_of_every_question_has_figures_or_a_reason_and_is_drawn() {
     let folder = Folder::new();
-    let inner = folder.0.join("made/too");
+    let inner = folder.join("made/too");
     let arguments = ["--json", "--plot", inner.to_str().unwrap()];
     let ended = run(&[&arguments[..], &SHORT].concat());
     let report = report(&ended);
@@ -235,7 +209,8 @@ fn the_table_has_a_line_for_each_row() {
 #[test]
 fn what_cannot_be_is_said_at_once() {
     let folder = Folder::new();
-    let path = folder.path();
+    let page = folder.join("page");
+    let path = page.to_str().unwrap();
     let bad = [
         (&["--only", "nonsense", "--plot", path][..], "no row holds \"nonsense\""),
         (&["--repeats", "0", "--plot", path], "--repeats"),
@@ -253,7 +228,7 @@ fn what_cannot_be_is_said_at_once() {
         assert_eq!(ended.lines, Vec::<String>::new(), "{arguments:?}: nothing was measured");
         let said = ended.badly();
         assert!(said.contains(expected), "{arguments:?}: {said}");
-        assert!(!folder.0.exists(), "{arguments:?}");
+        assert!(!page.exists(), "{arguments:?}");
     }
 }
 
@@ -264,7 +239,8 @@ fn an_interruption_leaves_nothing_behind() {
         let folder = Folder::new();
         // It would go on for hours.
         let long = ["--repeats", "1000", "--seconds", "10", "--only", "fanout"];
-        let arguments = [&long[..], &["--json", "--plot", folder.path()]].concat();
+        let arguments =
+            [&long[..], &["--json", "--plot", folder.path().to_str().unwrap()]].concat();
         let mut process = start(&arguments);
         let pid = process.id();
         let mut running = Vec::new();
@@ -282,6 +258,6 @@ fn an_interruption_leaves_nothing_behind() {
         eventually("no side runs", || {
             running.iter().all(|child| !Path::new(&format!("/proc/{child}")).exists())
         });
-        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 0, "a page of half a comparison");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "a page of half a comparison");
     }
 }

@@ -1,18 +1,13 @@
 //! What every floor of Fanout stands on and no floor teaches: the one door to atomics, sequence
-//! arithmetic, queue names, reports, thread placement, what benchmarks
-//! move, and what they are measured by.
+//! arithmetic, queue names, the kernel's errors, and in which process something was made.
 
-pub mod affinity;
-pub mod bytes;
 pub mod cache;
-#[cfg(not(loom))]
-pub mod limits;
 pub mod name;
-pub mod payload;
+pub mod os;
 pub mod process;
-pub mod report;
 pub mod sequence;
 pub mod sync;
 
 pub use name::{NameError, QueueName};
+pub use os::OsError;
 pub use sequence::{Capacity, CapacityError, Sequence};

@@ -21,6 +21,7 @@ pub struct QueueName(String);
 
 /// A name that no queue can have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum NameError {
     /// No characters but the slash.
     #[error("a queue needs a name: one to {most} characters, such as /prices", most = QueueName::MAX)]

@@ -86,6 +86,7 @@ pub struct Capacity(u64);
 
 /// A capacity that a ring cannot have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CapacityError {
     /// Nothing fits into no places.
     #[error("a ring of capacity 0 holds nothing: ask for a power of two, such as 1024")]

@@ -31,7 +31,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    common::report::exit(run(Arguments::parse()))
+    yardstick::report::exit(run(Arguments::parse()))
 }
 
 fn run(Arguments { name, wait }: Arguments) -> anyhow::Result<()> {

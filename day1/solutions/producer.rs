@@ -33,7 +33,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    common::report::exit(run(Arguments::parse()))
+    yardstick::report::exit(run(Arguments::parse()))
 }
 
 fn run(Arguments { name, linger, messages }: Arguments) -> anyhow::Result<()> {

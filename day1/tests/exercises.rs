@@ -4,17 +4,16 @@
 //! What lies in `day1/exercises/wrong/` is wrong on purpose: it must fail here, for the reason that is
 //! said beside it.
 
-#[path = "judge/awake.rs"]
-mod awake;
-mod judge;
 mod support;
 
 use std::fs;
 use std::thread;
 
-use crate::awake::{A_WHILE, Who, sleeps};
-use crate::judge::{breaks, timeout};
-use crate::support::{Ended, Program, Unique, consumer_lines, producer_lines};
+use testing::judge::awake::{A_WHILE, Who, sleeps};
+use testing::judge::{breaks, timeout};
+use testing::{Ended, Program, Unique};
+
+use crate::support::{consumer_lines, producer_lines};
 
 /// The programs that an exercise is about, each with what its arguments begin with.
 #[derive(Clone, Copy)]
@@ -37,7 +36,7 @@ const WRONG_PRODUCER: &str = env!("CARGO_BIN_EXE_day1-wrong-producer");
 const WRONG_CONSUMER: &str = env!("CARGO_BIN_EXE_day1-wrong-consumer");
 
 fn start(program: &[&str], arguments: &[&str]) -> Program {
-    Program::start(program[0], &[&program[1..], arguments].concat())
+    support::start(program[0], &[&program[1..], arguments].concat())
 }
 
 #[test]
@@ -92,18 +91,20 @@ fn wrong_producers_fail() {
 
 #[test]
 fn the_solutions_still_keep_the_contract() {
-    let name = Unique::new();
-    start(SOLUTIONS.producer, &[&name, "--linger", "0"]).finish().well(&producer_lines(
-        &name,
+    let name = Unique::new("day1");
+    start(SOLUTIONS.producer, &[name.as_str(), "--linger", "0"]).finish().says(&producer_lines(
+        name.as_str(),
         &["Hello from producer"],
         "0",
     ));
-    let consumer = start(SOLUTIONS.consumer, &[&name]).finish();
-    assert!(consumer.failed().starts_with(&format!("error: no queue {}:", &*name)));
+    let consumer = start(SOLUTIONS.consumer, &[name.as_str()]).finish();
+    assert!(consumer.badly().starts_with(&format!("error: no queue {}:", name.as_str())));
 
     // Without --wait, a message that is not there yet is an empty one, as it was.
     name.set_len(100);
-    start(SOLUTIONS.consumer, &[&name]).finish().well(&consumer_lines(&name, &[""]));
+    start(SOLUTIONS.consumer, &[name.as_str()])
+        .finish()
+        .says(&consumer_lines(name.as_str(), &[""]));
 }
 
 fn a_consumer_that_waits(programs: Programs) {
@@ -120,10 +121,10 @@ fn more_than_one_message(programs: Programs) {
 
 /// The test is the producer, and takes its steps one by one.
 fn the_consumer_waits_for_a_message(programs: Programs) {
-    let name = Unique::new();
-    let expected = consumer_lines(&name, &["Hello from the test"]);
-    let mut consumer = start(programs.consumer, &[&name, "--wait", "600"]);
-    assert_eq!(consumer.line(), expected[0], "it says that it is attaching");
+    let name = Unique::new("day1");
+    let expected = consumer_lines(name.as_str(), &["Hello from the test"]);
+    let mut consumer = start(programs.consumer, &[name.as_str(), "--wait", "600"]);
+    assert_eq!(consumer.next_line(), expected[0], "it says that it is attaching");
 
     waits(&mut consumer, "an object", "there is no queue: it must wait");
     name.set_len(0);
@@ -135,8 +136,9 @@ fn the_consumer_waits_for_a_message(programs: Programs) {
     name.poke(0, b"H");
 
     let ended = consumer.finish_within(timeout(), "it goes on when there is a message");
-    assert_eq!(ended.stdout, expected[1..].concat(), "it prints what it should");
-    ended.well(&expected[1..]);
+    let printed: Vec<&str> = ended.stdout.lines().collect();
+    assert_eq!(printed, expected[1..], "it prints what it should");
+    ended.says(&expected[1..]);
     assert!(name.exists(), "what the producer made is left to the producer");
 }
 
@@ -150,12 +152,12 @@ fn waits(consumer: &mut Program, waiting_for: &str, why: &str) {
 }
 
 fn the_consumer_gives_up(programs: Programs) {
-    let name = Unique::new();
+    let name = Unique::new("day1");
     for object in [None, Some(0), Some(100)] {
         if let Some(bytes) = object {
             name.set_len(bytes);
         }
-        let consumer = start(programs.consumer, &[&name, "--wait", "0.05"]);
+        let consumer = start(programs.consumer, &[name.as_str(), "--wait", "0.05"]);
         let consumer = consumer.finish_within(timeout(), "it gives up when the time is up");
         refused(&consumer, "no message: it says what was missing");
         let stdout = consumer.stdout;
@@ -168,29 +170,29 @@ fn the_consumer_gives_up(programs: Programs) {
 fn refused(ended: &Ended, why: &str) {
     let Ended { status, stderr, .. } = ended;
     assert_eq!(status.code(), Some(1), "{why}, with exit code 1, but: {status}, {stderr:?}");
-    ended.failed();
+    ended.badly();
 }
 
 fn every_message_arrives_in_order(programs: Programs) {
-    let name = Unique::new();
+    let name = Unique::new("day1");
     let messages = ["one", "two", "three"];
     for linger in ["600", "0"] {
-        let mut arguments = vec![&*name, "--linger", linger];
+        let mut arguments = vec![name.as_str(), "--linger", linger];
         arguments.extend(messages.iter().flat_map(|message| ["--message", message]));
 
-        let producer = start(programs.producer, &arguments);
-        let expected = producer_lines(&name, &messages, linger);
+        let mut producer = start(programs.producer, &arguments);
+        let expected = producer_lines(name.as_str(), &messages, linger);
         for line in &expected[..expected.len() - 1] {
-            assert_eq!(producer.line(), *line, "it prints what it does");
+            assert_eq!(producer.next_line(), *line, "it prints what it does");
         }
         if linger == "0" {
-            producer.finish_within(timeout(), "it ends").well(&expected[expected.len() - 1..]);
+            producer.finish_within(timeout(), "it ends").says(&expected[expected.len() - 1..]);
             assert!(!name.exists(), "its name goes with it");
         } else {
-            let consumer = start(programs.consumer, &[&name]).finish();
-            let expected = consumer_lines(&name, &messages);
-            assert_eq!(consumer.stdout, expected.concat(), "every message arrives, in order");
-            consumer.well(&expected);
+            let consumer = start(programs.consumer, &[name.as_str()]).finish();
+            let expected = consumer_lines(name.as_str(), &messages);
+            assert_eq!(consumer.lines, expected, "every message arrives, in order");
+            consumer.says(&expected);
             drop(producer);
             name.remove();
         }
@@ -201,19 +203,19 @@ fn a_hundred_bytes_fit_and_no_more(programs: Programs) {
     for (lengths, fits) in
         [(&[99][..], true), (&[100], false), (&[49, 49], true), (&[49, 50], false)]
     {
-        let name = Unique::new();
+        let name = Unique::new("day1");
         let messages: Vec<String> = lengths.iter().map(|&bytes| "m".repeat(bytes)).collect();
         let messages: Vec<&str> = messages.iter().map(String::as_str).collect();
         let linger = if fits { "600" } else { "0" };
-        let mut arguments = vec![&*name, "--linger", linger];
+        let mut arguments = vec![name.as_str(), "--linger", linger];
         arguments.extend(messages.iter().flat_map(|message| ["--message", message]));
 
-        let producer = start(programs.producer, &arguments);
+        let mut producer = start(programs.producer, &arguments);
         if fits {
             // Its lines say that the messages are there.
-            (0..2 + messages.len()).for_each(|_| drop(producer.line()));
-            let consumer = start(programs.consumer, &[&name]).finish();
-            consumer.well(&consumer_lines(&name, &messages));
+            (0..2 + messages.len()).for_each(|_| drop(producer.next_line()));
+            let consumer = start(programs.consumer, &[name.as_str()]).finish();
+            consumer.says(&consumer_lines(name.as_str(), &messages));
         } else {
             let producer = producer.finish();
             refused(&producer, "there is no room: it refuses");
@@ -225,14 +227,14 @@ fn a_hundred_bytes_fit_and_no_more(programs: Programs) {
 }
 
 fn an_empty_message_is_refused(programs: Programs) {
-    let name = Unique::new();
-    let arguments = [&name, "--linger", "0", "--message", "one", "--message", ""];
+    let name = Unique::new("day1");
+    let arguments = [name.as_str(), "--linger", "0", "--message", "one", "--message", ""];
     refused(&start(programs.producer, &arguments).finish(), "an empty message: it refuses");
     assert!(!name.exists(), "it refuses before it creates anything");
 }
 
 fn what_another_has_made_is_left_alone(programs: Programs) {
-    let name = Unique::new();
+    let name = Unique::new("day1");
     name.set_len(100);
     name.poke(0, b"another's");
     let before = fs::read(name.path()).unwrap();
@@ -240,7 +242,7 @@ fn what_another_has_made_is_left_alone(programs: Programs) {
     for (message, why) in
         [("mine", "the name is taken: it refuses"), (&too_long, "there is no room: it refuses")]
     {
-        let arguments = [&name, "--linger", "0", "--message", message];
+        let arguments = [name.as_str(), "--linger", "0", "--message", message];
         let producer = start(programs.producer, &arguments).finish();
         let after = fs::read(name.path()).ok();
         refused(&producer, why);

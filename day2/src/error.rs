@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use common::{NameError, QueueName};
+use common::{NameError, OsError, QueueName};
 use nix::errno::Errno;
 
 use crate::header::{Kind, MOST_TYPE_NAME};
 
 /// Why a segment could not be created. Nothing is left behind, and nobody else's segment is touched.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CreateError {
     /// The name is none that a queue can have.
     #[error(transparent)]
@@ -80,12 +81,13 @@ pub enum CreateError {
         /// The call that failed.
         call: &'static str,
         /// What the kernel said.
-        errno: Errno,
+        errno: OsError,
     },
 }
 
 /// Why a segment could not be opened. It is left as it was.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OpenError {
     /// The name is none that a queue can have.
     #[error(transparent)]
@@ -247,12 +249,13 @@ pub enum OpenError {
         /// The call that failed.
         call: &'static str,
         /// What the kernel said.
-        errno: Errno,
+        errno: OsError,
     },
 }
 
 /// Why a segment could not be locked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum LockError {
     /// Somebody else held the lock all the time.
     #[error("{name} stayed locked for {waited:?}: another process is stopped while joining it")]
@@ -270,12 +273,13 @@ pub enum LockError {
         /// The call that failed.
         call: &'static str,
         /// What the kernel said.
-        errno: Errno,
+        errno: OsError,
     },
 }
 
 /// Why a segment was not removed. It is left as it was.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RemoveError {
     /// It could not be opened as a queue, and what is no queue is not ours to remove.
     #[error(transparent)]
@@ -300,18 +304,26 @@ pub enum RemoveError {
         /// The call that failed.
         call: &'static str,
         /// What the kernel said.
-        errno: Errno,
+        errno: OsError,
     },
 }
 
 /// Why there is no descriptor to hand over.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("opening {name} once more through /proc/self/fd failed: {errno}; is /proc mounted?")]
+#[non_exhaustive]
 pub struct DescriptorError {
     /// The segment's name.
     pub name: QueueName,
     /// What the kernel said.
-    pub errno: Errno,
+    pub errno: OsError,
+}
+
+impl DescriptorError {
+    /// For memory of one's own: what `name` calls in errors has no descriptor, because of this.
+    pub fn new(name: QueueName, errno: OsError) -> Self {
+        Self { name, errno }
+    }
 }
 
 pub(crate) fn create_error(name: &QueueName, call: &'static str, errno: Errno) -> CreateError {
@@ -319,7 +331,7 @@ pub(crate) fn create_error(name: &QueueName, call: &'static str, errno: Errno) -
     match errno {
         Errno::EEXIST => CreateError::NameTaken { name },
         Errno::EACCES | Errno::EPERM => CreateError::Permission { name },
-        errno => CreateError::System { name, call, errno },
+        errno => CreateError::System { name, call, errno: OsError::new(errno) },
     }
 }
 
@@ -333,7 +345,7 @@ pub(crate) fn open_error(name: &QueueName, call: &'static str, errno: Errno) -> 
         }
         // glibc's word for a folder; the name itself was checked before.
         Errno::EINVAL if call == "shm_open" => OpenError::NotRegular { name },
-        errno => OpenError::System { name, call, errno },
+        errno => OpenError::System { name, call, errno: OsError::new(errno) },
     }
 }
 

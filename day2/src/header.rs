@@ -12,6 +12,10 @@ use crate::error::{CreateError, OpenError, type_name_error};
 pub const MAGIC: u64 = u64::from_le_bytes(*b"FANOUT\0\0");
 
 /// The version of the layout that this crate reads and writes.
+///
+/// Whoever changes what lies in a segment raises it, so that another version refuses to open it. What hangs on it says so:
+/// [`Header`], a log's control, Day 3's `Control` with its lines and the words of its doorbell, Day 4's `Marks` and
+/// `Frame`. Assertions stand beside each of them.
 pub const LAYOUT_VERSION: u32 = 2;
 
 /// The most bytes that the name of a message type may have.
@@ -25,7 +29,7 @@ const READY: u32 = u32::from_le_bytes(*b"REDY");
 
 /// The first page, byte for byte. Written once, by the creator, before the state says ready.
 ///
-/// Numbers are little-endian; what no field names is zero.
+/// Numbers are little-endian; what no field names is zero. A change raises [`LAYOUT_VERSION`].
 ///
 /// | offset | bytes | field |
 /// |---:|---:|---|

@@ -1,6 +1,7 @@
 //! A bounded list of messages in a segment: one writer, many readers, no wraparound yet.
 
 use core::marker::PhantomData;
+use core::mem::offset_of;
 use core::ptr::NonNull;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,8 @@ use crate::header::{Expected, Geometry, Kind};
 use crate::segment::{Mode, READY_TIMEOUT, Segment, page_size};
 
 /// The control of a log. The writer's line and the readers' line are apart.
+///
+/// It is part of the segment's layout: a change raises [`LAYOUT_VERSION`](crate::header::LAYOUT_VERSION).
 #[repr(C)]
 struct LogControl {
     /// How many messages may be read.
@@ -22,12 +25,17 @@ struct LogControl {
     readers: CachePadded<AtomicU64>,
 }
 
-// Control has a page or more, and no page is smaller.
-const _: () = assert!(size_of::<LogControl>() <= 4096);
+const _: () = {
+    assert!(offset_of!(LogControl, published) == 0);
+    assert!(offset_of!(LogControl, readers) == 128);
+    // Control has a page or more, and no page is smaller.
+    assert!(size_of::<LogControl>() <= 4096);
+};
 
 /// A message into a log whose places are all taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the log is full: all {capacity} places are taken, and a log never frees one")]
+#[non_exhaustive]
 pub struct LogFull {
     /// How many messages the log holds.
     pub capacity: u64,
@@ -38,7 +46,8 @@ pub struct LogFull {
 /// # Examples
 ///
 /// ```
-/// use day2::{LogReader, LogWriter};
+/// # mod fanout { pub use day2 as segment; }
+/// use fanout::segment::{LogReader, LogWriter};
 ///
 /// let name = format!("/doc-log-{}", std::process::id()).parse()?;
 /// let mut writer = LogWriter::<u64>::create(&name, 10)?;

@@ -5,9 +5,9 @@ use core::ptr::NonNull;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use common::QueueName;
 use common::process::Origin;
 use common::sync::{AtomicBool, Ordering};
+use common::{OsError, QueueName};
 use memmap2::{MmapOptions, MmapRaw};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open, posix_fallocate};
@@ -63,9 +63,8 @@ impl fmt::Display for Mode {
 /// # Examples
 ///
 /// ```
-/// use day2::header::Expected;
-/// use day2::segment::{READY_TIMEOUT, page_size};
-/// use day2::{Geometry, Kind, Mode, Segment};
+/// # mod fanout { pub mod segment { pub use day2::{*, header::Expected, segment::*}; } }
+/// use fanout::segment::{Expected, Geometry, Kind, Mode, READY_TIMEOUT, Segment, page_size};
 ///
 /// let name = format!("/doc-segment-{}", std::process::id()).parse()?;
 /// let expected = Expected::messages::<u64>(Kind::Log, "u64");
@@ -259,7 +258,7 @@ impl Segment {
     fn remove_name(&self) -> Result<(), RemoveError> {
         shm_unlink(self.name.as_str()).map_err(|errno| {
             let (name, call) = (self.name.clone(), "shm_unlink");
-            RemoveError::System { name, call, errno }
+            RemoveError::System { name, call, errno: OsError::new(errno) }
         })
     }
 
@@ -313,7 +312,7 @@ impl Segment {
     /// [`DescriptorError`], for one where `/proc` is not mounted.
     pub fn descriptor(&self, mode: Mode) -> Result<OwnedFd, DescriptorError> {
         reopen(self.file.as_fd(), mode)
-            .map_err(|errno| DescriptorError { name: self.name.clone(), errno })
+            .map_err(|errno| DescriptorError::new(self.name.clone(), OsError::new(errno)))
     }
 
     /// Where data begins in the object, in bytes.
@@ -367,7 +366,7 @@ impl Segment {
                 Ok(None) => {}
                 Err(errno) => {
                     let (name, call) = (self.name.clone(), "fcntl(F_OFD_SETLK)");
-                    return Err(LockError::System { name, call, errno });
+                    return Err(LockError::System { name, call, errno: OsError::new(errno) });
                 }
             }
             if started.elapsed() >= timeout {
@@ -400,6 +399,7 @@ impl AsFd for Segment {
 }
 
 /// The segment's lock, held until this is dropped.
+#[must_use = "it is unlocked when it is dropped"]
 #[derive(Debug)]
 pub struct SegmentLock<'a> {
     segment: &'a Segment,

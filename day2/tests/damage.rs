@@ -1,7 +1,5 @@
 //! Whatever the header page says: an opener gets a segment that it can use, or a typed error.
 
-mod common;
-
 use std::fs;
 use std::time::Duration;
 
@@ -10,8 +8,7 @@ use day2::segment::page_size;
 use day2::{LogReader, LogWriter, Mode, OpenError, Segment};
 use proptest::prelude::*;
 use proptest::sample::select;
-
-use crate::common::Unique;
+use testing::Unique;
 
 /// The bytes of a header that mean something.
 const MEANINGFUL: usize = 128 + MOST_TYPE_NAME;

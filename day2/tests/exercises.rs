@@ -4,13 +4,6 @@
 //! What lies in `day2/exercises/wrong/` is wrong on purpose: it must fail here, for the reason that is
 //! said beside it.
 
-mod common;
-
-#[path = "../../day1/tests/judge/awake.rs"]
-mod awake;
-#[path = "../../day1/tests/judge/mod.rs"]
-mod judge;
-
 #[path = "../exercises/inspect.rs"]
 mod inspect_exercise;
 #[path = "../solutions/inspect.rs"]
@@ -37,14 +30,13 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ::common::QueueName;
-use awake::{A_WHILE, Who, sleeps};
+use common::QueueName;
 use day2::header::Expected;
 use day2::segment::page_size;
 use day2::{Geometry, Kind, LogReader, LogWriter, OpenError, Segment};
-
-use crate::common::{Unique, unprivileged};
-use crate::judge::{breaks, comes_back, far_away, joined};
+use testing::judge::awake::{A_WHILE, Who, sleeps};
+use testing::judge::{breaks, comes_back, far_away, joined};
+use testing::{Unique, unprivileged};
 
 /// Why there is no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,14 +1,11 @@
 //! The bytes in /dev/shm are those that `header.rs` writes down.
 
-mod common;
-
 use std::fs;
 
 use day2::header::Expected;
 use day2::segment::page_size;
 use day2::{Geometry, Kind, LogReader, LogWriter, Segment};
-
-use crate::common::Unique;
+use testing::Unique;
 
 struct Bytes(Vec<u8>);
 

@@ -1,25 +1,21 @@
 //! What a segment promises while nothing goes wrong, or while somebody dies.
 
-mod common;
-
 use std::fs;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::process::Command;
 use std::ptr::NonNull;
 use std::sync::{Barrier, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use ::common::QueueName;
-use ::common::sync::{AtomicU32, AtomicU64, Ordering};
+use common::QueueName;
+use common::sync::{AtomicU32, AtomicU64, Ordering};
 use day2::header::Expected;
 use day2::segment::page_size;
 use day2::{Geometry, Kind, LockError, LogReader, LogWriter, Mode, OpenError, Segment};
 use nix::errno::Errno;
 use nix::libc;
-
-use crate::common::{DEADLINE, Process, Unique, eventually};
+use testing::{DEADLINE, Program, Unique, another, eventually};
 
 fn geometry() -> Geometry {
     let expected = Expected::messages::<u64>(Kind::Log, "u64");
@@ -316,10 +312,8 @@ fn holds_the_lock() {
 }
 
 /// Runs one of the tests above in a process of its own.
-fn helper(test: &str, name: &QueueName) -> Process {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", test, "--ignored"]).env("DAY2_TEST_QUEUE", name.as_str());
-    Process::start(&mut command)
+fn helper(test: &str, name: &QueueName) -> Program {
+    Program::start(another(test).env("DAY2_TEST_QUEUE", name.as_str()))
 }
 
 /// The queue that the process which started this one is talking about.

@@ -1,41 +1,39 @@
 //! The two programs, to the letter.
 
-mod common;
-
-use std::fs::File;
 use std::os::unix::fs::MetadataExt;
-use std::process::{Command, Output};
+use std::process::Command;
 
-use ::common::QueueName;
+use common::QueueName;
 use day2::{LogReader, LogWriter};
+use testing::{Program, Unique, eventually};
 
-use crate::common::{Process, Unique, eventually};
-
-fn producer(arguments: &[&str]) -> Process {
-    Process::start(Command::new(env!("CARGO_BIN_EXE_day2-producer")).args(arguments))
+fn producer(arguments: &[&str]) -> Program {
+    Program::start(Command::new(env!("CARGO_BIN_EXE_day2-producer")).args(arguments))
 }
 
-fn consumer(arguments: &[&str]) -> Process {
-    Process::start(Command::new(env!("CARGO_BIN_EXE_day2-consumer")).args(arguments))
+fn consumer(arguments: &[&str]) -> Program {
+    Program::start(Command::new(env!("CARGO_BIN_EXE_day2-consumer")).args(arguments))
 }
 
-fn producer_lines(name: &str) -> String {
-    format!(
+fn producer_lines(name: &str) -> Vec<String> {
+    let text = format!(
         "creating spmc_queue {name} of size 100 and capacity 10 with mode writer\n\
          spmc_queue created\n\
          destroying spmc_queue {name} of mode writer\n\
          spmc_queue destroyed\n"
-    )
+    );
+    text.lines().map(str::to_owned).collect()
 }
 
-fn consumer_lines(name: &str) -> String {
-    format!(
+fn consumer_lines(name: &str) -> Vec<String> {
+    let text = format!(
         "creating spmc_queue {name} of size 100 and capacity 10 with mode reader\n\
          spmc_queue created\n\
          Received message from producer: Hello from spmc_queue producer!\n\
          destroying spmc_queue {name} of mode reader\n\
          spmc_queue destroyed\n"
-    )
+    );
+    text.lines().map(str::to_owned).collect()
 }
 
 /// Runs both with the same arguments, the consumer once the queue is there.
@@ -46,23 +44,9 @@ fn run_both(name: &QueueName, arguments: &[&str]) {
     let consumer = consumer(arguments).finish();
     let producer = producer.finish();
 
-    ended_well(&producer, &producer_lines(name.as_str()));
-    ended_well(&consumer, &consumer_lines(name.as_str()));
+    producer.says(&producer_lines(name.as_str()));
+    consumer.says(&consumer_lines(name.as_str()));
     assert!(!std::fs::exists(&path).unwrap(), "{path} is left behind");
-}
-
-fn ended_well(output: &Output, stdout: &str) {
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
-    assert_eq!(String::from_utf8_lossy(&output.stdout), stdout);
-    assert_eq!(output.status.code(), Some(0));
-}
-
-/// Checks a failure: exit code 1 and one line on stderr, which is returned.
-fn failed(output: &Output) -> String {
-    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert_eq!(stderr.lines().count(), 1, "{stderr}");
-    stderr
 }
 
 #[test]
@@ -79,15 +63,7 @@ fn a_name_may_come_without_its_slash() {
 
 #[test]
 fn the_default_name_is_the_contracts() {
-    // Two test runs at once would meet in this one queue.
-    let uid = nix::unistd::getuid();
-    let lock = std::env::temp_dir().join(format!("fanout-spmc_test_queue-{uid}.lock"));
-    let lock = File::create(lock).unwrap();
-    lock.lock().unwrap();
-    eventually("/spmc_test_queue is free (did a producer leave it behind? remove it)", || {
-        !std::fs::exists("/dev/shm/spmc_test_queue").unwrap()
-    });
-    let name = Unique::given("/spmc_test_queue");
+    let (_lock, name) = Unique::shared("/spmc_test_queue");
     run_both(&name, &[]);
 }
 
@@ -95,7 +71,7 @@ fn the_default_name_is_the_contracts() {
 fn a_consumer_without_a_producer_says_so() {
     let name = Unique::new("alone");
     let output = consumer(&[name.as_str()]).finish();
-    let stderr = failed(&output);
+    let stderr = output.badly();
     assert!(stderr.starts_with(&format!("error: no queue {}:", *name)), "{stderr}");
     assert!(!name.exists());
 }
@@ -105,7 +81,7 @@ fn a_producer_whose_name_is_taken_says_so_and_touches_nothing() {
     let name = Unique::new("taken");
     let _writer = LogWriter::<u64>::create(&name, 3).unwrap();
     let before = name.state();
-    let stderr = failed(&producer(&[name.as_str()]).finish());
+    let stderr = producer(&[name.as_str()]).finish().badly();
     assert!(stderr.starts_with(&format!("error: {} is taken:", *name)), "{stderr}");
     assert_eq!(name.state(), before);
 }
@@ -113,7 +89,7 @@ fn a_producer_whose_name_is_taken_says_so_and_touches_nothing() {
 #[test]
 fn a_producer_gives_up_when_no_reader_comes_and_cleans_up() {
     let name = Unique::new("nobody");
-    let stderr = failed(&producer(&["--wait", "0.01", name.as_str()]).finish());
+    let stderr = producer(&["--wait", "0.01", name.as_str()]).finish().badly();
     assert!(stderr.contains("no reader came"), "{stderr}");
     assert!(!name.exists());
 }
@@ -125,7 +101,7 @@ fn a_producer_waits_for_the_reader_before_it_publishes() {
     eventually("the queue exists", || name.exists());
     let reader = LogReader::<[u8; 100]>::open(&name, 10).unwrap();
     eventually("the message is there", || !reader.is_empty());
-    ended_well(&producer.finish(), &producer_lines(name.as_str()));
+    producer.finish().says(&producer_lines(name.as_str()));
     // The name is gone, the memory is not.
     assert!(reader.get(0).unwrap().starts_with(b"Hello from spmc_queue producer!\0"));
 }
@@ -139,7 +115,7 @@ fn a_killed_producer_leaves_its_name_behind() {
     let inode = name.metadata().ino();
     first.kill();
     assert_eq!(name.metadata().ino(), inode);
-    let stderr = failed(&producer(&[name.as_str()]).finish());
+    let stderr = producer(&[name.as_str()]).finish().badly();
     assert!(stderr.contains("remove it if its producer is gone"), "{stderr}");
 }
 
@@ -148,17 +124,17 @@ fn a_bad_name_or_wait_is_refused() {
     for arguments in [&["a/b"][..], &[""], &["--wait", "-1"], &["--wait", "inf"]] {
         let output = producer(arguments).finish();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
-        assert_eq!(output.stdout, b"");
+        assert_eq!(output.stdout, "");
     }
 }
 
 #[test]
 fn the_measurement_runs_and_cleans_up() {
     let mut measure = Command::new(env!("CARGO_BIN_EXE_day2-measure"));
-    let child = Process::start(measure.args(["--mib", "1", "--repeats", "1"]));
+    let child = Program::start(measure.args(["--mib", "1", "--repeats", "1"]));
     let left = Unique::given(&format!("/day2-measure-{}", child.id()));
     let output = child.finish();
     assert_eq!(output.status.code(), Some(0));
-    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 11);
+    assert_eq!(output.lines.len(), 11);
     assert!(!left.exists());
 }

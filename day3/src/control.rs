@@ -11,7 +11,11 @@
 //! | 384 | 64 consumer slots: state, cursor, who | each its consumer |
 //! | 8576 | 64 groups: claimed, flags, name | each its members |
 //!
-//! It is part of the segment's layout: a change raises [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
+//! It is part of the segment's layout: a change raises [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION). Whoever changes a
+//! struct below meets the assertions beside it.
+
+#[cfg(not(loom))]
+use core::mem::offset_of;
 
 use common::Sequence;
 use common::process::Origin;
@@ -32,6 +36,8 @@ pub const NAME_BYTES: usize = 32;
 pub const REASON_BYTES: usize = 64;
 
 /// The shared lines of a ring.
+///
+/// A change raises [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
 #[derive(Debug)]
 #[repr(C)]
 pub struct Control {
@@ -45,17 +51,17 @@ pub struct Control {
 
 #[cfg(not(loom))]
 const _: () = {
-    use core::mem::offset_of;
     assert!(offset_of!(Control, head) == 0);
     assert!(offset_of!(Control, doorbell) == 128);
     assert!(offset_of!(Control, roster) == 256);
     assert!(offset_of!(Control, slots) == 384);
     assert!(offset_of!(Control, groups) == 384 + 64 * 128);
     assert!(size_of::<Control>() == 384 + 2 * 64 * 128);
-    assert!(size_of::<CachePadded<ConsumerSlot>>() == 128);
 };
 
 /// The producer's line.
+///
+/// A change raises [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Head {
@@ -74,6 +80,18 @@ pub(crate) struct Head {
     /// Why the producer gave up.
     pub(crate) reason: Text<{ REASON_BYTES / 8 }>,
 }
+
+#[cfg(not(loom))]
+const _: () = {
+    assert!(offset_of!(Head, reserved) == 0);
+    assert!(offset_of!(Head, published) == 8);
+    assert!(offset_of!(Head, state) == 16);
+    assert!(offset_of!(Head, widest) == 24);
+    assert!(offset_of!(Head, wanted) == 32);
+    assert!(offset_of!(Head, owner) == 40);
+    assert!(offset_of!(Head, reason) == 48);
+    assert!(size_of::<Head>() == 112);
+};
 
 /// State of a ring whose producer has sent all that it wanted to send.
 pub(crate) const FINISHED: u64 = 1;
@@ -96,6 +114,8 @@ pub enum Ending {
 }
 
 /// The line where sleepers announce themselves. Spinning and yielding leave it alone; Day 5 uses it.
+///
+/// A change raises [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
 #[derive(Debug)]
 #[repr(C)]
 pub struct Doorbell {
@@ -105,6 +125,12 @@ pub struct Doorbell {
     pub producer: AtomicU32,
 }
 
+#[cfg(not(loom))]
+const _: () = {
+    assert!(offset_of!(Doorbell, consumers) == 0);
+    assert!(offset_of!(Doorbell, producer) == 4);
+};
+
 impl Doorbell {
     /// One that nobody has rung or announced itself at.
     pub(crate) fn new() -> Self {
@@ -113,6 +139,8 @@ impl Doorbell {
 }
 
 /// The line that tells the producer to look at all slots again.
+///
+/// A change raises [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Roster {
@@ -121,7 +149,15 @@ pub(crate) struct Roster {
     pub(crate) identity: AtomicU64,
 }
 
+#[cfg(not(loom))]
+const _: () = {
+    assert!(offset_of!(Roster, generation) == 0);
+    assert!(offset_of!(Roster, identity) == 8);
+};
+
 /// A consumer's line.
+///
+/// A change raises [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct ConsumerSlot {
@@ -137,7 +173,20 @@ pub(crate) struct ConsumerSlot {
     pub(crate) label: Text<{ NAME_BYTES / 8 }>,
 }
 
+#[cfg(not(loom))]
+const _: () = {
+    assert!(offset_of!(ConsumerSlot, state) == 0);
+    assert!(offset_of!(ConsumerSlot, cursor) == 8);
+    assert!(offset_of!(ConsumerSlot, group) == 16);
+    assert!(offset_of!(ConsumerSlot, owner) == 24);
+    assert!(offset_of!(ConsumerSlot, label) == 32);
+    assert!(size_of::<ConsumerSlot>() == 64);
+    assert!(size_of::<CachePadded<ConsumerSlot>>() == 128);
+};
+
 /// The line that the members of a group share. It keeps the group's place when the last of them leaves.
+///
+/// A change raises [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct GroupLine {
@@ -148,6 +197,15 @@ pub(crate) struct GroupLine {
     /// Empty while no group has had this line.
     pub(crate) name: Text<{ NAME_BYTES / 8 }>,
 }
+
+#[cfg(not(loom))]
+const _: () = {
+    assert!(offset_of!(GroupLine, claimed) == 0);
+    assert!(offset_of!(GroupLine, flags) == 8);
+    assert!(offset_of!(GroupLine, name) == 16);
+    assert!(size_of::<GroupLine>() == 48);
+    assert!(size_of::<CachePadded<GroupLine>>() == 128);
+};
 
 /// The group holds the producer back also while it has no member.
 pub(crate) const HOLDS: u64 = 1;
@@ -162,6 +220,8 @@ pub(crate) enum SlotUse {
 
 /// The state of a slot: its use, and a ticket that differs each time that it is taken, so that a
 /// consumer that was evicted does not mistake its successor's slot for its own.
+///
+/// A change raises [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SlotState(u64);
 
@@ -202,10 +262,22 @@ impl SlotState {
     }
 }
 
+const _: () = {
+    let free = SlotState::from_bits(0x500);
+    assert!(free.next(SlotUse::Broadcast).bits() == 0x601);
+    assert!(free.next(SlotUse::Member).bits() == 0x602);
+    assert!(free.next(SlotUse::Member).freed().bits() == 0x600);
+};
+
 /// A short text in shared memory, cut off after `WORDS` times 8 bytes.
+///
+/// A change raises [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Text<const WORDS: usize>([AtomicU64; WORDS]);
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Text<4>>() == 32);
 
 impl<const WORDS: usize> Text<WORDS> {
     fn new() -> Self {
@@ -287,6 +359,7 @@ impl Control {
 
     /// How many messages have been published: the sequence of the next one.
     pub fn published(&self) -> Sequence {
+        // edge: publish -> observe
         Sequence::new(self.head.published.load(Ordering::Acquire))
     }
 

@@ -10,6 +10,8 @@
 //! | 0 | somebody sleeps, or is about to |
 //! | 1 | somebody sleeps or rings here for whom the kernel makes no fences: ring with one of your own |
 //! | 2–31 | how often it has rung |
+//!
+//! A change raises [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
 
 use common::sync::{AtomicU32, Ordering, compiler_fence, fence, mutant};
 
@@ -26,6 +28,8 @@ pub const ASLEEP: u32 = 1;
 pub const FENCED: u32 = 2;
 /// One ring.
 pub const RING: u32 = 4;
+
+const _: () = assert!(ASLEEP == 1 && FENCED == 1 << 1 && RING == 1 << 2);
 
 /// Whether the kernel makes fences for this process (`membarrier(2)`): it is registered, and may ask for
 /// them. The first call registers.

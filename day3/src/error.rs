@@ -83,11 +83,19 @@ pub enum JoinError {
     "{len} do not fit: this ring takes at most {most} at once; \
      send less at once, or create the ring with a larger capacity"
 )]
+#[non_exhaustive]
 pub struct TooLarge {
     /// Places (in a ring of records: bytes of a message) that were asked for.
     pub len: usize,
     /// The most that fit.
     pub most: usize,
+}
+
+impl TooLarge {
+    /// `len` were asked for where `most` fit.
+    pub const fn new(len: usize, most: usize) -> Self {
+        Self { len, most }
+    }
 }
 
 /// Why something was not sent, and will not be, however long one waits. Nothing of it was published.
@@ -109,6 +117,8 @@ pub enum SendError {
 }
 
 /// Why something was not sent now. Nothing of it was published.
+///
+/// There are these two answers for good, so a `match` needs no third arm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TrySendError {
     /// Every place that was asked for lies a lap before a message that somebody has yet to read.
@@ -122,6 +132,8 @@ pub enum TrySendError {
 }
 
 /// Why something was not sent in time. Nothing of it was published.
+///
+/// There are these two answers for good, so a `match` needs no third arm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SendTimeoutError {
     /// The ring stayed full.
@@ -135,6 +147,7 @@ pub enum SendTimeoutError {
 /// Nothing changed before the deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("nothing changed within {0:?}: wait longer, or look at who lags (fanout stat)")]
+#[non_exhaustive]
 pub struct TimedOut(
     /// How long the call was to wait.
     pub Duration,
@@ -204,6 +217,8 @@ pub enum RecvError {
 }
 
 /// Why there is no message now.
+///
+/// There are these two answers for good, so a `match` needs no third arm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TryRecvError {
     /// There may be one later.
@@ -215,6 +230,8 @@ pub enum TryRecvError {
 }
 
 /// Why there was no message in time.
+///
+/// There are these two answers for good, so a `match` needs no third arm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecvTimeoutError {
     /// There may be one later.

@@ -93,7 +93,7 @@ impl<C: Deref<Target = Control>> MemberCursor<C> {
         assert!(len <= run.len, "a run of {} was measured as {len}", run.len);
         let line = &self.control.groups[self.group];
         if len == 0 {
-            // edge: reserve -> overwrite. If a word that we measured was written in a later lap,
+            // edge: reserve -> torn. If a word that we measured was written in a later lap,
             // this fence makes visible the claim that the producer saw before it wrote.
             fence!("measure-fence", Acquire);
             let now = Sequence::new(line.claimed.load(Ordering::Relaxed));

@@ -16,7 +16,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// How to create a ring.
 ///
 /// ```
-/// let options = day3::QueueOptions::new(1024).permissions(0o660).message_type("tick/1");
+/// # use day3 as fanout;
+/// let options = fanout::QueueOptions::new(1024).permissions(0o660).message_type("tick/1");
 /// # let _ = options;
 /// ```
 #[derive(Clone, Debug)]
@@ -29,7 +30,7 @@ pub struct QueueOptions {
 }
 
 impl QueueOptions {
-    /// A ring of `capacity` messages, a power of two (Day 4: of bytes, rounded up); for its owner only.
+    /// A ring of `capacity` messages, a power of two (of records: of bytes, rounded up); for its owner only.
     pub fn new(capacity: u64) -> Self {
         let unattended = Unattended::default();
         Self { capacity, permissions: 0o600, first: 0, unattended, message_type: None }

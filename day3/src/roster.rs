@@ -1,15 +1,19 @@
-//! Who sits in which consumer slot: joining, leaving, evicting, listing.
+//! Who has which consumer slot: joining, leaving, evicting; [`list`] for observers.
+
+mod list;
 
 use common::process::Origin;
 use common::sync::{AtomicU64, Ordering, mutant};
 use common::{Capacity, Sequence, fence, ordering};
-use crossbeam_utils::CachePadded;
 
 use crate::control::{
     ConsumerSlot, Control, GroupLine, HOLDS, NAME_BYTES, SLOTS, SlotState, SlotUse,
 };
 use crate::doorbell;
 use crate::landing::Landing;
+
+use list::lag_of;
+pub use list::{ConsumerInfo, ConsumerKind, GroupInfo, groups, list};
 
 /// Where a consumer begins to read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,25 +105,16 @@ pub unsafe fn join(
     landing: &dyn Landing,
     request: &JoinRequest<'_>,
 ) -> Result<Registration, NoSlot> {
-    // edge: leave -> join. Whoever had the slot before has read, and moved its cursor, before we write
-    // the slot; the producer, which may see only us in it, learns so through us.
-    let order = ordering!("leave-join-acquire", Acquire);
-    let usage = |slot: usize| SlotState::from_bits(control.slots[slot].state.load(order));
-    let slot =
-        (0..SLOTS).find(|&slot| usage(slot).usage() == SlotUse::Free).ok_or(NoSlot::Consumers)?;
-    let line = &control.slots[slot];
-    line.owner.store(u64::from(request.owner), Ordering::Relaxed);
-    line.label.store(request.label);
+    let (slot, before) = free_slot(control)?;
     let begin = start_of(control, ring, landing, request.start);
-    let (place, state) = move_in(control, slot, usage(slot), request, begin)?;
-    line.state.store(state.bits(), Ordering::Relaxed);
+    let (place, state) = move_in(control, slot, before, request, begin)?;
+    control.slots[slot].state.store(state.bits(), Ordering::Relaxed);
     // edge: join -> gate. The slot is written before the generation that tells of it.
     control.roster.generation.fetch_add(1, ordering!("join-gate-release", Release));
     let Some(first) = settle(control, ring, landing, request.start, slot, &place) else {
-        let found = control.head.reserved.load(Ordering::Relaxed);
-        let next = place.word.load(Ordering::Relaxed);
+        let corrupt = corrupt(control, ring, &place);
         free(control, slot, state);
-        return Err(NoSlot::Corrupt { next, found, capacity: ring.capacity.get() });
+        return Err(corrupt);
     };
     // The producer may have seen our cursor, or the group's, where it was before, and sleep; or it may
     // wait for a consumer.
@@ -129,6 +124,23 @@ pub unsafe fn join(
     Ok(Registration { slot, state, first, capacity: ring.capacity, origin: Origin::here() })
 }
 
+/// A slot that nobody has, and its state.
+fn free_slot(control: &Control) -> Result<(usize, SlotState), NoSlot> {
+    // edge: leave -> join. The consumer that had the slot before has read, and moved its cursor, before we
+    // write the slot; the producer, which may see only us in it, learns so through us.
+    let order = ordering!("leave-join-acquire", Acquire);
+    let slots = control.slots.iter().enumerate();
+    let mut states = slots.map(|(slot, line)| (slot, SlotState::from_bits(line.state.load(order))));
+    states.find(|(_, state)| state.usage() == SlotUse::Free).ok_or(NoSlot::Consumers)
+}
+
+/// Why a newcomer found no place that it can be promised.
+fn corrupt(control: &Control, ring: Ring, place: &Place<'_>) -> NoSlot {
+    let found = control.head.reserved.load(Ordering::Relaxed);
+    let next = place.word.load(Ordering::Relaxed);
+    NoSlot::Corrupt { next, found, capacity: ring.capacity.get() }
+}
+
 /// Where a newcomer's place in the ring is kept.
 struct Place<'a> {
     word: &'a AtomicU64,
@@ -136,7 +148,7 @@ struct Place<'a> {
     group: Option<(usize, bool)>,
 }
 
-/// Writes the cursor of a newcomer, and what its slot is used for from now on.
+/// Writes the lines of a newcomer, but for the state of its slot, which is returned: who it is, and where it begins.
 fn move_in<'a>(
     control: &'a Control,
     slot: usize,
@@ -145,6 +157,8 @@ fn move_in<'a>(
     begin: Sequence,
 ) -> Result<(Place<'a>, SlotState), NoSlot> {
     let line = &control.slots[slot];
+    line.owner.store(u64::from(request.owner), Ordering::Relaxed);
+    line.label.store(request.label);
     // edge: release -> overwrite. A producer that does not know yet that the slot has changed hands
     // takes this cursor for the one before; so it has to say that what its predecessor read, it has read.
     let order = ordering!("join-cursor-release", Release);
@@ -156,15 +170,15 @@ fn move_in<'a>(
         }
         JoinAs::Member { group, holds } => {
             let group = find_group(control, group, begin)?;
-            let flags = &control.groups[group].flags;
+            let GroupLine { claimed, flags, .. } = &*control.groups[group];
             let held = flags.load(Ordering::Relaxed) & HOLDS != 0;
             if holds {
                 flags.store(HOLDS, Ordering::Relaxed);
             }
             line.group.store(group as u64, Ordering::Relaxed);
             line.cursor.store(begin.opposite().get(), order);
-            let word = &control.groups[group].claimed;
-            Ok((Place { word, group: Some((group, held)) }, before.next(SlotUse::Member)))
+            let place = Place { word: claimed, group: Some((group, held)) };
+            Ok((place, before.next(SlotUse::Member)))
         }
     }
 }
@@ -303,97 +317,6 @@ pub unsafe fn forget(control: &Control, group: &str) -> bool {
     true
 }
 
-/// A group as an observer sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GroupInfo {
-    /// Its name.
-    pub name: String,
-    /// How many members it has now.
-    pub members: usize,
-    /// Messages published that none of its members has claimed. More than the ring holds: its place
-    /// has been overwritten.
-    pub lag: u64,
-    /// Whether it holds the producer back also while it has no member.
-    pub holds: bool,
-}
-
-/// The groups whose place the ring knows.
-pub fn groups(control: &Control) -> Vec<GroupInfo> {
-    let lines = control.groups.iter().enumerate();
-    let known = lines.filter(|(_, line)| !line.name.is_empty());
-    let info = |(index, line): (usize, &CachePadded<GroupLine>)| GroupInfo {
-        name: line.name.load(),
-        members: control.slots.iter().filter(|slot| is_member(slot, index)).count(),
-        lag: lag_of(control, line.claimed.load(Ordering::Acquire)),
-        holds: line.flags.load(Ordering::Relaxed) & HOLDS != 0,
-    };
-    known.map(info).collect()
-}
-
-/// What a registered consumer is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ConsumerKind {
-    /// A broadcast consumer.
-    Broadcast,
-    /// A member of a group.
-    Member {
-        /// The group's name.
-        group: String,
-    },
-}
-
-/// A registered consumer as an observer sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConsumerInfo {
-    /// The number of its slot.
-    pub slot: usize,
-    /// What it is.
-    pub kind: ConsumerKind,
-    /// The process that it said it runs in.
-    pub owner: u32,
-    /// The text that it gave itself.
-    pub label: String,
-    /// Messages published that it has not released: for a member, what its group has not claimed or
-    /// what the member has in hand, whichever is older.
-    pub lag: u64,
-    pub(crate) state: SlotState,
-    /// The ring that it was listed for.
-    pub(crate) ring: u64,
-}
-
-/// The registered consumers, in the order of their slots.
-///
-/// Each line is read while its owner may be writing it, so a count may be a moment old.
-pub fn list(control: &Control) -> Vec<ConsumerInfo> {
-    let ring = control.identity();
-    let slots = control.slots.iter().enumerate();
-    slots
-        .filter_map(|(slot, line)| {
-            let state = SlotState::from_bits(line.state.load(Ordering::Acquire));
-            let cursor = lag_of(control, line.cursor.load(Ordering::Acquire));
-            let (kind, lag) = match state.usage() {
-                SlotUse::Free => return None,
-                SlotUse::Broadcast => (ConsumerKind::Broadcast, cursor),
-                SlotUse::Member => {
-                    let index = line.group.load(Ordering::Relaxed) as usize % SLOTS;
-                    let line = &control.groups[index];
-                    let claimed = lag_of(control, line.claimed.load(Ordering::Acquire));
-                    (ConsumerKind::Member { group: line.name.load() }, cursor.max(claimed))
-                }
-            };
-            let owner = line.owner.load(Ordering::Relaxed) as u32;
-            Some(ConsumerInfo { slot, kind, owner, label: line.label.load(), lag, state, ring })
-        })
-        .collect()
-}
-
-/// How far a cursor is behind what is published.
-fn lag_of(control: &Control, cursor: u64) -> u64 {
-    let lag = control.published().since(Sequence::new(cursor));
-    // Parked, or ahead of what we read a moment ago: nothing in hand.
-    if lag > Capacity::MAX { 0 } else { lag }
-}
-
 /// The oldest sequence that the producer is sure not to overwrite before it asks who has joined.
 pub fn oldest(control: &Control, ring: Ring) -> Sequence {
     let reserved = Sequence::new(control.head.reserved.load(Ordering::Relaxed));
@@ -415,6 +338,20 @@ fn start_of(control: &Control, ring: Ring, landing: &dyn Landing, start: Start) 
 /// The line of the group of this name: the one that it has had before, also if its last member has left;
 /// otherwise a new one, which begins at `begin`.
 fn find_group(control: &Control, name: &str, begin: Sequence) -> Result<usize, NoSlot> {
+    let has_members = with_members(control);
+    if let Some(known) = control.groups.iter().position(|line| line.name.load() == name) {
+        return Ok(known);
+    }
+    let index = spare_group(control, &has_members).ok_or(NoSlot::Groups)?;
+    let line = &control.groups[index];
+    line.name.store(name);
+    line.flags.store(0, Ordering::Relaxed);
+    line.claimed.store(begin.get(), Ordering::Relaxed);
+    Ok(index)
+}
+
+/// Which of the groups have members.
+fn with_members(control: &Control) -> [bool; SLOTS] {
     let mut has_members = [false; SLOTS];
     for line in &control.slots {
         // edge: leave -> join. A line that its last member has left is ours to write.
@@ -423,22 +360,20 @@ fn find_group(control: &Control, name: &str, begin: Sequence) -> Result<usize, N
             has_members[line.group.load(Ordering::Relaxed) as usize % SLOTS] = true;
         }
     }
-    let lines = || control.groups.iter().enumerate();
-    if let Some((known, _)) = lines().find(|(_, line)| line.name.load() == name) {
-        return Ok(known);
-    }
-    // A line that nobody has had comes first, then that of the group that is furthest behind.
+    has_members
+}
+
+/// The group line that is missed least: one that no group has had, or else that of the group that is furthest
+/// behind. A group that has members, or holds the producer back, keeps its line.
+fn spare_group(control: &Control, has_members: &[bool; SLOTS]) -> Option<usize> {
     let holds = |line: &GroupLine| line.flags.load(Ordering::Relaxed) & HOLDS != 0;
     let rank = |line: &GroupLine| {
         let lag = lag_of(control, line.claimed.load(Ordering::Relaxed));
         (!line.name.is_empty(), core::cmp::Reverse(lag))
     };
-    let free = lines().filter(|&(index, line)| !has_members[index] && !holds(line));
-    let (free, line) = free.min_by_key(|(_, line)| rank(line)).ok_or(NoSlot::Groups)?;
-    line.name.store(name);
-    line.flags.store(0, Ordering::Relaxed);
-    line.claimed.store(begin.get(), Ordering::Relaxed);
-    Ok(free)
+    let lines = control.groups.iter().enumerate();
+    let spare = lines.filter(|&(index, line)| !has_members[index] && !holds(line));
+    spare.min_by_key(|(_, line)| rank(line)).map(|(index, _)| index)
 }
 
 /// Whether a group may be called that: 1 to [`NAME_BYTES`] bytes, no NUL.

@@ -1,15 +1,13 @@
 //! The benchmark, as a program: its story to the letter, its flags, its refusals. Not its figures.
 #![cfg(not(loom))]
 
-mod process;
-
 use std::process::Command;
 
-use process::{Ended, Process, Unique};
+use testing::{Ended, Program, Unique};
 
 fn run(name: &Unique, arguments: &[&str]) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_day3-benchmark"));
-    Process::start(command.arg(name.as_str()).args(arguments)).finish()
+    Program::start(command.arg(name.as_str()).args(arguments)).finish()
 }
 
 fn json(name: &Unique, arguments: &[&str]) -> serde_json::Value {

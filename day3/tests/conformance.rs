@@ -14,9 +14,8 @@ use day3::{
     SendError, SendTimeoutError, Start, TooLarge, TryRecvError, TrySendError, Unattended,
 };
 use home::{Home, InSegment, OnHeap};
+use testing::DEADLINE;
 
-/// Longer than anything here takes, shorter than anyone would wait for a test that hangs.
-const DEADLINE: Duration = Duration::from_secs(60);
 /// Too short for anything that does not come.
 const MOMENT: Duration = Duration::from_millis(1);
 
@@ -207,7 +206,7 @@ fn a_reservation_is_published_whole_in_part_or_not_at_all<H: Home>(first: u64) {
 
 fn a_reservation_larger_than_the_ring_is_refused<H: Home>(first: u64) {
     let (_home, mut producer) = H::with_producer(4, first);
-    let error = SendError::TooLarge(TooLarge { len: 5, most: 4 });
+    let error = SendError::TooLarge(TooLarge::new(5, 4));
     assert_eq!(producer.try_reserve(5).unwrap_err(), error.into());
     assert_eq!(producer.reserve(5).unwrap_err(), error);
     let timed = producer.reserve_timeout(5, MOMENT).unwrap_err();

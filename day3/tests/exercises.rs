@@ -10,8 +10,6 @@ extern crate day3 as real_day3;
 extern crate self as day3;
 
 mod counting;
-#[path = "../../day1/tests/judge/mod.rs"]
-mod judge;
 
 #[path = "../exercises/gaps.rs"]
 mod gaps_exercise;
@@ -39,8 +37,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 pub(crate) use counting::Consumer;
-use judge::{breaks, comes_back};
 pub(crate) use real_day3::*;
+use testing::judge::{breaks, comes_back};
 
 type Newest = fn(&mut Consumer<u64>) -> Result<Option<u64>, RecvError>;
 type Gaps = fn(&mut Tap<u64>) -> Vec<Range<u64>>;

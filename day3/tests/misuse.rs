@@ -19,9 +19,8 @@ use day3::{
     RecvError, RecvTimeoutError, SendTimeoutError, Start, TryRecvError, TrySendError, Wait,
 };
 use home::{Home, InSegment, OnHeap};
+use testing::{DEADLINE, Unique};
 
-/// Longer than anything here takes.
-const DEADLINE: Duration = Duration::from_secs(60);
 const MOMENT: Duration = Duration::from_millis(5);
 
 /// A strategy that answers nonsense.
@@ -293,9 +292,9 @@ fn any_forged_word_is_survived() {
 /// A forked child's copies of the ends neither close the queue, nor leave it, nor remove its name.
 #[test]
 fn copies_in_a_forked_child_end_nothing() {
-    let name: QueueName = format!("/day3-fork-{}", std::process::id()).parse().unwrap();
-    let mut producer = Producer::<u64>::create(name.clone(), 8).unwrap();
-    let mut consumer = Consumer::<u64>::join(name.clone(), Start::Oldest).unwrap();
+    let name = Unique::new("fork");
+    let mut producer = Producer::<u64>::create(&*name, 8).unwrap();
+    let mut consumer = Consumer::<u64>::join(&*name, Start::Oldest).unwrap();
     // SAFETY: the child does nothing but drop what it has, and ends.
     match unsafe { nix::unistd::fork() }.unwrap() {
         nix::unistd::ForkResult::Child => {
@@ -312,24 +311,24 @@ fn copies_in_a_forked_child_end_nothing() {
     producer.send(1).unwrap();
     assert_eq!(consumer.recv(), Ok(1));
     assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty), "and the producer");
-    Consumer::<u64>::join(name, Start::Latest).expect("and the name");
+    Consumer::<u64>::join(&*name, Start::Latest).expect("and the name");
 }
 
 /// Joining with a timeout for the queue: the consumer may come first.
 #[test]
 fn a_consumer_may_come_before_its_producer() {
-    let name: QueueName = format!("/day3-early-{}", std::process::id()).parse().unwrap();
+    let name = Unique::new("early");
     let options = JoinOptions::new().wait_for_queue(MOMENT);
-    let nobody = Consumer::<u64>::join_with(name.clone(), Start::Oldest, &options).unwrap_err();
+    let nobody = Consumer::<u64>::join_with(&*name, Start::Oldest, &options).unwrap_err();
     assert!(nobody.to_string().contains("no queue"), "{nobody}");
-    let early = name.clone();
+    let early = QueueName::clone(&name);
     let waiting = std::thread::spawn(move || {
         let options = JoinOptions::new().wait_for_queue(DEADLINE);
         let mut consumer = Consumer::<u64>::join_with(early, Start::Oldest, &options).unwrap();
         consumer.recv()
     });
     std::thread::sleep(MOMENT);
-    let mut producer = Producer::<u64>::create(name, 8).unwrap();
+    let mut producer = Producer::<u64>::create(&*name, 8).unwrap();
     producer.send(7).unwrap();
     assert_eq!(waiting.join().unwrap(), Ok(7));
 }
@@ -351,11 +350,11 @@ fn ends_are_debug_whatever_the_message() {
     unsafe impl bytemuck::Zeroable for Opaque {}
     // SAFETY: a number.
     unsafe impl bytemuck::Pod for Opaque {}
-    let name: QueueName = format!("/day3-debug-{}", std::process::id()).parse().unwrap();
+    let name = Unique::new("debug");
     let options = QueueOptions::new(8).message_type("opaque/1");
-    let mut producer = Producer::<Opaque>::create_with(name.clone(), &options).unwrap();
+    let mut producer = Producer::<Opaque>::create_with(&*name, &options).unwrap();
     let options = JoinOptions::new().message_type("opaque/1");
-    let mut consumer = Consumer::<Opaque>::join_with(name, Start::Oldest, &options).unwrap();
+    let mut consumer = Consumer::<Opaque>::join_with(&*name, Start::Oldest, &options).unwrap();
     producer.send(Opaque(1)).unwrap();
     assert!(format!("{producer:?}").starts_with("Producer"));
     assert!(format!("{:?}", producer.try_reserve(1)).contains("Reservation"));

@@ -4,7 +4,6 @@
 #[path = "../src/bin/numbered/mod.rs"]
 #[allow(dead_code, reason = "the rest is for the programs")]
 mod numbered;
-mod process;
 
 use std::process::Command;
 use std::thread;
@@ -14,32 +13,32 @@ use ::common::{QueueName, Sequence};
 use day2::Segment;
 use day3::sequencer::Cursor;
 use day3::{Consumer, JoinError, Member, Producer, QueueOptions, Receiver, Start, TryRecvError};
+use testing::{DEADLINE, Dice, Program, Unique, eventually};
 
 use crate::numbered::{Message, message};
-use crate::process::{Chance, DEADLINE, Process, Unique, eventually};
 
 /// Enough for ten thousand laps.
 const MANY: u64 = 10_000_000;
 
-fn producer(name: &QueueName, arguments: &[&str]) -> Process {
+fn producer(name: &QueueName, arguments: &[&str]) -> Program {
     let mut command = Command::new(env!("CARGO_BIN_EXE_day3-producer"));
-    Process::start(command.arg(name.as_str()).args(arguments))
+    Program::start(command.arg(name.as_str()).args(arguments))
 }
 
-fn consumer(name: &QueueName, arguments: &[&str]) -> Process {
+fn consumer(name: &QueueName, arguments: &[&str]) -> Program {
     let mut command = Command::new(env!("CARGO_BIN_EXE_day3-consumer"));
-    Process::start(command.arg(name.as_str()).args(arguments))
+    Program::start(command.arg(name.as_str()).args(arguments))
 }
 
 /// A consumer that has joined.
-fn joined(name: &QueueName, arguments: &[&str]) -> Process {
+fn joined(name: &QueueName, arguments: &[&str]) -> Program {
     let mut process = consumer(name, arguments);
     process.line("spmc_queue attached");
     process
 }
 
 /// A producer whose queue is there, and which waits for consumers.
-fn waiting_producer(name: &QueueName, arguments: &[&str]) -> Process {
+fn waiting_producer(name: &QueueName, arguments: &[&str]) -> Program {
     let mut process = producer(name, arguments);
     process.line("waiting for consumers");
     process
@@ -61,7 +60,7 @@ struct Figures {
 impl Figures {
     /// Waits for the end of a consumer, and reads its last figures.
     #[track_caller]
-    fn of(process: Process) -> Self {
+    fn of(process: Program) -> Self {
         let lines = process.finish().well();
         let line = lines.iter().find(|line| line.starts_with("received = ")).unwrap();
         let mut values = line.split(", ").map(|field| field.split_once(" = ").unwrap().1);
@@ -82,7 +81,7 @@ impl Figures {
     }
 }
 
-fn promised(process: &mut Process) -> u64 {
+fn promised(process: &mut Program) -> u64 {
     let line = process.line("spmc_queue attached");
     line.rsplit(" = ").next().unwrap().parse().unwrap()
 }
@@ -128,7 +127,7 @@ fn a_quiet_consumer_prints_its_figures_only() {
 #[test]
 fn the_ring_of_the_tutorial_is_the_default() {
     for program in [env!("CARGO_BIN_EXE_day3-producer"), env!("CARGO_BIN_EXE_day3-consumer")] {
-        let help = Process::start(Command::new(program).arg("--help")).finish().well();
+        let help = Program::start(Command::new(program).arg("--help")).finish().well();
         assert!(help.iter().any(|line| line.contains("[default: /spmc_ring]")), "{help:#?}");
     }
 }
@@ -272,7 +271,7 @@ fn take<K: Cursor>(
 
 /// What a process that joins late is told to do.
 struct Guest {
-    process: Process,
+    process: Program,
     count: u64,
     oldest: bool,
     in_group: bool,
@@ -280,9 +279,9 @@ struct Guest {
 }
 
 impl Guest {
-    fn start(name: &QueueName, chance: &mut Chance, sent_before: u64) -> Self {
-        let (count, batch) = (1 + chance.below(20_000), 1 + chance.below(200));
-        let (oldest, in_group) = (chance.once_in(2), chance.once_in(2));
+    fn start(name: &QueueName, dice: &mut Dice, sent_before: u64) -> Self {
+        let (count, batch) = (1 + dice.below(20_000), 1 + dice.below(200));
+        let (oldest, in_group) = (dice.once_in(2), dice.once_in(2));
         let from = if oldest { "oldest" } else { "latest" };
         let (number, batch) = (count.to_string(), batch.to_string());
         let mut arguments = vec!["--count", &number, "--batch", &batch, "--from", from];
@@ -313,7 +312,7 @@ impl Guest {
 #[test]
 fn whoever_comes_late_and_leaves_early_gets_all_that_it_was_promised() {
     const GUESTS: usize = 48;
-    let (name, mut chance) = (Unique::new("guests"), Chance::seeded());
+    let (name, mut dice) = (Unique::new("guests"), Dice::seeded());
     let capacity = 256;
     let producer = Producer::create(&*name, capacity).unwrap();
     let residents =
@@ -324,13 +323,13 @@ fn whoever_comes_late_and_leaves_early_gets_all_that_it_was_promised() {
     let visits = thread::scope(|scope| {
         let mut visitors = Vec::new();
         for _ in 0..4 {
-            let (name, mut chance) = (&*name, Chance::new(chance.number()));
+            let (name, mut dice) = (&*name, Dice::new(dice.word()));
             visitors.push(scope.spawn(move || {
                 let mut shared = Figures::default();
                 for _ in 0..100 {
-                    let start = [Start::Oldest, Start::Latest][chance.below(2) as usize];
-                    let (count, batch) = (1 + chance.below(2_000), 1 + chance.below(100) as usize);
-                    if chance.once_in(2) {
+                    let start = [Start::Oldest, Start::Latest][dice.below(2) as usize];
+                    let (count, batch) = (1 + dice.below(2_000), 1 + dice.below(100) as usize);
+                    if dice.once_in(2) {
                         let member = Member::join(name, "residents", start).unwrap();
                         let checksum = take(member, true, count, batch);
                         shared = shared.and(Figures { received: count, lost: 0, checksum });
@@ -348,7 +347,7 @@ fn whoever_comes_late_and_leaves_early_gets_all_that_it_was_promised() {
         let mut shared = Figures::default();
         for arrived in 0..GUESTS + 6 {
             if arrived >= 6 {
-                let guest = guests.swap_remove(chance.below(guests.len() as u64) as usize);
+                let guest = guests.swap_remove(dice.below(guests.len() as u64) as usize);
                 let in_group = guest.in_group;
                 let figures = guest.finish(capacity, &endless);
                 if in_group {
@@ -356,7 +355,7 @@ fn whoever_comes_late_and_leaves_early_gets_all_that_it_was_promised() {
                 }
             }
             if arrived < GUESTS {
-                guests.push(Guest::start(&name, &mut chance, endless.sent()));
+                guests.push(Guest::start(&name, &mut dice, endless.sent()));
             }
         }
         visitors.into_iter().map(|visitor| visitor.join().unwrap()).fold(shared, Figures::and)
@@ -414,7 +413,7 @@ fn a_ring_has_room_for_sixty_four() {
 }
 
 /// The rights with which a process has mapped the parts of a queue, sorted.
-fn mappings(process: &Process, name: &QueueName) -> Vec<String> {
+fn mappings(process: &Program, name: &QueueName) -> Vec<String> {
     let maps = std::fs::read_to_string(format!("/proc/{}/maps", process.id())).unwrap();
     let path = format!("/dev/shm{name}");
     let fields = maps.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());

@@ -13,6 +13,7 @@ pub use day3::{
     "the batch has {room} bytes of ring left, a message of {len} takes {}: publish, and begin another",
     record_len(*.len)
 )]
+#[non_exhaustive]
 pub struct BatchFull {
     /// Length of the message in bytes.
     pub len: usize,

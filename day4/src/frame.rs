@@ -9,6 +9,8 @@
 //! | … | 0–7 | padding to the next multiple of 8; whatever was there before |
 //!
 //! Numbers are little-endian. The header is written and read as one atomic word.
+//!
+//! It is part of the segment's layout: a change raises [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
 
 /// Bytes of a frame's header; also what frames are aligned to.
 pub const HEADER: usize = 8;
@@ -50,6 +52,12 @@ impl Frame {
         (self.len as u64 + (HEADER as u64 + 7)) & !7
     }
 }
+
+const _: () = {
+    let bytes = [3, 0, 0, 0, 2, 1, b'f', b'r'];
+    assert!(Frame { len: 3, kind: 0x102 }.word() == u64::from_ne_bytes(bytes));
+    assert!(Frame { len: 3, kind: 0x102 }.size() == 16);
+};
 
 /// Bytes of ring that a message of `message` bytes takes: its header, itself, and padding to a
 /// multiple of 8. More than can be counted is `usize::MAX`.

@@ -21,9 +21,9 @@ use crate::writer::Writer;
 ///
 /// ```
 /// use std::io::{Read, Write};
-/// use day3::Start;
-/// use day4::io::{ReadRecords, WriteRecords};
-/// use day4::{Reader, Writer};
+/// # mod fanout { pub use day3::*; pub mod records { pub use day4::{*, io::*}; } }
+/// use fanout::Start;
+/// use fanout::records::{ReadRecords, Reader, WriteRecords, Writer};
 ///
 /// let name = format!("/doc-stream-{}", std::process::id());
 /// let mut writer = Writer::create(&name, 4096)?;

@@ -45,7 +45,7 @@ pub use {
         SendTimeoutError, TimedOut, TooLarge, TryRecvError, TrySendError,
     },
     memory::{ByteMemory, Local, Offer, Segmented},
-    reader::{Receiver, Record, Records},
+    reader::{Receiver, Record, Records, RecordsIter},
     writer::{Reservation, WriteBatch},
 };
 

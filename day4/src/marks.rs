@@ -46,6 +46,7 @@ pub struct Marks {
     firsts: [MarkLine; FIRSTS],
 }
 
+/// One mark. A change raises [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
 #[derive(Debug)]
 #[repr(C)]
 struct MarkLine {
@@ -58,7 +59,16 @@ struct MarkLine {
 }
 
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<Marks>() == 2048);
+const _: () = {
+    use core::mem::offset_of;
+    assert!(offset_of!(MarkLine, begun) == 0);
+    assert!(offset_of!(MarkLine, number) == 8);
+    assert!(offset_of!(MarkLine, ended) == 16);
+    assert!(size_of::<MarkLine>() == 32);
+    assert!(offset_of!(Marks, lasts) == 0);
+    assert!(offset_of!(Marks, firsts) == 1024);
+    assert!(size_of::<Marks>() == 2048);
+};
 
 impl Marks {
     /// A trail with one mark, at the first message, on the heap.

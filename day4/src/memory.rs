@@ -2,11 +2,12 @@
 
 use core::fmt::Debug;
 use core::ptr::NonNull;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{Capacity, QueueName, Sequence};
+use common::{Capacity, OsError, QueueName, Sequence};
 use day2::header::{Expected, Geometry, Kind};
 use day2::segment::page_size;
 use day2::{DescriptorError, LockError, Mode, OpenError, Segment};
@@ -21,7 +22,9 @@ use crate::frame::HEADER;
 use crate::marks::Marks;
 use crate::mirror::{Access, Mirror};
 
-/// What the shared lines of a ring of records are: Day 3's, and the marks behind them.
+/// The shared lines of a ring of records: those of any ring, and the marks behind them.
+///
+/// It is part of the segment's layout: a change raises [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
 #[derive(Debug)]
 #[repr(C)]
 pub struct ByteControl {
@@ -29,7 +32,11 @@ pub struct ByteControl {
     marks: Marks,
 }
 
-const _: () = assert!(core::mem::offset_of!(ByteControl, marks) == size_of::<Control>());
+const _: () = {
+    use core::mem::offset_of;
+    assert!(offset_of!(ByteControl, control) == 0);
+    assert!(offset_of!(ByteControl, marks) == 384 + 2 * 64 * 128);
+};
 
 /// Where a ring of records is.
 ///
@@ -85,7 +92,7 @@ impl Segmented {
             None => Segment::anonymous(&nameless(), geometry, options.mode(), fill),
         }?;
         let access = Access::ReadWrite;
-        let mirror = mirror(&segment, access).map_err(unmapped)?;
+        let mirror = mirror(&segment, access).map_err(CreateError::Mirror)?;
         Ok(Self { segment, mirror, ring })
     }
 
@@ -131,10 +138,10 @@ impl Segmented {
         // Readers have their mapping of data read-only, so that they cannot spoil it for others.
         let access =
             if segment.mode() == Mode::Writer { Access::ReadWrite } else { Access::ReadOnly };
-        let mirror = mirror(&segment, access).map_err(|errno| OpenError::System {
+        let mirror = mirror(&segment, access).map_err(|error| OpenError::System {
             name: name.clone(),
             call: "mmap (twice)",
-            errno,
+            errno: OsError::new(error),
         })?;
         segment.hold()?;
         let ring = Ring { capacity, first };
@@ -152,12 +159,8 @@ impl Segmented {
     }
 }
 
-fn mirror(segment: &Segment, access: Access) -> Result<Mirror, Errno> {
+fn mirror(segment: &Segment, access: Access) -> io::Result<Mirror> {
     Mirror::map(segment.as_fd(), segment.data_offset(), segment.data_len() as u64, access)
-}
-
-fn unmapped(errno: Errno) -> CreateError {
-    CreateError::Mirror(errno.into())
 }
 
 /// What a segment without a name is called in errors, and in `/proc`.
@@ -254,7 +257,7 @@ impl Local {
     /// [`CreateError::Capacity`], [`CreateError::First`], [`CreateError::Mirror`].
     pub fn new(options: &QueueOptions) -> Result<Arc<Self>, CreateError> {
         let ring = plan(options)?;
-        let mirror = Mirror::anonymous(ring.capacity.get()).map_err(unmapped)?;
+        let mirror = Mirror::anonymous(ring.capacity.get()).map_err(CreateError::Mirror)?;
         let (control, marks) = (Control::new(ring.first), Marks::new(ring.first));
         let lines = Box::new(ByteControl { control, marks });
         Ok(Arc::new(Self { lines, mirror, ring, admission: Mutex::new(()) }))
@@ -292,7 +295,7 @@ unsafe impl ByteMemory for Local {
     }
 
     fn descriptor(&self, _: Mode) -> Result<OwnedFd, DescriptorError> {
-        Err(DescriptorError { name: nameless(), errno: Errno::ENOTSUP })
+        Err(DescriptorError::new(nameless(), OsError::new(Errno::ENOTSUP)))
     }
 }
 

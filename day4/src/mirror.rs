@@ -13,6 +13,7 @@
 use core::ffi::c_void;
 use core::num::NonZeroUsize;
 use core::ptr::NonNull;
+use std::io;
 use std::os::fd::BorrowedFd;
 
 use day2::segment::page_size;
@@ -55,12 +56,7 @@ impl Mirror {
     /// # Errors
     ///
     /// What the kernel said; `EINVAL` for lengths and offsets that are not whole pages.
-    pub fn map(
-        object: BorrowedFd<'_>,
-        offset: u64,
-        len: u64,
-        access: Access,
-    ) -> Result<Self, Errno> {
+    pub fn map(object: BorrowedFd<'_>, offset: u64, len: u64, access: Access) -> io::Result<Self> {
         let offset = i64::try_from(offset).map_err(|_| Errno::EOVERFLOW)?;
         let mirror = Self::reserve(len)?;
         let protection = match access {
@@ -81,7 +77,7 @@ impl Mirror {
     /// # Errors
     ///
     /// What the kernel said; `EINVAL` for a length that is not whole pages.
-    pub fn anonymous(len: u64) -> Result<Self, Errno> {
+    pub fn anonymous(len: u64) -> io::Result<Self> {
         let mirror = Self::reserve(len)?;
         let (first, second) = (mirror.half(0), mirror.half(1));
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
@@ -94,16 +90,16 @@ impl Mirror {
         // half of our own reservation is.
         let mapped = unsafe { libc::mremap(from, 0, len, flags, to) };
         if mapped == libc::MAP_FAILED {
-            return Err(Errno::last());
+            return Err(io::Error::last_os_error());
         }
         Ok(mirror)
     }
 
     /// Finds room for both halves and a page before and after, none of which may be touched yet.
-    fn reserve(len: u64) -> Result<Self, Errno> {
+    fn reserve(len: u64) -> io::Result<Self> {
         let page = page_size();
         if len == 0 || !len.is_multiple_of(page) {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         let total = len.checked_mul(2).and_then(|both| both.checked_add(2 * page));
         let total = total.and_then(|total| usize::try_from(total).ok()).ok_or(Errno::ENOMEM)?;
@@ -180,11 +176,12 @@ mod tests {
 
     #[test]
     fn what_is_not_whole_pages_is_refused() {
+        let error = |mapped: io::Result<Mirror>| mapped.err().and_then(|e| e.raw_os_error());
         for len in [0, 1, page_size() - 1, page_size() + 8] {
-            assert_eq!(Mirror::anonymous(len).err(), Some(Errno::EINVAL), "{len}");
+            assert_eq!(error(Mirror::anonymous(len)), Some(Errno::EINVAL as i32), "{len}");
         }
         let too_much = u64::MAX - page_size() + 1;
-        assert_eq!(Mirror::anonymous(too_much).err(), Some(Errno::ENOMEM));
+        assert_eq!(error(Mirror::anonymous(too_much)), Some(Errno::ENOMEM as i32));
     }
 
     #[test]

@@ -52,8 +52,9 @@ pub type Reader<W = Yield> = Receiver<ConsumerCursor<Shared>, W>;
 /// # Examples
 ///
 /// ```
-/// use day4::{Member, Writer};
-/// use day3::Start;
+/// # mod fanout { pub use {day3::*, day4 as records}; }
+/// use fanout::Start;
+/// use fanout::records::{Member, Writer};
 ///
 /// let name = format!("/doc-share-{}", std::process::id());
 /// let mut writer = Writer::create(&name, 4096)?;
@@ -592,24 +593,21 @@ impl<'a, K: Cursor, W: Wait> Records<'a, K, W> {
 
     /// The messages in order.
     #[inline]
-    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.iter_with_kinds().map(|(_, message)| message)
+    pub fn iter(&self) -> RecordsIter<'_, 'a, K, W> {
+        RecordsIter(self.batch_iter())
     }
 
     /// The messages in order, each with its kind.
     #[inline]
     pub fn iter_with_kinds(&self) -> impl Iterator<Item = (u16, &[u8])> {
-        let mut iter = BatchIter {
-            records: self,
-            walk: self.receiver.data.walk(self.run),
-            gone: Progress::default(),
-        };
-        core::iter::from_fn(move || {
-            let (frame, start) = iter.next()?;
-            let taken = Taken { start, frame, sequence: self.run.first };
-            // SAFETY: released when this is dropped, and no slice of it outlives it.
-            Some((frame.kind, unsafe { taken.bytes() }))
-        })
+        let mut iter = self.batch_iter();
+        core::iter::from_fn(move || iter.message())
+    }
+
+    #[inline]
+    fn batch_iter(&self) -> BatchIter<'_, 'a, K, W> {
+        let walk = self.receiver.data.walk(self.run);
+        BatchIter { records: self, walk, gone: Progress::default() }
     }
 
     /// How far the batch goes; nobody may have gone through all of it yet.
@@ -683,14 +681,51 @@ impl<W: Wait> Records<'_, ConsumerCursor<Shared>, W> {
     }
 }
 
+impl<'b, 'a, K: Cursor, W: Wait> IntoIterator for &'b Records<'a, K, W> {
+    type Item = &'b [u8];
+    type IntoIter = RecordsIter<'b, 'a, K, W>;
+
+    #[inline]
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// The messages of a batch in order; see [`Records::iter`].
+pub struct RecordsIter<'b, 'a, K: Cursor, W: Wait>(BatchIter<'b, 'a, K, W>);
+
+impl<'b, K: Cursor, W: Wait> Iterator for RecordsIter<'b, '_, K, W> {
+    type Item = &'b [u8];
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<&'b [u8]> {
+        self.0.message().map(|(_, message)| message)
+    }
+}
+
+impl<K: Cursor, W: Wait> fmt::Debug for RecordsIter<'_, '_, K, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecordsIter").field("gone", &self.0.gone).finish_non_exhaustive()
+    }
+}
+
 /// Goes through a batch, and remembers how far it came.
-struct BatchIter<'a, 'b, K: Cursor, W: Wait> {
-    records: &'a Records<'b, K, W>,
+struct BatchIter<'b, 'a, K: Cursor, W: Wait> {
+    records: &'b Records<'a, K, W>,
     walk: Walk,
     gone: Progress,
 }
 
-impl<K: Cursor, W: Wait> BatchIter<'_, '_, K, W> {
+impl<'b, K: Cursor, W: Wait> BatchIter<'b, '_, K, W> {
+    /// The next message, and its kind.
+    #[inline(always)]
+    fn message(&mut self) -> Option<(u16, &'b [u8])> {
+        let (frame, start) = self.next()?;
+        let taken = Taken { start, frame, sequence: self.records.run.first };
+        // SAFETY: released when the batch is dropped, which no slice of it outlives.
+        Some((frame.kind, unsafe { taken.bytes() }))
+    }
+
     #[inline(always)]
     fn next(&mut self) -> Option<(Frame, NonNull<u8>)> {
         // Checked again where it is read again: a producer that means harm may have written.

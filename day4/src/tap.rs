@@ -131,6 +131,7 @@ impl<W: Wait> Tap<W> {
 #[error(
     "found no place to begin within {waited:?}: the producer is too fast, or was stopped; try again"
 )]
+#[non_exhaustive]
 pub struct NoFooting {
     /// How long this call looked.
     pub waited: Duration,

@@ -30,8 +30,9 @@ use crate::memory::{ByteMemory, Offer, Segmented};
 /// # Examples
 ///
 /// ```
-/// use day4::{Reader, Writer};
-/// use day3::Start;
+/// # mod fanout { pub use {day3::*, day4 as records}; }
+/// use fanout::Start;
+/// use fanout::records::{Reader, Writer};
 ///
 /// let name = format!("/doc-records-{}", std::process::id());
 /// let mut writer = Writer::create(&name, 1 << 20)?;
@@ -464,7 +465,7 @@ impl<W: Wait> Writer<W> {
     #[inline]
     fn size_of(&self, len: usize) -> Result<u64, SendError> {
         if len > self.largest {
-            return Err(TooLarge { len, most: self.largest }.into());
+            return Err(TooLarge::new(len, self.largest).into());
         }
         Ok(record_len(len) as u64)
     }
@@ -473,7 +474,7 @@ impl<W: Wait> Writer<W> {
         let len = bytes.saturating_sub(HEADER);
         let room = record_len(len) as u64;
         if room > self.capacity() {
-            return Err(TooLarge { len, most: self.largest }.into());
+            return Err(TooLarge::new(len, self.largest).into());
         }
         Ok(room)
     }

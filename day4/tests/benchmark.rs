@@ -1,17 +1,14 @@
 //! The memory wheel, as a program: everything that it moves arrives, by each way. Not its figures.
 #![cfg(not(loom))]
 
-#[path = "../../day3/tests/process/mod.rs"]
-mod process;
-
 use std::process::Command;
 
-use process::{Ended, Process};
 use serde_json::Value;
+use testing::{Ended, Program};
 
 fn run(arguments: &[&str]) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_day4-benchmark"));
-    Process::start(command.args(arguments)).finish()
+    Program::start(command.args(arguments)).finish()
 }
 
 fn json(arguments: &[&str]) -> Value {
@@ -97,7 +94,7 @@ fn touching_only_the_first_bytes_is_another_checksum() {
 #[test]
 fn the_total_comes_first() {
     let lines = run(&["--messages", "1000", "--repeats", "1"]).well();
-    let bytes = common::report::grouped(total(1000, 32_767));
+    let bytes = yardstick::report::grouped(total(1000, 32_767));
     assert!(lines[0].starts_with(&format!("{bytes} bytes in 1,000 messages of 0 to 32767")));
     for row in ["spin: ", "sleep: ", "seqpacket: ", "memcpy", "hand-over "] {
         assert!(lines.iter().any(|line| line.starts_with(row)), "{row} in {lines:#?}");

@@ -17,9 +17,10 @@ use day4::{
     ByteMemory, Corrupt, CreateError, Local, Member, ReadError, Reader, RecvError,
     RecvTimeoutError, Tap, TryRecvError, Writer,
 };
-use home::{Home, InMemfd, InSegment};
+use home::{Home, InMemfd};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use proptest::prelude::*;
+use testing::Unique;
 
 const PAGE: u64 = 4096;
 
@@ -147,35 +148,36 @@ proptest! {
 /// Through the file of a named ring, as another process could that may write to it.
 #[test]
 fn a_length_spoiled_in_the_file_is_an_error_in_the_reader() {
-    let (home, mut writer) = InSegment::with_writer(PAGE, 0);
-    let mut reader = home.reader(Start::Oldest);
+    let name = Unique::new("errors");
+    let mut writer = Writer::create(&*name, PAGE).unwrap();
+    let mut reader = Reader::join(&*name, Start::Oldest).unwrap();
     writer.try_send(b"good").unwrap();
-    let file = std::fs::File::options().write(true).open(format!("/dev/shm/{}", home.0.bare()));
-    let data = std::fs::metadata(format!("/dev/shm/{}", home.0.bare())).unwrap().len() - PAGE;
+    let file = std::fs::File::options().write(true).open(name.path());
+    let data = std::fs::metadata(name.path()).unwrap().len() - PAGE;
     file.unwrap().write_all_at(&u32::MAX.to_le_bytes(), data).unwrap();
     assert!(matches!(reader.recv(), Err(RecvError::Corrupt(_))));
 }
 
 #[test]
 fn a_ring_of_another_kind_or_type_is_refused() {
-    let home = InSegment::unique();
-    let producer = Producer::<u64>::create(home.0.clone(), 8).unwrap();
-    let error = home.try_reader(Start::Latest).err();
+    let name = Unique::new("errors");
+    let producer = Producer::<u64>::create(&*name, 8).unwrap();
+    let error = Reader::join(&*name, Start::Latest).err();
     let Some(JoinError::Open(error @ OpenError::Kind { .. })) = error else { panic!("{error:?}") };
     assert!(error.to_string().contains("is a ring, expected a ring of records"), "{error}");
     drop(producer);
 
     let options = QueueOptions::new(PAGE).message_type("ticks/1");
-    let _writer = Writer::create_with(home.0.clone(), &options).unwrap();
-    let error = Consumer::<u64>::join(home.0.clone(), Start::Latest).err();
+    let _writer = Writer::create_with(&*name, &options).unwrap();
+    let error = Consumer::<u64>::join(&*name, Start::Latest).err();
     let Some(JoinError::Open(OpenError::Kind { expected, found, .. })) = error else {
         panic!("{error:?}")
     };
     assert_eq!((expected, found), (Kind::Ring, Kind::Records));
-    let error = home.try_reader(Start::Latest).err();
+    let error = Reader::join(&*name, Start::Latest).err();
     assert!(matches!(error, Some(JoinError::Open(OpenError::MessageType { .. }))), "{error:?}");
     let named = JoinOptions::new().message_type("ticks/1");
-    Reader::join_with(home.0.clone(), Start::Latest, &named).unwrap();
+    Reader::join_with(&*name, Start::Latest, &named).unwrap();
 }
 
 #[test]
@@ -187,20 +189,21 @@ fn what_cannot_be_a_ring_is_refused() {
     let error = create(&QueueOptions::new(PAGE).first(12));
     assert!(matches!(error, Some(CreateError::First { found: 12 })), "{error:?}");
     assert!(matches!(Writer::create("a/b", PAGE), Err(CreateError::Name(_))));
-    let (home, _writer) = InSegment::with_writer(PAGE, 0);
-    let error = Writer::create(home.0.clone(), PAGE).err();
+    let name = Unique::new("errors");
+    let _writer = Writer::create(&*name, PAGE).unwrap();
+    let error = Writer::create(&*name, PAGE).err();
     let taken = matches!(&error, Some(CreateError::Segment(day2::CreateError::NameTaken { .. })));
     assert!(taken, "{error:?}");
     // What is not there, or too much of it: errors, and no name is left.
-    let home = InSegment::unique();
+    let name = Unique::new("errors");
     assert!(matches!(
-        home.try_reader(Start::Latest),
+        Reader::join(&*name, Start::Latest),
         Err(JoinError::Open(OpenError::NotFound { .. }))
     ));
-    let error = Writer::create(home.0.clone(), 1 << 39).err();
+    let error = Writer::create(&*name, 1 << 39).err();
     let full = matches!(&error, Some(CreateError::Segment(day2::CreateError::NoSpace { .. })));
     assert!(full, "{error:?}");
-    assert!(!std::path::Path::new(&format!("/dev/shm/{}", home.0.bare())).exists());
+    assert!(!name.exists());
 }
 
 fn from_fd(descriptor: OwnedFd) -> Option<OpenError> {
@@ -257,5 +260,5 @@ fn two_that_join_through_one_descriptor_exclude_one_another() {
     let held = first.lock(Default::default()).unwrap();
     assert!(second.lock(Default::default()).is_err());
     drop(held);
-    second.lock(Default::default()).unwrap();
+    drop(second.lock(Default::default()).unwrap());
 }

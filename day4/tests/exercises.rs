@@ -5,9 +5,6 @@
 //! said beside it.
 #![cfg(not(loom))]
 
-#[path = "../../day1/tests/judge/mod.rs"]
-mod judge;
-
 #[path = "../exercises/frames.rs"]
 mod frames_exercise;
 #[path = "../solutions/frames.rs"]
@@ -37,7 +34,7 @@ use std::sync::Arc;
 use day3::{JoinOptions, QueueOptions, Start};
 use day4::frame::Frame;
 use day4::{ByteMemory, Local, Reader, TryRecvError, Writer};
-use judge::{breaks, comes_back};
+use testing::judge::{breaks, comes_back};
 
 type Frames = fn(&[u8]) -> Result<Vec<&[u8]>, usize>;
 type Splice = fn(&mut Script, &mut Writer, usize) -> io::Result<u64>;

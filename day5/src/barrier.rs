@@ -25,6 +25,7 @@ pub fn heavy() -> bool {
     // edge: announce <-> ring
     fence(Ordering::SeqCst);
     let made = is_expedited() && membarrier(MembarrierCommand::GlobalExpedited).is_ok();
+    // edge: announce <-> ring. What we look at from here on is read after all of these fences.
     fence(Ordering::SeqCst);
     made
 }
@@ -32,6 +33,7 @@ pub fn heavy() -> bool {
 /// As above, for loom.
 #[cfg(loom)]
 pub fn heavy() -> bool {
+    // edge: announce <-> ring
     common::fence!("heavy-barrier", SeqCst);
     true
 }

@@ -39,112 +39,34 @@
 //!   any. A peer can keep that thread busy, and when 256 connections wait for it no newcomer is let in;
 //!   the producer goes on, and so do the consumers that it knows.
 
-use std::io::{self, IoSliceMut};
+mod error;
+mod socket;
+mod state;
+
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Instant;
 
-use common::process::Origin;
 use common::sync::{Arc, Mutex, Ordering, fence};
-use day2::header::MAGIC;
 use day3::control::Doorbell;
 use day3::wait::{Side, Wait};
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{Mode, fchmod};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendFlags, Shutdown,
-    SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, recv, recvmsg,
-    send, shutdown, socket_with, socketpair,
+    AddressFamily, RecvFlags, SocketFlags, SocketType, connect, recv, send, socketpair,
 };
-use rustix::time::Timespec;
 
-use crate::closer::Closer;
 use crate::strategy::Adaptive;
+use error::not_connected;
+use socket::{SEND, address, hang_up, hello, socket};
+use state::{Listener, State};
 
-/// Most consumers that one producer signals; one more is turned away.
-pub const MOST_PEERS: usize = 256;
-
-/// Most that have connected and sent nothing yet; one more costs the oldest its place.
-const MOST_STRANGERS: usize = 64;
+pub use error::NotifyError;
+pub(crate) use error::failed;
+pub use state::MOST_PEERS;
 
 /// More signals than the kernel keeps for a consumer that does not read them.
 const MOST_SIGNALS: u64 = 64;
-
-/// How many may have connected while the producer was busy.
-const BACKLOG: i32 = 1024;
-
-const HELLO: usize = 16;
-const VERSION: u32 = 2;
-const ROLE: u32 = 3;
-
-/// How everything is sent: without waiting, and without a signal that kills.
-const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
-
-/// Why a producer cannot be connected to, or a consumer not connect.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotifyError {
-    /// A socket's path has 1 to 107 bytes and no NUL.
-    #[error("a socket's path has 1 to 107 bytes and no NUL, found {path:?}: choose another")]
-    Path {
-        /// The path as it was given.
-        path: PathBuf,
-    },
-    /// Somebody listens there.
-    #[error("somebody listens at {path:?} already: choose another path")]
-    InUse {
-        /// The path as it was given.
-        path: PathBuf,
-    },
-    /// Nobody listens there, and it is a socket: its producer was killed.
-    #[error(
-        "found the socket of a producer at {path:?} that is gone: remove it, and start one again"
-    )]
-    Stale {
-        /// The path as it was given.
-        path: PathBuf,
-    },
-    /// There is something else.
-    #[error("expected a socket at {path:?}, found something else: choose another path")]
-    NotASocket {
-        /// The path as it was given.
-        path: PathBuf,
-    },
-    /// There is nothing.
-    #[error("found nothing at {path:?}: start the producer first, or give the path that it gave")]
-    NotFound {
-        /// The path as it was given.
-        path: PathBuf,
-    },
-    /// More have connected than the producer has let in: it sends nothing.
-    #[error(
-        "too many wait to be let in at {path:?}: try again when the producer has sent something"
-    )]
-    Busy {
-        /// The path as it was given.
-        path: PathBuf,
-    },
-    /// The kernel refused something else.
-    #[error("{call} failed: {errno}")]
-    System {
-        /// The system call.
-        call: &'static str,
-        /// What the kernel said.
-        errno: Errno,
-    },
-}
-
-/// Turns what the kernel said about `call` into an error.
-pub(crate) fn failed(call: &'static str) -> impl Fn(Errno) -> NotifyError {
-    move |errno| NotifyError::System { call, errno }
-}
-
-/// The same for what the standard library passes on.
-pub(crate) fn failed_io(call: &'static str) -> impl Fn(io::Error) -> NotifyError {
-    move |error| failed(call)(Errno::from_io_error(&error).unwrap_or(Errno::IO))
-}
 
 /// A consumer's end of a connection to the producer, over which signals come.
 #[derive(Debug)]
@@ -174,11 +96,7 @@ impl Connection {
     ///
     /// [`NotifyError::System`].
     pub fn from_socket(socket: OwnedFd) -> Result<Self, NotifyError> {
-        let mut hello = [0; HELLO];
-        hello[..8].copy_from_slice(&MAGIC.to_le_bytes());
-        hello[8..12].copy_from_slice(&VERSION.to_le_bytes());
-        hello[12..].copy_from_slice(&ROLE.to_le_bytes());
-        retry_on_intr(|| send(&socket, &hello, SEND)).map_err(failed("send"))?;
+        retry_on_intr(|| send(&socket, &hello(), SEND)).map_err(failed("send"))?;
         // edge: register -> accept. A producer that sees an announcement that we make from now on finds
         // this in the socket's queue.
         fence(Ordering::SeqCst);
@@ -219,41 +137,6 @@ pub struct Notifier {
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Debug)]
-struct State {
-    listener: Option<Listener>,
-    strangers: Vec<OwnedFd>,
-    peers: Vec<OwnedFd>,
-    closer: Closer,
-    turned_away: u64,
-    signals: u64,
-    is_hung_up: bool,
-    origin: Origin,
-}
-
-/// A socket at a path that is ours, and a descriptor to give up when there is no other.
-#[derive(Debug)]
-struct Listener {
-    socket: OwnedFd,
-    spare: Option<OwnedFd>,
-    path: PathBuf,
-    identity: (u64, u64),
-}
-
-impl Listener {
-    /// Removes the path, if it is still this one's.
-    fn remove(&self) {
-        if identity(&self.path).is_ok_and(|found| found == self.identity) {
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    let found = path.symlink_metadata()?;
-    Ok((found.dev(), found.ino()))
-}
-
 impl Notifier {
     /// Listens at `path`, which is made with mode 0600: for processes of this user.
     ///
@@ -261,19 +144,7 @@ impl Notifier {
     ///
     /// [`NotifyError`]; what was at `path` before is left there.
     pub fn bind(path: impl AsRef<Path>) -> Result<Self, NotifyError> {
-        let given = path.as_ref();
-        let address = address(given)?;
-        // Absolute: this process may change its folder before it removes the path.
-        let path = std::path::absolute(given).map_err(failed_io("getcwd"))?;
-        let socket = socket()?;
-        // Linux gives the file the mode that the socket has when it is bound.
-        fchmod(&socket, Mode::RUSR | Mode::WUSR).map_err(failed("fchmod"))?;
-        bind(&socket, &address).map_err(|errno| not_bound(given, errno))?;
-        let identity = identity(&path).map_err(failed_io("lstat"))?;
-        let mut state = State::default();
-        let spare = spare(&socket);
-        let listener = state.listener.insert(Listener { socket, spare, path, identity });
-        listen(&listener.socket, BACKLOG).map_err(failed("listen"))?;
+        let state = State::listening(Listener::bind(path.as_ref())?);
         Ok(Self { state: Arc::new(Mutex::new(state)) })
     }
 
@@ -328,27 +199,6 @@ impl Notifier {
     }
 }
 
-impl Default for State {
-    fn default() -> Self {
-        Self {
-            listener: None,
-            strangers: Vec::new(),
-            peers: Vec::new(),
-            closer: Closer::default(),
-            turned_away: 0,
-            signals: 0,
-            is_hung_up: false,
-            origin: Origin::here(),
-        }
-    }
-}
-
-impl Drop for State {
-    fn drop(&mut self) {
-        self.hang_up();
-    }
-}
-
 /// Signals a peer, without waiting; says whether it is still there.
 fn signal(peer: &OwnedFd) -> bool {
     match retry_on_intr(|| send(peer, &[0], SEND)) {
@@ -356,170 +206,6 @@ fn signal(peer: &OwnedFd) -> bool {
         Ok(_) | Err(Errno::AGAIN) => true,
         // A signal that does not come has to be told of: by the end of the connection.
         Err(_) => false,
-    }
-}
-
-impl State {
-    /// Hangs up on everybody, and closes the listener. The child of a fork leaves that to its parent.
-    fn hang_up(&mut self) {
-        self.is_hung_up = true;
-        let listener = self.listener.take();
-        let mut sockets: Vec<_> = self.peers.drain(..).chain(self.strangers.drain(..)).collect();
-        if self.origin.is_here() {
-            listener.iter().for_each(Listener::remove);
-            // At once: it takes a moment until they are closed.
-            sockets.iter().for_each(hang_up);
-        }
-        sockets.extend(listener.map(|listener| listener.socket));
-        self.closer.close(sockets);
-    }
-
-    /// Lets newcomers in, listens to those that have something to say, and forgets the peers that have
-    /// hung up. Waits for nobody.
-    fn attend(&mut self) {
-        let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let listener = self.listener.iter().map(|listener| listener.socket.as_fd());
-        let strangers = self.strangers.iter().map(AsFd::as_fd);
-        let speakers = strangers.chain(listener);
-        let speakers = speakers.map(|socket| PollFd::from_borrowed_fd(socket, PollFlags::IN));
-        // A peer's hello is still in its queue, and whatever else it has said: what counts is the end.
-        let peers = self.peers.iter();
-        let peers = peers.map(|peer| PollFd::from_borrowed_fd(peer.as_fd(), PollFlags::RDHUP));
-        let mut polled: Vec<_> = peers.chain(speakers).collect();
-        if retry_on_intr(|| poll(&mut polled, Some(&zero))) == Ok(0) {
-            return;
-        }
-        let ready: Vec<_> = polled.iter().map(|socket| !socket.revents().is_empty()).collect();
-        let mut ready = ready.into_iter();
-        let mut is_ready = || ready.next().unwrap_or(false);
-        let gone: Vec<_> = self.peers.extract_if(.., |_| is_ready()).collect();
-        let speaking: Vec<_> = self.strangers.extract_if(.., |_| is_ready()).collect();
-        let door_is_ready = self.listener.is_some() && is_ready();
-        self.closer.close(gone);
-        for socket in speaking {
-            self.meet(socket);
-        }
-        if door_is_ready {
-            self.let_in();
-        }
-    }
-
-    fn let_in(&mut self) {
-        for _ in 0..BACKLOG {
-            if self.closer.is_behind() {
-                return;
-            }
-            let Some(listener) = &mut self.listener else { return };
-            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-            match accept_with(&listener.socket, flags) {
-                Ok(socket) => self.meet(socket),
-                Err(Errno::INTR | Errno::CONNABORTED) => {}
-                Err(Errno::MFILE | Errno::NFILE) if listener.spare.take().is_some() => {
-                    // Better to be told that nobody will signal it than to wait for it.
-                    let Ok(socket) = accept_with(&listener.socket, flags) else { return };
-                    self.turn_away(socket);
-                    // There may be a descriptor for it again when that one is closed.
-                    return;
-                }
-                Err(_) => return,
-            }
-        }
-    }
-
-    /// Listens to one that has connected.
-    fn meet(&mut self, socket: OwnedFd) {
-        match is_hello(&socket) {
-            Ok(true) if self.peers.len() < MOST_PEERS && !self.is_hung_up => {
-                self.peers.push(socket)
-            }
-            Err(Errno::AGAIN) => {
-                if self.strangers.len() == MOST_STRANGERS {
-                    let oldest = self.strangers.remove(0);
-                    self.turn_away(oldest);
-                }
-                self.strangers.push(socket);
-            }
-            _ => self.turn_away(socket),
-        }
-    }
-
-    fn turn_away(&mut self, socket: OwnedFd) {
-        self.turned_away += 1;
-        hang_up(&socket);
-        self.closer.close([socket]);
-    }
-}
-
-/// Ends a connection for the other side; it is closed later.
-fn hang_up(socket: &OwnedFd) {
-    // It fails if the other side was faster.
-    let _ = shutdown(socket, Shutdown::Both);
-}
-
-/// A descriptor that can be given up.
-fn spare(other: &OwnedFd) -> Option<OwnedFd> {
-    other.try_clone().ok()
-}
-
-/// Whether one that has connected has said what it should. It stays in the queue.
-fn is_hello(socket: &OwnedFd) -> Result<bool, Errno> {
-    // One byte more, so that one that is too long is seen to be.
-    let mut bytes = [0; HELLO + 1];
-    let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
-    // No room for descriptors: that there were some is told by a flag.
-    let mut none = RecvAncillaryBuffer::default();
-    let packet =
-        retry_on_intr(|| recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut none, flags))?;
-    let word = |at: usize| u32::from_le_bytes([0, 1, 2, 3].map(|i| bytes[at + i]));
-    Ok(packet.bytes == HELLO
-        && !packet.flags.contains(ReturnFlags::CTRUNC)
-        && bytes.starts_with(&MAGIC.to_le_bytes())
-        && (word(8), word(12)) == (VERSION, ROLE))
-}
-
-fn socket() -> Result<OwnedFd, NotifyError> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).map_err(failed("socket"))
-}
-
-fn address(path: &Path) -> Result<SocketAddrUnix, NotifyError> {
-    let bytes = path.as_os_str().as_encoded_bytes();
-    // An empty path, and a leading NUL, would mean another name space.
-    if bytes.is_empty() || bytes.contains(&0) || bytes.len() > 107 {
-        return Err(NotifyError::Path { path: path.to_owned() });
-    }
-    SocketAddrUnix::new(path).map_err(failed("sockaddr_un"))
-}
-
-fn not_connected(path: &Path, errno: Errno) -> NotifyError {
-    let path = path.to_owned();
-    match errno {
-        Errno::NOENT | Errno::NOTDIR => NotifyError::NotFound { path },
-        Errno::CONNREFUSED | Errno::PROTOTYPE => refused(path),
-        Errno::AGAIN => NotifyError::Busy { path },
-        errno => NotifyError::System { call: "connect", errno },
-    }
-}
-
-/// The kernel says the same of a socket without a server and of what is no socket.
-fn refused(path: PathBuf) -> NotifyError {
-    match path.symlink_metadata() {
-        Ok(found) if found.file_type().is_socket() => NotifyError::Stale { path },
-        _ => NotifyError::NotASocket { path },
-    }
-}
-
-fn not_bound(path: &Path, errno: Errno) -> NotifyError {
-    match errno {
-        Errno::ADDRINUSE => match address(path).and_then(|address| Ok((address, socket()?))) {
-            Ok((address, socket)) => match connect(&socket, &address) {
-                Err(Errno::CONNREFUSED) => refused(path.to_owned()),
-                _ => NotifyError::InUse { path: path.to_owned() },
-            },
-            Err(error) => error,
-        },
-        Errno::NOENT | Errno::NOTDIR => NotifyError::NotFound { path: path.to_owned() },
-        errno => NotifyError::System { call: "bind", errno },
     }
 }
 
@@ -536,8 +222,9 @@ fn not_bound(path: &Path, errno: Errno) -> NotifyError {
 /// # Examples
 ///
 /// ```
-/// use day3::{Consumer, Producer, Start};
-/// use day5::{Adaptive, Notifier, Notify, Pollable};
+/// # mod fanout { pub use {day3::*, day5::{Adaptive, self as pollable}}; }
+/// use fanout::pollable::{Notifier, Notify, Pollable};
+/// use fanout::{Adaptive, Consumer, Producer, Start};
 ///
 /// let name = format!("/doc-notify-{}", std::process::id());
 /// let path = std::env::temp_dir().join(format!("doc-notify-{}", std::process::id()));

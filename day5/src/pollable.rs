@@ -2,7 +2,7 @@
 //!
 //! The rule is epoll's: **try until there is nothing; then wait for the descriptor; then try again.**
 //! A [`Pollable`] has no call to arm it. To find nothing *is* to arm it: `try_recv` that answers
-//! [`Empty`](TryRecvError::Empty) has announced on the doorbell that somebody sleeps, and has looked
+//! [`Empty`](day3::TryRecvError::Empty) has announced on the doorbell that somebody sleeps, and has looked
 //! once more after that. From then on the descriptor is readable when there may be something. Do not
 //! read from it: `try_recv` does. A wait without a try before it is one for a signal that was never asked
 //! for.
@@ -34,7 +34,7 @@
 //!
 //! And if nobody rings? A producer that is killed, even between publish and ring, hangs up: the kernel
 //! closes its sockets, the descriptor is readable, and after everything that was published comes
-//! [`HungUp`](RecvError::HungUp). A bridge looks by itself after one [`SLICE`]; it never learns of a
+//! [`HungUp`](day3::RecvError::HungUp). A bridge looks by itself after one [`SLICE`](crate::strategy::SLICE); it never learns of a
 //! death. Where the kernel makes no fences for others ([`barrier`](crate::barrier)), the first ring may
 //! be missed; an alarm clock behind the same descriptor bounds that to one slice, too.
 //!
@@ -51,14 +51,17 @@
 //! # Examples
 //!
 //! ```
-//! use day3::{Consumer, Producer, Start};
-//! use day5::Pollable;
-//! use day5::pollable::TryRecvError;
+//! # mod fanout {
+//! #     pub use {day3::*, day5::{Adaptive, self as pollable}};
+//! # }
+//! use fanout::error::TryRecvError;
+//! use fanout::pollable::Pollable;
+//! use fanout::{Adaptive, Consumer, Producer, Start};
 //! use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 //! use std::os::fd::AsFd;
 //!
 //! let name = format!("/doc-poll-{}", std::process::id());
-//! let mut producer = Producer::<u64>::create(&name, 64)?.waiting(day5::Adaptive::default());
+//! let mut producer = Producer::<u64>::create(&name, 64)?.waiting(Adaptive::default());
 //! let mut consumer = Pollable::bridged(Consumer::<u64>::join(&name, Start::Oldest)?)?;
 //! assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
 //! producer.send(7)?;
@@ -67,242 +70,25 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod ends;
+mod signal;
+mod tries;
+
 use core::fmt;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use bytemuck::Pod;
-use common::sync::{Arc, AtomicBool, AtomicU64, Ordering};
-use day3::SendTimeoutError;
-use day3::control::Doorbell;
-use day3::sequencer::Cursor;
-use day3::wait::{Side, Wait};
-use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use common::sync::Arc;
+use day3::wait::Wait;
 
-use crate::arm;
-use crate::bridge::{Bridge, Post};
-use crate::doorbell::Ticket;
-use crate::eventfd::Alarm;
-use crate::notifier::{Connection, NotifyError, failed, failed_io};
-use crate::strategy::{Adaptive, SLICE};
+use crate::bridge::Bridge;
+use crate::notifier::{Connection, NotifyError};
+use crate::strategy::Adaptive;
 
-/// The nap of an end that nobody wakes: the first one, and the longest.
-const NAPS: (Duration, Duration) = (Duration::from_micros(50), Duration::from_millis(4));
-
-pub use day3::{RecvError, RecvTimeoutError, TryRecvError, TrySendError};
-
-/// Where the signal comes from.
-#[derive(Debug)]
-enum Source {
-    /// From the producer; `set` is an epoll that has all that may come.
-    Connected { set: OwnedFd, line: Connection, slice: Alarm },
-    /// From the bridge's thread.
-    Bridged(Arc<Post>),
-    /// From an alarm clock; how long the next nap is, in nanoseconds.
-    Napping { alarm: Alarm, nap: AtomicU64 },
-}
-
-/// What an end and its way to wait share.
-#[derive(Debug)]
-struct Signal {
-    source: Source,
-    sleeps: AtomicU64,
-    signals: AtomicU64,
-    is_hung_up: AtomicBool,
-}
-
-impl Signal {
-    fn new(source: Source) -> Arc<Self> {
-        let (sleeps, signals) = (AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(Self { source, sleeps, signals, is_hung_up: AtomicBool::new(false) })
-    }
-
-    fn connected(line: Connection) -> Result<Arc<Self>, NotifyError> {
-        let set = epoll::create(CreateFlags::CLOEXEC).map_err(failed("epoll_create1"))?;
-        let slice = Alarm::new().map_err(failed_io("timerfd_create"))?;
-        for descriptor in [line.as_fd(), slice.as_fd()] {
-            epoll::add(&set, descriptor, EventData::new_u64(0), EventFlags::IN)
-                .map_err(failed("epoll_ctl"))?;
-        }
-        Ok(Self::new(Source::Connected { set, line, slice }))
-    }
-
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.source {
-            Source::Connected { set, .. } => set.as_fd(),
-            Source::Bridged(post) => post.counter().as_fd(),
-            Source::Napping { alarm, .. } => alarm.as_fd(),
-        }
-    }
-
-    /// Takes back old signals; says whether there was anything.
-    fn clear(&self) -> bool {
-        match &self.source {
-            Source::Connected { line, slice, .. } => {
-                let (signals, is_over) = line.take();
-                if is_over {
-                    self.is_hung_up.store(true, Ordering::Relaxed);
-                }
-                // Each is asked, whatever the others say.
-                self.count(signals) | slice.take() | is_over
-            }
-            Source::Bridged(post) => self.count(post.counter().take()),
-            Source::Napping { .. } => true,
-        }
-    }
-
-    fn count(&self, signals: u64) -> bool {
-        self.signals.fetch_add(signals, Ordering::Relaxed);
-        signals > 0
-    }
-
-    /// Why there is nothing.
-    fn nothing(&self) -> TryRecvError {
-        if self.is_hung_up.load(Ordering::Relaxed) {
-            RecvError::HungUp.into()
-        } else {
-            TryRecvError::Empty
-        }
-    }
-
-    /// There was something: the next nap is a short one.
-    fn found(&self) {
-        if let Source::Napping { nap, .. } = &self.source {
-            nap.store(NAPS.0.as_nanos() as u64, Ordering::Relaxed);
-        }
-    }
-}
-
-/// The way to wait of a [`Pollable`]: a wait whose time is up at the beginning, and in vain, leaves an
-/// announcement behind. All others are `V`'s affair, and it is `V` that rings.
-#[derive(Debug, Default)]
-pub struct Armed<V = Adaptive> {
-    inner: V,
-    signal: Option<Arc<Signal>>,
-    /// The announcement that stands.
-    ticket: Option<Ticket>,
-}
-
-impl<V> Armed<V> {
-    fn new(inner: V, signal: &Arc<Signal>) -> Self {
-        Self { inner, signal: Some(Arc::clone(signal)), ticket: None }
-    }
-}
-
-impl<V: Wait> Wait for Armed<V> {
-    fn until<R>(
-        &mut self,
-        side: Side,
-        doorbell: &Doorbell,
-        deadline: Option<Instant>,
-        mut poll: impl FnMut() -> Option<R>,
-    ) -> Option<R> {
-        if let Some(answer) = poll() {
-            return Some(answer);
-        }
-        let is_over = |deadline| Instant::now() >= deadline;
-        match &self.signal {
-            Some(signal) if deadline.is_some_and(is_over) => {
-                sleep_elsewhere(signal, &mut self.ticket, side, doorbell, poll)
-            }
-            _ => self.inner.until(side, doorbell, deadline, poll),
-        }
-    }
-
-    fn rung(&self, side: Side) {
-        self.inner.rung(side);
-    }
-}
-
-/// Arms the descriptor; there was nothing just now. `ticket` is the announcement made before.
-fn sleep_elsewhere<R>(
-    signal: &Signal,
-    ticket: &mut Option<Ticket>,
-    side: Side,
-    doorbell: &Doorbell,
-    mut poll: impl FnMut() -> Option<R>,
-) -> Option<R> {
-    if let Source::Napping { alarm, nap } = &signal.source {
-        let now = nap.load(Ordering::Relaxed);
-        nap.store((2 * now).min(NAPS.1.as_nanos() as u64), Ordering::Relaxed);
-        alarm.set(Duration::from_nanos(now));
-        signal.sleeps.fetch_add(1, Ordering::Relaxed);
-        return None;
-    }
-    // A tap can only nap.
-    let word = side.word(doorbell)?;
-    let clear = || signal.clear();
-    let look = || {
-        signal.sleeps.fetch_add(1, Ordering::Relaxed);
-        poll()
-    };
-    arm::arm(word, ticket, clear, look, |announced| match &signal.source {
-        // The producer may miss us once.
-        Source::Connected { slice, .. } if announced.is_fenced() => slice.set(SLICE),
-        // SAFETY: the doorbell is the end's that this way to wait was given to, by `Pollable`, which
-        // keeps the end until after it has dropped the bridge, and lends it to nobody who could put
-        // another in its place.
-        Source::Bridged(post) => unsafe { post.watch(word, announced) },
-        _ => {}
-    })
-}
-
-mod sealed {
-    pub trait Sealed {}
-}
-
-/// An end of a ring of Day 3 or Day 4. With another way to wait it is another type.
-pub trait End: sealed::Sealed + Sized {
-    /// The same end with this way to wait.
-    type With<V: Wait>;
-
-    /// The same end, waiting another way.
-    fn with<V: Wait>(self, wait: V) -> Self::With<V>;
-
-    /// The same for one that has been changed before.
-    fn change<V: Wait, U: Wait>(end: Self::With<V>, wait: U) -> Self::With<U>;
-}
-
-/// An end that may write to the doorbell: all but taps.
-pub trait Announcing: End {}
-
-/// A registered consumer.
-pub trait Receiving: Announcing {}
-
-macro_rules! ends {
-    ($([$($parameter:ident: $bound:path),*] $end:path, $with:path;)*) => {$(
-        impl<$($parameter: $bound,)* W: Wait> sealed::Sealed for $end {}
-        impl<$($parameter: $bound,)* W: Wait> End for $end {
-            type With<V: Wait> = $with;
-
-            fn with<V: Wait>(self, wait: V) -> Self::With<V> {
-                self.waiting(wait)
-            }
-
-            fn change<V: Wait, U: Wait>(end: Self::With<V>, wait: U) -> Self::With<U> {
-                end.waiting(wait)
-            }
-        }
-    )*};
-}
-
-ends! {
-    [T: Pod, K: Cursor] day3::ring::Receiver<T, K, W>, day3::ring::Receiver<T, K, V>;
-    [K: Cursor] day4::reader::Receiver<K, W>, day4::reader::Receiver<K, V>;
-    [T: Pod] day3::ring::Producer<T, W>, day3::ring::Producer<T, V>;
-    [] day4::writer::Writer<W>, day4::writer::Writer<V>;
-    [T: Pod] day3::ring::Tap<T, W>, day3::ring::Tap<T, V>;
-    [] day4::tap::Tap<W>, day4::tap::Tap<V>;
-}
-
-impl<T: Pod, K: Cursor, W: Wait> Announcing for day3::ring::Receiver<T, K, W> {}
-impl<T: Pod, K: Cursor, W: Wait> Receiving for day3::ring::Receiver<T, K, W> {}
-impl<K: Cursor, W: Wait> Announcing for day4::reader::Receiver<K, W> {}
-impl<K: Cursor, W: Wait> Receiving for day4::reader::Receiver<K, W> {}
-impl<T: Pod, W: Wait> Announcing for day3::ring::Producer<T, W> {}
-impl<W: Wait> Announcing for day4::writer::Writer<W> {}
+pub use ends::{Announcing, End, Receiving};
+pub use signal::Armed;
+use signal::Signal;
 
 /// An end of a ring, and a descriptor that is readable when it is worth trying.
 ///
@@ -370,7 +156,7 @@ impl<E: Announcing, V: Wait> Pollable<E, V> {
     /// What the kernel said: no descriptor, or no thread.
     pub fn bridged_with(end: E, wait: V) -> io::Result<Self> {
         let bridge = Bridge::start()?;
-        let signal = Signal::new(Source::Bridged(Arc::clone(bridge.post())));
+        let signal = Signal::bridged(&bridge);
         Ok(Self::with_signal(end, wait, Some(bridge), signal))
     }
 }
@@ -385,10 +171,7 @@ impl<E: End> Pollable<E> {
     ///
     /// What the kernel said: no descriptor.
     pub fn napping(end: E) -> io::Result<Self> {
-        let alarm = Alarm::new()?;
-        let nap = AtomicU64::new(NAPS.0.as_nanos() as u64);
-        let signal = Signal::new(Source::Napping { alarm, nap });
-        Ok(Self::with_signal(end, Adaptive::default(), None, signal))
+        Ok(Self::with_signal(end, Adaptive::default(), None, Signal::napping()?))
     }
 }
 
@@ -411,12 +194,12 @@ impl<E: End, V: Wait> Pollable<E, V> {
 
     /// How often it has announced that it sleeps.
     pub fn sleeps(&self) -> u64 {
-        self.signal.sleeps.load(Ordering::Relaxed)
+        self.signal.sleeps()
     }
 
     /// How many signals it has taken back. An alarm clock gives none.
     pub fn signals(&self) -> u64 {
-        self.signal.signals.load(Ordering::Relaxed)
+        self.signal.signals()
     }
 }
 
@@ -429,192 +212,5 @@ impl<E: End, V: Wait> AsFd for Pollable<E, V> {
 impl<E: End, V: Wait> AsRawFd for Pollable<E, V> {
     fn as_raw_fd(&self) -> RawFd {
         self.as_fd().as_raw_fd()
-    }
-}
-
-impl<T: Pod, K: Cursor, W: Wait, V: Wait> Pollable<day3::ring::Receiver<T, K, W>, V> {
-    /// The next message, if there is one now; otherwise the descriptor is armed.
-    ///
-    /// # Errors
-    ///
-    /// [`TryRecvError`].
-    #[inline]
-    pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
-        match self.end.try_recv() {
-            Ok(message) => Ok(message),
-            Err(_) => self.end.recv_timeout(Duration::ZERO).map_err(|no| why(&self.signal, no)),
-        }
-    }
-
-    /// Lends up to `most` messages, if there is one now; otherwise the descriptor is armed.
-    ///
-    /// # Errors
-    ///
-    /// [`TryRecvError`].
-    pub fn try_recv_batch(
-        &mut self,
-        most: usize,
-    ) -> Result<day3::ring::Batch<'_, T, K, Armed<V>>, TryRecvError> {
-        let batch = self.end.recv_batch_timeout(most, Duration::ZERO);
-        batch.map_err(|no| why(&self.signal, no))
-    }
-}
-
-impl<K: Cursor, W: Wait, V: Wait> Pollable<day4::reader::Receiver<K, W>, V> {
-    /// Lends the next message, if there is one now; otherwise the descriptor is armed.
-    ///
-    /// A record borrows the reader; wait for the descriptor where there is none any more.
-    ///
-    /// # Errors
-    ///
-    /// [`TryRecvError`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use day3::Start;
-    /// use day4::{Reader, Writer};
-    /// use day5::Pollable;
-    /// use day5::pollable::{RecvError, TryRecvError};
-    /// use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    /// use std::os::fd::AsFd;
-    ///
-    /// let name = format!("/doc-poll-records-{}", std::process::id());
-    /// let mut writer = Writer::create(&name, 4096)?.waiting(day5::Adaptive::default());
-    /// let mut reader = Pollable::bridged(Reader::join(&name, Start::Oldest)?)?;
-    /// writer.send(b"one")?;
-    /// writer.send(b"another")?;
-    /// drop(writer);
-    /// let mut letters = 0;
-    /// loop {
-    ///     let nothing = match reader.try_recv() {
-    ///         Ok(record) => {
-    ///             letters += record.len();
-    ///             continue;
-    ///         }
-    ///         Err(nothing) => nothing,
-    ///     };
-    ///     match nothing {
-    ///         TryRecvError::Empty => {
-    ///             poll(&mut [PollFd::new(reader.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE)?;
-    ///         }
-    ///         TryRecvError::End(RecvError::Closed) => break,
-    ///         TryRecvError::End(error) => return Err(error.into()),
-    ///     }
-    /// }
-    /// assert_eq!(letters, 10);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn try_recv(&mut self) -> Result<day4::reader::Record<'_, K, Armed<V>>, TryRecvError> {
-        let record = self.end.recv_timeout(Duration::ZERO);
-        record.map_err(|no| why(&self.signal, no))
-    }
-
-    /// Lends the next messages that together take at most `bytes` of ring, but at least one, if there
-    /// is one now; otherwise the descriptor is armed.
-    ///
-    /// # Errors
-    ///
-    /// [`TryRecvError`].
-    pub fn try_recv_batch(
-        &mut self,
-        bytes: usize,
-    ) -> Result<day4::reader::Records<'_, K, Armed<V>>, TryRecvError> {
-        let records = self.end.recv_batch_timeout(bytes, Duration::ZERO);
-        records.map_err(|no| why(&self.signal, no))
-    }
-}
-
-impl<T: Pod, W: Wait, V: Wait> Pollable<day3::ring::Tap<T, W>, V> {
-    /// The next message that can be had now; otherwise the descriptor is armed.
-    ///
-    /// # Errors
-    ///
-    /// [`TryRecvError`].
-    pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
-        let message = self.end.recv_timeout(Duration::ZERO);
-        message.inspect(|_| self.signal.found()).map_err(|no| why(&self.signal, no))
-    }
-}
-
-impl<W: Wait, V: Wait> Pollable<day4::tap::Tap<W>, V> {
-    /// Copies the next message that can be had now into `into`, which it replaces, and says how long
-    /// it is; otherwise the descriptor is armed.
-    ///
-    /// # Errors
-    ///
-    /// [`TryRecvError`].
-    pub fn try_recv(&mut self, into: &mut Vec<u8>) -> Result<usize, TryRecvError> {
-        let len = self.end.recv_timeout(into, Duration::ZERO);
-        len.inspect(|_| self.signal.found()).map_err(|no| why(&self.signal, no))
-    }
-}
-
-impl<T: Pod, W: Wait, V: Wait> Pollable<day3::ring::Producer<T, W>, V> {
-    /// Sends a message if there is a place for it now; otherwise the descriptor is armed.
-    ///
-    /// # Errors
-    ///
-    /// [`TrySendError`]; nothing was sent.
-    #[inline]
-    pub fn try_send(&mut self, message: T) -> Result<(), TrySendError> {
-        match self.end.try_send(message) {
-            Err(TrySendError::Full) => {}
-            sent => return sent,
-        }
-        self.end.send_timeout(message, Duration::ZERO).map_err(unsent)
-    }
-
-    /// Tells consumers that everything is sent; to send is an error from now on.
-    pub fn close(&mut self) {
-        self.end.close();
-    }
-
-    /// Tells consumers that nothing more will come, though not everything is sent, and why.
-    pub fn abort(&mut self, reason: &str) {
-        self.end.abort(reason);
-    }
-}
-
-impl<W: Wait, V: Wait> Pollable<day4::writer::Writer<W>, V> {
-    /// Sends a message if there is room for it now; otherwise the descriptor is armed.
-    ///
-    /// # Errors
-    ///
-    /// [`TrySendError`]; nothing was sent.
-    #[inline]
-    pub fn try_send(&mut self, message: &[u8]) -> Result<(), TrySendError> {
-        match self.end.try_send(message) {
-            Err(TrySendError::Full) => {}
-            sent => return sent,
-        }
-        self.end.send_timeout(message, Duration::ZERO).map_err(unsent)
-    }
-
-    /// Tells consumers that everything is sent; to send is an error from now on.
-    pub fn close(&mut self) {
-        self.end.close();
-    }
-
-    /// Tells consumers that nothing more will come, though not everything is sent, and why.
-    pub fn abort(&mut self, reason: &str) {
-        self.end.abort(reason);
-    }
-}
-
-/// Why a wait that was over at its beginning found no room.
-fn unsent(error: SendTimeoutError) -> TrySendError {
-    match error {
-        SendTimeoutError::TimedOut(_) => TrySendError::Full,
-        SendTimeoutError::End(end) => end.into(),
-    }
-}
-
-/// Why a wait that was over at its beginning found nothing.
-#[cold]
-fn why(signal: &Signal, nothing: RecvTimeoutError) -> TryRecvError {
-    match nothing {
-        RecvTimeoutError::TimedOut(_) => signal.nothing(),
-        RecvTimeoutError::End(end) => end.into(),
     }
 }

@@ -283,6 +283,7 @@ impl fmt::Display for Strategy {
 /// No way to wait has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a way to wait is spin, yield, sleep or adaptive, found {found:?}: choose one")]
+#[non_exhaustive]
 pub struct UnknownStrategy {
     /// The name as it was given.
     pub found: String,

@@ -10,9 +10,10 @@
 //! # Examples
 //!
 //! ```
-//! use day3::{Consumer, Producer, Start};
-//! use day5::Pollable;
-//! use day5::stream::{Messages, Sender};
+//! # mod fanout { pub use {day3::*, day5::{self as pollable, stream}}; }
+//! use fanout::pollable::Pollable;
+//! use fanout::stream::{Messages, Sender};
+//! use fanout::{Consumer, Producer, Start};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # tokio::runtime::Builder::new_current_thread().enable_io().build()?.block_on(async {
@@ -27,14 +28,14 @@
 //!         sender.send(number).await?; // waits while the ring is full
 //!     }
 //!     drop(sender); // closes
-//!     Ok::<_, day5::stream::SendError>(())
+//!     Ok::<_, fanout::stream::SendError>(())
 //! };
 //! let receive = async {
 //!     let mut sum = 0;
 //!     while let Some(number) = messages.recv().await? {
 //!         sum += number;
 //!     }
-//!     Ok::<_, day5::stream::StreamError>(sum)
+//!     Ok::<_, fanout::stream::StreamError>(sum)
 //! };
 //! let (sent, sum) = tokio::join!(send, receive);
 //! sent?;
@@ -51,9 +52,9 @@ use std::io;
 
 use bytemuck::Pod;
 use day3::SendError as RingError;
-use day3::TrySendError;
 use day3::sequencer::Cursor;
 use day3::wait::Wait;
+use day3::{RecvError, TryRecvError, TrySendError};
 use futures_core::Stream;
 use futures_core::stream::FusedStream;
 use futures_sink::Sink;
@@ -61,10 +62,11 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::coop;
 
-use crate::pollable::{Pollable, RecvError, TryRecvError};
+use crate::pollable::Pollable;
 
 /// Why a stream has ended otherwise than by the producer's closing the queue.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StreamError {
     /// There will be no more messages.
     #[error(transparent)]
@@ -76,6 +78,7 @@ pub enum StreamError {
 
 /// Why a message was not sent; nothing of it was.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SendError {
     /// It will not be sent, however long one waits.
     #[error(transparent)]
@@ -104,7 +107,7 @@ fn register<P: Steady>(pollable: P) -> io::Result<AsyncFd<P>> {
 
 /// A pollable end that yields messages of its own: a consumer, a member of a group, or a tap.
 pub trait Receive: Steady + Unpin {
-    /// What it yields: Day 3's messages as they are, Day 4's copied out of the ring.
+    /// What it yields: messages of one size as they are, records copied out of the ring.
     type Message;
 
     /// The next message, if there is one now; otherwise the descriptor is armed.
@@ -261,7 +264,7 @@ impl<P: Receive> FusedStream for Messages<P> {
 
 /// A pollable end that sends messages: a producer, of messages or of records.
 pub trait Transmit: Steady + Unpin {
-    /// What waits for room: Day 3's messages as they are, Day 4's as bytes of their own.
+    /// What waits for room: messages of one size as they are, records as bytes of their own.
     type Message: Unpin;
 
     /// Sends a message if there is room for it now; otherwise the descriptor is armed.

@@ -1,23 +1,20 @@
 //! The benchmark, as a program: each way delivers, and its rows hold together. Not its figures.
 #![cfg(not(loom))]
 
-#[path = "../../day3/tests/process/mod.rs"]
-mod process;
-
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use process::{Ended, Process};
 use serde_json::Value;
+use testing::{Ended, Program, eventually};
 
 fn run(arguments: &[&str]) -> Ended {
     start(arguments).finish()
 }
 
-fn start(arguments: &[&str]) -> Process {
+fn start(arguments: &[&str]) -> Program {
     let mut command = Command::new(env!("CARGO_BIN_EXE_day5-benchmark"));
-    Process::start(command.args(arguments))
+    Program::start(command.args(arguments))
 }
 
 fn json(arguments: &[&str]) -> Value {
@@ -153,13 +150,11 @@ fn children_die_with_a_benchmark_that_is_killed() {
         let maps = fs::read_to_string(format!("/proc/{child}/maps")).unwrap_or_default();
         maps.lines().any(|line| line.contains("day5-benchmark-") && line.ends_with("(deleted)"))
     };
-    process::eventually("two children have met", || {
-        children().len() == 2 && children().iter().all(has_met)
-    });
+    eventually("two children have met", || children().len() == 2 && children().iter().all(has_met));
     let children = children();
     process.kill();
     for child in children {
-        process::eventually("a child is gone", || {
+        eventually("a child is gone", || {
             let state = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
             state.is_empty() || state.contains(") Z ")
         });

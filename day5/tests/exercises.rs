@@ -5,10 +5,6 @@
 //! `exercises_loom.rs`, for the reason that is said beside it.
 #![cfg(not(loom))]
 
-#[path = "../../day1/tests/judge/awake.rs"]
-mod awake;
-#[path = "../../day1/tests/judge/mod.rs"]
-mod judge;
 mod latch;
 
 #[path = "../exercises/either.rs"]
@@ -43,10 +39,10 @@ use std::time::Duration;
 use common::sync::{AtomicU64, Ordering};
 use day3::{Heap, JoinOptions, Memory, Start};
 use day5::AnyStrategy;
+use testing::judge::awake::{A_WHILE, Who, sleeps};
+use testing::judge::{breaks, comes_back, far_away, joined};
 
-use awake::{A_WHILE, Who, sleeps};
 use either_solution::Found;
-use judge::{breaks, comes_back, far_away, joined};
 use latch::{Latch, implement};
 
 const SHORT: Duration = Duration::from_millis(2);

@@ -10,8 +10,6 @@ extern crate self as common;
 extern crate self as day5;
 
 pub(crate) mod futex;
-#[path = "../../day1/tests/judge/mod.rs"]
-mod judge;
 mod latch;
 pub(crate) mod sync;
 
@@ -40,11 +38,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-use judge::{breaks, message};
 use latch::{Latch, implement};
 use loom::cell::UnsafeCell;
 use loom::model::Builder;
 use loom::thread;
+use testing::judge::breaks;
+use testing::message;
 
 /// No time passes in a model: a thread that waits for so long is woken, or sleeps for ever.
 const FOR_EVER: Duration = Duration::from_secs(1 << 30);

@@ -2,8 +2,6 @@
 //! does a consumer that keeps to the rules.
 #![cfg(not(loom))]
 
-#[path = "../../day3/tests/process/mod.rs"]
-mod process;
 #[macro_use]
 mod queue;
 
@@ -14,18 +12,18 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::thread;
 
-use day5::pollable::TryRecvError;
+use day3::TryRecvError;
 use day5::{Adaptive, Notifier, Notify, Pollable};
 use nix::libc::linger;
 use nix::sys::socket::{setsockopt, sockopt};
-use process::eventually;
-use queue::{Place, consumer, ring, wait};
+use queue::{consumer, ring};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix,
     SocketFlags, SocketType, connect, sendmsg, shutdown, socket_with,
 };
+use testing::{Folder, eventually, until_ready};
 
 /// What a consumer says first.
 const HELLO: [u8; 16] = *b"FANOUT\0\0\x02\0\0\0\x03\0\0\0";
@@ -65,12 +63,13 @@ fn say(path: &Path, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> OwnedFd {
 /// how many peers were left before the producer ended.
 #[track_caller]
 fn outlasts(mut attack: impl FnMut(u64, &Path) + Send + 'static) -> usize {
-    let place = Place::new();
+    let folder = Folder::new();
+    let place = folder.join("socket");
     let (memory, producer) = ring(64);
-    let notifier = Notifier::bind(&place.0).unwrap();
+    let notifier = Notifier::bind(&place).unwrap();
     let mut producer = producer.waiting(Notify::new(notifier.clone(), Adaptive::default()));
-    let mut honest = Pollable::connect(consumer(&memory), &place.0).unwrap();
-    let path = place.0.clone();
+    let mut honest = Pollable::connect(consumer(&memory), &place).unwrap();
+    let path = place.clone();
     let sending = thread::spawn(move || {
         for number in 0..ROUNDS {
             attack(number, &path);
@@ -195,12 +194,13 @@ fn descriptors_that_nobody_can_close_hold_up_nobody() {
 #[test]
 fn what_a_newcomer_passes_does_not_hold_up_the_end() {
     let (near, _far) = lingering();
-    let place = Place::new();
+    let folder = Folder::new();
+    let place = folder.join("socket");
     let (_memory, producer) = ring(64);
-    let notifier = Notifier::bind(&place.0).unwrap();
+    let notifier = Notifier::bind(&place).unwrap();
     let producer = producer.waiting(Notify::new(notifier, Adaptive::default()));
     // Nobody has let it in when the producer ends.
-    drop(say(&place.0, &HELLO, &[near.as_fd()]));
+    drop(say(&place, &HELLO, &[near.as_fd()]));
     drop(near);
     let ending = thread::spawn(move || drop(producer));
     eventually("it ends", || ending.is_finished());
@@ -209,11 +209,12 @@ fn what_a_newcomer_passes_does_not_hold_up_the_end() {
 
 #[test]
 fn peers_that_talk_nonsense_are_turned_away_and_hold_up_nobody() {
-    let place = Place::new();
+    let folder = Folder::new();
+    let place = folder.join("socket");
     let (memory, producer) = ring(64);
-    let notifier = Notifier::bind(&place.0).unwrap();
+    let notifier = Notifier::bind(&place).unwrap();
     let mut producer = producer.waiting(Notify::new(notifier.clone(), Adaptive::default()));
-    let mut consumer = Pollable::connect(consumer(&memory), &place.0).unwrap();
+    let mut consumer = Pollable::connect(consumer(&memory), &place).unwrap();
     let mut next_ring = |number| {
         assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
         producer.send(number).unwrap();
@@ -232,15 +233,15 @@ fn peers_that_talk_nonsense_are_turned_away_and_hold_up_nobody() {
         (&HELLO, &[counter]),
     ];
     for (n, (bytes, descriptors)) in wrong.iter().enumerate() {
-        let socket = say(&place.0, bytes, descriptors);
+        let socket = say(&place, bytes, descriptors);
         next_ring(n as u64);
         assert_eq!(notifier.turned_away(), n as u64 + 1, "{n}");
-        wait(&socket);
+        until_ready(&socket);
         assert_eq!(notifier.peers(), 1, "{n}");
     }
     let before = notifier.turned_away();
     // Silent ones stay, but not all of them; one that speaks late is heard.
-    let silent: Vec<_> = (0..65).map(|_| say(&place.0, b"", &[])).collect();
+    let silent: Vec<_> = (0..65).map(|_| say(&place, b"", &[])).collect();
     next_ring(100);
     assert_eq!(notifier.turned_away(), before + 1);
     drop(silent);
@@ -249,7 +250,7 @@ fn peers_that_talk_nonsense_are_turned_away_and_hold_up_nobody() {
         notifier.turned_away() == before + 65
     });
     assert_eq!(notifier.peers(), 1);
-    let _late = say(&place.0, &HELLO, &[]);
+    let _late = say(&place, &HELLO, &[]);
     next_ring(102);
     assert_eq!((notifier.turned_away(), notifier.peers()), (before + 65, 2));
 }

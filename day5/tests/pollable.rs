@@ -1,8 +1,6 @@
 //! Queues that are waited for beside sockets: signals are counted, and nothing is lost.
 #![cfg(not(loom))]
 
-#[path = "../../day3/tests/process/mod.rs"]
-mod process;
 #[macro_use]
 mod queue;
 
@@ -23,15 +21,17 @@ use day3::doorbell::ASLEEP;
 use day3::ring::{Consumer, Member, Producer};
 use day3::wait::Side;
 use day3::{JoinOptions, Memory, Start, Wait};
+use day3::{RecvError, TryRecvError};
 use day4::reader::Reader;
 use day4::writer::Writer;
 use day5::notifier::NotifyError;
-use day5::pollable::{RecvError, TryRecvError};
 use day5::{Adaptive, Connection, Notifier, Notify, Pollable, Sleep};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
-use process::{Chance, DEADLINE, Process, Unique, eventually};
-use queue::{Place, consumer, is_ready, pair, ring, wait};
+use queue::{consumer, pair, ring};
+use testing::{
+    DEADLINE, Dice, Folder, Program, Unique, another, eventually, is_ready, until_ready,
+};
 
 /// Tells a process that runs [`a_child_of_another_test`] what to do.
 const TASK: &str = "FANOUT_TEST_TASK";
@@ -77,11 +77,11 @@ fn messages_are_not_signalled_and_sleeps_are() {
 #[test]
 fn nothing_is_lost_and_nobody_is_signalled_more_often_than_it_slept() {
     let (mut producer, mut consumer, notifier) = pair(64);
-    let mut chance = Chance::seeded();
+    let mut dice = Dice::seeded();
     let sender = thread::spawn(move || {
         for number in 0..3 * MESSAGES {
-            if chance.once_in(60) {
-                thread::sleep(chance.pause(Duration::from_micros(100)));
+            if dice.once_in(60) {
+                thread::sleep(dice.pause(Duration::from_micros(100)));
             }
             producer.send(number).unwrap();
         }
@@ -100,17 +100,18 @@ fn nothing_is_lost_and_nobody_is_signalled_more_often_than_it_slept() {
 #[test]
 fn records_are_polled_for_and_read_in_place() {
     let name = Unique::new("records");
-    let place = Place::new();
-    let notifier = Notifier::bind(&place.0).unwrap();
+    let folder = Folder::new();
+    let place = folder.join("socket");
+    let notifier = Notifier::bind(&place).unwrap();
     let writer = Writer::<Adaptive>::create(&*name, 1 << 14).unwrap();
     let mut writer = writer.waiting(Notify::new(notifier.clone(), Adaptive::default()));
     let reader = Reader::<Adaptive>::join(&*name, Start::Oldest).unwrap();
-    let mut reader = Pollable::connect(reader, &place.0).unwrap();
-    let mut chance = Chance::seeded();
+    let mut reader = Pollable::connect(reader, &place).unwrap();
+    let mut dice = Dice::seeded();
     let sender = thread::spawn(move || {
         for number in 0..MESSAGES {
-            if chance.once_in(60) {
-                thread::sleep(chance.pause(Duration::from_micros(100)));
+            if dice.once_in(60) {
+                thread::sleep(dice.pause(Duration::from_micros(100)));
             }
             let message = [number as u8; 300];
             writer.send(&message[..number as usize % 300]).unwrap();
@@ -130,7 +131,7 @@ fn records_are_polled_for_and_read_in_place() {
             Err(nothing) => nothing,
         };
         match nothing {
-            TryRecvError::Empty => wait(&reader),
+            TryRecvError::Empty => until_ready(&reader),
             TryRecvError::End(end) => break end,
         }
     };
@@ -138,7 +139,7 @@ fn records_are_polled_for_and_read_in_place() {
     assert_eq!((end, number), (RecvError::Closed, MESSAGES));
     let sleeps = reader.sleeps();
     assert!(sleeps > 0 && reader.signals() <= sleeps, "{} for {sleeps}", reader.signals());
-    assert!(!place.0.exists(), "the producer has removed its socket");
+    assert!(!place.exists(), "the producer has removed its socket");
 }
 
 #[test]
@@ -188,12 +189,13 @@ fn an_edge_triggered_epoll_gets_an_edge_for_each_sleep() {
 
 #[test]
 fn a_consumer_that_connects_to_a_producer_that_does_nothing_is_not_overlooked() {
-    let place = Place::new();
+    let folder = Folder::new();
+    let place = folder.join("socket");
     let (memory, producer) = ring(8);
-    let notifier = Notifier::bind(&place.0).unwrap();
+    let notifier = Notifier::bind(&place).unwrap();
     let mut producer = producer.waiting(Notify::new(notifier.clone(), Sleep::default()));
     let mut consumers = [(); 3].map(|()| {
-        let mut consumer = Pollable::connect(consumer(&memory), &place.0).unwrap();
+        let mut consumer = Pollable::connect(consumer(&memory), &place).unwrap();
         assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
         consumer
     });
@@ -251,7 +253,7 @@ fn the_end_makes_the_descriptor_readable() {
     assert!(is_ready(&left));
     assert_eq!(next!(left), Err(RecvError::HungUp));
     let late = notifier.connection().unwrap();
-    wait(&late_line(late));
+    until_ready(&late_line(late));
     producer.send(3).unwrap();
     assert_eq!(left.try_recv(), Ok(3), "what comes is read all the same");
     producer.send(4).unwrap();
@@ -284,10 +286,10 @@ fn members_of_a_group_share_what_they_are_signalled_for() {
             }
         })
     });
-    let mut chance = Chance::seeded();
+    let mut dice = Dice::seeded();
     for number in 0..20_000 {
-        if chance.once_in(100) {
-            thread::sleep(chance.pause(Duration::from_micros(200)));
+        if dice.once_in(100) {
+            thread::sleep(dice.pause(Duration::from_micros(200)));
         }
         producer.send(number).unwrap();
     }
@@ -309,14 +311,14 @@ fn bridges_need_nothing_from_the_other_side() {
     let consumer = Consumer::<u64, Adaptive>::join(&*name, Start::Oldest).unwrap();
     let mut producer = Pollable::bridged(producer).unwrap();
     let mut consumer = Pollable::bridged(consumer).unwrap();
-    let mut chance = Chance::seeded();
+    let mut dice = Dice::seeded();
     let sender = thread::spawn(move || {
         for number in 0..MESSAGES / 5 {
-            if chance.once_in(40) {
-                thread::sleep(chance.pause(Duration::from_micros(200)));
+            if dice.once_in(40) {
+                thread::sleep(dice.pause(Duration::from_micros(200)));
             }
             while producer.try_send(number).is_err() {
-                wait(&producer);
+                until_ready(&producer);
             }
         }
         (producer.signals(), producer.sleeps())
@@ -349,7 +351,7 @@ fn a_bridge_looks_by_itself_where_nobody_rings() {
 fn on_both_kernels(task: &str) {
     for waitv in ["on", "off"] {
         let mut command = child(task, "/none", Path::new("none"));
-        let mut process = Process::start(command.env("FANOUT_WAITV", waitv));
+        let mut process = Program::start(command.env("FANOUT_WAITV", waitv));
         process.line("end: none left");
         process.finish().well();
     }
@@ -367,7 +369,7 @@ fn hundreds_of_bridges_share_a_few_threads_and_lose_nothing() {
 
 #[test]
 fn a_forked_child_disturbs_none_of_its_parents_ends() {
-    let mut process = Process::start(&mut child("fork", "/none", Path::new("none")));
+    let mut process = Program::start(&mut child("fork", "/none", Path::new("none")));
     process.line("end: as before");
     process.finish().well();
 }
@@ -435,7 +437,7 @@ fn many_bridges() {
     assert!(more <= 3 || !has_waitv, "{more} threads for {} bridges", all.len());
     let senders: Vec<_> =
         producers.into_iter().map(|one| thread::spawn(|| pause_often(one))).collect();
-    let mut chance = Chance::seeded();
+    let mut dice = Dice::seeded();
     while !all.is_empty() {
         let mut ready: Vec<_> =
             all.iter().map(|(one, _)| PollFd::new(one.as_fd(), PollFlags::POLLIN)).collect();
@@ -444,7 +446,7 @@ fn many_bridges() {
         let ready: Vec<_> = ready.iter().map(|one| one.any().unwrap()).collect();
         // From behind, so that those before keep their places.
         for (at, _) in ready.into_iter().enumerate().rev().filter(|&(_, is_ready)| is_ready) {
-            if has_ended(&mut all[at]) || chance.once_in(1000) {
+            if has_ended(&mut all[at]) || dice.once_in(1000) {
                 drop(all.swap_remove(at));
             }
         }
@@ -514,7 +516,7 @@ fn a_producer_that_signals_waits_for_room_behind_a_bridge() {
     let sender = thread::spawn(move || {
         for number in 0..20_000 {
             while producer.try_send(number).is_err() {
-                wait(&producer);
+                until_ready(&producer);
             }
         }
     });
@@ -546,7 +548,7 @@ fn taps_nap() {
     let end = loop {
         match tap.try_recv(&mut into) {
             Ok(len) => assert_eq!((len, &into[..]), (3, &b"one"[..])),
-            Err(TryRecvError::Empty) => wait(&tap),
+            Err(TryRecvError::Empty) => until_ready(&tap),
             Err(TryRecvError::End(end)) => break end,
         }
     };
@@ -566,11 +568,12 @@ fn an_evicted_consumer_learns_of_it() {
 
 #[test]
 fn a_rendezvous_is_another_door() {
-    let place = Place::new();
+    let folder = Folder::new();
+    let place = folder.join("socket");
     let writer = Writer::<Adaptive>::anonymous(4096).unwrap();
-    let serving = day4::rendezvous::serve(&place.0, writer.offer()).unwrap();
+    let serving = day4::rendezvous::serve(&place, writer.offer()).unwrap();
     let (memory, _producer) = ring(8);
-    let mut consumer = Pollable::connect(consumer(&memory), &place.0).unwrap();
+    let mut consumer = Pollable::connect(consumer(&memory), &place).unwrap();
     assert_eq!(next!(consumer), Err(RecvError::HungUp));
     eventually("it is counted", || serving.turned_away() == 1);
     assert_eq!(serving.admitted(), 0);
@@ -578,8 +581,9 @@ fn a_rendezvous_is_another_door() {
 
 #[test]
 fn paths_that_cannot_be_are_told_apart() {
-    let place = Place::new();
-    let path = || place.0.clone();
+    let folder = Folder::new();
+    let place = folder.join("socket");
+    let path = || place.clone();
     assert_eq!(Connection::connect(path()).unwrap_err(), NotifyError::NotFound { path: path() });
     fs::write(path(), "something else").unwrap();
     assert_eq!(Connection::connect(path()).unwrap_err(), NotifyError::NotASocket { path: path() });
@@ -592,7 +596,7 @@ fn paths_that_cannot_be_are_told_apart() {
     let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(path()).unwrap());
     assert_eq!(mode & 0o777, 0o600);
     drop(notifier);
-    assert!(!place.0.exists());
+    assert!(!place.exists());
 
     let nowhere = path().join("no/folder");
     assert_eq!(Notifier::bind(&nowhere).unwrap_err(), NotifyError::NotFound { path: nowhere });
@@ -628,9 +632,7 @@ fn a_child_of_another_test() {
 
 /// This program, with a task.
 fn child(task: &str, name: &str, path: &Path) -> Command {
-    let mut command = Command::new(env::current_exe().unwrap());
-    let test = "a_child_of_another_test";
-    command.args(["--exact", "--ignored", "--nocapture", "--test-threads=1", test]);
+    let mut command = another("a_child_of_another_test");
     command.env(TASK, task).env(QUEUE, name).env(PATH, path);
     command
 }
@@ -667,17 +669,18 @@ fn send_and_hang(name: &str, path: &Path) {
 /// Sends to a consumer in another process; its numbers of sleeps and signals.
 fn send_to_another_process(membarrier: &str) -> (u64, u64) {
     let name = Unique::new("process");
-    let place = Place::new();
-    let notifier = Notifier::bind(&place.0).unwrap();
+    let folder = Folder::new();
+    let place = folder.join("socket");
+    let notifier = Notifier::bind(&place).unwrap();
     let producer = Producer::<u64, Adaptive>::create(&*name, 64).unwrap();
     let mut producer = producer.waiting(Notify::new(notifier.clone(), Adaptive::default()));
-    let mut command = child("read", name.as_str(), &place.0);
-    let mut reader = Process::start(command.env("FANOUT_MEMBARRIER", membarrier));
+    let mut command = child("read", name.as_str(), &place);
+    let mut reader = Program::start(command.env("FANOUT_MEMBARRIER", membarrier));
     reader.line("joined");
-    let mut chance = Chance::seeded();
+    let mut dice = Dice::seeded();
     for number in 0..MESSAGES {
-        if chance.once_in(100) {
-            thread::sleep(chance.pause(Duration::from_micros(200)));
+        if dice.once_in(100) {
+            thread::sleep(dice.pause(Duration::from_micros(200)));
         }
         producer.send(number).unwrap();
     }
@@ -707,11 +710,12 @@ fn it_works_where_the_kernel_makes_no_fences() {
 #[test]
 fn a_producer_that_is_killed_hangs_up() {
     let name = Unique::new("killed");
-    let place = Place::new();
-    let mut producer = Process::start(&mut child("send and hang", name.as_str(), &place.0));
+    let folder = Folder::new();
+    let place = folder.join("socket");
+    let mut producer = Program::start(&mut child("send and hang", name.as_str(), &place));
     producer.line("created");
     let consumer = Consumer::<u64>::join(&*name, Start::Oldest).unwrap();
-    let mut consumer = Pollable::connect(consumer, &place.0).unwrap();
+    let mut consumer = Pollable::connect(consumer, &place).unwrap();
     producer.line("sent");
     assert_eq!(next!(consumer), Ok(0));
     assert_eq!(consumer.try_recv(), Ok(1));
@@ -720,7 +724,7 @@ fn a_producer_that_is_killed_hangs_up() {
     producer.kill();
     assert_eq!(next!(consumer), Err(RecvError::HungUp));
     assert_eq!(next!(consumer), Err(RecvError::HungUp), "and stays so");
-    let path = || place.0.clone();
+    let path = || place.clone();
     assert_eq!(Connection::connect(path()).unwrap_err(), NotifyError::Stale { path: path() });
     assert_eq!(Notifier::bind(path()).unwrap_err(), NotifyError::Stale { path: path() });
 }
@@ -760,17 +764,18 @@ fn publish_and_hang(name: &str, path: &Path) {
 #[test]
 fn a_producer_that_is_killed_before_it_signals_costs_no_message() {
     let name = Unique::new("killed");
-    let place = Place::new();
-    let mut producer = Process::start(&mut child("publish and hang", name.as_str(), &place.0));
+    let folder = Folder::new();
+    let place = folder.join("socket");
+    let mut producer = Program::start(&mut child("publish and hang", name.as_str(), &place));
     producer.line("created");
     let consumer = Consumer::<u64>::join(&*name, Start::Oldest).unwrap();
-    let mut consumer = Pollable::connect(consumer, &place.0).unwrap();
+    let mut consumer = Pollable::connect(consumer, &place).unwrap();
     assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
     producer.hang_up();
     producer.line("published");
     assert!(!is_ready(&consumer), "nobody has signalled");
     producer.kill();
-    wait(&consumer);
+    until_ready(&consumer);
     assert_eq!(consumer.try_recv(), Ok(5));
     assert_eq!(next!(consumer), Err(RecvError::HungUp));
 }
@@ -778,11 +783,12 @@ fn a_producer_that_is_killed_before_it_signals_costs_no_message() {
 /// Lets a consumer connect to a producer that has no descriptor left for it.
 fn without_room() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let place = Place::new();
+    let folder = Folder::new();
+    let place = folder.join("socket");
     let (memory, producer) = ring(8);
-    let notifier = Notifier::bind(&place.0).unwrap();
+    let notifier = Notifier::bind(&place).unwrap();
     let mut producer = producer.waiting(Notify::new(notifier.clone(), Adaptive::default()));
-    let mut consumer = Pollable::connect(consumer(&memory), &place.0).unwrap();
+    let mut consumer = Pollable::connect(consumer(&memory), &place).unwrap();
     assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
     let next = std::os::fd::AsRawFd::as_raw_fd(&fs::File::open("/dev/null").unwrap());
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
@@ -796,7 +802,7 @@ fn without_room() {
 
 #[test]
 fn a_consumer_for_which_there_is_no_descriptor_is_told() {
-    let mut process = Process::start(&mut child("without room", "/none", Path::new("none")));
+    let mut process = Program::start(&mut child("without room", "/none", Path::new("none")));
     process.line("end: told");
     process.finish().well();
 }

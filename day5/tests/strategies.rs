@@ -15,9 +15,8 @@ use day3::{Heap, JoinOptions, Memory, QueueOptions, RecvError, RecvTimeoutError,
 use day4::{ByteMemory, Local};
 use day5::{AnyStrategy, Sleep, Strategy};
 use queue::woken;
+use testing::DEADLINE;
 
-/// Longer than anything here takes, shorter than anyone would wait for a test that hangs.
-const DEADLINE: Duration = Duration::from_secs(60);
 /// Too short for anything that does not come.
 const MOMENT: Duration = Duration::from_millis(2);
 /// Longer than any test, and than any clock can tell: a sleeper that sleeps that long has to be woken.

@@ -1,9 +1,6 @@
 //! Queues in asynchronous programs: nothing is lost, nobody blocks, everything ends.
 #![cfg(all(not(loom), feature = "tokio"))]
 
-#[path = "../../day3/tests/process/mod.rs"]
-mod process;
-
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -13,17 +10,17 @@ use std::task::{Context, Waker};
 use std::thread;
 use std::time::Duration;
 
+use day3::RecvError;
 use day3::ring::{Consumer, Producer};
 use day3::{Heap, JoinOptions, Memory, SendError as RingError, Start};
 use day4::reader::{Member, Reader};
 use day4::writer::Writer;
-use day5::pollable::RecvError;
 use day5::stream::{Messages, SendError, Sender, StreamError};
 use day5::{Adaptive, Notifier, Notify, Pollable};
 use futures_core::Stream;
 use futures_core::stream::FusedStream;
 use futures_sink::Sink;
-use process::{Chance, DEADLINE, Unique};
+use testing::{DEADLINE, Dice, Unique};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -60,11 +57,11 @@ fn a_stream_has_every_message_of_a_producer_that_pauses() {
     let consumer =
         Pollable::with_connection(consumer(&memory), notifier.connection().unwrap()).unwrap();
     let mut producer = producer.waiting(Notify::new(notifier.clone(), Adaptive::default()));
-    let mut chance = Chance::seeded();
+    let mut dice = Dice::seeded();
     let sender = thread::spawn(move || {
         for number in 0..MESSAGES {
-            if chance.once_in(60) {
-                thread::sleep(chance.pause(Duration::from_micros(100)));
+            if dice.once_in(60) {
+                thread::sleep(dice.pause(Duration::from_micros(100)));
             }
             producer.send(number).unwrap();
         }

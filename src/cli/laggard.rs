@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use common::report::grouped;
 use fanout::QueueName;
 use fanout::inspect::{ConsumerInfo, ConsumerKind, GroupInfo};
+use yardstick::report::grouped;
 
 use super::terminal::{say, typed};
 

@@ -4,12 +4,12 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use clap::Args;
-use common::report::grouped;
 use fanout::QueueName;
 use fanout::error::OpenError;
 use fanout::inspect::Observer;
 use fanout::segment::{Geometry, Kind, Mode, Segment};
 use serde::Serialize;
+use yardstick::report::grouped;
 
 use super::column::{kind, unit, width};
 use super::print;

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::{anyhow, ensure};
 use clap::{Args, ValueEnum};
-use common::report::grouped;
 use fanout::records::error::{SendError, SendTimeoutError, TrySendError};
 use fanout::records::{ends::Writer, record_len};
 use fanout::wait::{AnyStrategy, Strategy};
 use fanout::{QueueName, QueueOptions, REASON_BYTES, SLOTS, Unattended};
+use yardstick::report::grouped;
 
 use super::input::{Cut, Input};
 use super::laggard::{For, Laggards, Wait};

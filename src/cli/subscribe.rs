@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::{Args, ValueEnum};
 use fanout::error::{JoinError, OpenError};
-use fanout::records::Receiver;
-use fanout::records::ends::{Member, Reader, Tap};
+
+use fanout::records::ends::{Cursor, Member, Reader, Receiver, Tap};
 use fanout::records::error::{RecvError, RecvTimeoutError, TryRecvError};
-use fanout::ring::Cursor;
+
 use fanout::wait::{AnyStrategy, Strategy};
 use fanout::{Ending, JoinOptions, QueueName, Start};
 

@@ -4,8 +4,8 @@ mod messages;
 mod records;
 
 use fanout::error::{RecvError, RecvTimeoutError, SendError, TryRecvError};
+use testing::Dice;
 
-use crate::dice::Dice;
 use crate::plan::Plan;
 use crate::tally::Tally;
 
@@ -62,9 +62,13 @@ pub(crate) trait Reading: Send {
     /// Does something, and shows what it reads.
     fn act(&mut self, at: &mut Act<'_>, see: &mut dyn FnMut(Seen<'_>)) -> Step;
     /// The first sequence that it was promised; a tap is promised nothing.
-    fn first(&self) -> Option<u64>;
-    /// The slot it sits in; a tap sits nowhere.
-    fn slot(&self) -> Option<usize>;
+    fn first(&self) -> Option<u64> {
+        None
+    }
+    /// The slot that it has; a tap has none.
+    fn slot(&self) -> Option<usize> {
+        None
+    }
     /// How many messages a tap knows of.
     fn accounted(&self) -> Option<Accounted> {
         None
@@ -139,6 +143,15 @@ impl Fate {
         match self {
             Self::Dropped => false,
             Self::GivenBack | Self::Forgotten => true,
+        }
+    }
+
+    /// Does it to what was lent; only a broadcast end can give something back.
+    fn befall<T>(self, lent: T, give_back: Option<impl FnOnce(T)>) {
+        match (self, give_back) {
+            (Self::GivenBack, Some(give_back)) => give_back(lent),
+            (Self::Forgotten, _) => core::mem::forget(lent),
+            _ => drop(lent),
         }
     }
 

@@ -8,17 +8,11 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use common::sync::AtomicU64;
-use common::{Capacity, Sequence};
-use day3::control::Control;
-use day3::landing::{Everywhere, Landing};
-use day3::roster::Ring;
-use day4::marks::Marks;
-use day4::mirror::Mirror;
-use fanout::Memory;
-use fanout::error::{DescriptorError, LockError};
+use fanout::error::{DescriptorError, LockError, OsError};
+use fanout::memory::{AtomicU64, Control, Everywhere, Landing, Marks, Mirror, Ring};
 use fanout::records::ByteMemory;
 use fanout::segment::{Mode, page_size};
+use fanout::{Capacity, Memory, Sequence};
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 
@@ -187,6 +181,6 @@ unsafe impl ByteMemory for Guarded {
 
     fn descriptor(&self, _: Mode) -> Result<OwnedFd, DescriptorError> {
         let name = "/fanout-guarded".parse().expect("a valid name");
-        Err(DescriptorError { name, errno: Errno::ENOTSUP })
+        Err(DescriptorError::new(name, OsError::new(Errno::ENOTSUP)))
     }
 }

@@ -4,13 +4,13 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use day3::roster::Ring;
 use fanout::inspect::{ConsumerInfo, Observer};
-use fanout::records::{ByteMemory, Local, Offer, ends};
+use fanout::memory::Ring;
+use fanout::records::{self, ByteMemory, Local, Offer};
 use fanout::segment::Mode;
-use fanout::{Heap, JoinOptions, Memory, QueueName, QueueOptions, Start, Unattended, ring};
+use fanout::{Heap, JoinOptions, Memory, QueueName, QueueOptions, Start, Unattended, ends};
+use testing::Dice;
 
-use crate::dice::Dice;
 use crate::ends::{
     MessageEnd, MessageTap, Producing, Reading, RecordEnd, RecordTap, Sending, Writing, give_back,
 };
@@ -79,8 +79,9 @@ fn build_messages(dice: &mut Dice, count: u64) -> Stage {
         let memory = Heap::<Message>::new(capacity, first).expect("memory for a small ring");
         let unattended = unattended(dice);
         // SAFETY: the memory was made for this type, and has no other producer.
-        let producer =
-            unsafe { ring::Producer::<Message, Mood>::from_memory_with(memory.clone(), unattended) };
+        let producer = unsafe {
+            ends::Producer::<Message, Mood>::from_memory_with(memory.clone(), unattended)
+        };
         (Home::Messages { memory }, producer)
     } else {
         named_messages(seed, capacity, first)
@@ -94,10 +95,10 @@ pub(crate) fn named_messages(
     seed: u64,
     capacity: u64,
     first: u64,
-) -> (Home, ring::Producer<Message, Mood>) {
+) -> (Home, ends::Producer<Message, Mood>) {
     let name = unique(seed);
     let options = QueueOptions::new(capacity).first(first);
-    let producer = ring::Producer::create_with(&*name, &options).expect("a new name");
+    let producer = ends::Producer::create_with(&*name, &options).expect("a new name");
     (Home::NamedMessages { name, capacity }, producer)
 }
 
@@ -109,12 +110,16 @@ fn build_records(dice: &mut Dice, count: u64) -> Stage {
         0 => {
             let memory = Local::new(&options).expect("memory for a small ring");
             // SAFETY: the memory has no other writer.
-            let writer =
-                unsafe { ends::Writer::<Mood>::from_memory_with(memory.clone(), options.unattended()) };
+            let writer = unsafe {
+                records::ends::Writer::<Mood>::from_memory_with(
+                    memory.clone(),
+                    options.unattended(),
+                )
+            };
             (Home::Records { memory }, writer)
         }
         1 => {
-            let writer = ends::Writer::anonymous_with(&options).expect("a memfd");
+            let writer = records::ends::Writer::anonymous_with(&options).expect("a memfd");
             let (memory, offer) = (writer.memory().clone(), writer.offer());
             (Home::Memfd { memory, offer }, writer)
         }
@@ -126,10 +131,14 @@ fn build_records(dice: &mut Dice, count: u64) -> Stage {
 }
 
 /// A ring of records that other processes can open.
-pub(crate) fn named_records(seed: u64, capacity: u64, first: u64) -> (Home, ends::Writer<Mood>) {
+pub(crate) fn named_records(
+    seed: u64,
+    capacity: u64,
+    first: u64,
+) -> (Home, records::ends::Writer<Mood>) {
     let name = unique(seed);
     let options = QueueOptions::new(capacity).first(first);
-    let writer = ends::Writer::create_with(&*name, &options).expect("a new name");
+    let writer = records::ends::Writer::create_with(&*name, &options).expect("a new name");
     (Home::NamedRecords { name }, writer)
 }
 
@@ -177,7 +186,7 @@ impl Home {
     }
 
     fn consumer(&self, start: Start, options: &JoinOptions, mood: Mood) -> Joined {
-        type Consumer = ring::Consumer<Message, Mood>;
+        type Consumer = ends::Consumer<Message, Mood>;
         let (receiver, capacity) = match self {
             Self::NamedMessages { name, capacity } => {
                 (Consumer::join_with(&**name, start, options), *capacity)
@@ -194,7 +203,7 @@ impl Home {
     }
 
     fn reader(&self, start: Start, options: &JoinOptions, mood: Mood) -> Joined {
-        type Reader = ends::Reader<Mood>;
+        type Reader = records::ends::Reader<Mood>;
         let receiver = match self {
             Self::NamedRecords { name } => Reader::join_with(&**name, start, options),
             Self::Memfd { offer, .. } => {
@@ -214,7 +223,7 @@ impl Home {
         if !self.is_of_messages() {
             return self.record_member(group, start, options, mood);
         }
-        type Member = ring::Member<Message, Mood>;
+        type Member = ends::Member<Message, Mood>;
         let (receiver, capacity) = match self {
             Self::NamedMessages { name, capacity } => {
                 (Member::join_with(&**name, group, start, options), *capacity)
@@ -237,7 +246,7 @@ impl Home {
         options: &JoinOptions,
         mood: Mood,
     ) -> Joined {
-        type Member = ends::Member<Mood>;
+        type Member = records::ends::Member<Mood>;
         let receiver = match self {
             Self::NamedRecords { name } => Member::join_with(&**name, group, start, options),
             Self::Memfd { offer, .. } => {
@@ -254,19 +263,19 @@ impl Home {
     }
 
     fn tap(&self, start: Start, options: &JoinOptions, mood: Mood) -> Joined {
-        let tap: ring::Tap<Message, Mood> = match self {
+        let tap: ends::Tap<Message, Mood> = match self {
             Self::NamedMessages { name, .. } => {
-                ring::Tap::open_with(&**name, start, options).map_err(failed)?
+                ends::Tap::open_with(&**name, start, options).map_err(failed)?
             }
             // SAFETY: the memory was made for this type.
-            Self::Messages { memory } => unsafe { ring::Tap::from_memory(memory.clone(), start) },
+            Self::Messages { memory } => unsafe { ends::Tap::from_memory(memory.clone(), start) },
             _ => return self.record_tap(start, options, mood),
         };
         Ok(Box::new(MessageTap { tap: tap.waiting(mood), took_one: false }))
     }
 
     fn record_tap(&self, start: Start, options: &JoinOptions, mood: Mood) -> Joined {
-        type Tap = ends::Tap<Mood>;
+        type Tap = records::ends::Tap<Mood>;
         let tap = match self {
             Self::NamedRecords { name } => {
                 Tap::open_with(&**name, start, options).map_err(failed)?

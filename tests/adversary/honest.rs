@@ -5,8 +5,8 @@ use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
 use fanout::Start;
+use testing::Dice;
 
-use crate::dice::Dice;
 use crate::ends::{Act, Reading, Sending, Style};
 use crate::homes::{self, Home, LET_IN, Part, Stage};
 use crate::tally::{self, Tally};

@@ -4,7 +4,6 @@
 //!
 //! It plays in a process of its own, so that a crash is an observation.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,10 +11,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::sync::{AtomicBool, AtomicU64, Ordering};
-use fanout::records::ends;
-use fanout::{Start, ring};
+use fanout::{Start, ends, records};
+use testing::{Dice, message};
 
-use crate::dice::Dice;
 use crate::ends::{Act, Producing, Sending, Step, Style, Writing};
 use crate::guarded::Guarded;
 use crate::homes::{self, Home, Part};
@@ -72,12 +70,8 @@ static PANIC: Mutex<String> = Mutex::new(String::new());
 /// Keeps what a panic said, and where, instead of printing it.
 fn remember_panics() {
     std::panic::set_hook(Box::new(|info| {
-        let text = |any: &dyn Any| {
-            let owned = any.downcast_ref::<String>().cloned();
-            owned.or_else(|| any.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-        };
         let place = info.location().map(ToString::to_string).unwrap_or_default();
-        let text = text(info.payload()).unwrap_or_default();
+        let text = message(info.payload());
         // For a panic that cannot be caught.
         eprintln!("panicked at {place}: {text}");
         *PANIC.lock().unwrap_or_else(PoisonError::into_inner) = format!("{text} at {place}");
@@ -127,8 +121,9 @@ fn build(dice: &mut Dice, first: u64) -> (Arc<Guarded>, Home, Plan, Box<dyn Send
         let capacity = dice.pick(&[1, 2, 4, 16, 128]);
         let memory = Guarded::messages(capacity, first);
         // SAFETY: the memory was made for this type, and has no other producer.
-        let producer =
-            unsafe { ring::Producer::<Message, Mood>::from_memory_with(memory.clone(), unattended) };
+        let producer = unsafe {
+            ends::Producer::<Message, Mood>::from_memory_with(memory.clone(), unattended)
+        };
         let home = Home::Messages { memory: memory.clone() };
         let plan = Plan::messages(seed, 100_000, first);
         (memory, home, plan, Box::new(Producing(producer.waiting(mood))))
@@ -136,7 +131,8 @@ fn build(dice: &mut Dice, first: u64) -> (Arc<Guarded>, Home, Plan, Box<dyn Send
         let capacity = dice.pick(&[4096, 4096, 8192]);
         let memory = Guarded::records(capacity, first);
         // SAFETY: the memory has no other writer.
-        let writer = unsafe { ends::Writer::<Mood>::from_memory_with(memory.clone(), unattended) };
+        let writer =
+            unsafe { records::ends::Writer::<Mood>::from_memory_with(memory.clone(), unattended) };
         let home = Home::Records { memory: memory.clone() };
         // Records of one length tile the ring, so that a reader that walks over it never stumbles.
         let largest = dice.pick(&[0, writer.largest()]);

@@ -8,7 +8,6 @@
 //! | `FANOUT_ADVERSARY_MODES` | some of `threads,processes,hostile`; all unless said otherwise |
 //! | `FANOUT_ADVERSARY_ROUND` | plays again and again the round that a finding names |
 
-mod dice;
 mod ends;
 mod guarded;
 mod homes;
@@ -26,8 +25,8 @@ mod witness;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use dice::Dice;
 use tally::Tally;
+use testing::Dice;
 
 /// How long it runs unless somebody says.
 const SECONDS: u64 = 18;

@@ -4,8 +4,7 @@ use std::time::Instant;
 
 use fanout::Wait;
 use fanout::wait::{AnyStrategy, Doorbell, Side, Strategy};
-
-use crate::dice::Dice;
+use testing::Dice;
 
 /// A way to wait that is drawn.
 #[derive(Debug)]

@@ -3,8 +3,7 @@
 
 use day4::frame::{Frame, MOST};
 use fanout::records::record_len;
-
-use crate::dice::mix;
+use testing::mix;
 
 /// A message of a ring of messages: its number, and three words that follow from it.
 pub(crate) type Message = [u64; 4];

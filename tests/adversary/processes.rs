@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use fanout::Start;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
+use testing::{Dice, Process};
 
-use crate::dice::Dice;
 use crate::ends::{Act, Producing, Sending, Style, Writing};
 use crate::homes::{self, Home, LET_IN, Part};
 use crate::honest::TIMEOUT;
@@ -122,7 +121,7 @@ pub(crate) fn child(line: &str) -> ExitCode {
 
 /// A consumer in a process of its own.
 struct Player {
-    child: Child,
+    child: Process,
     part: Part,
     book: PathBuf,
 }
@@ -223,11 +222,9 @@ impl Round {
         let book = std::env::temp_dir()
             .join(format!("fanout-adversary-{}-{seed:x}.book", std::process::id()));
         let program = std::env::current_exe().expect("this program's path");
-        let child = Command::new(program)
-            .env(CHILD, script(self, &part, &book, seed))
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("another process");
+        let mut command = Command::new(program);
+        command.env(CHILD, script(self, &part, &book, seed)).stdout(Stdio::piped());
+        let child = Process::start(&mut command);
         Player { child, part, book }
     }
 
@@ -244,15 +241,14 @@ impl Round {
                 let part = players[index].part.clone();
                 players[index] = self.start(part, dice);
             } else {
-                let pid = Pid::from_raw(players[index].child.id() as i32);
-                let _ = kill(pid, Signal::SIGSTOP);
+                players[index].child.signal(Signal::SIGSTOP);
                 thread::sleep(Duration::from_micros(dice.below(4000)));
-                let _ = kill(pid, Signal::SIGCONT);
+                players[index].child.signal(Signal::SIGCONT);
                 tally.add("processes stopped, and continued");
             }
             if began.elapsed() > TIMEOUT {
                 self.report("hangs: the producer has not ended");
-                players.iter_mut().for_each(|player| drop(player.child.kill()));
+                drop(players);
                 crate::give_up();
             }
         }
@@ -262,8 +258,7 @@ impl Round {
     }
 
     fn kill(&self, player: &mut Player, tally: &mut Tally, taken: &mut Taken) {
-        let _ = player.child.kill();
-        let _ = player.child.wait();
+        player.child.kill();
         let pid = player.child.id();
         for dead in self.home.consumers().iter().filter(|consumer| consumer.owner == pid) {
             // SAFETY: its process was killed, and has ended.
@@ -280,7 +275,7 @@ impl Round {
     /// What a process has said.
     fn hear(&self, player: &mut Player, tally: &mut Tally) {
         let mut said = String::new();
-        if let Some(mut stdout) = player.child.stdout.take() {
+        if let Some(mut stdout) = player.child.0.stdout.take() {
             let _ = stdout.read_to_string(&mut said);
         }
         for line in said.lines() {
@@ -292,21 +287,12 @@ impl Round {
     }
 
     fn wait_for(&self, player: &mut Player, tally: &mut Tally, taken: &mut Taken) {
-        let began = Instant::now();
-        loop {
-            match player.child.try_wait() {
-                Ok(Some(status)) if status.success() => break,
-                Ok(Some(status)) => {
-                    self.report(&format!("{:?} ended with {status}", player.part));
-                    break;
-                }
-                _ if began.elapsed() > TIMEOUT => {
-                    self.report(&format!("hangs: {:?} does not see the end", player.part));
-                    let _ = player.child.kill();
-                    let _ = player.child.wait();
-                    break;
-                }
-                _ => thread::sleep(Duration::from_millis(1)),
+        match player.child.ended_within(TIMEOUT) {
+            Some(status) if status.success() => {}
+            Some(status) => self.report(&format!("{:?} ended with {status}", player.part)),
+            None => {
+                self.report(&format!("hangs: {:?} does not see the end", player.part));
+                player.child.kill();
             }
         }
         taken.read(&player.book);

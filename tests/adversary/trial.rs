@@ -2,9 +2,11 @@
 
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use testing::Process;
 
 use crate::honest::TIMEOUT;
 use crate::hostile::{CHILD, LENGTH, STUCK};
@@ -13,18 +15,17 @@ use crate::tally::{self, Tally};
 /// Plays for so long in another process.
 pub(crate) fn run(seed: u64, length: Duration) -> Tally {
     let program = std::env::current_exe().expect("this program's path");
-    let mut child = Command::new(program)
-        .env(CHILD, seed.to_string())
-        .env(LENGTH, length.as_millis().to_string())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("another process");
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let mut command = Command::new(program);
+    command.env(CHILD, seed.to_string()).env(LENGTH, length.as_millis().to_string());
+    let mut child = Process::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    let (stdout, stderr) = (child.0.stdout.take(), child.0.stderr.take());
     let (status, said, cried) = thread::scope(|scope| {
         let said = scope.spawn(|| read(stdout));
         let cried = scope.spawn(|| read(stderr));
-        let status = wait(&mut child, length + TIMEOUT);
+        let status = child.ended_within(length + TIMEOUT);
+        if status.is_none() {
+            child.kill();
+        }
         (status, said.join().unwrap_or_default(), cried.join().unwrap_or_default())
     });
     let mut tally = Tally::default();
@@ -47,20 +48,6 @@ fn read(from: Option<impl Read>) -> String {
         let _ = from.read_to_end(&mut bytes);
     }
     String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// How it ended; `None` if it had to be killed.
-fn wait(child: &mut Child, timeout: Duration) -> Option<ExitStatus> {
-    let began = Instant::now();
-    while began.elapsed() < timeout {
-        if let Ok(Some(status)) = child.try_wait() {
-            return Some(status);
-        }
-        thread::sleep(Duration::from_millis(2));
-    }
-    let _ = child.kill();
-    let _ = child.wait();
-    None
 }
 
 fn judge(status: Option<ExitStatus>, round: &str, cried: &str) {

@@ -217,7 +217,7 @@ impl<'a> Witness<'a> {
         &mut self,
         end: &mut dyn Reading,
         acts: u64,
-        (dice, tally): (&mut crate::dice::Dice, &mut Tally),
+        (dice, tally): (&mut testing::Dice, &mut Tally),
         style: Style,
         mut beat: impl FnMut(),
     ) -> Result<bool, String> {

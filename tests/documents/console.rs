@@ -195,7 +195,7 @@ impl Terminal {
 /// Whether a document shows this line: not what a program says of the build that the tests have made,
 /// nor of a machine on which an effect does not show.
 fn is_shown(line: &str) -> bool {
-    line != common::report::DEBUG_BUILD && !line.starts_with("note: this machine ")
+    line != yardstick::report::DEBUG_BUILD && !line.starts_with("note: this machine ")
 }
 
 /// Both streams go to the end of one file, as they do on a screen.

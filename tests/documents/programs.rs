@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::sync::{AtomicU64, Ordering};
+use testing::Folder;
 
 use super::block::Block;
 
@@ -17,7 +17,7 @@ const SYSTEM: [&str; 19] = [
 /// What can be run, and a folder for what is run.
 pub(crate) struct Programs {
     ours: BTreeMap<String, PathBuf>,
-    folder: PathBuf,
+    folder: Folder,
 }
 
 impl Programs {
@@ -45,12 +45,9 @@ impl Programs {
 
     /// The system's programs only.
     pub(crate) fn system() -> Self {
-        static COUNTER: AtomicU64 = AtomicU64::new(0);
-        let n = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("fanout-docs-{}-{n}", std::process::id()));
-        let this = Self { ours: BTreeMap::new(), folder };
-        std::fs::create_dir_all(this.folder.join("bin")).unwrap();
-        std::fs::create_dir_all(this.work()).unwrap();
+        let this = Self { ours: BTreeMap::new(), folder: Folder::new() };
+        std::fs::create_dir(this.folder.join("bin")).unwrap();
+        std::fs::create_dir(this.work()).unwrap();
         this
     }
 
@@ -108,10 +105,4 @@ impl Programs {
 fn is_assignment(word: &str) -> bool {
     let name = word.split_once('=').map_or("", |(name, _)| name);
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
-}
-
-impl Drop for Programs {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
 }

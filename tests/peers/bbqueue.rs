@@ -7,8 +7,9 @@ use fanout::records::error::{
     ReadError, RecvError, SendError, TooLarge, TryRecvError, TrySendError,
 };
 use fanout::records::{Tap, Writer, record_len};
+use testing::{mix, panics};
 
-use crate::help::{Name, bytes, mix, number, panics, reader, records_tap, worker, writer, written};
+use crate::help::{Name, bytes, number, reader, records_tap, worker, writer, written};
 
 const FULL: TrySendError = TrySendError::Full;
 
@@ -120,7 +121,7 @@ fn the_largest_message_and_one_byte_more() {
         assert_eq!(writer.try_send(&message), Ok(()));
         assert_eq!(writer.try_send(&[]), Err(FULL));
         assert_eq!(number(&reader.try_recv().unwrap()), n);
-        let large = SendError::TooLarge(TooLarge { len: most + 1, most });
+        let large = SendError::TooLarge(TooLarge::new(most + 1, most));
         let longer = vec![0; most + 1];
         assert_eq!(writer.try_send(&longer), Err(TrySendError::End(large)));
         assert_eq!(writer.send(&longer), Err(large));

@@ -3,8 +3,9 @@
 use bytemuck::Pod;
 use fanout::error::{TryRecvError, TrySendError};
 use fanout::{Consumer, Member, Producer, Tap};
+use testing::mix;
 
-use crate::help::{CLOSED, Name, consumer, member, mix, pair, rest, ring, tap, until};
+use crate::help::{CLOSED, Name, consumer, member, pair, rest, ring, tap, until};
 
 /// bus: what is broadcast once, every receiver gets.
 #[test]

@@ -9,10 +9,10 @@ use fanout::pollable::Pollable;
 use fanout::{Consumer, Producer, QueueOptions, Unattended};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
+use testing::{is_ready, mix, until_ready};
 
 use crate::help::{
-    CLOSED, LONG, Name, SHORT, consumer, is_ready, member, mix, now, opened, pair, rest, ring,
-    sealed, until, until_ready,
+    CLOSED, LONG, Name, SHORT, consumer, member, now, opened, pair, rest, ring, sealed, until,
 };
 
 /// crossbeam-channel: one message in, the same one out, then nothing.
@@ -340,7 +340,7 @@ fn channels_through_channels() {
         let number = name.rsplit('-').next().unwrap().parse().unwrap();
         producer.send(number).unwrap();
         let found = consumer.recv().unwrap();
-        let found = format!("/fanout-peers-{}-{found}", std::process::id());
+        let found = format!("/fanout-test-peers-{}-{found}", std::process::id());
         consumer = Consumer::join(found.as_str(), fanout::Start::Oldest).unwrap();
         producer = next;
     }

@@ -2,9 +2,10 @@
 
 use fanout::error::{CapacityError, CreateError, RecvError, TryRecvError, TrySendError};
 use fanout::{Consumer, Producer, QueueOptions, Spin, Start, Yield};
+use testing::mix;
 
 use crate::help::{
-    CLOSED, Name, consumer, member, mix, now, opened, pair, rest, ring, sealed, tap, tapped, until,
+    CLOSED, Name, consumer, member, now, opened, pair, rest, ring, sealed, tap, tapped, until,
 };
 
 /// disruptor: a ring's size is a power of two; another is refused, and told which to ask for.

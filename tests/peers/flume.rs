@@ -5,10 +5,9 @@ use std::time::Duration;
 use fanout::error::{RecvError, RecvTimeoutError, SendTimeoutError, TryRecvError, TrySendError};
 use fanout::pollable::Pollable;
 use fanout::{Consumer, Start};
+use testing::{mix, until_ready};
 
-use crate::help::{
-    CLOSED, LONG, Name, SHORT, SHUT, member, mix, now, pair, rest, until, until_ready, written,
-};
+use crate::help::{CLOSED, LONG, Name, SHORT, SHUT, member, now, pair, rest, until, written};
 
 /// flume: a thousand in, the same thousand out, then nothing.
 #[test]

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +11,7 @@ use common::sync::{AtomicU64, Ordering};
 use fanout::error::{RecvError, SendError, TryRecvError, TrySendError};
 use fanout::records::{self, Reader, Writer};
 use fanout::{Consumer, Member, Producer, Start, Tap};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use testing::{Unique, mix};
 
 /// How long a test may use a name before the watchdog ends the whole run. It is no measure of speed.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -36,21 +35,20 @@ static WATCHDOG: Once = Once::new();
 /// The name of a queue: nobody else has it, its object goes away with it, and it is watched.
 pub(crate) struct Name {
     number: u64,
-    text: String,
+    unique: Unique,
 }
 
 impl Name {
     pub(crate) fn new() -> Self {
         WATCHDOG.call_once(|| drop(std::thread::spawn(watch)));
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let text = format!("/fanout-peers-{}-{number}", std::process::id());
-        let this = Self { number, text };
+        let this = Self { number, unique: Unique::new("peers") };
         names().insert(number, (Instant::now(), this.path()));
         this
     }
 
     pub(crate) fn path(&self) -> PathBuf {
-        Path::new("/dev/shm").join(&self.text[1..])
+        self.unique.path()
     }
 }
 
@@ -58,13 +56,12 @@ impl Deref for Name {
     type Target = str;
 
     fn deref(&self) -> &str {
-        &self.text
+        self.unique.as_str()
     }
 }
 
 impl Drop for Name {
     fn drop(&mut self) {
-        remove(&self.path());
         names().remove(&self.number);
     }
 }
@@ -174,12 +171,6 @@ pub(crate) fn tapped<T: Pod>(tap: &mut Tap<T>) -> Vec<T> {
     std::iter::from_fn(|| tap.try_recv().ok()).collect()
 }
 
-/// A number that tells of each bit of another.
-pub(crate) fn mix(n: u64) -> u64 {
-    let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) ^ (n >> 31)
-}
-
 /// A message that shows when a part of it is another's.
 pub(crate) fn sealed(n: u64) -> [u64; 4] {
     [n, mix(n), !n, mix(!n)]
@@ -202,24 +193,4 @@ pub(crate) fn number(message: &[u8]) -> u64 {
     let n = u64::from_le_bytes(message[..8].try_into().unwrap());
     assert_eq!(message, bytes(n, message.len()), "a message of two");
     n
-}
-
-/// Whether the descriptor is readable now.
-pub(crate) fn is_ready(end: &impl AsFd) -> bool {
-    let mut polled = [PollFd::new(end.as_fd(), PollFlags::POLLIN)];
-    poll(&mut polled, PollTimeout::ZERO).unwrap() > 0
-}
-
-/// Waits until the descriptor is readable.
-pub(crate) fn until_ready(end: &impl AsFd) {
-    let mut polled = [PollFd::new(end.as_fd(), PollFlags::POLLIN)];
-    poll(&mut polled, PollTimeout::NONE).unwrap();
-}
-
-/// What a panic said.
-pub(crate) fn panics<R>(f: impl FnOnce() -> R) -> String {
-    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(f())));
-    let payload = caught.expect_err("it did not panic");
-    let text = payload.downcast_ref::<String>().cloned();
-    text.or_else(|| payload.downcast_ref::<&str>().map(|&text| text.to_owned())).unwrap_or_default()
 }

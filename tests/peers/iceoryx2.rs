@@ -13,10 +13,11 @@ use fanout::inspect::{ConsumerKind, Observer};
 use fanout::records::{Reader, Tap as RecordsTap, Writer};
 use fanout::segment::{Mode, Segment};
 use fanout::{Consumer, JoinOptions, Member, Producer, QueueName, QueueOptions, SLOTS, Start, Tap};
+use testing::mix;
 
 use crate::help::{
-    CLOSED, LONG, Name, SHORT, consumer, member, mix, now, opened, pair, reader, rest, ring,
-    sealed, until, worker, writer, written,
+    CLOSED, LONG, Name, SHORT, consumer, member, now, opened, pair, reader, rest, ring, sealed,
+    until, worker, writer, written,
 };
 
 fn refusal<T: bytemuck::Pod>(name: &str) -> OpenError {

@@ -2,9 +2,10 @@
 
 use bytemuck::Pod;
 use fanout::error::{RecvError, TryRecvError};
+use testing::mix;
 
 use crate::help::{
-    SHORT, bytes, mix, now, number, opened, pair, rest, ring, sealed, tap, until, written,
+    SHORT, bytes, now, number, opened, pair, rest, ring, sealed, tap, until, written,
 };
 
 /// Sends messages through a ring of four places to a consumer, a member and a tap.

@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io::{BufRead, Read};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -23,11 +23,11 @@ use fanout::{
     Adaptive, Consumer, Heap, JoinOptions, Member, Memory, Producer, QueueOptions, Sleep, Spin,
     Start, Unattended, Wait, Yield,
 };
+use testing::{Process, another, is_ready, mix, panics, until_ready};
 
 use crate::help::{
-    CLOSED, LONG, Name, SHORT, bytes, consumer, is_ready, member, mix, now, number, opened, pair,
-    panics, reader, records_tap, rest, ring, sealed, tap, tapped, until, until_ready, worker,
-    writer, written,
+    CLOSED, LONG, Name, SHORT, bytes, consumer, member, now, number, opened, pair, reader,
+    records_tap, rest, ring, sealed, tap, tapped, until, worker, writer, written,
 };
 
 // What is forgotten.
@@ -440,24 +440,9 @@ fn a_strategy_that_spoils_the_doorbell() {
 
 /// Runs one of the tests below in a process of its own, which may fail as it likes.
 fn child(test: &str, name: &str) -> ExitStatus {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--ignored", "--test-threads=1"])
-        .env(CHILD, name)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let started = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status;
-        }
-        if started.elapsed() > Duration::from_secs(10) {
-            let _ = child.kill();
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    let mut command = another(test);
+    command.env(CHILD, name).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    Process::start(&mut command).wait()
 }
 
 const CHILD: &str = "FANOUT_PEERS_CHILD";

@@ -7,8 +7,9 @@ use fanout::error::{
 };
 use fanout::records::{ReadRecords, WriteRecords};
 use fanout::{Producer, QueueOptions, Unattended};
+use testing::mix;
 
-use crate::help::{Name, consumer, member, mix, now, pair, rest, ring, until, written};
+use crate::help::{Name, consumer, member, now, pair, rest, ring, until, written};
 
 /// rtrb: a ring of no places is refused, with a word on what to ask for.
 #[test]
@@ -104,7 +105,7 @@ fn a_chunk_of_too_many() {
 #[test]
 fn a_chunk_larger_than_the_ring() {
     let (_name, mut producer, mut consumer) = pair::<i32>(4);
-    let large = SendError::TooLarge(TooLarge { len: 5, most: 4 });
+    let large = SendError::TooLarge(TooLarge::new(5, 4));
     assert_eq!(producer.try_reserve(5).unwrap_err(), TrySendError::End(large));
     assert_eq!(producer.reserve(5).unwrap_err(), large);
     assert!(producer.reserve_timeout(5, crate::help::LONG).is_err());
@@ -161,9 +162,9 @@ fn a_chunk_filled_in_part() {
 fn a_chunk_is_not_overfilled() {
     let (_name, mut producer, mut consumer) = pair::<i32>(4);
     let chunk = producer.try_reserve(2).unwrap();
-    assert!(crate::help::panics(|| chunk.publish_first(3)).contains("3 messages of 2"));
+    assert!(testing::panics(|| chunk.publish_first(3)).contains("3 messages of 2"));
     let chunk = producer.try_reserve(2).unwrap();
-    crate::help::panics(|| chunk.fill(&[1, 2, 3]));
+    testing::panics(|| chunk.fill(&[1, 2, 3]));
     assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
     producer.send(4).unwrap();
     assert_eq!(consumer.try_recv(), Ok(4));
@@ -233,8 +234,8 @@ fn a_chunk_does_not_release_what_it_has_not() {
     let (_name, mut producer, mut consumer) = pair::<u8>(4);
     producer.send_batch(&[1, 2, 3, 4]).unwrap();
     let mut batch = consumer.try_recv_batch(2).unwrap();
-    assert!(crate::help::panics(|| batch.release_first(3)).contains("3 of 2"));
-    assert!(crate::help::panics(|| batch.release_first(usize::MAX)).contains("of 2"));
+    assert!(testing::panics(|| batch.release_first(3)).contains("3 of 2"));
+    assert!(testing::panics(|| batch.release_first(usize::MAX)).contains("of 2"));
     assert_eq!(producer.try_send(5), Err(TrySendError::Full));
     assert!(batch.iter().eq(&[1, 2]));
 }

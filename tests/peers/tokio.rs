@@ -2,9 +2,10 @@
 
 use fanout::error::{CapacityError, CreateError, RecvError, SendError, TryRecvError, TrySendError};
 use fanout::{Capacity, Consumer, Ending, Producer, QueueOptions, Start, Tap, Unattended};
+use testing::mix;
 
 use crate::help::{
-    CLOSED, Name, consumer, mix, now, opened, pair, rest, ring, sealed, tap, tapped, until,
+    CLOSED, Name, consumer, now, opened, pair, rest, ring, sealed, tap, tapped, until,
 };
 
 /// tokio broadcast: two receivers that wait are both woken by one message.

@@ -8,8 +8,7 @@ use std::process::Command;
 
 use nix::fcntl::OFlag;
 use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
-
-use super::{Process, until};
+use testing::{Process, eventually};
 
 /// The test's end of a terminal. The other end hangs up when this goes away.
 pub(crate) struct Terminal {
@@ -77,6 +76,6 @@ impl Terminal {
     }
 
     pub(crate) fn until_says(&mut self, what: &str) {
-        until(what, || self.said().contains(what));
+        eventually(what, || self.said().contains(what));
     }
 }

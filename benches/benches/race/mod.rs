@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, ensure};
 use benches::crew::fits;
-use common::affinity;
-use common::payload::Tally;
+use yardstick::affinity;
+use yardstick::payload::Tally;
 
 /// One side of a race.
 pub(crate) type Side<'a> = Box<dyn FnOnce() -> anyhow::Result<Tally> + Send + 'a>;

@@ -1,6 +1,6 @@
 //! Fanout, its rivals and the kernel's ways on this machine: the same work, interleaved, checked.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use std::time::Duration;
 use anyhow::ensure;
 use benches::contenders::{self, Contender};
 use benches::interrupt;
-use benches::machine::Machine;
 use benches::measure::{Effort, measure};
 use benches::page;
 use benches::question::Question;
 use benches::report::Report;
 use clap::Parser;
-use indicatif::{ProgressBar, ProgressStyle};
+use yardstick::machine::Machine;
+use yardstick::progress::bar;
 
 /// Compare ways to pass messages, on this machine.
 ///
@@ -50,7 +50,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    common::report::exit(run(&Arguments::parse()))
+    yardstick::report::exit(run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -62,10 +62,10 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return Ok(list(&mut out, &questions)?);
     }
     arguments.plot.as_deref().map_or(Ok(()), page::prepare)?;
-    common::report::warn_of_debug_build();
+    yardstick::report::warn_of_debug_build();
     interrupt::note()?;
     let Effort { repeats, run, pinned, .. } = effort;
-    let (machine, seconds) = (Machine::here(), run.as_secs_f64());
+    let (machine, seconds) = (machine(), run.as_secs_f64());
     let mut report = Report { machine, repeats, seconds, pinned, groups: Vec::new() };
     if !arguments.json {
         announce(&mut out, &report)?;
@@ -134,8 +134,10 @@ fn chosen(arguments: &Arguments) -> Vec<Vec<Contender>> {
     let questions = Question::all().into_iter().filter(|q| q.quick() || !arguments.quick);
     let rows = questions.map(|question| {
         let rows = contenders::of(question);
-        let wanted = rows.iter().any(|row| row.role != contenders::Role::Limit && asked(row));
-        let stays = |row: &Contender| wanted && row.role == contenders::Role::Limit || asked(row);
+        let wanted =
+            rows.iter().any(|row| row.standing != contenders::Standing::Limit && asked(row));
+        let stays =
+            |row: &Contender| wanted && row.standing == contenders::Standing::Limit || asked(row);
         rows.into_iter().filter(stays).collect::<Vec<_>>()
     });
     rows.filter(|rows| !rows.is_empty()).collect()
@@ -148,15 +150,21 @@ fn announce(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
     writeln!(out, "{:<10}{}", "method", report.method())
 }
 
-/// Progress on a terminal, nothing elsewhere. It draws when it is told something: a thread that ticks
-/// would be copied, half of it, into every process that a run starts.
-fn bar(runs: usize) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
+/// Where the tables come from.
+fn machine() -> Machine {
+    let flags = option_env!("RUSTFLAGS").map(|flags| format!("RUSTFLAGS='{flags}' "));
+    let program = "cargo run --release -p benches --bin compare --";
+    let machine = Machine::here(&(flags.unwrap_or_default() + program));
+    Machine { compiler: format!("{}, {}", machine.compiler, stores()), ..machine }
+}
+
+/// How wide the stores are that this program was compiled for. A contender that writes in place does it by
+/// `yardstick::payload`, which uses 32 bytes where the machine has them; one that hands over a message by
+/// value leaves it to the compiler.
+fn stores() -> &'static str {
+    if cfg!(target_feature = "avx2") {
+        "for AVX2"
+    } else {
+        "not for AVX2 (RUSTFLAGS=-Ctarget-cpu=native)"
     }
-    let bar = ProgressBar::new(runs as u64);
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {eta} {wide_msg}") {
-        bar.set_style(style);
-    }
-    bar
 }

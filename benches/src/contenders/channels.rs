@@ -8,8 +8,8 @@
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 use anyhow::Context;
-use common::payload::Tally;
 use crossbeam_channel::{TryRecvError, TrySendError};
+use yardstick::payload::Tally;
 
 use super::{CAPACITY, Contender, Style};
 use crate::Packet;
@@ -103,7 +103,7 @@ fn kanal_draining(job: &Job, consumers: usize) -> Crew {
                     Err(_) => return Ok(tally),
                 }
             }
-            tally.add(messages.len() as u64, common::payload::sum(&messages));
+            tally.add(messages.len() as u64, yardstick::payload::sum(&messages));
             messages.clear();
         }
     };

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use common::payload::{Payload, Tally};
 use common::sync::{AtomicBool, Ordering};
 use crossbeam_queue::ArrayQueue;
+use yardstick::payload::{Payload, Tally};
 
 use super::{CAPACITY, Contender};
 use crate::Packet;

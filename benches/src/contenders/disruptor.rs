@@ -6,13 +6,13 @@
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use common::affinity;
-use common::payload::{Payload, Tally};
 use disruptor::wait_strategies::WaitStrategy;
 use disruptor::{
     BusySpin, BusySpinWithSpinLoopHint, EventPoller, Polling, ProcessorSettings, Producer,
     SingleProducerBarrier, build_single_producer,
 };
+use yardstick::affinity;
+use yardstick::payload::{Payload, Tally};
 
 use super::{BATCH, CAPACITY, Contender, Style};
 use crate::Packet;

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use common::payload::{Message, Payload, Tally, fill, sum};
-use day3::ring;
-use day3::sequencer::Cursor;
+use fanout::ends::{self as ring, Cursor, Receiver};
 use fanout::records::ends;
-use fanout::{Adaptive, Heap, JoinOptions, Memory, Receiver, Sleep, Spin, Start, Wait, Yield};
+use fanout::{Adaptive, Heap, JoinOptions, Memory, Sleep, Spin, Start, Wait, Yield};
+use yardstick::payload::{Message, Payload, Tally, fill, sum};
 
-use super::{BATCH, CAPACITY, Contender, ROOM, Role, Style};
+use super::{BATCH, CAPACITY, Contender, ROOM, Standing, Style};
 use crate::Packet;
 use crate::crew::{Crew, Delivery, Done, Go, Moved, Place};
 use crate::line::{Receiving, Sending, one_way, request};
@@ -26,7 +25,7 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
         Question::FanOut(consumers) => broadcasts(question, consumers),
         Question::Sharing(consumers) => groups(question, consumers),
     };
-    rows.into_iter().map(|row| row.role(Role::Fanout)).collect()
+    rows.into_iter().map(|row| row.standing(Standing::Fanout)).collect()
 }
 
 /// Both kinds of ring, waiting in three ways.

@@ -1,14 +1,14 @@
 //! What this machine allows at most, whatever carries the messages.
 
-use common::bytes::Tally;
-use common::limits::{Copy, HandOver};
 use common::sync::{AtomicU64, Ordering, spin_loop};
+use yardstick::bytes::Tally;
+use yardstick::limits::{Copy, HandOver};
+use yardstick::memory::{self, Shared};
 
-use super::{CAPACITY, Contender, ROOM, Role};
+use super::{CAPACITY, Contender, ROOM, Standing};
 use crate::crew::{Crew, Delivery, Done, Go, Moved, Place};
 use crate::line::trips;
 use crate::load::Job;
-use crate::memory::{self, Shared};
 use crate::question::Question;
 
 const NAME: &str = "limit";
@@ -22,7 +22,7 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
             }
         };
         let build = move |job: &Job| build(job, room);
-        Contender::rival(question, (NAME, mode), sides, build).role(Role::Limit)
+        Contender::rival(question, (NAME, mode), sides, build).standing(Standing::Limit)
     };
     match question {
         Question::Request { place, .. } => {

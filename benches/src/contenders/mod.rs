@@ -37,7 +37,7 @@ pub const ROOM: usize = 4 << 20;
 /// What a row is in its part of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Role {
+pub enum Standing {
     /// What the machine allows: the first of a part bounds its other rows.
     Limit,
     /// This project.
@@ -61,7 +61,7 @@ pub struct Contender {
     /// What is asked of it.
     pub question: Question,
     /// What it is there.
-    pub role: Role,
+    pub standing: Standing,
     /// Who it is, with its version.
     pub name: &'static str,
     /// How it is used.
@@ -91,9 +91,9 @@ impl Contender {
         (place, sides): (Place, usize),
         build: impl Fn(&Job) -> anyhow::Result<Crew> + 'static,
     ) -> Self {
-        let (role, style, mode) = (Role::Rival, Style::Singly, mode.into());
+        let (standing, style, mode) = (Standing::Rival, Style::Singly, mode.into());
         let build: Result<Box<Build>, String> = Ok(Box::new(build));
-        Self { question, role, name, mode, style, place, sides, build }
+        Self { question, standing, name, mode, style, place, sides, build }
     }
 
     /// A rival that cannot take part here, and why.
@@ -112,10 +112,10 @@ impl Contender {
         Self { style, ..self }
     }
 
-    /// The same as another role.
+    /// The same in another standing.
     #[must_use]
-    pub fn role(self, role: Role) -> Self {
-        Self { role, ..self }
+    pub fn standing(self, standing: Standing) -> Self {
+        Self { standing, ..self }
     }
 }
 

@@ -4,9 +4,9 @@
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 
 use anyhow::Context;
-use common::bytes::buffer;
 use nix::mqueue::{MQ_OFlag, MqAttr, MqdT, mq_open, mq_receive, mq_send, mq_unlink};
 use nix::sys::stat::Mode;
+use yardstick::bytes::buffer;
 
 use super::Contender;
 use crate::crew::Crew;

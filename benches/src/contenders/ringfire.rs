@@ -5,11 +5,11 @@
 //! the one that it has when nothing is said, in which it never waits and readers are told what they have
 //! lost. The queue has only the latter.
 
-use common::payload::{Payload, Tally, fill, sum};
 use ringfire::{
     BusySpin, FlowControl, MpmcProducer, MpmcQueueConsumer, RingConsumer, RingProducer,
     RingProducerBuilder, WaitStrategy, YieldBackoff,
 };
+use yardstick::payload::{Payload, Tally, fill, sum};
 
 use super::{BATCH, CAPACITY, Contender, Style};
 use crate::Packet;

@@ -2,8 +2,8 @@
 
 use std::mem::MaybeUninit;
 
-use common::payload::{Payload, Tally, fill, sum};
 use rtrb::{Consumer, Producer, RingBuffer};
+use yardstick::payload::{Payload, Tally, fill, sum};
 
 use super::{BATCH, CAPACITY, Contender, Style};
 use crate::Packet;

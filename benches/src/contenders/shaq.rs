@@ -11,8 +11,8 @@ use std::fs::{File, OpenOptions};
 use std::path::Path;
 
 use anyhow::Context;
-use common::payload::{Payload, Tally};
 use shaq::{mpmc, spsc};
+use yardstick::payload::{Payload, Tally};
 
 use super::{BATCH, CAPACITY, Contender, Style};
 use crate::Packet;

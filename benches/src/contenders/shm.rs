@@ -6,20 +6,20 @@ use core::cell::UnsafeCell;
 use core::hint::black_box;
 
 use anyhow::{Context, ensure};
-use common::bytes::buffer;
 use common::sync::{AtomicU32, Ordering};
 use nix::errno::Errno;
 use nix::libc;
 use rustix::io::Errno as Refusal;
 use rustix::thread::futex::{self, Flags};
+use yardstick::bytes::buffer;
+use yardstick::memory::{self, Shared};
 
-use super::{Contender, Role};
+use super::{Contender, Standing};
 use crate::crew::{Crew, Delivery, Done, Go, Place};
 use crate::idle::Idle;
 use crate::interrupt::again;
 use crate::line::{Receiving, Sending, request, trips};
 use crate::load::{Job, Sink, Source};
-use crate::memory::{self, Shared};
 use crate::question::Question;
 
 pub(super) fn rows(question: Question) -> Vec<Contender> {
@@ -28,7 +28,7 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
     if place == Place::Threads {
         let who = ("memcpy", "copy within a thread");
         let row = Contender::rival(question, who, (Place::Threads, 1), |job| Ok(copies(job)));
-        rows.push(row.role(Role::Limit));
+        rows.push(row.standing(Standing::Limit));
     }
     let mut row = |mode, build: fn(&Job) -> anyhow::Result<Crew>| {
         rows.push(Contender::rival(question, ("shared memory", mode), (place, 2), build));

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use common::payload::{Payload, Tally};
 use common::sync::{AtomicBool, Ordering};
 use st3::StealError;
+use yardstick::payload::{Payload, Tally};
 
 use super::{BATCH, CAPACITY, Contender, Style};
 use crate::Packet;

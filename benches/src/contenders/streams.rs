@@ -6,16 +6,17 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use anyhow::{Context, ensure};
-use common::bytes::buffer;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, MultiHeaders, SockFlag, SockType, SockaddrStorage, getsockopt, recv,
-    recvmmsg, send, sendmmsg, setsockopt, socketpair, sockopt,
+    recvmmsg, send, sendmmsg, socketpair, sockopt,
 };
 use nix::unistd::{pipe2, read, write};
+use yardstick::bytes::buffer;
+use yardstick::descriptors::make_room;
 
 use super::{BATCH, Contender, ROOM, Style};
 use crate::crew::{Crew, Place};
@@ -159,7 +160,7 @@ fn pair(kind: SockType) -> anyhow::Result<[OwnedFd; 2]> {
     let flags = SockFlag::SOCK_CLOEXEC;
     let (a, b) = socketpair(AddressFamily::Unix, kind, None, flags).context("socketpair")?;
     for end in [&a, &b] {
-        make_room(end)?;
+        make_room(end, ROOM).context("making room in a socket")?;
     }
     Ok([a, b])
 }
@@ -167,10 +168,10 @@ fn pair(kind: SockType) -> anyhow::Result<[OwnedFd; 2]> {
 fn tcp() -> anyhow::Result<[OwnedFd; 2]> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).context("listening on loopback")?;
     // What is accepted has as much room as the listener.
-    make_room(&listener)?;
+    make_room(&listener, ROOM).context("making room in a socket")?;
     let address = listener.local_addr().context("asking for a port")?;
     let a = TcpStream::connect(address).with_context(|| format!("connecting to {address}"))?;
-    make_room(&a)?;
+    make_room(&a, ROOM).context("making room in a socket")?;
     let (b, from) = listener.accept().context("accepting")?;
     let ours = a.local_addr().context("asking for a port")?;
     ensure!(from == ours, "{from} connected before {ours} did");
@@ -178,17 +179,6 @@ fn tcp() -> anyhow::Result<[OwnedFd; 2]> {
         end.set_nodelay(true).context("setting TCP_NODELAY")?;
     }
     Ok([a.into(), b.into()])
-}
-
-/// Beyond the system's limit only with `CAP_NET_ADMIN`, else up to it.
-fn make_room(end: &impl AsFd) -> anyhow::Result<()> {
-    if setsockopt(end, sockopt::SndBufForce, &ROOM).is_err() {
-        setsockopt(end, sockopt::SndBuf, &ROOM).context("setting SO_SNDBUF")?;
-    }
-    if setsockopt(end, sockopt::RcvBufForce, &ROOM).is_err() {
-        setsockopt(end, sockopt::RcvBuf, &ROOM).context("setting SO_RCVBUF")?;
-    }
-    Ok(())
 }
 
 /// A socket is read and written through descriptors of its own.

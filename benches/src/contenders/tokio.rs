@@ -4,9 +4,9 @@
 //! Consumers either look again and again, which brings them the most messages, or await them, each in
 //! a runtime of its own.
 
-use common::payload::{Payload, Tally};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::broadcast::{Receiver, channel};
+use yardstick::payload::{Payload, Tally};
 
 use super::{CAPACITY, Contender};
 use crate::Packet;

@@ -8,11 +8,11 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use anyhow::{Context, ensure};
-use common::bytes::buffer;
 use io_uring::squeue::Entry;
 use io_uring::{IoUring, opcode, types};
 use nix::libc::MSG_WAITALL;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use yardstick::bytes::buffer;
 
 use super::Contender;
 use crate::line::{Receiving, Sending, request};

@@ -60,9 +60,9 @@ mod library {
     use std::io::{PipeReader, Read, Write, pipe};
 
     use anyhow::{Context as _, ensure};
-    use common::bytes::buffer;
     use nix::errno::Errno;
     use nix::libc::c_int;
+    use yardstick::bytes::buffer;
     use zmq::{Context, Message, PollEvents, Socket, SocketType};
 
     use super::Way;

@@ -38,7 +38,7 @@ enum Mistake {
 }
 
 fn main() -> ExitCode {
-    common::report::exit(run(&Arguments::parse()))
+    yardstick::report::exit(run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {

@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     if done.is_err() && arguments.mistake == Mistake::RemovesAnothers {
         let _ = fs::remove_file(path);
     }
-    common::report::exit(done)
+    yardstick::report::exit(done)
 }
 
 fn run(arguments: &Arguments, path: &str) -> anyhow::Result<()> {

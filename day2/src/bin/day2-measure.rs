@@ -8,7 +8,6 @@ use std::time::Instant;
 use anyhow::Context;
 use clap::Parser;
 use common::QueueName;
-use common::report::median;
 use day2::header::Expected;
 use day2::segment::{READY_TIMEOUT, page_size};
 use day2::{Geometry, Kind, Mode, Segment};
@@ -17,6 +16,7 @@ use nix::fcntl::OFlag;
 use nix::sys::mman::{shm_open, shm_unlink};
 use nix::sys::stat::Mode as Permissions;
 use nix::unistd::ftruncate;
+use yardstick::report::median;
 
 /// Day 2's measurement: who pays for the pages, and when.
 #[derive(Parser)]
@@ -30,7 +30,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    common::report::exit(run(&Arguments::parse()))
+    yardstick::report::exit(run(&Arguments::parse()))
 }
 
 /// One step: what each repeat took, and how often the kernel had to add a page to our mappings.
@@ -58,7 +58,7 @@ impl Row {
 }
 
 fn run(&Arguments { mib, repeats }: &Arguments) -> anyhow::Result<()> {
-    common::report::warn_of_debug_build();
+    yardstick::report::warn_of_debug_build();
     let name: QueueName = format!("/day2-measure-{}", std::process::id()).parse()?;
     println!("{:<40} {:>11} {:>12}", "median", "time in us", "page faults");
     println!("{mib} MiB of data, {repeats} repeats");

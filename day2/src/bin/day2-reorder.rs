@@ -3,9 +3,9 @@
 
 mod two_cores;
 
-use common::report::grouped;
 use common::sync::{AtomicU64, Ordering, fence};
 use crossbeam_utils::CachePadded;
+use yardstick::report::grouped;
 
 use crate::two_cores::{Meeting, on_two_cores};
 

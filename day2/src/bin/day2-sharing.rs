@@ -4,9 +4,9 @@ mod two_cores;
 
 use std::time::Instant;
 
-use common::report::{grouped, median, warn_of_debug_build};
 use common::sync::{AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
+use yardstick::report::{grouped, median, warn_of_debug_build};
 
 use crate::two_cores::{Meeting, on_two_cores};
 

@@ -2,9 +2,9 @@
 
 mod two_cores;
 
-use common::report::grouped;
 use common::sync::{AtomicBool, AtomicU64, Ordering, fence, spin_loop};
 use crossbeam_utils::CachePadded;
+use yardstick::report::grouped;
 
 use crate::two_cores::{Meeting, on_two_cores};
 

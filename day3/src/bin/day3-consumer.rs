@@ -50,7 +50,7 @@ enum Begin {
 }
 
 fn main() -> ExitCode {
-    common::report::exit(run(&Arguments::parse()))
+    yardstick::report::exit(run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {

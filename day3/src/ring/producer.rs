@@ -24,7 +24,8 @@ use crate::wait::{self, Side, Wait, Waiter, Yield, settle_send};
 /// # Examples
 ///
 /// ```
-/// use day3::{Consumer, Producer, Start};
+/// # use day3 as fanout;
+/// use fanout::{Consumer, Producer, Start};
 ///
 /// let name = format!("/doc-ring-{}", std::process::id());
 /// let mut producer = Producer::<u64>::create(&name, 1024)?;

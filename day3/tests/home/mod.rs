@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use common::QueueName;
-use common::sync::{AtomicU32, Ordering};
 use day3::{
     Consumer, Heap, JoinError, JoinOptions, Member, Memory, Producer, QueueOptions, Start, Tap,
 };
+use testing::Unique;
 
 /// Where a ring of `u64`s lives.
 pub(crate) trait Home: Sized {
@@ -77,20 +76,17 @@ impl Home for OnHeap {
 }
 
 /// In a named segment, which every handle maps for itself. The name goes with the test.
-pub(crate) struct InSegment(QueueName);
+pub(crate) struct InSegment(Unique);
 
 impl Home for InSegment {
     fn with_options(options: &QueueOptions) -> (Self, Producer<u64>) {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let (pid, n) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let name: QueueName = format!("/day3-conform-{pid}-{n}").parse().unwrap();
-        let home = Self(name.clone());
-        let producer = Producer::create_with(name, options).unwrap();
-        (home, producer)
+        let name = Unique::new("conform");
+        let producer = Producer::create_with(&*name, options).unwrap();
+        (Self(name), producer)
     }
 
     fn try_consumer(&self, start: Start) -> Result<Consumer<u64>, JoinError> {
-        Consumer::join(self.0.clone(), start)
+        Consumer::join(&*self.0, start)
     }
 
     fn try_member_with(
@@ -99,17 +95,10 @@ impl Home for InSegment {
         start: Start,
         options: &JoinOptions,
     ) -> Result<Member<u64>, JoinError> {
-        Member::join_with(self.0.clone(), group, start, options)
+        Member::join_with(&*self.0, group, start, options)
     }
 
     fn tap(&self, start: Start) -> Tap<u64> {
-        Tap::open(self.0.clone(), start).unwrap()
-    }
-}
-
-impl Drop for InSegment {
-    fn drop(&mut self) {
-        // The producer has removed it already, unless the test failed before.
-        let _ = std::fs::remove_file(format!("/dev/shm/{}", self.0.bare()));
+        Tap::open(&*self.0, start).unwrap()
     }
 }

@@ -16,8 +16,6 @@
 #[allow(dead_code, reason = "the rest is for the programs")]
 mod numbered;
 mod parts;
-#[path = "../process/mod.rs"]
-mod process;
 mod records;
 
 use std::collections::BTreeMap;
@@ -29,10 +27,10 @@ use std::time::{Duration, Instant};
 
 use day2::{LockError, RemoveError, Segment};
 use day3::{Consumer, JoinError, JoinOptions, Producer, Start, Tap};
+use testing::{Dice, Ended, Program, Unique, eventually, number_from_environment};
 
 use crate::numbered::{Message, message};
-use crate::parts::{BATCH, CAPACITY, Role};
-use crate::process::{Chance, Ended, Process, Unique, eventually, number_from_environment};
+use crate::parts::{BATCH, CAPACITY, Post};
 use crate::records::{Record, Records};
 
 #[test]
@@ -50,18 +48,18 @@ const VICTIMS: usize = 4;
 struct Round {
     name: Unique,
     records: Records,
-    producer: Process,
-    broadcast: Process,
-    member: Process,
+    producer: Program,
+    broadcast: Program,
+    member: Program,
     victims: Vec<Victim>,
     /// It looks at nothing, and so its lag is the number of messages published.
     published: Tap<Message>,
-    killed: Vec<Role>,
+    killed: Vec<Post>,
 }
 
 struct Victim {
-    role: Role,
-    process: Process,
+    role: Post,
+    process: Program,
     record: PathBuf,
 }
 
@@ -70,7 +68,7 @@ struct Victim {
 struct Report {
     rounds: usize,
     messages: u64,
-    killed: BTreeMap<Role, usize>,
+    killed: BTreeMap<Post, usize>,
     /// What the dead consumers wrote down last: where it caught them.
     last_words: BTreeMap<String, usize>,
     /// Messages that members took and did not live to read.
@@ -78,16 +76,16 @@ struct Report {
 }
 
 impl Round {
-    fn start(chance: &mut Chance) -> Self {
+    fn start(dice: &mut Dice) -> Self {
         let (name, mut records) = (Unique::new("stress"), Records::new());
-        let producer = Role::Producer.start(&name, &records.next(), chance.number());
+        let producer = Post::Producer.start(&name, &records.next(), dice.word());
         let mut published = None;
         eventually("the ring is there", || {
             published = Tap::open(&*name, Start::Oldest).ok();
             published.is_some()
         });
-        let broadcast = Role::Broadcast.start(&name, &records.next(), chance.number());
-        let member = Role::Member.start(&name, &records.next(), chance.number());
+        let broadcast = Post::Broadcast.start(&name, &records.next(), dice.word());
+        let member = Post::Member.start(&name, &records.next(), dice.word());
         let (published, victims, killed) = (published.unwrap(), Vec::new(), Vec::new());
         let round = Self { name, records, producer, broadcast, member, victims, published, killed };
         round.flows_on();
@@ -100,28 +98,28 @@ impl Round {
         eventually("messages flow", || self.published.lag() > before + CAPACITY);
     }
 
-    fn recruit(&mut self, chance: &mut Chance) {
-        use Role::{Broadcast, Guest, Member, Passerby, Tap};
+    fn recruit(&mut self, dice: &mut Dice) {
+        use Post::{Broadcast, Guest, Member, Passerby, Tap};
         let roles = [Broadcast, Member, Member, Guest, Guest, Passerby, Passerby, Tap];
         while self.victims.len() < VICTIMS {
-            let role = roles[chance.below(roles.len() as u64) as usize];
+            let role = roles[dice.below(roles.len() as u64) as usize];
             let record = self.records.next();
-            let process = role.start(&self.name, &record, chance.number());
+            let process = role.start(&self.name, &record, dice.word());
             self.victims.push(Victim { role, process, record });
         }
     }
 
-    fn kill_one(&mut self, chance: &mut Chance, report: &mut Report) {
-        self.recruit(chance);
-        thread::sleep(chance.pause(Duration::from_millis(20)));
-        let unlucky = chance.below(self.victims.len() as u64) as usize;
+    fn kill_one(&mut self, dice: &mut Dice, report: &mut Report) {
+        self.recruit(dice);
+        thread::sleep(dice.pause(Duration::from_millis(20)));
+        let unlucky = dice.below(self.victims.len() as u64) as usize;
         let Victim { role, process, record } = self.victims.swap_remove(unlucky);
         died(role, &process.kill());
         self.killed.push(role);
         let last = Record::read(&record).last_word().to_owned();
         *report.last_words.entry(last).or_default() += 1;
         // Otherwise the next one dies before anybody has noticed.
-        if chance.once_in(2) {
+        if dice.once_in(2) {
             self.flows_on();
         }
     }
@@ -129,18 +127,18 @@ impl Round {
     /// Ends the round, with the producer's death or in peace, and adds it to the report.
     fn finish(mut self, with_the_producer: bool, report: &mut Report) {
         if with_the_producer {
-            died(Role::Producer, &self.producer.kill());
-            self.killed.push(Role::Producer);
+            died(Post::Producer, &self.producer.kill());
+            self.killed.push(Post::Producer);
         } else {
             self.producer.hang_up();
-            self.producer.finish().succeeded();
+            succeeded(&self.producer.finish());
         }
         // That nobody sends any more, only we can tell them; Day 6 changes that. The member that was
         // there first leaves last, and so there is one group all the time.
         let others = self.victims.into_iter().map(|victim| victim.process);
         for mut other in others.chain([self.broadcast, self.member]) {
             other.hang_up();
-            other.finish().succeeded();
+            succeeded(&other.finish());
         }
         let sent = self.published.lag();
         if with_the_producer {
@@ -159,16 +157,15 @@ impl Round {
     }
 }
 
-impl Ended {
-    #[track_caller]
-    fn succeeded(&self) {
-        assert!(self.status.success(), "{}: {}", self.status, self.stderr);
-    }
+/// Checks that a process ended by itself, and well.
+#[track_caller]
+fn succeeded(ended: &Ended) {
+    assert!(ended.status.success(), "{}: {}", ended.status, ended.stderr);
 }
 
 /// Checks that a process died of its killing, and of nothing before.
 #[track_caller]
-fn died(role: Role, ended: &Ended) {
+fn died(role: Post, ended: &Ended) {
     assert_eq!(ended.status.signal(), Some(KILLED), "{role:?}: {}", ended.stderr);
 }
 
@@ -198,19 +195,19 @@ fn settle(sent: u64, records: &[Record], shared: usize) -> u64 {
 
 #[test]
 fn survivors_notice_nothing() {
-    let mut chance = Chance::seeded();
+    let mut dice = Dice::seeded();
     let total = number_from_environment("FANOUT_KILLS").unwrap_or(50) as usize;
     let (started, mut report, mut kills) = (Instant::now(), Report::default(), 0);
     while kills < total {
-        let mut round = Round::start(&mut chance);
-        let consumers = (5 + chance.below(20) as usize).min(total - kills);
+        let mut round = Round::start(&mut dice);
+        let consumers = (5 + dice.below(20) as usize).min(total - kills);
         for _ in 0..consumers {
-            round.kill_one(&mut chance, &mut report);
+            round.kill_one(&mut dice, &mut report);
         }
         kills += consumers;
-        let with_the_producer = kills < total && !chance.once_in(3);
+        let with_the_producer = kills < total && !dice.once_in(3);
         kills += usize::from(with_the_producer);
-        round.recruit(&mut chance);
+        round.recruit(&mut dice);
         round.finish(with_the_producer, &mut report);
     }
     println!("{kills} killed in {:.1?}: {report:#?}", started.elapsed());
@@ -223,13 +220,13 @@ fn who_dies_while_joining_locks_nobody_out() {
     let mut producer = Producer::<Message>::create(&*name, CAPACITY).unwrap();
     for round in 0..5 {
         let record = records.next();
-        let joiner = Role::Joiner.start(&name, &record, round);
+        let joiner = Post::Joiner.start(&name, &record, round);
         eventually("it holds the lock", || Record::read(&record).has("locked"));
         let impatient = JoinOptions::new().timeout(Duration::from_millis(5));
         let refused = Consumer::<Message>::join_with(&*name, Start::Latest, &impatient);
         let busy = matches!(refused, Err(JoinError::Lock(LockError::Busy { .. })));
         assert!(busy, "{refused:?}");
-        died(Role::Joiner, &joiner.kill());
+        died(Post::Joiner, &joiner.kill());
 
         let mut consumer = Consumer::join(&*name, Start::Latest).unwrap();
         producer.send(message(round)).unwrap();
@@ -239,15 +236,15 @@ fn who_dies_while_joining_locks_nobody_out() {
 
 #[test]
 fn a_producer_that_dies_while_creating_leaves_a_name_that_can_be_freed() {
-    let mut chance = Chance::seeded();
+    let mut dice = Dice::seeded();
     let (mut finished, mut unfinished) = (0, 0);
     for _ in 0..20 {
         let (name, mut records) = (Unique::new("create"), Records::new());
-        let producer = Role::Producer.start(&name, &records.next(), chance.number());
+        let producer = Post::Producer.start(&name, &records.next(), dice.word());
         // Around the moment when the object appears.
-        eventually("it is about to create the ring", || chance.once_in(20) || name.exists());
-        thread::sleep(chance.pause(Duration::from_micros(200)));
-        died(Role::Producer, &producer.kill());
+        eventually("it is about to create the ring", || dice.once_in(20) || name.exists());
+        thread::sleep(dice.pause(Duration::from_micros(200)));
+        died(Post::Producer, &producer.kill());
         match Segment::remove(&name) {
             Ok(()) => finished += 1,
             Err(RemoveError::Open(day2::OpenError::NotFound { .. })) => assert!(!name.exists()),

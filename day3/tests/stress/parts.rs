@@ -3,7 +3,6 @@
 use std::env;
 use std::fs::{self, File};
 use std::io::{Read, Write, stdin};
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -15,9 +14,9 @@ use day3::sequencer::Cursor;
 use day3::{
     Consumer, JoinError, Member, Producer, Receiver, RecvError, RecvTimeoutError, Start, Tap,
 };
+use testing::{DEADLINE, Dice, Program, another, eventually};
 
 use crate::numbered::{Message, message};
-use crate::process::{Chance, DEADLINE, Process, eventually};
 
 /// Messages that the ring holds.
 pub(crate) const CAPACITY: u64 = 256;
@@ -30,7 +29,7 @@ const GROUP: &str = "crew";
 
 /// What a process is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Role {
+pub(crate) enum Post {
     /// Sends until its standard input is closed, and frees the slots of the dead.
     Producer,
     /// Stays and sees everything.
@@ -47,7 +46,7 @@ pub(crate) enum Role {
     Joiner,
 }
 
-impl Role {
+impl Post {
     const ALL: [Self; 7] = [
         Self::Producer,
         Self::Broadcast,
@@ -64,14 +63,13 @@ impl Role {
     }
 
     /// Starts this very program as another process, in which only [`play`] runs.
-    pub(crate) fn start(self, ring: &QueueName, record: &std::path::Path, seed: u64) -> Process {
-        let mut command = Command::new(env::current_exe().unwrap());
-        command.args(["--exact", "a_part", "--ignored", "--nocapture", "--test-threads=1"]);
+    pub(crate) fn start(self, ring: &QueueName, record: &std::path::Path, seed: u64) -> Program {
+        let mut command = another("a_part");
         command.env("FANOUT_PART", format!("{self:?}"));
         command.env("FANOUT_RING", ring.as_str());
         command.env("FANOUT_RECORD", record);
         command.env("FANOUT_SEED", seed.to_string());
-        Process::start(&mut command)
+        Program::start(&mut command)
     }
 }
 
@@ -79,7 +77,7 @@ impl Role {
 struct Part {
     ring: QueueName,
     record: File,
-    chance: Chance,
+    dice: Dice,
     alone: Arc<AtomicBool>,
 }
 
@@ -87,7 +85,7 @@ struct Part {
 pub(crate) fn play() {
     let Ok(role) = env::var("FANOUT_PART") else { return };
     let given = |name| env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
-    let role = Role::ALL.into_iter().find(|known| format!("{known:?}") == role).unwrap();
+    let role = Post::ALL.into_iter().find(|known| format!("{known:?}") == role).unwrap();
     let alone = Arc::new(AtomicBool::new(false));
     let told = alone.clone();
     // Closed by the test, or by the kernel if the test itself is killed.
@@ -97,28 +95,28 @@ pub(crate) fn play() {
     });
     let ring = given("FANOUT_RING").parse().unwrap();
     let record = File::options().append(true).create(true).open(given("FANOUT_RECORD")).unwrap();
-    Part { ring, record, chance: Chance::seeded(), alone }.play(role);
+    Part { ring, record, dice: Dice::seeded(), alone }.play(role);
 }
 
 impl Part {
-    fn play(mut self, role: Role) {
+    fn play(mut self, role: Post) {
         self.note("joining".to_owned());
         match role {
-            Role::Producer => self.produce(),
-            Role::Broadcast => {
+            Post::Producer => self.produce(),
+            Post::Broadcast => {
                 if let Some(consumer) = there(Consumer::join(&self.ring, Start::Oldest)) {
                     self.read(consumer, Duty::Everything, u64::MAX);
                 }
             }
-            Role::Member => {
+            Post::Member => {
                 if let Some(member) = there(Member::join(&self.ring, GROUP, Start::Oldest)) {
                     self.read(member, Duty::Share, u64::MAX);
                 }
             }
-            Role::Guest => self.visit(500),
-            Role::Passerby => self.visit(1),
-            Role::Tap => self.listen(),
-            Role::Joiner => {
+            Post::Guest => self.visit(500),
+            Post::Passerby => self.visit(1),
+            Post::Tap => self.listen(),
+            Post::Joiner => {
                 let segment = Segment::open(&self.ring, Mode::Reader, READY_TIMEOUT).unwrap();
                 let _lock = segment.lock(READY_TIMEOUT).unwrap();
                 self.note("locked".to_owned());
@@ -138,8 +136,8 @@ impl Part {
     }
 
     fn rest(&mut self, once_in: u64) {
-        if self.chance.once_in(once_in) {
-            thread::sleep(self.chance.pause(Duration::from_micros(500)));
+        if self.dice.once_in(once_in) {
+            thread::sleep(self.dice.pause(Duration::from_micros(500)));
         }
     }
 
@@ -147,7 +145,7 @@ impl Part {
         let mut producer = Producer::<Message>::create(&self.ring, CAPACITY).unwrap();
         producer.wait_for_consumers(RESIDENTS, DEADLINE).unwrap();
         while !self.is_alone() {
-            let n = 1 + self.chance.below(BATCH) as usize;
+            let n = 1 + self.dice.below(BATCH) as usize;
             if let Ok(mut places) = producer.try_reserve(n) {
                 let sequences = places.first().get()..;
                 let (head, tail) = places.slices();
@@ -157,7 +155,7 @@ impl Part {
                 // Killed here, it has written what nobody may see.
                 self.rest(64);
                 places.publish();
-            } else if self.chance.once_in(16) {
+            } else if self.dice.once_in(16) {
                 evict_the_dead(&mut producer);
             } else {
                 thread::yield_now();
@@ -175,9 +173,9 @@ impl Part {
     /// Joins, takes fewer than `most` messages, leaves, and so on.
     fn visit(&mut self, most: u64) {
         while !self.is_alone() {
-            let start = [Start::Oldest, Start::Latest][self.chance.below(2) as usize];
-            let count = self.chance.below(most);
-            let visit = if self.chance.once_in(2) {
+            let start = [Start::Oldest, Start::Latest][self.dice.below(2) as usize];
+            let count = self.dice.below(most);
+            let visit = if self.dice.once_in(2) {
                 there(Consumer::join(&self.ring, start))
                     .map(|consumer| self.read(consumer, Duty::Everything, count))
             } else {
@@ -197,7 +195,7 @@ impl Part {
         self.note(format!("first {next}"));
         let mut left = count;
         while left > 0 {
-            let most = left.min(1 + self.chance.below(BATCH)) as usize;
+            let most = left.min(1 + self.dice.below(BATCH)) as usize;
             let alone = self.is_alone();
             let lent = match receiver.recv_batch_timeout(most, Duration::from_millis(1)) {
                 Ok(lent) => lent,

@@ -4,38 +4,28 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use ::common::sync::{AtomicU32, Ordering};
+use testing::Folder;
 
 /// A folder of records, removed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Records {
-    folder: PathBuf,
+    folder: Folder,
     count: usize,
 }
 
 impl Records {
     pub(crate) fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let (pid, n) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let folder = std::env::temp_dir().join(format!("fanout-stress-{pid}-{n}"));
-        fs::create_dir(&folder).unwrap();
-        Self { folder, count: 0 }
+        Self { folder: Folder::new(), count: 0 }
     }
 
     /// Where one more process may write.
     pub(crate) fn next(&mut self) -> PathBuf {
         self.count += 1;
-        self.folder.join(self.count.to_string())
+        self.folder.join(&self.count.to_string())
     }
 
     pub(crate) fn read(&self) -> Vec<Record> {
-        (1..=self.count).map(|n| Record::read(&self.folder.join(n.to_string()))).collect()
-    }
-}
-
-impl Drop for Records {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
+        (1..=self.count).map(|n| Record::read(&self.folder.join(&n.to_string()))).collect()
     }
 }
 

@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use common::QueueName;
-use common::report;
 use day3::Start;
 use day3::sequencer::Cursor;
 use day4::{Member, Reader, Receiver, RecvError, Tap};
+use yardstick::report;
 
 /// Receive messages and print them, each with its length
 #[derive(Parser)]

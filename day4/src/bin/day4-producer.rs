@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use common::QueueName;
-use common::report;
 use day4::{Writer, record_len};
+use yardstick::report;
 
 /// Create a ring of records and send each line of stdin as a message
 #[derive(Parser)]

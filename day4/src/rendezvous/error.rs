@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use common::OsError;
 use day2::DescriptorError;
 use day3::JoinError;
 use nix::errno::Errno;
@@ -12,6 +13,7 @@ use crate::error::CreateError;
 
 /// Why a server and a client did not come together. A ring that is there goes on as before.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RendezvousError {
     /// More bytes than the kernel has room for in the address of a socket.
     #[error("the path of a socket has at most {most} bytes, {path:?} has {found}: choose another")]
@@ -174,12 +176,13 @@ pub enum RendezvousError {
         /// The call that failed.
         call: &'static str,
         /// What the kernel said.
-        errno: Errno,
+        errno: OsError,
     },
 }
 
 /// Why a consumer or a tap could not connect to a ring. The ring goes on as before.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConnectError {
     /// No descriptor came.
     #[error(transparent)]
@@ -191,6 +194,7 @@ pub enum ConnectError {
 
 /// Why a ring for a child process could not be made. Nothing is left behind.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PairError {
     /// The ring could not be created.
     #[error(transparent)]
@@ -202,6 +206,7 @@ pub enum PairError {
 
 /// Why a child process could not follow its invitation.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum InvitedError {
     /// The parent did not invite.
     #[error("{VARIABLE} is not set: start this program by one that passes it an invitation")]
@@ -236,7 +241,7 @@ pub enum InvitedError {
         /// The call that failed.
         call: &'static str,
         /// What the kernel said.
-        errno: Errno,
+        errno: OsError,
     },
 }
 
@@ -245,6 +250,6 @@ pub(super) fn failed(path: &Path, call: &'static str, errno: Errno) -> Rendezvou
     let path = path.to_owned();
     match errno {
         Errno::EACCES | Errno::EPERM | Errno::EROFS => RendezvousError::Permission { path },
-        errno => RendezvousError::System { path, call, errno },
+        errno => RendezvousError::System { path, call, errno: OsError::new(errno) },
     }
 }

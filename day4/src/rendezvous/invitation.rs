@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use common::OsError;
 use common::sync::{AtomicBool, Ordering};
 use day2::DescriptorError;
 use day3::{JoinOptions, Start, Wait};
@@ -37,7 +38,8 @@ pub const VARIABLE: &str = "FANOUT_INVITATION";
 /// ```no_run
 /// use std::process::Command;
 ///
-/// let (mut writer, invitation) = day4::rendezvous::pair(1 << 20)?;
+/// # mod fanout { pub use day4 as records; }
+/// let (mut writer, invitation) = fanout::records::rendezvous::pair(1 << 20)?;
 /// let mut command = Command::new("./child"); // it calls Reader::invited(Start::Oldest)
 /// invitation.pass_to(&mut command)?;
 /// let mut child = command.spawn()?;
@@ -119,7 +121,8 @@ pub fn invited() -> Result<OwnedFd, InvitedError> {
     // SAFETY: it is open, and is what the parent passed; the parent passed it to nobody but this
     // function, which the flag lets through once.
     let ring = unsafe { OwnedFd::from_raw_fd(descriptor) };
-    let failed = |errno: Errno| InvitedError::System { call: "fcntl(F_SETFD)", errno };
+    let failed =
+        |errno: Errno| InvitedError::System { call: "fcntl(F_SETFD)", errno: OsError::new(errno) };
     fcntl(&ring, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(failed)?;
     Ok(ring)
 }

@@ -61,14 +61,16 @@ pub struct Admitted {
 /// ```
 /// use std::time::Duration;
 ///
-/// use day4::rendezvous::{Role, Server, connect};
-/// use day4::{Reader, Writer};
+/// # mod fanout { pub use {day3::*, day4 as records}; }
+/// use fanout::Start;
+/// use fanout::records::rendezvous::{Role, Server, connect};
+/// use fanout::records::{Reader, Writer};
 ///
 /// let path = std::env::temp_dir().join(format!("doc-server-{}", std::process::id()));
 /// let mut writer = Writer::anonymous(4096)?;
 /// let mut server = Server::bind(&path)?;
 ///
-/// let stranger = std::thread::spawn(move || Reader::connect(path, day3::Start::Oldest));
+/// let stranger = std::thread::spawn(move || Reader::connect(path, Start::Oldest));
 /// let admitted = server.accept(&writer, Duration::from_secs(10))?;
 /// assert_eq!(admitted.role, Role::Consumer);
 ///
@@ -380,9 +382,10 @@ fn is_welcome(uid: u32, any_user: bool) -> bool {
 /// # Examples
 ///
 /// ```
-/// use day3::Start;
-/// use day4::rendezvous::serve;
-/// use day4::{Reader, Tap, Writer};
+/// # mod fanout { pub use {day3::*, day4 as records}; }
+/// use fanout::Start;
+/// use fanout::records::rendezvous::serve;
+/// use fanout::records::{Reader, Tap, Writer};
 ///
 /// let path = std::env::temp_dir().join(format!("doc-serving-{}", std::process::id()));
 /// let mut writer = Writer::anonymous(4096)?;

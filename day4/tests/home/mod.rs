@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use common::QueueName;
-use common::sync::{AtomicU32, Ordering};
 use day2::Mode;
 use day3::{JoinError, JoinOptions, QueueOptions, Start};
 use day4::{ByteMemory, Local, Member, Offer, Reader, Tap, Writer};
+use testing::Unique;
 
 /// Where a ring of records lives.
 pub(crate) trait Home: Sized {
@@ -54,41 +53,26 @@ impl Home for InProcess {
 }
 
 /// In a named segment, which every handle maps for itself. The name goes with the test.
-pub(crate) struct InSegment(pub(crate) QueueName);
-
-impl InSegment {
-    pub(crate) fn unique() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let (pid, n) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        Self(format!("/day4-test-{pid}-{n}").parse().unwrap())
-    }
-}
+pub(crate) struct InSegment(Unique);
 
 impl Home for InSegment {
     fn with_writer(capacity: u64, first: u64) -> (Self, Writer) {
-        let home = Self::unique();
+        let name = Unique::new("conform");
         let options = QueueOptions::new(capacity).first(first);
-        let writer = Writer::create_with(home.0.clone(), &options).unwrap();
-        (home, writer)
+        let writer = Writer::create_with(&*name, &options).unwrap();
+        (Self(name), writer)
     }
 
     fn try_reader(&self, start: Start) -> Result<Reader, JoinError> {
-        Reader::join(self.0.clone(), start)
+        Reader::join(&*self.0, start)
     }
 
     fn try_member(&self, group: &str, start: Start) -> Result<Member, JoinError> {
-        Member::join(self.0.clone(), group, start)
+        Member::join(&*self.0, group, start)
     }
 
     fn tap(&self, start: Start) -> Tap {
-        Tap::open(self.0.clone(), start).unwrap()
-    }
-}
-
-impl Drop for InSegment {
-    fn drop(&mut self) {
-        // The writer has removed it already, unless the test failed before.
-        let _ = std::fs::remove_file(format!("/dev/shm/{}", self.0.bare()));
+        Tap::open(&*self.0, start).unwrap()
     }
 }
 

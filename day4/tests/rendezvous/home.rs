@@ -1,11 +1,9 @@
-//! What these tests share: a folder of their own, and peers that do not keep to the protocol.
+//! What these tests share: peers that do not keep to the protocol.
 
-use std::fs;
 use std::io::{IoSlice, PipeReader, PipeWriter, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use common::sync::{AtomicU32, Ordering};
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::ReceiveTimeout;
 use nix::sys::socket::{
@@ -13,39 +11,10 @@ use nix::sys::socket::{
     listen, recv, sendmsg, setsockopt, socket,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
-
-use crate::process::{DEADLINE, eventually};
+use testing::{DEADLINE, eventually};
 
 /// The first bytes of every packet.
 pub(crate) const MAGIC: &[u8; 8] = b"FANOUT\0\0";
-
-/// A folder that no other test has, removed with all that is in it when this is dropped.
-#[derive(Debug)]
-pub(crate) struct Folder(PathBuf);
-
-impl Folder {
-    pub(crate) fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let (pid, n) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(format!("day4-rendezvous-{pid}-{n}"));
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-
-    pub(crate) fn join(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// A packet: magic, then numbers.
 pub(crate) fn packet(numbers: &[u32]) -> Vec<u8> {

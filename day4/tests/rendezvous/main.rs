@@ -4,6 +4,4 @@
 mod home;
 mod paths;
 mod peers;
-#[path = "../../../day3/tests/process/mod.rs"]
-mod process;
 mod processes;

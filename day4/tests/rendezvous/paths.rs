@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use day4::Writer;
 use day4::rendezvous::{RendezvousError, Role, Server, connect, serve};
+use testing::{DEADLINE, Folder};
 
-use crate::home::{Folder, listener};
-use crate::process::DEADLINE;
+use crate::home::listener;
 
 /// The error of a bind, which says which path it is about.
 #[track_caller]

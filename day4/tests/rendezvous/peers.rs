@@ -19,9 +19,9 @@ use nix::libc;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap};
 use nix::sys::socket::{MsgFlags, UnixAddr, connect as dial_raw, recv};
 use nix::unistd::geteuid;
+use testing::{DEADLINE, Folder, eventually};
 
-use crate::home::{Folder, dial, hear, listener, packet, say, say_with, token, unconnected};
-use crate::process::{DEADLINE, eventually};
+use crate::home::{dial, hear, listener, packet, say, say_with, token, unconnected};
 
 /// A good hello.
 fn hello() -> Vec<u8> {

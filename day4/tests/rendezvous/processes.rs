@@ -15,9 +15,9 @@ use day4::{Member, Reader, RecvError, Tap, Writer};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
+use testing::{DEADLINE, Dice, Folder, Program, another};
 
-use crate::home::{Folder, hear, listener, packet, say_with, token};
-use crate::process::{Chance, DEADLINE, Process};
+use crate::home::{hear, listener, packet, say_with, token};
 
 /// Tells a process that runs [`a_child_of_another_test`] what to do.
 const TASK: &str = "FANOUT_TEST_TASK";
@@ -58,9 +58,7 @@ fn a_child_of_another_test() {
 
 /// This program, with a task.
 fn child(task: &str) -> Command {
-    let mut command = Command::new(env::current_exe().unwrap());
-    let test = "processes::a_child_of_another_test";
-    command.args(["--exact", "--ignored", "--nocapture", "--test-threads=1", test]);
+    let mut command = another("processes::a_child_of_another_test");
     command.env_remove(VARIABLE).env(TASK, task);
     command
 }
@@ -82,9 +80,9 @@ fn after(shell: &str, command: &Command) -> Command {
 
 /// A message of a length and content that only its number decides.
 fn message(number: u64) -> Vec<u8> {
-    let mut chance = Chance::new(number);
-    let len = chance.below(LONGEST + 1);
-    let words = (0..len.div_ceil(8)).flat_map(|_| chance.number().to_le_bytes());
+    let mut dice = Dice::new(number);
+    let len = dice.below(LONGEST + 1);
+    let words = (0..len.div_ceil(8)).flat_map(|_| dice.word().to_le_bytes());
     words.take(len as usize).collect()
 }
 
@@ -160,14 +158,14 @@ fn take_the_invitation_twice() {
     assert!(matches!(again, InvitedError::Taken), "{again}");
     // The variable goes on to a grandchild, and the descriptor does not.
     let grandchild =
-        Process::start(child("not invited").env(VARIABLE, env::var(VARIABLE).unwrap()));
+        Program::start(child("not invited").env(VARIABLE, env::var(VARIABLE).unwrap()));
     println!("{}", error_of(grandchild));
     drop(ring);
     println!("done");
 }
 
 /// The error that a child with nothing else to say printed.
-fn error_of(child: Process) -> String {
+fn error_of(child: Program) -> String {
     let lines = child.finish().well();
     lines.iter().find_map(|line| line.strip_prefix("error: ")).unwrap().into()
 }
@@ -204,7 +202,7 @@ fn send_all_numbered(writer: &mut Writer) {
 }
 
 /// The numbers in the line that a process prints with this beginning.
-fn numbers(process: &mut Process, beginning: &str) -> Vec<u64> {
+fn numbers(process: &mut Program, beginning: &str) -> Vec<u64> {
     let line = process.line(beginning);
     line.split_whitespace().skip(1).map(|number| number.parse().unwrap()).collect()
 }
@@ -218,7 +216,7 @@ fn strangers_read_every_byte_at_addresses_of_their_own() {
     let serving = serve(&path, writer.offer()).unwrap();
     let start = || {
         let mut command = stranger("read", &path);
-        Process::start(command.env(TAKEN, here.to_string()))
+        Program::start(command.env(TAKEN, here.to_string()))
     };
     let mut readers = [start(), start()];
     writer.wait_for_consumers(readers.len(), DEADLINE).unwrap();
@@ -241,7 +239,7 @@ fn strangers_share_the_work_of_a_group() {
     let path = folder.join("ring");
     let mut writer = Writer::anonymous(CAPACITY).unwrap();
     let _serving = serve(&path, writer.offer()).unwrap();
-    let mut members = [(); 2].map(|()| Process::start(&mut stranger("work", &path)));
+    let mut members = [(); 2].map(|()| Program::start(&mut stranger("work", &path)));
     writer.wait_for_consumers(members.len(), DEADLINE).unwrap();
     send_all_numbered(&mut writer);
     writer.close();
@@ -259,7 +257,7 @@ fn a_stranger_taps_and_accounts_for_every_message() {
     let path = folder.join("ring");
     let mut writer = Writer::anonymous(CAPACITY).unwrap();
     let _serving = serve(&path, writer.offer()).unwrap();
-    let mut tap = Process::start(&mut stranger("tap", &path));
+    let mut tap = Program::start(&mut stranger("tap", &path));
     tap.line("joined");
     send_all_numbered(&mut writer);
     writer.close();
@@ -276,14 +274,14 @@ fn a_stranger_that_is_killed_is_evicted_and_the_next_one_served() {
     let mut writer = Writer::anonymous(CAPACITY).unwrap();
     begin(&mut writer);
     let _serving = serve(&path, writer.offer()).unwrap();
-    let mut victim = Process::start(&mut stranger("read", &path));
+    let mut victim = Program::start(&mut stranger("read", &path));
     victim.line("address");
     victim.kill();
     let dead = writer.consumers().remove(0);
     // SAFETY: it was killed.
     assert!(unsafe { writer.evict(&dead) });
 
-    let mut next = Process::start(&mut stranger("read", &path));
+    let mut next = Program::start(&mut stranger("read", &path));
     writer.wait_for_consumers(1, DEADLINE).unwrap();
     send_all(&mut writer);
     writer.close();
@@ -298,7 +296,7 @@ fn a_child_reads_what_its_parent_writes_at_an_address_of_its_own() {
     let mut command = child("invited");
     command.env(TAKEN, here.to_string());
     invitation.pass_to(&mut command).unwrap();
-    let mut reader = Process::start(&mut command);
+    let mut reader = Program::start(&mut command);
     drop(command);
     writer.wait_for_consumers(1, DEADLINE).unwrap();
     send_all(&mut writer);
@@ -316,7 +314,7 @@ fn children_with_invitations_of_their_own_read_one_ring() {
     let mut readers = [first, second].map(|invitation| {
         let mut command = child("invited");
         invitation.pass_to(&mut command).unwrap();
-        Process::start(&mut command)
+        Program::start(&mut command)
     });
     writer.wait_for_consumers(2, DEADLINE).unwrap();
     send_all(&mut writer);
@@ -334,7 +332,7 @@ fn an_invitation_is_taken_once_and_does_not_reach_grandchildren() {
     let (_writer, invitation) = pair(CAPACITY).unwrap();
     let mut command = child("invited once");
     invitation.pass_to(&mut command).unwrap();
-    let mut child = Process::start(&mut command);
+    let mut child = Program::start(&mut command);
     let error = child.line("descriptor");
     assert!(error.contains("is not what the parent of this program passed"), "{error}");
     child.line("done");
@@ -376,7 +374,7 @@ fn a_child_without_a_good_invitation_is_told_why() {
         if let Some(value) = &value {
             command.env(VARIABLE, value);
         }
-        let error = error_of(Process::start(&mut after("exec 9</dev/null", &command)));
+        let error = error_of(Program::start(&mut after("exec 9</dev/null", &command)));
         assert!(error.contains(VARIABLE) && error.contains(expected), "{value:?}: {error}");
     }
 }
@@ -396,7 +394,7 @@ fn a_client_without_room_for_descriptors_says_so_and_leaks_none() {
         drop(descriptors);
         tokens.into_iter().for_each(|token| token.gone());
     });
-    let mut client = Process::start(&mut after("ulimit -n 64", &stranger("without room", &path)));
+    let mut client = Program::start(&mut after("ulimit -n 64", &stranger("without room", &path)));
     client.line("done");
     client.finish().well();
     server.join().unwrap();

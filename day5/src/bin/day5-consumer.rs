@@ -4,12 +4,13 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use common::{QueueName, report};
+use common::QueueName;
 use day3::ring::Consumer;
 use day3::{RecvError, Start};
 use day5::{AnyStrategy, Strategy};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
+use yardstick::report;
 
 /// Receive messages, and say how much CPU time it took
 #[derive(Parser)]

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use clap::Parser;
 use common::QueueName;
-use common::report::{self, grouped};
 use day3::ring::{Consumer, Producer};
 use day3::{JoinError, Start};
 use day5::{Sleep, barrier};
 use nix::sys::resource::{UsageWho, getrusage};
+use yardstick::report::{self, grouped};
 
 /// Pass a message back and forth between two processes that sleep while they wait
 #[derive(Parser)]

@@ -5,9 +5,10 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Parser;
-use common::{QueueName, report};
+use common::QueueName;
 use day3::ring::Producer;
 use day5::AnyStrategy;
+use yardstick::report;
 
 /// Create a queue and send a message now and then
 #[derive(Parser)]

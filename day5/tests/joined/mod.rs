@@ -5,7 +5,8 @@
 //! sleeps for as long as the word is what the ticket says. When all is over, nobody may sleep whose next
 //! try would succeed.
 
-use common::sync::{Arc, AtomicU32, Mutex, Ordering, thread::spawn};
+use common::sync::thread::{JoinHandle, spawn};
+use common::sync::{Arc, AtomicU32, Mutex, Ordering};
 use common::{Capacity, Sequence};
 use day3::control::Control;
 use day3::group::MemberCursor;
@@ -21,7 +22,6 @@ use crate::explore;
 const FIRST: Sequence = Sequence::new(u64::MAX - 2);
 
 /// A ring without messages, and the ways to attach to it.
-#[derive(Clone)]
 struct Rig {
     control: Arc<Control>,
     admission: Arc<Mutex<()>>,
@@ -168,50 +168,62 @@ impl<C: Cursor> Consumer<C> {
     }
 }
 
+/// Explores a scene: a producer, threads that are at work, and ends that stay as they are. The producer sends,
+/// or goes to sleep; when the threads are done, it does not sleep where there is room. What a thread returns
+/// stays attached until then.
+fn wakes_the_producer<T, K>(
+    name: &str,
+    bound: Option<usize>,
+    scene: impl Fn() -> (Producer, Vec<JoinHandle<T>>, K) + Sync + Send + 'static,
+) {
+    explore(name, bound, move || {
+        let (mut producer, threads, _stays) = scene();
+        producer.send_or_sleep();
+        let _returned: Vec<T> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        producer.assert_awake_if_there_is_room();
+    });
+}
+
 /// A member loses the race for the only message, and nothing else is there: its cursor, which said that
 /// it would take that message, held the producer back until then.
 #[test]
 fn a_member_that_comes_too_late_wakes_the_producer() {
-    explore("a_member_that_comes_too_late_wakes_the_producer", None, || {
+    wakes_the_producer("a_member_that_comes_too_late_wakes_the_producer", None, || {
         let rig = Rig::new(1);
         let (mut one, mut other) = (rig.member(Start::Latest), rig.member(Start::Latest));
-        let mut producer = rig.full();
+        let producer = rig.full();
         let thread = spawn(move || {
             one.try_read();
             one
         });
         other.try_read();
-        producer.send_or_sleep();
-        let _one = thread.join().unwrap();
-        producer.assert_awake_if_there_is_room();
+        (producer, vec![thread], other)
     });
 }
 
 /// A member loses the race for the first message, takes the second, and keeps it: there is room for one.
 #[test]
 fn a_member_that_goes_on_wakes_the_producer() {
-    explore("a_member_that_goes_on_wakes_the_producer", None, || {
+    wakes_the_producer("a_member_that_goes_on_wakes_the_producer", None, || {
         let rig = Rig::new(2);
         let (mut one, mut other) = (rig.member(Start::Latest), rig.member(Start::Latest));
-        let mut producer = rig.full();
+        let producer = rig.full();
         let thread = spawn(move || {
             one.take();
             one
         });
         other.try_read();
-        producer.send_or_sleep();
-        let _one = thread.join().unwrap();
-        producer.assert_awake_if_there_is_room();
+        (producer, vec![thread], other)
     });
 }
 
 /// Two members and a producer, each in a thread of its own.
 #[test]
 fn members_that_race_wake_the_producer() {
-    explore("members_that_race_wake_the_producer", Some(2), || {
+    wakes_the_producer("members_that_race_wake_the_producer", Some(2), || {
         let rig = Rig::new(2);
         let members = [(); 2].map(|()| rig.member(Start::Latest));
-        let mut producer = rig.full();
+        let producer = rig.full();
         let threads = members.map(|mut member| {
             spawn(move || {
                 member.try_read();
@@ -219,9 +231,7 @@ fn members_that_race_wake_the_producer() {
                 member
             })
         });
-        producer.send_or_sleep();
-        let _members = threads.map(|thread| thread.join().unwrap());
-        producer.assert_awake_if_there_is_room();
+        (producer, threads.into(), ())
     });
 }
 
@@ -230,14 +240,10 @@ fn members_that_race_wake_the_producer() {
 #[test]
 fn a_newcomer_that_is_moved_on_wakes_the_producer() {
     for capacity in [1, 2] {
-        explore("a_newcomer_that_is_moved_on_wakes_the_producer", None, move || {
+        wakes_the_producer("a_newcomer_that_is_moved_on_wakes_the_producer", None, move || {
             let rig = Rig::new(capacity);
-            let mut producer = rig.full();
-            let joining = rig.clone();
-            let thread = spawn(move || joining.consumer(Start::Oldest));
-            producer.send_or_sleep();
-            let _newcomer = thread.join().unwrap();
-            producer.assert_awake_if_there_is_room();
+            let producer = rig.full();
+            (producer, vec![spawn(move || rig.consumer(Start::Oldest))], ())
         });
     }
 }
@@ -245,66 +251,52 @@ fn a_newcomer_that_is_moved_on_wakes_the_producer() {
 /// The same for the first member of a group, whose place in the ring is the group's.
 #[test]
 fn a_new_group_that_is_moved_on_wakes_the_producer() {
-    explore("a_new_group_that_is_moved_on_wakes_the_producer", None, || {
+    wakes_the_producer("a_new_group_that_is_moved_on_wakes_the_producer", None, || {
         let rig = Rig::new(1);
-        let mut producer = rig.full();
-        let joining = rig.clone();
-        let thread = spawn(move || joining.member(Start::Oldest));
-        producer.send_or_sleep();
-        let _newcomer = thread.join().unwrap();
-        producer.assert_awake_if_there_is_room();
+        let producer = rig.full();
+        (producer, vec![spawn(move || rig.member(Start::Oldest))], ())
     });
 }
 
 /// A producer that waits for a consumer is woken by the first.
 #[test]
 fn the_first_consumer_wakes_the_producer() {
-    explore("the_first_consumer_wakes_the_producer", None, || {
+    wakes_the_producer("the_first_consumer_wakes_the_producer", None, || {
         let rig = Rig::new(2);
         let mut producer = rig.producer();
         producer.cursor = producer.cursor.unattended(Unattended::Wait);
-        let joining = rig.clone();
-        let thread = spawn(move || joining.consumer(Start::Latest));
-        producer.send_or_sleep();
-        let _consumer = thread.join().unwrap();
-        producer.assert_awake_if_there_is_room();
+        (producer, vec![spawn(move || rig.consumer(Start::Latest))], ())
     });
 }
 
 /// A consumer leaves without having read.
 #[test]
 fn a_consumer_that_leaves_wakes_the_producer() {
-    explore("a_consumer_that_leaves_wakes_the_producer", None, || {
+    wakes_the_producer("a_consumer_that_leaves_wakes_the_producer", None, || {
         let rig = Rig::new(1);
         let consumer = rig.consumer(Start::Latest);
-        let mut producer = rig.full();
-        let thread = spawn(move || drop(consumer));
-        producer.send_or_sleep();
-        thread.join().unwrap();
-        producer.assert_awake_if_there_is_room();
+        let producer = rig.full();
+        (producer, vec![spawn(move || drop(consumer))], ())
     });
 }
 
 /// A member leaves with a message in hand, while another joins the group and takes the next.
 #[test]
 fn members_that_come_and_go_wake_the_producer() {
-    explore("members_that_come_and_go_wake_the_producer", Some(2), || {
+    wakes_the_producer("members_that_come_and_go_wake_the_producer", Some(2), || {
         let rig = Rig::new(2);
         let mut one = rig.member(Start::Latest);
-        let mut producer = rig.full();
+        let producer = rig.full();
         let leaving = spawn(move || {
             one.take();
+            None
         });
-        let joining = rig.clone();
         let joining = spawn(move || {
-            let mut other = joining.member(Start::Oldest);
+            let mut other = rig.member(Start::Oldest);
             other.take();
-            other
+            Some(other)
         });
-        producer.send_or_sleep();
-        leaving.join().unwrap();
-        let _other = joining.join().unwrap();
-        producer.assert_awake_if_there_is_room();
+        (producer, vec![leaving, joining], ())
     });
 }
 

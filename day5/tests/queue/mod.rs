@@ -1,45 +1,13 @@
-//! What tests of pollable queues share: rings in memory, sockets at paths of their own, and how to wait.
+//! What tests of pollable queues share: rings in memory, and how to wait.
 #![allow(dead_code, reason = "each test target uses a part of it")]
 
-use std::env;
-use std::fs;
-use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::sync::{AtomicU32, Ordering};
 use day3::ring::{Consumer, Producer};
 use day3::{Heap, JoinOptions, Memory, Start};
 use day5::{Adaptive, Notifier, Notify, Pollable};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
-/// Far longer than anything here takes: a wait that reaches it hangs.
-const DEADLINE: Duration = Duration::from_secs(100);
-
-/// A path for a socket that no other test has; what is there is removed when this is dropped.
-pub(crate) struct Place(pub(crate) PathBuf);
-
-impl Place {
-    pub(crate) fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let (pid, n) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        Self(env::temp_dir().join(format!("day5-pollable-{pid}-{n}")))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        // Most tests have removed it already.
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
-/// Whether the descriptor is readable now.
-pub(crate) fn is_ready(descriptor: &impl AsFd) -> bool {
-    let mut polled = [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
-    poll(&mut polled, PollTimeout::ZERO).unwrap() == 1
-}
+use testing::DEADLINE;
 
 /// Waits for something, for at most [`DEADLINE`]. At its end a wait looks by itself, so one that took
 /// that long was not woken, whatever it found.
@@ -48,14 +16,6 @@ pub(crate) fn woken<R>(wait: impl FnOnce(Duration) -> R) -> R {
     let answer = wait(DEADLINE);
     assert!(started.elapsed() < DEADLINE, "nobody woke the sleeper");
     answer
-}
-
-/// Waits until the descriptor is readable, and fails if it never is.
-#[track_caller]
-pub(crate) fn wait(descriptor: &impl AsFd) {
-    let mut polled = [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
-    let timeout = PollTimeout::try_from(DEADLINE).unwrap();
-    assert_eq!(poll(&mut polled, timeout).unwrap(), 1, "never ready");
 }
 
 pub(crate) fn ring(capacity: u64) -> (Arc<dyn Memory>, Producer<u64, Adaptive>) {
@@ -85,8 +45,8 @@ macro_rules! next {
         loop {
             match $pollable.try_recv() {
                 Ok(message) => break Ok(message),
-                Err(day5::pollable::TryRecvError::Empty) => $crate::queue::wait(&$pollable),
-                Err(day5::pollable::TryRecvError::End(end)) => break Err(end),
+                Err(day3::TryRecvError::Empty) => testing::until_ready(&$pollable),
+                Err(day3::TryRecvError::End(end)) => break Err(end),
             }
         }
     };

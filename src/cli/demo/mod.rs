@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
 use clap::{Args, ValueEnum};
-use common::payload::{Message, Tally, fill};
-use common::report::{Throughput, grouped};
 use fanout::{Producer, QueueName};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use yardstick::payload::{Message, Tally, fill};
+use yardstick::report::{Throughput, grouped};
 
 pub(crate) use self::consumer::{ConsumerArguments, consume};
 use self::peer::Peer;

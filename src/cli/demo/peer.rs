@@ -7,8 +7,8 @@ use std::thread::{self, JoinHandle};
 
 use anyhow::Context;
 use clap::ValueEnum;
-use common::payload::sum;
 use fanout::QueueName;
+use yardstick::payload::sum;
 
 use super::{Kind, Packet};
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use common::payload::Tally;
-use common::report::grouped;
 use serde::{Serialize, Serializer};
+use yardstick::payload::Tally;
+use yardstick::report::grouped;
 
 use super::peer::{Peer, State};
 use super::{Kind, Packet, throughput};

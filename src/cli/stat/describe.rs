@@ -2,10 +2,10 @@
 
 use std::fmt::{Error, Write};
 
-use common::report::grouped;
 use fanout::QueueName;
 use fanout::inspect::Snapshot;
 use fanout::segment::Kind;
+use yardstick::report::grouped;
 
 use super::report::{Group, Report, Row};
 use crate::cli::column::{unit, width};

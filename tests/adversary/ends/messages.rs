@@ -1,16 +1,15 @@
 //! The ends of a ring of messages.
 
-use day3::Shared;
-use day3::sequencer::{ConsumerCursor, Cursor};
+use fanout::ends::{ConsumerCursor, Cursor};
 use fanout::error::{SendError, SendTimeoutError, TrySendError};
-use fanout::{Batch, Receiver, Reservation, ring};
+use fanout::{Batch, Reservation, ends};
 
 use super::{Accounted, Act, Fate, Reading, Seen, Sending, Step, settled, timed, tried};
 use crate::moods::Mood;
 use crate::plan::{Message, Plan};
 
 /// A producer.
-pub(crate) struct Producing(pub(crate) ring::Producer<Message, Mood>);
+pub(crate) struct Producing(pub(crate) ends::Producer<Message, Mood>);
 
 impl Producing {
     fn one(&mut self, at: &mut Act<'_>, message: Message) -> Result<bool, SendError> {
@@ -147,13 +146,13 @@ pub(crate) type GiveBack<K> = fn(Batch<'_, Message, K, Mood>);
 
 /// A registered consumer; a broadcast one can give back what it was lent.
 pub(crate) struct MessageEnd<K: Cursor> {
-    pub(crate) receiver: Receiver<Message, K, Mood>,
+    pub(crate) receiver: ends::Receiver<Message, K, Mood>,
     pub(crate) give_back: Option<GiveBack<K>>,
     pub(crate) capacity: u64,
 }
 
 /// For a broadcast consumer.
-pub(crate) fn give_back(batch: Batch<'_, Message, ConsumerCursor<Shared>, Mood>) {
+pub(crate) fn give_back(batch: Batch<'_, Message, ConsumerCursor, Mood>) {
     batch.give_back();
 }
 
@@ -185,11 +184,7 @@ impl<K: Cursor> MessageEnd<K> {
         }
         let comes_again = fate.comes_again();
         show(&batch, !comes_again, see);
-        match (fate, self.give_back) {
-            (Fate::GivenBack, Some(give_back)) => give_back(batch),
-            (Fate::Forgotten, _) => core::mem::forget(batch),
-            _ => drop(batch),
-        }
+        fate.befall(batch, self.give_back);
         Ok(())
     }
 }
@@ -225,7 +220,7 @@ impl<K: Cursor + Send> Reading for MessageEnd<K> {
 
 /// A tap.
 pub(crate) struct MessageTap {
-    pub(crate) tap: ring::Tap<Message, Mood>,
+    pub(crate) tap: ends::Tap<Message, Mood>,
     pub(crate) took_one: bool,
 }
 
@@ -244,14 +239,6 @@ impl Reading for MessageTap {
             Err(step) => return step,
         }
         Step::Went
-    }
-
-    fn first(&self) -> Option<u64> {
-        None
-    }
-
-    fn slot(&self) -> Option<usize> {
-        None
     }
 
     fn accounted(&self) -> Option<Accounted> {

@@ -2,11 +2,10 @@
 
 use std::io::{IoSlice, IoSliceMut};
 
-use day3::Shared;
-use day3::sequencer::{ConsumerCursor, Cursor};
+use fanout::ends::{ConsumerCursor, Cursor};
 use fanout::error::{SendError, SendTimeoutError};
 use fanout::records::error::ReadError;
-use fanout::records::{Receiver, Record, Records, Reservation, WriteBatch, ends, record_len};
+use fanout::records::{self, Record, Records, Reservation, WriteBatch, record_len};
 
 use super::messages::{in_time, now};
 use super::{Accounted, Act, Fate, Reading, Seen, Sending, Step, settled, timed, tried};
@@ -14,7 +13,7 @@ use crate::moods::Mood;
 use crate::plan::Plan;
 
 /// A writer.
-pub(crate) struct Writing(pub(crate) ends::Writer<Mood>);
+pub(crate) struct Writing(pub(crate) records::ends::Writer<Mood>);
 
 impl Writing {
     fn one(&mut self, at: &mut Act<'_>, message: &[u8]) -> Result<bool, SendError> {
@@ -171,13 +170,13 @@ pub(crate) struct GiveBack<K: Cursor> {
 }
 
 /// For a broadcast reader.
-pub(crate) fn give_back() -> GiveBack<ConsumerCursor<Shared>> {
+pub(crate) fn give_back() -> GiveBack<ConsumerCursor> {
     GiveBack { one: |record| record.give_back(), many: |records| records.give_back() }
 }
 
 /// A registered reader.
 pub(crate) struct RecordEnd<K: Cursor> {
-    pub(crate) receiver: Receiver<K, Mood>,
+    pub(crate) receiver: records::ends::Receiver<K, Mood>,
     pub(crate) give_back: Option<GiveBack<K>>,
 }
 
@@ -194,11 +193,7 @@ impl<K: Cursor> RecordEnd<K> {
         let comes_again = fate.comes_again();
         let at = Some(record.sequence().get());
         see(Seen { at, bytes: &record, is_final: !comes_again });
-        match (fate, &self.give_back) {
-            (Fate::GivenBack, Some(give_back)) => (give_back.one)(record),
-            (Fate::Forgotten, _) => core::mem::forget(record),
-            _ => drop(record),
-        }
+        fate.befall(record, self.give_back.as_ref().map(|give_back| give_back.one));
         Ok(())
     }
 
@@ -225,11 +220,7 @@ impl<K: Cursor> RecordEnd<K> {
         if !comes_again || self.give_back.is_none() || at.dice.once_in(2) {
             show(batch.first().get(), batch.iter(), !comes_again, see);
         }
-        match (fate, &self.give_back) {
-            (Fate::GivenBack, Some(give_back)) => (give_back.many)(batch),
-            (Fate::Forgotten, _) => core::mem::forget(batch),
-            _ => drop(batch),
-        }
+        fate.befall(batch, self.give_back.as_ref().map(|give_back| give_back.many));
         Ok(())
     }
 
@@ -286,7 +277,7 @@ impl<K: Cursor + Send> Reading for RecordEnd<K> {
 }
 
 /// A tap.
-pub(crate) struct RecordTap(pub(crate) ends::Tap<Mood>);
+pub(crate) struct RecordTap(pub(crate) records::ends::Tap<Mood>);
 
 impl Reading for RecordTap {
     fn act(&mut self, at: &mut Act<'_>, see: &mut dyn FnMut(Seen<'_>)) -> Step {
@@ -304,14 +295,6 @@ impl Reading for RecordTap {
         let at = Some(self.0.next_sequence().get().wrapping_sub(size));
         see(Seen { at, bytes: &into, is_final: true });
         Step::Went
-    }
-
-    fn first(&self) -> Option<u64> {
-        None
-    }
-
-    fn slot(&self) -> Option<usize> {
-        None
     }
 
     fn accounted(&self) -> Option<Accounted> {

@@ -6,7 +6,6 @@
 use std::mem::ManuallyDrop;
 
 use anyhow::{Context, ensure};
-use common::payload::{Payload, Tally};
 use iceoryx2::active_request::ActiveRequest;
 use iceoryx2::pending_response::PendingResponse;
 use iceoryx2::port::client::Client;
@@ -19,6 +18,7 @@ use iceoryx2::port::update_connections::UpdateConnections;
 use iceoryx2::prelude::*;
 use iceoryx2::service::builder::publish_subscribe;
 use iceoryx2::service::port_factory::request_response;
+use yardstick::payload::{Payload, Tally};
 
 use super::super::{CAPACITY, ROOM};
 use super::{Pattern, Scope};

@@ -2,9 +2,9 @@
 
 use std::thread;
 
-use common::affinity;
 use common::sync::{AtomicU64, Ordering, spin_loop, yield_now};
 use crossbeam_utils::CachePadded;
+use yardstick::affinity;
 
 /// Runs both at the same time, each on its own core where there are two; returns what they return.
 pub(crate) fn on_two_cores<A: Send, B: Send>(

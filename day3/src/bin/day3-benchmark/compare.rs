@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use common::QueueName;
-use common::affinity;
-use common::report::{Throughput, median};
 use day3::{Consumer, Producer, Start};
 use serde::Serialize;
+use yardstick::affinity;
+use yardstick::payload::{Payload, Tally, fill};
+use yardstick::report::{Throughput, median};
 
 use crate::rivals::{Bare, Contender, HandOver, Textbook, copy};
 use crate::transport::{receive, send};
 use bytemuck::Pod;
-use common::payload::{Payload, Tally, fill};
 
 /// What every contender moves.
 #[derive(Clone, Copy)]

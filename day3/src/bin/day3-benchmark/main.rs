@@ -6,9 +6,10 @@ use std::process::ExitCode;
 
 use anyhow::ensure;
 use clap::Parser;
-use common::report::{self, Throughput};
-use common::{QueueName, affinity};
+use common::QueueName;
 use serde::Serialize;
+use yardstick::affinity;
+use yardstick::report::{self, Throughput};
 
 mod compare;
 mod rivals;
@@ -16,7 +17,7 @@ mod run;
 mod transport;
 
 use bytemuck::Pod;
-use common::payload::{Message, Payload};
+use yardstick::payload::{Message, Payload};
 
 /// Day 3's benchmark: 1 GiB in messages of 64 bytes, unless told otherwise.
 #[derive(Parser, Clone)]

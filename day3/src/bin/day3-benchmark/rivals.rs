@@ -6,8 +6,8 @@ use common::sync::{AtomicU64, Ordering, spin_loop};
 use crossbeam_utils::CachePadded;
 
 use bytemuck::Pod;
-use common::payload::{Payload, Tally, fill, sum};
 use day3::{Heap, Memory};
+use yardstick::payload::{Payload, Tally, fill, sum};
 
 /// Page-aligned places that two threads share by the rules of whoever holds them.
 struct Places<P: Pod> {

@@ -7,15 +7,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, ensure};
-use common::affinity;
 use day3::sequencer::Cursor;
 use day3::{Consumer, Member, Producer, Receiver, Start};
 use serde::Serialize;
+use yardstick::affinity;
+use yardstick::payload::{Payload, Tally};
 
 use crate::transport::{receive, send};
 use crate::{Arguments, throughput};
 use bytemuck::Pod;
-use common::payload::{Payload, Tally};
 
 /// The group that `--groups` makes.
 const GROUP: &str = "benchmark";

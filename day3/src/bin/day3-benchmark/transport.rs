@@ -4,8 +4,7 @@ use bytemuck::Pod;
 use day3::ring::Producer;
 use day3::sequencer::Cursor;
 use day3::{Receiver, Wait};
-
-use common::payload::{Payload, Tally, fill, sum};
+use yardstick::payload::{Payload, Tally, fill, sum};
 
 /// Sends `messages` messages, `batch` at a time.
 #[inline(never)]

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use anyhow::bail;
-
-use crate::crew::{Crew, member, now, step};
-use common::bytes::Tally;
+use yardstick::bytes::Tally;
+use yardstick::crew::{Crew, member, now, step};
 
 /// What a member of the crew moved, and between when and when.
 #[derive(Clone, Copy, Debug)]

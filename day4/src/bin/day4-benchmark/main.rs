@@ -1,26 +1,25 @@
 //! The memory wheel: messages of random size from one process to another, through the ring of records
 //! with spinning and with sleeping sides, and through a socket; beside them what this machine allows.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::os::fd::RawFd;
 use std::process::ExitCode;
 
 use anyhow::ensure;
 use clap::Parser;
-use common::{affinity, report};
 use day4::record_len;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use yardstick::bytes::{FIRST, Lengths, Touch};
+use yardstick::progress::bar;
+use yardstick::{affinity, report};
 
-mod crew;
 mod lap;
 mod ring;
 mod sleeper;
 mod socket;
 mod wheel;
 
-use common::bytes::{FIRST, Lengths, Touch};
-use wheel::{Load, Mode, Role, Row};
+use wheel::{Load, Mode, Party, Row};
 
 /// Day 4's benchmark: a million messages of 0 to 32767 bytes between two processes, every byte written
 /// in place and verified, unless told otherwise.
@@ -57,11 +56,11 @@ struct Arguments {
     #[arg(long)]
     json: bool,
     /// Take part in a run of this mode, as a child process
-    #[arg(long, hide = true, requires = "role")]
+    #[arg(long, hide = true, requires = "party")]
     part: Option<Mode>,
-    /// The role in that run
+    /// The party in that run
     #[arg(long, hide = true)]
-    role: Option<Role>,
+    party: Option<Party>,
     /// A descriptor inherited for it
     #[arg(long, hide = true)]
     descriptor: Vec<RawFd>,
@@ -114,10 +113,10 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<()> {
         arguments.batch
     );
     let load = load(arguments);
-    match (arguments.part, arguments.role) {
-        (Some(mode), Some(role)) => {
+    match (arguments.part, arguments.party) {
+        (Some(mode), Some(party)) => {
             let Arguments { descriptor, at, .. } = arguments;
-            lap::run(|| wheel::work(mode, role, &load, descriptor, at))
+            lap::run(|| wheel::work(mode, party, &load, descriptor, at))
         }
         _ => benchmark(arguments, load),
     }
@@ -233,16 +232,4 @@ fn passed_on(arguments: &Arguments) -> Vec<String> {
         all.push("--touch-first".to_owned());
     }
     all
-}
-
-/// Progress on a terminal, nothing elsewhere.
-fn bar(runs: usize) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(runs as u64);
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}") {
-        bar.set_style(style);
-    }
-    bar
 }

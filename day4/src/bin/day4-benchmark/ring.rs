@@ -9,10 +9,10 @@ use day3::{JoinOptions, Start, Wait};
 use day4::reader::Reader;
 use day4::writer::Writer;
 use day4::{RecvError, record_len};
+use yardstick::bytes::Tally;
 
 use crate::lap::Work;
 use crate::wheel::Load;
-use common::bytes::Tally;
 
 /// The side that writes: makes the ring, and says where the other process finds its descriptor.
 pub(crate) fn sender<W: Wait + 'static>(load: &Load, wait: W) -> anyhow::Result<Work<'_>> {

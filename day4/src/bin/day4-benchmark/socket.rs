@@ -5,22 +5,19 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use anyhow::{Context, ensure};
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, getsockopt, recv, send, setsockopt, socketpair,
-    sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockType, getsockopt, recv, send, socketpair, sockopt,
 };
+use yardstick::bytes::{Tally, buffer};
+use yardstick::descriptors::make_room;
 
 use crate::wheel::Load;
-use common::bytes::{Tally, buffer};
 
 /// Both ends, with room in the kernel for about `room` bytes if it allows.
 pub(crate) fn pair(room: usize) -> anyhow::Result<(OwnedFd, OwnedFd)> {
     let (family, flags) = (AddressFamily::Unix, SockFlag::SOCK_CLOEXEC);
     let ends = socketpair(family, SockType::SeqPacket, None, flags).context("socketpair")?;
     for end in [&ends.0, &ends.1] {
-        // Beyond the system's limit only with CAP_NET_ADMIN, else up to it.
-        if setsockopt(end, sockopt::SndBufForce, &room).is_err() {
-            setsockopt(end, sockopt::SndBuf, &room).context("setting SO_SNDBUF")?;
-        }
+        make_room(end, room).context("making room in a socket")?;
     }
     Ok(ends)
 }

@@ -4,18 +4,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use clap::ValueEnum;
-use common::affinity;
-use common::limits::{Copy, HandOver};
-use common::report::{Throughput, median};
 use day3::Spin;
 use serde::Serialize;
 use std::os::fd::{OwnedFd, RawFd};
+use yardstick::affinity;
+use yardstick::bytes::{Lengths, Tally, Touch};
+use yardstick::crew::Crew;
+use yardstick::descriptors::{both, inherited};
+use yardstick::limits::{Copy, HandOver};
+use yardstick::report::{Throughput, median};
 
-use crate::crew::{Crew, inherited};
 use crate::lap::{Lap, Work, race};
 use crate::sleeper::{Sleeper, bell};
 use crate::{ring, socket};
-use common::bytes::{Lengths, Tally, Touch};
 
 /// A way to move messages from one process to another, or what one such way is measured by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
@@ -52,7 +53,7 @@ impl Mode {
 
 /// Who a process is in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Role {
+pub(crate) enum Party {
     Sender,
     Receiver,
 }
@@ -82,9 +83,9 @@ fn timeout(load: &Load) -> Duration {
 fn run(mode: Mode, load: &Load, arguments: &[String]) -> anyhow::Result<(Tally, Duration)> {
     let mut crew = Crew::new(Instant::now() + timeout(load), "use fewer --messages");
     let (sender, receiver) = descriptors(mode, load)?;
-    let part = |role: &str, at: &[String]| {
+    let part = |party: &str, at: &[String]| {
         let name = mode.to_possible_value().map_or_else(String::new, |v| v.get_name().to_owned());
-        let part = ["--part".to_owned(), name, "--role".to_owned(), role.to_owned()];
+        let part = ["--part".to_owned(), name, "--party".to_owned(), party.to_owned()];
         [&part, at, arguments].concat()
     };
     let sender = crew.hire("sender", &part("sender", &[]), sender)?;
@@ -112,9 +113,6 @@ fn run(mode: Mode, load: &Load, arguments: &[String]) -> anyhow::Result<(Tally, 
 
 /// What sender and receiver inherit.
 fn descriptors(mode: Mode, load: &Load) -> anyhow::Result<(Vec<OwnedFd>, Vec<OwnedFd>)> {
-    let both = |descriptor: OwnedFd| -> anyhow::Result<_> {
-        Ok((descriptor.try_clone().context("copying a descriptor")?, descriptor))
-    };
     Ok(match mode {
         Mode::Spin | Mode::Memcpy => (vec![], vec![]),
         Mode::Sleep => {
@@ -135,31 +133,32 @@ fn descriptors(mode: Mode, load: &Load) -> anyhow::Result<(Vec<OwnedFd>, Vec<Own
 /// What a process does that has this part in a run.
 pub(crate) fn work<'a>(
     mode: Mode,
-    role: Role,
+    party: Party,
     load: &'a Load,
     descriptors: &[RawFd],
     at: &str,
 ) -> anyhow::Result<Work<'a>> {
     let cores = affinity::cores();
     if cores.len() > 1 {
-        affinity::pin(&cores, role as usize);
+        affinity::pin(&cores, party as usize);
     }
-    let mut descriptors =
-        descriptors.iter().map(|n| inherited(*n)).collect::<Result<Vec<_>, _>>()?.into_iter();
+    // SAFETY: the process that started us passed each on, and this is called once.
+    let take = |n: &RawFd| unsafe { inherited(*n) };
+    let mut descriptors = descriptors.iter().map(take).collect::<Result<Vec<_>, _>>()?.into_iter();
     let mut next = || descriptors.next().context("a descriptor is missing");
     let simply = |run: Box<dyn FnOnce() -> anyhow::Result<Tally> + 'a>| {
         Ok(Work { offer: String::new(), run })
     };
-    match (mode, role) {
-        (Mode::Spin, Role::Sender) => ring::sender(load, Spin),
-        (Mode::Spin, Role::Receiver) => ring::receiver(load, at, Spin),
-        (Mode::Sleep, Role::Sender) => ring::sender(load, Sleeper::new(next()?, next()?)?),
-        (Mode::Sleep, Role::Receiver) => ring::receiver(load, at, Sleeper::new(next()?, next()?)?),
+    match (mode, party) {
+        (Mode::Spin, Party::Sender) => ring::sender(load, Spin),
+        (Mode::Spin, Party::Receiver) => ring::receiver(load, at, Spin),
+        (Mode::Sleep, Party::Sender) => ring::sender(load, Sleeper::new(next()?, next()?)?),
+        (Mode::Sleep, Party::Receiver) => ring::receiver(load, at, Sleeper::new(next()?, next()?)?),
         (Mode::Seqpacket, _) => {
             let end = next()?;
-            simply(match role {
-                Role::Sender => Box::new(move || socket::sender(&end, load)),
-                Role::Receiver => Box::new(move || socket::receiver(&end, load)),
+            simply(match party {
+                Party::Sender => Box::new(move || socket::sender(&end, load)),
+                Party::Receiver => Box::new(move || socket::receiver(&end, load)),
             })
         }
         (Mode::Memcpy, _) => {
@@ -168,9 +167,9 @@ pub(crate) fn work<'a>(
         }
         (Mode::HandOver, _) => {
             let quarters = HandOver::map(&next()?, load.capacity)?;
-            simply(match role {
-                Role::Sender => Box::new(move || Ok(quarters.send(load.bytes))),
-                Role::Receiver => Box::new(move || Ok(quarters.receive(load.bytes))),
+            simply(match party {
+                Party::Sender => Box::new(move || Ok(quarters.send(load.bytes))),
+                Party::Receiver => Box::new(move || Ok(quarters.receive(load.bytes))),
             })
         }
     }

@@ -3,16 +3,16 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use common::affinity;
-use common::payload::{Message, Payload, Tally, fill, sum};
-use common::report::Throughput;
 use day3::Start;
 use day3::error::RecvError;
 use day3::ring::{Consumer, Producer};
 use day5::AnyStrategy;
 use serde::{Deserialize, Serialize};
+use yardstick::affinity;
+use yardstick::crew::now;
+use yardstick::payload::{Message, Payload, Tally, fill, sum};
+use yardstick::report::Throughput;
 
-use crate::crew::now;
 use crate::cue::Cue;
 use crate::plan::{Broadcast, Plan};
 

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use nix::time::{ClockId, clock_gettime};
-
-use crate::crew::{Crew, member, step};
+use yardstick::crew::{Crew, member, step};
 
 /// Tells a member when to take its next step.
 pub(crate) struct Cue(());

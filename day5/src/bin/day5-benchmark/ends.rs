@@ -1,18 +1,17 @@
 //! What a number goes through, there and back: two rings, or what the machine and the kernel offer.
 
-use core::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context, ensure};
-use common::payload::Message;
 use common::sync::{AtomicU32, Ordering, spin_loop};
 use day3::ring::{Consumer, Producer};
 use day5::{AnyStrategy, futex};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use nix::unistd::{ftruncate, pipe2, read, write};
+use nix::unistd::{pipe2, read, write};
+use yardstick::descriptors::both;
+use yardstick::memory::{self, Shared};
+use yardstick::payload::Message;
 
 use crate::ping::Side;
 
@@ -51,6 +50,13 @@ impl End for Rings {
 #[repr(C, align(128))]
 struct Line(AtomicU32);
 
+/// What both processes share: a word each way.
+#[repr(C)]
+struct Lines([Line; 2]);
+
+// SAFETY: any bits are two words, which are changed as atomics.
+unsafe impl Shared for Lines {}
+
 /// Two words in memory that both processes share, one each way.
 struct Words {
     out: &'static AtomicU32,
@@ -61,23 +67,10 @@ struct Words {
 impl Words {
     /// Maps them for the rest of this process's life.
     fn map(memory: &OwnedFd, side: Side) -> anyhow::Result<Self> {
-        let len = NonZeroUsize::MIN.saturating_add(size_of::<[Line; 2]>() - 1);
-        let (rights, flags) = (ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED);
-        // SAFETY: a new mapping at an address of the kernel's choice.
-        let start = unsafe { mmap(None, len, rights, flags, memory, 0) };
-        let start = start.context("mapping two words")?;
-        // SAFETY: page-aligned, as long as that, never unmapped, and any bits are two words.
-        let lines: &'static [Line; 2] = unsafe { start.cast().as_ref() };
+        let Lines(lines) = memory::map(memory).context("mapping two words")?;
         let (there, back) = (&lines[0].0, &lines[1].0);
         let (out, back) = if side == Side::Pinger { (there, back) } else { (back, there) };
         Ok(Self { out, back, last: 0 })
-    }
-
-    fn memory() -> anyhow::Result<OwnedFd> {
-        let flags = MFdFlags::MFD_CLOEXEC;
-        let memory = memfd_create("fanout-two-words", flags).context("memfd_create")?;
-        ftruncate(&memory, size_of::<[Line; 2]>() as i64).context("making room for two words")?;
-        Ok(memory)
     }
 
     #[inline]
@@ -198,13 +191,9 @@ impl Files {
     }
 }
 
-fn both(descriptor: OwnedFd) -> anyhow::Result<(OwnedFd, OwnedFd)> {
-    Ok((descriptor.try_clone().context("copying a descriptor")?, descriptor))
-}
-
 /// The memory of [`Bare`] and [`Futex`].
 pub(crate) fn words() -> anyhow::Result<Descriptors> {
-    let (one, other) = both(Words::memory()?)?;
+    let (one, other) = both(memory::create::<Lines>().context("making room for two words")?)?;
     Ok([vec![one], vec![other]])
 }
 
@@ -212,7 +201,7 @@ pub(crate) fn words() -> anyhow::Result<Descriptors> {
 pub(crate) fn counters() -> anyhow::Result<Descriptors> {
     let counter = || {
         let counter = EventFd::from_flags(EfdFlags::EFD_CLOEXEC).context("making an eventfd")?;
-        both(counter.into())
+        anyhow::Ok(both(counter.into())?)
     };
     let (there, back) = (counter()?, counter()?);
     Ok([vec![there.0, back.0], vec![back.1, there.1]])

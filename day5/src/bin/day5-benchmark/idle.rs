@@ -1,14 +1,14 @@
 //! What it costs to wait for a message that does not come.
 
 use anyhow::ensure;
-use common::payload::Message;
 use day3::Start;
 use day3::error::RecvTimeoutError;
 use day3::ring::{Consumer, Producer};
 use day5::Strategy;
 use serde::{Deserialize, Serialize};
+use yardstick::crew::now;
+use yardstick::payload::Message;
 
-use crate::crew::now;
 use crate::cue::{Cue, used};
 use crate::ends::CAPACITY;
 use crate::plan::Plan;

@@ -1,7 +1,6 @@
 //! What waiting costs: round trips, CPU time while nothing comes, and throughput with more processes
 //! than cores, by each way to wait and beside what the machine and the kernel offer.
 
-use std::io::IsTerminal;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,26 +8,25 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::Parser;
-use common::report;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use yardstick::machine::Machine;
+use yardstick::progress::bar;
+use yardstick::report;
 
 mod broadcast;
-#[path = "../../../../day4/src/bin/day4-benchmark/crew.rs"]
-mod crew;
 mod cue;
 mod ends;
 mod idle;
-mod machine;
 mod ping;
 mod plan;
 mod plot;
 mod run;
 mod table;
+mod watch;
 
-use machine::{Origin, Watch};
-use plan::{Case, Plan, Role};
+use plan::{Case, Duty, Plan};
 use table::Tables;
+use watch::Watch;
 
 /// Day 5's benchmark: ping-pong between two processes, idle waits, and broadcasts to one to seven
 /// consumers, interleaved in one run.
@@ -59,11 +57,11 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
     /// Take part in a run of this case, as a child process
-    #[arg(long, hide = true, requires = "role")]
+    #[arg(long, hide = true, requires = "duty")]
     case: Option<String>,
-    /// The role in that run
+    /// The duty in that run
     #[arg(long, hide = true)]
-    role: Option<Role>,
+    duty: Option<Duty>,
     /// A descriptor inherited for it
     #[arg(long, hide = true)]
     descriptor: Vec<RawFd>,
@@ -75,7 +73,7 @@ struct Arguments {
 /// What a JSON reader gets.
 #[derive(Serialize)]
 struct Outcome<'a> {
-    origin: &'a Origin,
+    origin: &'a Machine,
     repeats: usize,
     seconds: f64,
     rate: f64,
@@ -94,14 +92,14 @@ fn main() -> ExitCode {
 
 fn dispatch(arguments: &Arguments) -> anyhow::Result<()> {
     let plan = plan(arguments)?;
-    let (Some(name), Some(role)) = (&arguments.case, arguments.role) else {
+    let (Some(name), Some(duty)) = (&arguments.case, arguments.duty) else {
         return benchmark(arguments, &plan);
     };
     let consumers: Vec<usize> = (1..=MOST).collect();
     let case = Case::all(&consumers).into_iter().find(|case| case.to_string() == *name);
     let case = case.with_context(|| format!("there is no case {name:?}"))?;
     let Arguments { at, descriptor, .. } = arguments;
-    cue::play(|cue| run::play((case, role), &plan, (at, descriptor), cue))
+    cue::play(|cue| run::play((case, duty), &plan, (at, descriptor), cue))
 }
 
 fn plan(arguments: &Arguments) -> anyhow::Result<Plan> {
@@ -134,11 +132,11 @@ fn benchmark(arguments: &Arguments, plan: &Plan) -> anyhow::Result<()> {
          broadcast/adaptive/7x64"
     );
     report::warn_of_debug_build();
-    let origin = Origin::here();
+    let origin = Machine::here("day5-benchmark");
     let Plan { seconds, idle, rate } = *plan;
     let (seconds, idle) = (seconds.as_secs_f64(), idle.as_secs_f64());
     if !arguments.json {
-        origin.lines().iter().for_each(|line| println!("{line}"));
+        origin.lines().iter().for_each(|(name, line)| println!("{name:<10}{line}"));
         let expected = run::estimate(&cases, plan, repeats).as_secs_f64();
         println!("repeats   {repeats}, medians; at least {expected:.0} s");
     }
@@ -168,16 +166,4 @@ fn benchmark(arguments: &Arguments, plan: &Plan) -> anyhow::Result<()> {
     }
     print!("{}", tables.text(rate)?);
     Ok(())
-}
-
-/// Progress on a terminal, nothing elsewhere.
-fn bar(runs: usize) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(runs as u64);
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}") {
-        bar.set_style(style);
-    }
-    bar
 }

@@ -5,14 +5,14 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use common::affinity;
-use common::payload::Message;
 use common::sync::{spin_loop, yield_now};
 use day3::Start;
 use day3::ring::{Consumer, Producer};
 use day5::Strategy;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
+use yardstick::affinity;
+use yardstick::payload::Message;
 
 use crate::cue::Cue;
 use crate::ends::{self, Bare, CAPACITY, Counters, Descriptors, End, Files, Futex, Rings};

@@ -69,7 +69,7 @@ impl fmt::Display for Case {
 
 /// What a process does in a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Role {
+pub(crate) enum Duty {
     Pinger,
     Ponger,
     /// Creates the ring that nobody sends on.
@@ -80,7 +80,7 @@ pub(crate) enum Role {
     Consumer,
 }
 
-impl fmt::Display for Role {
+impl fmt::Display for Duty {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Pinger => "pinger",

@@ -4,8 +4,8 @@
 use std::fmt::Write;
 
 use anyhow::ensure;
+use yardstick::machine::Machine;
 
-use crate::machine::Origin;
 use crate::ping::{PERCENTILES, Schedule};
 use crate::table::PingRow;
 
@@ -85,7 +85,7 @@ fn escape(text: &str) -> String {
 /// # Errors
 ///
 /// If no ping-pong ran.
-pub(crate) fn svg(rows: &[PingRow], origin: &Origin, rate: f64) -> anyhow::Result<String> {
+pub(crate) fn svg(rows: &[PingRow], origin: &Machine, rate: f64) -> anyhow::Result<String> {
     let titles = [
         (Schedule::Fast, "as fast as it goes".to_owned()),
         (Schedule::Rate, format!("{rate} calls a second, timed from the schedule")),
@@ -120,7 +120,7 @@ pub(crate) fn svg(rows: &[PingRow], origin: &Origin, rate: f64) -> anyhow::Resul
         lines(&mut out, &decades, rows)?;
         writeln!(out, "</g>")?;
     }
-    let Origin { processor, cores, kernel, date, command, .. } = origin;
+    let Machine { processor, cores, kernel, date, command, .. } = origin;
     for (line, text) in [
         format!(
             "{processor}, {cores} cores, {kernel}, {date}; full lines: this queue, dashed: floors"

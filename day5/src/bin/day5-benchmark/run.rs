@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use common::QueueName;
-use common::report::Throughput;
 use common::sync::{AtomicU32, Ordering};
 use day2::Segment;
+use yardstick::crew::Crew;
+use yardstick::descriptors::inherited;
+use yardstick::report::Throughput;
 
-use crate::crew::{Crew, inherited};
 use crate::cue::{Cue, race};
 use crate::idle::Idled;
 use crate::ping::{Pinged, Side};
-use crate::plan::{Case, Plan, Role};
+use crate::plan::{Case, Duty, Plan};
 use crate::{broadcast, idle, ping};
 
 /// How long a member may take, beyond what it was asked to take.
@@ -56,30 +57,30 @@ pub(crate) fn run(case: Case, plan: &Plan, arguments: &[String]) -> anyhow::Resu
     let names = shared.as_ref().map(|names| names.0.clone()).context("names are gone")?;
     let mut crew =
         Crew::new(Instant::now() + plan.seconds + plan.idle + TIMEOUT, "choose fewer --seconds");
-    let mut hire = |role: Role, descriptors| {
+    let mut hire = |duty: Duty, descriptors| {
         let [there, back] = &names;
         let part = [
             format!("--case={case}"),
-            format!("--role={role}"),
+            format!("--duty={duty}"),
             format!("--at={there}"),
             format!("--at={back}"),
         ];
-        crew.hire(&role.to_string(), &[&part, arguments].concat(), descriptors)
+        crew.hire(&duty.to_string(), &[&part, arguments].concat(), descriptors)
     };
     match case {
         Case::Ping(way, _) => {
             let [pinger, ponger] = ping::descriptors(way)?;
-            hire(Role::Pinger, pinger)?;
-            hire(Role::Ponger, ponger)?;
+            hire(Duty::Pinger, pinger)?;
+            hire(Duty::Ponger, ponger)?;
         }
         Case::Idle(_) => {
-            hire(Role::Idler, vec![])?;
-            hire(Role::Host, vec![])?;
+            hire(Duty::Idler, vec![])?;
+            hire(Duty::Host, vec![])?;
         }
         Case::Broadcast(broadcast) => {
-            hire(Role::Producer, vec![])?;
+            hire(Duty::Producer, vec![])?;
             for _ in 0..broadcast.consumers {
-                hire(Role::Consumer, vec![])?;
+                hire(Duty::Consumer, vec![])?;
             }
         }
     }
@@ -97,25 +98,27 @@ pub(crate) fn run(case: Case, plan: &Plan, arguments: &[String]) -> anyhow::Resu
     })
 }
 
-/// What a process does that has this role in a case.
+/// What a process does that has this duty in a case.
 pub(crate) fn play(
-    (case, role): (Case, Role),
+    (case, duty): (Case, Duty),
     plan: &Plan,
     (at, descriptors): (&[String], &[RawFd]),
     cue: &mut Cue,
 ) -> anyhow::Result<serde_json::Value> {
     let [there, back] = at else { bail!("two names are needed: --at, twice") };
-    let descriptors = descriptors.iter().map(|n| inherited(*n)).collect::<Result<Vec<_>, _>>()?;
-    match (case, role) {
-        (Case::Ping(way, schedule), Role::Pinger | Role::Ponger) => {
-            let side = if role == Role::Pinger { Side::Pinger } else { Side::Ponger };
+    // SAFETY: the process that started us passed each on, and this is called once.
+    let take = |n: &RawFd| unsafe { inherited(*n) };
+    let descriptors = descriptors.iter().map(take).collect::<Result<Vec<_>, _>>()?;
+    match (case, duty) {
+        (Case::Ping(way, schedule), Duty::Pinger | Duty::Ponger) => {
+            let side = if duty == Duty::Pinger { Side::Pinger } else { Side::Ponger };
             ping::play((way, schedule, side), plan, ([there, back], descriptors), cue)
         }
-        (Case::Idle(strategy), Role::Idler) => idle::idler(strategy, plan, there, cue),
-        (Case::Idle(strategy), Role::Host) => idle::host(strategy, plan, there, cue),
-        (Case::Broadcast(case), Role::Producer) => broadcast::produce(case, plan, there, cue),
-        (Case::Broadcast(case), Role::Consumer) => broadcast::consume(case, there, cue),
-        _ => bail!("nobody is {role} in {case}"),
+        (Case::Idle(strategy), Duty::Idler) => idle::idler(strategy, plan, there, cue),
+        (Case::Idle(strategy), Duty::Host) => idle::host(strategy, plan, there, cue),
+        (Case::Broadcast(case), Duty::Producer) => broadcast::produce(case, plan, there, cue),
+        (Case::Broadcast(case), Duty::Consumer) => broadcast::consume(case, there, cue),
+        _ => bail!("nobody is {duty} in {case}"),
     }
 }
 

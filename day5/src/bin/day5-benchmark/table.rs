@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use common::report::{Throughput, median};
 use day5::Strategy;
 use serde::Serialize;
+use yardstick::report::{Throughput, median};
 
 use crate::ping::{PERCENTILES, Schedule, Way};
 use crate::plan::{Broadcast, Case};

@@ -65,8 +65,8 @@ fn per_second(count: u64, elapsed: Duration) -> f64 {
 /// The middle one of `samples`, or the mean of the middle two; `None` of no samples.
 ///
 /// ```
-/// assert_eq!(common::report::median(&[3.0, 1.0, 2.0]), Some(2.0));
-/// assert_eq!(common::report::median(&[]), None);
+/// assert_eq!(yardstick::report::median(&[3.0, 1.0, 2.0]), Some(2.0));
+/// assert_eq!(yardstick::report::median(&[]), None);
 /// ```
 pub fn median(samples: &[f64]) -> Option<f64> {
     let mut sorted = samples.to_vec();
@@ -82,7 +82,7 @@ pub fn median(samples: &[f64]) -> Option<f64> {
 /// A number with a comma between thousands: `16,777,216`.
 ///
 /// ```
-/// assert_eq!(common::report::grouped(16_777_216), "16,777,216");
+/// assert_eq!(yardstick::report::grouped(16_777_216), "16,777,216");
 /// ```
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();

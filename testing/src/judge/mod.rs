@@ -2,14 +2,16 @@
 //!
 //! A judge asks for promises, and says which one was broken. [`breaks`] judges the judge: a solution
 //! that is known to be wrong (`dayN/exercises/wrong/`) must fail, and for the right reason.
-#![allow(dead_code, reason = "each day uses a part of it")]
 
-use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
+
+pub mod awake;
+
+use crate::message;
 
 thread_local! {
     /// Far longer than anything here takes, on a computer that stalls.
@@ -17,12 +19,12 @@ thread_local! {
 }
 
 /// How long a judge waits for what should be over at once.
-pub(crate) fn timeout() -> Duration {
+pub fn timeout() -> Duration {
     TIMEOUT.get()
 }
 
 /// A deadline that a judge's own timeout never sees the end of.
-pub(crate) fn far_away() -> Duration {
+pub fn far_away() -> Duration {
     100 * timeout()
 }
 
@@ -30,10 +32,7 @@ pub(crate) fn far_away() -> Duration {
 ///
 /// What hangs never drops what it holds: a name in `/dev/shm` has to stay with the caller.
 #[track_caller]
-pub(crate) fn comes_back<T: Send + 'static>(
-    promise: &str,
-    f: impl FnOnce() -> T + Send + 'static,
-) -> T {
+pub fn comes_back<T: Send + 'static>(promise: &str, f: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, ended) = mpsc::channel();
     let timeout = timeout();
     // Under the test's name, which a panic tells.
@@ -56,13 +55,13 @@ pub(crate) fn comes_back<T: Send + 'static>(
 }
 
 /// What a thread of the judge's has found; its panic goes on here.
-pub(crate) fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+pub fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// Proves that a judge fails what it judges, and says that this promise was broken.
 #[track_caller]
-pub(crate) fn breaks(promise: &str, judge: impl FnOnce()) {
+pub fn breaks(promise: &str, judge: impl FnOnce()) {
     // What hangs here hangs for certain: no need to wait as long as a computer may stall.
     let timeout = TIMEOUT.replace(Duration::from_secs(2));
     let verdict = catch_unwind(AssertUnwindSafe(judge));
@@ -72,10 +71,4 @@ pub(crate) fn breaks(promise: &str, judge: impl FnOnce()) {
     };
     let said = message(&*panic);
     assert!(said.contains(promise), "the judge should have said {promise:?}, and said {said:?}");
-}
-
-/// What a panic said.
-pub(crate) fn message(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref().copied()).unwrap_or("something that is no text")
 }

@@ -13,7 +13,7 @@ pub struct Machine {
     pub cores: usize,
     /// The kernel and its release.
     pub kernel: String,
-    /// The compiler, and for which instructions.
+    /// The compiler.
     pub compiler: String,
     /// The commit of this project; with `-dirty` if something differs from it.
     pub commit: String,
@@ -24,25 +24,20 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// This one, now.
-    pub fn here() -> Self {
+    /// This one, now; `program` is what was typed before the arguments.
+    pub fn here(program: &str) -> Self {
         let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = cpu
             .lines()
             .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
             .map_or("unknown processor", |(_, model)| model);
         let arguments: Vec<String> = std::env::args().skip(1).map(quoted).collect();
-        let flags = option_env!("RUSTFLAGS").map(|flags| format!("RUSTFLAGS='{flags}' "));
-        let flags = flags.unwrap_or_default();
-        let command = format!(
-            "{flags}cargo run --release -p benches --bin compare -- {}",
-            arguments.join(" ")
-        );
+        let command = format!("{program} {}", arguments.join(" "));
         Self {
             processor: model.to_owned(),
-            cores: common::affinity::cores().len(),
+            cores: crate::affinity::cores().len(),
             kernel: said("uname", &["-sr"]),
-            compiler: format!("{}, {}", said("rustc", &["--version"]), stores()),
+            compiler: said("rustc", &["--version"]),
             commit: said("git", &["describe", "--always", "--dirty"]),
             date: said("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
             command: command.trim_end_matches([' ', '-']).to_owned(),
@@ -75,15 +70,4 @@ fn said(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     text.ok().filter(|text| !text.is_empty()).unwrap_or_else(|| "unknown".to_owned())
-}
-
-/// How wide the stores are that this program was compiled for. Whoever writes in place does it by
-/// `common::payload`, which uses 32 bytes where the machine has them; whoever hands over a message by
-/// value leaves it to the compiler.
-fn stores() -> &'static str {
-    if cfg!(target_feature = "avx2") {
-        "for AVX2"
-    } else {
-        "not for AVX2 (RUSTFLAGS=-Ctarget-cpu=native)"
-    }
 }

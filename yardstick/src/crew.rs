@@ -1,18 +1,17 @@
-//! Processes that do one run together, watched by the one who started them. Day 5's benchmark has them,
-//! too.
+//! Processes that do one run together, watched by the process that started them.
 //!
 //! They talk in lines. A member says a word, and behind a space what belongs to it, and goes on when it
 //! hears another; its last word is `done`, or `error`.
 
 use std::fmt::Display;
 use std::io::{BufRead, BufReader, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, bail, ensure};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
@@ -22,7 +21,7 @@ use nix::time::{ClockId, clock_gettime};
 type News = (usize, Option<String>);
 
 /// Some processes of this same program. They are killed when this is dropped.
-pub(crate) struct Crew {
+pub struct Crew {
     members: Vec<(String, Child)>,
     news: Receiver<News>,
     reporter: Sender<News>,
@@ -31,14 +30,19 @@ pub(crate) struct Crew {
 }
 
 impl Crew {
-    /// Nobody yet; all must be done by `deadline`, and `advice` is for one whose crew was not.
-    pub(crate) fn new(deadline: Instant, advice: &'static str) -> Self {
+    /// No member yet. All must be done by `deadline`; `advice` is what the error says if they are not.
+    pub fn new(deadline: Instant, advice: &'static str) -> Self {
         let (reporter, news) = channel();
         Self { members: Vec::new(), news, reporter, deadline, advice }
     }
 
-    /// Starts one more, which inherits `descriptors`; its number.
-    pub(crate) fn hire(
+    /// Starts one more with `arguments`, which inherits `descriptors`: each as a further argument `--descriptor N`.
+    /// Returns its number.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be started.
+    pub fn hire(
         &mut self,
         name: &str,
         arguments: &[String],
@@ -67,7 +71,11 @@ impl Crew {
     }
 
     /// Says `word` to all of them.
-    pub(crate) fn tell(&mut self, word: &str) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// If one of them has ended.
+    pub fn tell(&mut self, word: &str) -> anyhow::Result<()> {
         for (name, child) in &mut self.members {
             let input = child.stdin.as_mut().context("a child has no input")?;
             let line = format!("{word}\n");
@@ -76,8 +84,12 @@ impl Crew {
         Ok(())
     }
 
-    /// What those from number `from` on say after `word`; fails as soon as one of them does.
-    pub(crate) fn hear(&mut self, from: usize, word: &str) -> anyhow::Result<Vec<String>> {
+    /// What the members from number `from` on say after `word`.
+    ///
+    /// # Errors
+    ///
+    /// As soon as one of them fails, ends early or says another word, or when the deadline has passed.
+    pub fn hear(&mut self, from: usize, word: &str) -> anyhow::Result<Vec<String>> {
         let mut said = vec![None; self.members.len()];
         while said[from..].iter().any(Option::is_none) {
             let left = self.deadline.saturating_duration_since(Instant::now());
@@ -111,9 +123,13 @@ impl Drop for Crew {
     }
 }
 
-/// The part of a member, in its own process: what `play` reports goes to whoever started it, or its
-/// error.
-pub(crate) fn member<R: Display>(play: impl FnOnce() -> anyhow::Result<R>) -> anyhow::Result<()> {
+/// The part of a member, in its own process: what `play` reports, or its error, goes to the process that
+/// started it.
+///
+/// # Errors
+///
+/// If the kernel does not let it end with that process.
+pub fn member<R: Display>(play: impl FnOnce() -> anyhow::Result<R>) -> anyhow::Result<()> {
     // A member whose crew is killed would wait for ever.
     set_pdeathsig(Signal::SIGKILL).context("prctl")?;
     match play() {
@@ -124,7 +140,11 @@ pub(crate) fn member<R: Display>(play: impl FnOnce() -> anyhow::Result<R>) -> an
 }
 
 /// For a member: says `word`, and behind it `what`, and waits until it hears `awaited`.
-pub(crate) fn step(word: &str, what: &str, awaited: &str) -> anyhow::Result<()> {
+///
+/// # Errors
+///
+/// If it hears something else, or nothing more.
+pub fn step(word: &str, what: &str, awaited: &str) -> anyhow::Result<()> {
     println!("{word} {what}");
     let mut line = String::new();
     std::io::stdin().read_line(&mut line)?;
@@ -132,21 +152,11 @@ pub(crate) fn step(word: &str, what: &str, awaited: &str) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Takes over an inherited descriptor, and keeps it from being inherited further.
+/// A clock that all processes read alike.
 ///
 /// # Errors
 ///
-/// If there is no such descriptor.
-pub(crate) fn inherited(descriptor: RawFd) -> anyhow::Result<OwnedFd> {
-    ensure!(descriptor > 2, "descriptor {descriptor} was not passed on");
-    // SAFETY: whoever started us passed it on for us to own, each one once.
-    let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
-    fcntl(&descriptor, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))
-        .map_err(|error| anyhow!("a descriptor was not passed on: {error}"))?;
-    Ok(descriptor)
-}
-
-/// A clock that all processes read alike.
-pub(crate) fn now() -> anyhow::Result<Duration> {
+/// What the kernel says.
+pub fn now() -> anyhow::Result<Duration> {
     Ok(clock_gettime(ClockId::CLOCK_MONOTONIC).context("reading the clock")?.into())
 }

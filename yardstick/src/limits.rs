@@ -1,18 +1,14 @@
 //! What this machine allows at most: a copy by one thread, and bare memory handed to and fro.
 
 use core::hint::black_box;
-use core::num::NonZeroUsize;
 use core::ptr::NonNull;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap};
-use nix::unistd::ftruncate;
-
 use crate::bytes::{Lengths, Tally};
+use crate::memory;
 use crate::payload::{Message, fill, sum};
-use crate::sync::{AtomicU64, Ordering, spin_loop};
+use common::sync::{AtomicU64, Ordering, spin_loop};
 
 /// Two buffers of the ring's size, and one thread that copies from one to the other.
 pub struct Copy {
@@ -89,10 +85,7 @@ impl HandOver {
     ///
     /// What the kernel says.
     pub fn create(capacity: u64) -> io::Result<OwnedFd> {
-        let memory = memfd_create("fanout-hand-over", MFdFlags::MFD_CLOEXEC)?;
-        let len = i64::try_from(FLAGS as u64 + capacity).map_err(io::Error::other)?;
-        ftruncate(&memory, len)?;
-        Ok(memory)
+        memory::create_bytes(FLAGS + capacity as usize)
     }
 
     /// Maps it for the rest of this process's life.
@@ -101,10 +94,7 @@ impl HandOver {
     ///
     /// What the kernel says.
     pub fn map(memory: &OwnedFd, capacity: u64) -> io::Result<Self> {
-        let len = NonZeroUsize::MIN.saturating_add(FLAGS - 1 + capacity as usize);
-        let (rights, flags) = (ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED);
-        // SAFETY: a new mapping at an address of the kernel's choice.
-        let start = unsafe { mmap(None, len, rights, flags, memory, 0) }?;
+        let start = memory::map_bytes(memory, FLAGS + capacity as usize)?;
         // SAFETY: the first page holds the flags, is never unmapped, and any bits are a flag.
         let flags = unsafe { start.cast().as_ref() };
         // SAFETY: the mapping is longer than that.

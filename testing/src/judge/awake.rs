@@ -1,7 +1,6 @@
 //! How much of a wait was spent awake.
 //!
 //! No time is asserted: what is compared are two times of the same wait. A slow computer changes both.
-#![allow(dead_code, reason = "each day uses a part of it")]
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +10,7 @@ use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 
 /// How long a judge lets something wait that should sleep, at a time.
-pub(crate) const A_WHILE: Duration = Duration::from_millis(100);
+pub const A_WHILE: Duration = Duration::from_millis(100);
 
 /// How much a judge has to have seen.
 const ENOUGH: Duration = Duration::from_millis(100);
@@ -21,7 +20,7 @@ const MOST_TIMES: u32 = 30;
 
 /// Who is watched.
 #[derive(Clone, Copy)]
-pub(crate) enum Who {
+pub enum Who {
     /// The thread that calls.
     ThisThread,
     /// A process that lives.
@@ -34,7 +33,7 @@ pub(crate) enum Who {
 /// A thread that sleeps a little between two looks is awake for some hundredths of a wait, a thread that
 /// never sleeps for all of it. While others have the core, it can do neither: that time does not count.
 #[track_caller]
-pub(crate) fn sleeps(who: Who, waiting_for: &str, mut wait: impl FnMut()) {
+pub fn sleeps(who: Who, waiting_for: &str, mut wait: impl FnMut()) {
     let (started, mut times) = (Instant::now(), 0);
     let before = (who.ran(), who.queued());
     loop {

@@ -1,0 +1,109 @@
+//! What an observer sees of the roster.
+//!
+//! Nobody decides by it who may read or write: an end that does looks again, with an ordering that has a name. What is
+//! ordered here is a cursor before what is published, so that no consumer seems to be ahead of its producer.
+
+use common::sync::Ordering;
+use common::{Capacity, Sequence};
+use crossbeam_utils::CachePadded;
+
+use super::is_member;
+use crate::control::{Control, GroupLine, HOLDS, SLOTS, SlotState, SlotUse};
+
+/// A group as an observer sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupInfo {
+    /// Its name.
+    pub name: String,
+    /// How many members it has now.
+    pub members: usize,
+    /// Messages published that none of its members has claimed. More than the ring holds: its place
+    /// has been overwritten.
+    pub lag: u64,
+    /// Whether it holds the producer back also while it has no member.
+    pub holds: bool,
+}
+
+/// The groups whose place the ring knows.
+pub fn groups(control: &Control) -> Vec<GroupInfo> {
+    let lines = control.groups.iter().enumerate();
+    let known = lines.filter(|(_, line)| !line.name.is_empty());
+    let info = |(index, line): (usize, &CachePadded<GroupLine>)| GroupInfo {
+        name: line.name.load(),
+        members: control.slots.iter().filter(|slot| is_member(slot, index)).count(),
+        lag: claim_lag(control, line),
+        holds: line.flags.load(Ordering::Relaxed) & HOLDS != 0,
+    };
+    known.map(info).collect()
+}
+
+/// What a registered consumer is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConsumerKind {
+    /// A broadcast consumer.
+    Broadcast,
+    /// A member of a group.
+    Member {
+        /// The group's name.
+        group: String,
+    },
+}
+
+/// A registered consumer as an observer sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumerInfo {
+    /// The number of its slot.
+    pub slot: usize,
+    /// What it is.
+    pub kind: ConsumerKind,
+    /// The process that it said it runs in.
+    pub owner: u32,
+    /// The text that it gave itself.
+    pub label: String,
+    /// Messages published that it has not released: for a member, what its group has not claimed or
+    /// what the member has in hand, whichever is older.
+    pub lag: u64,
+    pub(crate) state: SlotState,
+    /// The ring that it was listed for.
+    pub(crate) ring: u64,
+}
+
+/// The registered consumers, in the order of their slots.
+///
+/// Each line is read while its owner may be writing it, so a count may be a moment old.
+pub fn list(control: &Control) -> Vec<ConsumerInfo> {
+    let ring = control.identity();
+    let slots = control.slots.iter().enumerate();
+    slots
+        .filter_map(|(slot, line)| {
+            let state = SlotState::from_bits(line.state.load(Ordering::Relaxed));
+            // edge: release -> overwrite
+            let cursor = lag_of(control, line.cursor.load(Ordering::Acquire));
+            let (kind, lag) = match state.usage() {
+                SlotUse::Free => return None,
+                SlotUse::Broadcast => (ConsumerKind::Broadcast, cursor),
+                SlotUse::Member => {
+                    let index = line.group.load(Ordering::Relaxed) as usize % SLOTS;
+                    let line = &control.groups[index];
+                    let claimed = claim_lag(control, line);
+                    (ConsumerKind::Member { group: line.name.load() }, cursor.max(claimed))
+                }
+            };
+            let owner = line.owner.load(Ordering::Relaxed) as u32;
+            Some(ConsumerInfo { slot, kind, owner, label: line.label.load(), lag, state, ring })
+        })
+        .collect()
+}
+
+/// How far a group's claims are behind what is published.
+fn claim_lag(control: &Control, group: &GroupLine) -> u64 {
+    // edge: claim -> gate
+    lag_of(control, group.claimed.load(Ordering::Acquire))
+}
+
+/// How far a cursor is behind what is published.
+pub(super) fn lag_of(control: &Control, cursor: u64) -> u64 {
+    let lag = control.published().since(Sequence::new(cursor));
+    // Parked, or ahead of what we read a moment ago: nothing in hand.
+    if lag > Capacity::MAX { 0 } else { lag }
+}

@@ -1,0 +1,197 @@
+//! Where the signal of a pollable end comes from, and how a try in vain asks for it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use common::sync::{Arc, AtomicBool, AtomicU64, Ordering};
+use day3::control::Doorbell;
+use day3::wait::{Side, Wait};
+use day3::{RecvError, TryRecvError};
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+
+use crate::arm;
+use crate::bridge::{Bridge, Post};
+use crate::doorbell::Ticket;
+use crate::eventfd::Alarm;
+use crate::notifier::{Connection, NotifyError, failed};
+use crate::strategy::{Adaptive, SLICE};
+
+/// The nap of an end that nobody wakes: the first one, and the longest.
+const NAPS: (Duration, Duration) = (Duration::from_micros(50), Duration::from_millis(4));
+
+/// Where the signal comes from.
+#[derive(Debug)]
+enum Source {
+    /// From the producer; `set` is an epoll that has all that may come.
+    Connected { set: OwnedFd, line: Connection, slice: Alarm },
+    /// From the bridge's thread.
+    Bridged(Arc<Post>),
+    /// From an alarm clock; how long the next nap is, in nanoseconds.
+    Napping { alarm: Alarm, nap: AtomicU64 },
+}
+
+/// What an end and its way to wait share.
+#[derive(Debug)]
+pub(super) struct Signal {
+    source: Source,
+    sleeps: AtomicU64,
+    signals: AtomicU64,
+    is_hung_up: AtomicBool,
+}
+
+impl Signal {
+    fn new(source: Source) -> Arc<Self> {
+        let (sleeps, signals) = (AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Self { source, sleeps, signals, is_hung_up: AtomicBool::new(false) })
+    }
+
+    pub(super) fn connected(line: Connection) -> Result<Arc<Self>, NotifyError> {
+        let set = epoll::create(CreateFlags::CLOEXEC).map_err(failed("epoll_create1"))?;
+        let slice = Alarm::new().map_err(failed("timerfd_create"))?;
+        for descriptor in [line.as_fd(), slice.as_fd()] {
+            epoll::add(&set, descriptor, EventData::new_u64(0), EventFlags::IN)
+                .map_err(failed("epoll_ctl"))?;
+        }
+        Ok(Self::new(Source::Connected { set, line, slice }))
+    }
+
+    pub(super) fn bridged(bridge: &Bridge) -> Arc<Self> {
+        Self::new(Source::Bridged(Arc::clone(bridge.post())))
+    }
+
+    pub(super) fn napping() -> io::Result<Arc<Self>> {
+        let alarm = Alarm::new()?;
+        let nap = AtomicU64::new(NAPS.0.as_nanos() as u64);
+        Ok(Self::new(Source::Napping { alarm, nap }))
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.source {
+            Source::Connected { set, .. } => set.as_fd(),
+            Source::Bridged(post) => post.counter().as_fd(),
+            Source::Napping { alarm, .. } => alarm.as_fd(),
+        }
+    }
+
+    /// Takes back old signals; says whether there was anything.
+    fn clear(&self) -> bool {
+        match &self.source {
+            Source::Connected { line, slice, .. } => {
+                let (signals, is_over) = line.take();
+                if is_over {
+                    self.is_hung_up.store(true, Ordering::Relaxed);
+                }
+                // Each is asked, whatever the others say.
+                self.count(signals) | slice.take() | is_over
+            }
+            Source::Bridged(post) => self.count(post.counter().take()),
+            Source::Napping { .. } => true,
+        }
+    }
+
+    fn count(&self, signals: u64) -> bool {
+        self.signals.fetch_add(signals, Ordering::Relaxed);
+        signals > 0
+    }
+
+    /// How often the end has announced that it sleeps.
+    pub(super) fn sleeps(&self) -> u64 {
+        self.sleeps.load(Ordering::Relaxed)
+    }
+
+    /// How many signals it has taken back.
+    pub(super) fn signals(&self) -> u64 {
+        self.signals.load(Ordering::Relaxed)
+    }
+
+    /// Why there is nothing.
+    pub(super) fn nothing(&self) -> TryRecvError {
+        if self.is_hung_up.load(Ordering::Relaxed) {
+            RecvError::HungUp.into()
+        } else {
+            TryRecvError::Empty
+        }
+    }
+
+    /// There was something: the next nap is a short one.
+    pub(super) fn found(&self) {
+        if let Source::Napping { nap, .. } = &self.source {
+            nap.store(NAPS.0.as_nanos() as u64, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The way to wait of a [`Pollable`](crate::Pollable): a wait whose time is up at the beginning, and in vain, leaves an
+/// announcement behind. All others are `V`'s affair, and it is `V` that rings.
+#[derive(Debug, Default)]
+pub struct Armed<V = Adaptive> {
+    inner: V,
+    signal: Option<Arc<Signal>>,
+    /// The announcement that stands.
+    ticket: Option<Ticket>,
+}
+
+impl<V> Armed<V> {
+    pub(super) fn new(inner: V, signal: &Arc<Signal>) -> Self {
+        Self { inner, signal: Some(Arc::clone(signal)), ticket: None }
+    }
+}
+
+impl<V: Wait> Wait for Armed<V> {
+    fn until<R>(
+        &mut self,
+        side: Side,
+        doorbell: &Doorbell,
+        deadline: Option<Instant>,
+        mut poll: impl FnMut() -> Option<R>,
+    ) -> Option<R> {
+        if let Some(answer) = poll() {
+            return Some(answer);
+        }
+        let is_over = |deadline| Instant::now() >= deadline;
+        match &self.signal {
+            Some(signal) if deadline.is_some_and(is_over) => {
+                sleep_elsewhere(signal, &mut self.ticket, side, doorbell, poll)
+            }
+            _ => self.inner.until(side, doorbell, deadline, poll),
+        }
+    }
+
+    fn rung(&self, side: Side) {
+        self.inner.rung(side);
+    }
+}
+
+/// Arms the descriptor; there was nothing just now. `ticket` is the announcement made before.
+fn sleep_elsewhere<R>(
+    signal: &Signal,
+    ticket: &mut Option<Ticket>,
+    side: Side,
+    doorbell: &Doorbell,
+    mut poll: impl FnMut() -> Option<R>,
+) -> Option<R> {
+    if let Source::Napping { alarm, nap } = &signal.source {
+        let now = nap.load(Ordering::Relaxed);
+        nap.store((2 * now).min(NAPS.1.as_nanos() as u64), Ordering::Relaxed);
+        alarm.set(Duration::from_nanos(now));
+        signal.sleeps.fetch_add(1, Ordering::Relaxed);
+        return None;
+    }
+    // A tap can only nap.
+    let word = side.word(doorbell)?;
+    let clear = || signal.clear();
+    let look = || {
+        signal.sleeps.fetch_add(1, Ordering::Relaxed);
+        poll()
+    };
+    arm::arm(word, ticket, clear, look, |announced| match &signal.source {
+        // The producer may miss us once.
+        Source::Connected { slice, .. } if announced.is_fenced() => slice.set(SLICE),
+        // SAFETY: the doorbell is the end's that this way to wait was given to, by `Pollable`, which
+        // keeps the end until after it has dropped the bridge, and lends it to nobody who could put
+        // another in its place.
+        Source::Bridged(post) => unsafe { post.watch(word, announced) },
+        _ => {}
+    })
+}
