@@ -455,6 +455,12 @@ pub fn page_size() -> u64 {
     }
 }
 
+/// How many processors the machine has switched on: at least one.
+pub fn processors() -> usize {
+    let online = sysconf(SysconfVar::_NPROCESSORS_ONLN);
+    online.ok().flatten().and_then(|n| usize::try_from(n).ok()).map_or(1, |n| n.max(1))
+}
+
 /// Sets the size, and makes the kernel find every page of it now.
 fn reserve(name: &QueueName, file: &OwnedFd, bytes: u64) -> Result<(), CreateError> {
     loop {

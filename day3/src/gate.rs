@@ -38,6 +38,11 @@ impl Gate {
         !self.groups.is_empty()
     }
 
+    /// How many broadcast consumers there were.
+    pub(crate) fn broadcast_consumers(&self) -> usize {
+        self.broadcast.0.count_ones() as usize
+    }
+
     /// How far the slowest consumer is behind `next`: 0 to the capacity.
     ///
     /// With nobody attached that is zero: the producer may run ahead a whole lap.

@@ -5,7 +5,10 @@
 //! keeps the ring empty (a consumer) or full (the producer), and each message costs such a trip. So an end
 //! that follows closely behind the other lets it get ahead.
 
+use std::sync::OnceLock;
+
 use common::sync::spin_loop;
+use day2::segment::processors;
 
 /// The empty side: a broadcast consumer that follows the producer.
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +79,7 @@ pub(crate) struct FullPace {
     in_vain: u32,
 }
 
-/// What a producer goes by.
+/// How long a producer holds back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FullLaw {
     /// A look that finds room for fewer messages was too early.
@@ -90,11 +93,31 @@ pub(crate) struct FullLaw {
 impl FullLaw {
     /// A broadcast consumer only stores to its line. While the line is away the stores wait in the core's
     /// buffer, and the consumer goes on: a look costs it little.
-    pub(crate) const BROADCAST: Self = Self { few: 32, turns: (16, 16), most_in_vain: 32 };
+    const BROADCAST: Self = Self { few: 128, turns: (48, 48), most_in_vain: 96 };
 
     /// A member of a group compares and exchanges, and has to have the line for it: it stops until the line
     /// is back.
-    pub(crate) const GROUPS: Self = Self { few: 128, turns: (16, 512), most_in_vain: 1024 };
+    const GROUPS: Self = Self { few: 128, turns: (16, 512), most_in_vain: 1024 };
+
+    /// There are more threads than cores: a consumer may wait for the producer's.
+    const CROWDED: Self = Self { few: 0, turns: (0, 0), most_in_vain: 0 };
+
+    /// The one for these consumers. A group is worth it also in a crowd.
+    pub(crate) fn of(has_groups: bool, broadcast_consumers: usize) -> Self {
+        if has_groups {
+            Self::GROUPS
+        } else if broadcast_consumers < cores() {
+            Self::BROADCAST
+        } else {
+            Self::CROWDED
+        }
+    }
+}
+
+/// How many cores the machine has. A thread that is pinned to one of them still counts all.
+fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(processors)
 }
 
 impl FullPace {

@@ -448,7 +448,7 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
 
     /// Looks at the gate; says whether `n` sequences fit.
     fn ask_the_gate(&mut self, n: u64) -> bool {
-        let law = if self.gate.has_groups() { FullLaw::GROUPS } else { FullLaw::BROADCAST };
+        let law = FullLaw::of(self.gate.has_groups(), self.gate.broadcast_consumers());
         self.pace.hold_back(law);
         let before = self.limit;
         self.lag();
