@@ -22,7 +22,8 @@ use yardstick::progress::bar;
 /// wrong has no figure. Rows that answer the same question run in turns.
 #[derive(Parser)]
 struct Arguments {
-    /// Only rows whose question, name, mode or place holds this text; limits stay
+    /// Only rows whose question, name, mode or place holds this text, or each of the texts in `A + B`; limits
+    /// stay
     #[arg(long, default_value = "", value_name = "TEXT")]
     only: String,
     /// How often each row runs
