@@ -123,10 +123,16 @@ fn cores() -> usize {
 impl FullPace {
     /// Before a look at the gate.
     pub(crate) fn hold_back(&mut self, law: FullLaw) {
-        if self.is_tight && self.in_vain < law.most_in_vain {
-            pause(self.turns);
-            self.in_vain += self.turns;
+        pause(self.turns_now(law));
+    }
+
+    /// How long it holds back now, in turns of a busy wait.
+    fn turns_now(&mut self, law: FullLaw) -> u32 {
+        if !self.is_tight || self.in_vain >= law.most_in_vain {
+            return 0;
         }
+        self.in_vain += self.turns;
+        self.turns
     }
 
     /// After a look that found `room` of `few` sequences, which it was to find; and more than the last
@@ -150,5 +156,74 @@ impl FullPace {
 fn pause(turns: u32) {
     if cfg!(not(loom)) {
         (0..turns).for_each(|_| spin_loop());
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    const LAW: FullLaw = FullLaw::GROUPS;
+    const FEW: u64 = LAW.few;
+
+    /// Looks that find so much room, and how long the producer held back before each.
+    fn looks(pace: &mut FullPace, law: FullLaw, room: u64, gains: bool, times: usize) -> Vec<u32> {
+        let look = |_| {
+            let turns = pace.turns_now(law);
+            pace.found(law, room, FEW, gains);
+            turns
+        };
+        (0..times).map(look).collect()
+    }
+
+    #[test]
+    fn a_producer_that_finds_little_holds_back_longer_each_time() {
+        let turns = looks(&mut FullPace::default(), LAW, 1, true, 8);
+        assert_eq!(turns, [0, 16, 32, 64, 128, 256, 512, 512]);
+    }
+
+    #[test]
+    fn a_producer_that_finds_much_does_not_hold_back() {
+        let mut pace = FullPace::default();
+        looks(&mut pace, LAW, 1, true, 8);
+        let after = looks(&mut pace, LAW, 4 * FEW, true, 40);
+        assert_eq!(after[1..], [0; 39]);
+        // What it has learned is gone by then.
+        assert_eq!(looks(&mut pace, LAW, 1, true, 2), [0, 16 + 16]);
+    }
+
+    #[test]
+    fn a_producer_that_gains_nothing_stops_holding_back() {
+        let mut pace = FullPace::default();
+        looks(&mut pace, LAW, 1, true, 8);
+        let turns = looks(&mut pace, LAW, 0, false, 100);
+        assert!(turns.iter().sum::<u32>() <= LAW.most_in_vain + LAW.turns.1, "{turns:?}");
+        assert_eq!(turns.last(), Some(&0));
+        // A gain lets it begin again.
+        pace.found(LAW, 1, FEW, true);
+        assert_eq!(pace.turns_now(LAW), LAW.turns.1);
+    }
+
+    #[test]
+    fn a_crowd_gets_the_core() {
+        let crowded = FullLaw::of(false, usize::MAX);
+        assert_eq!(looks(&mut FullPace::default(), crowded, 0, false, 100), [0; 100]);
+        assert_eq!(FullLaw::of(true, usize::MAX).few, LAW.few, "a group is worth it");
+    }
+
+    #[test]
+    fn a_consumer_that_found_nothing_does_not_hold_back() {
+        let mut pace = EmptyPace::default();
+        for (found, state) in [
+            (1, Following::Reading),
+            (1, Following::Chasing),
+            (FEW_TO_READ, Following::Reading),
+            (1, Following::Chasing),
+            (0, Following::Waiting),
+            (1, Following::Reading),
+        ] {
+            pace.found(found);
+            assert_eq!(pace.state, state);
+        }
     }
 }
