@@ -388,16 +388,24 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
             self.allowance = self.granted;
             return Ok(());
         }
-        // A claim that is made after the last consumer has left is told.
-        if self.is_abandoned() {
-            let is_refused = self.unattended == Unattended::Refuse;
-            return Err(if is_refused { Refusal::Abandoned } else { Refusal::Full });
-        }
+        // A claim that is made after the last consumer has left is told; also one that there is room for only
+        // because it has left.
+        self.attended()?;
         if self.granted.since(self.next) < n {
             self.grant(n)?;
+            self.attended()?;
         }
         self.allowance = self.next.plus(n);
         Ok(())
+    }
+
+    /// Refuses while no consumer is registered, as the ring was made to.
+    fn attended(&mut self) -> Result<(), Refusal> {
+        if self.unattended == Unattended::Overwrite || !self.is_abandoned() {
+            return Ok(());
+        }
+        let is_refused = self.unattended == Unattended::Refuse;
+        Err(if is_refused { Refusal::Abandoned } else { Refusal::Full })
     }
 
     /// How far beyond a claim of `n` it reserves.

@@ -186,19 +186,23 @@ fn recv_after_the_sender_is_gone() {
     assert_eq!(consumer.recv_batch(9).unwrap_err(), RecvError::Closed);
 }
 
-/// crossbeam-channel: a sender that waits is woken when the last receiver leaves, and refused.
+/// crossbeam-channel: a sender that waits is woken when the last receiver leaves, and refused. The receiver leaves at
+/// another moment each time: the sender may be asleep, or just looking at the ring.
 #[test]
 fn a_leaving_receiver_wakes_the_sender() {
-    let name = Name::new();
-    let options = QueueOptions::new(1).when_nobody_listens(Unattended::Refuse);
-    let mut producer = Producer::<u8>::create_with(&*name, &options).unwrap();
-    let consumer = consumer::<u8>(&name);
-    std::thread::scope(|scope| {
-        let sender = scope.spawn(move || (producer.send(1), producer.send(2)));
-        until(|| fanout_lag(&name) == Some(1));
-        drop(consumer);
-        assert_eq!(sender.join().unwrap(), (Ok(()), Err(SendError::Abandoned)));
-    });
+    for pause in 0..200 {
+        let name = Name::new();
+        let options = QueueOptions::new(1).when_nobody_listens(Unattended::Refuse);
+        let mut producer = Producer::<u8>::create_with(&*name, &options).unwrap();
+        let consumer = consumer::<u8>(&name);
+        std::thread::scope(|scope| {
+            let sender = scope.spawn(move || (producer.send(1), producer.send(2)));
+            until(|| fanout_lag(&name) == Some(1));
+            (0..100 * pause).for_each(|_| std::hint::spin_loop());
+            drop(consumer);
+            assert_eq!(sender.join().unwrap(), (Ok(()), Err(SendError::Abandoned)), "{pause}");
+        });
+    }
 }
 
 /// What an observer says that the first consumer is behind.
