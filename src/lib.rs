@@ -219,7 +219,7 @@ pub mod memory {
 
 /// Looking at a ring without taking part in it.
 pub mod inspect {
-    pub use day3::inspect::{Observer, Snapshot, evict};
+    pub use day3::inspect::{ForgetError, Observer, Snapshot, evict, forget};
     pub use day3::roster::{ConsumerInfo, ConsumerKind, GroupInfo};
 }
 

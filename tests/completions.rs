@@ -17,7 +17,9 @@ fn script(shell: &str) -> String {
 fn completions_name_every_subcommand_but_the_hidden_ones() {
     for shell in ["bash", "zsh", "fish"] {
         let script = script(shell);
-        for command in ["demo", "pub", "sub", "ls", "stat", "evict", "rm", "completions", "help"] {
+        for command in
+            ["demo", "pub", "sub", "ls", "stat", "evict", "forget", "rm", "completions", "help"]
+        {
             assert!(script.contains(command), "{shell}: {command}");
         }
         assert!(!script.contains("consumer\""), "{shell}: {script}");
@@ -77,7 +79,9 @@ fn bash_offers_what_fits() {
     let offered = |words: &[&str]| offered(&folder, words);
 
     let commands = offered(&["fanout", ""]);
-    for command in ["demo", "pub", "sub", "ls", "stat", "evict", "rm", "completions", "help"] {
+    for command in
+        ["demo", "pub", "sub", "ls", "stat", "evict", "forget", "rm", "completions", "help"]
+    {
         assert!(commands.iter().any(|offer| offer == command), "{command}: {commands:?}");
     }
     assert!(!commands.iter().any(|offer| offer.contains("consumer")), "{commands:?}");

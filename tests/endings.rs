@@ -390,6 +390,39 @@ fn a_group_whose_place_is_overwritten_is_shown() {
 }
 
 #[test]
+fn a_group_that_holds_is_forgotten_and_the_publisher_goes_on() {
+    let name = Unique::new("forget");
+    let mut publisher = publish(&name, &["--capacity", "4096"]);
+    eventually("a queue", || run(&mut fanout(&["stat", name.bare()])).status.success());
+    let options = JoinOptions::new().hold_when_empty(true);
+    let member = Member::join_with(name.bare(), "gone", Start::Oldest, &options).unwrap();
+    let refused = |group: &str, why: &str| {
+        let output = run(&mut fanout(&["forget", name.bare(), group]));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && said.contains(why), "{said}");
+    };
+    refused("other", "knows no group \"other\"");
+    refused("gone", "has a member: nothing was forgotten");
+    let reader = Reader::join(name.bare(), Start::Oldest).unwrap();
+    drop(member);
+    type_into(&mut publisher, &"x".repeat(4000));
+    type_into(&mut publisher, "\n");
+    eventually("a full queue", || report(&name)["sent"].as_u64() > Some(4000));
+    drop(reader);
+    type_into(&mut publisher, &"y".repeat(4000));
+    type_into(&mut publisher, "\n");
+    eventually("a publisher that waits", || report(&name)["groups"][0]["blocks"] == true);
+    assert_eq!(
+        shown(&["forget", name.bare(), "gone"]),
+        format!("forgot the group \"gone\" of /{}\n", name.bare())
+    );
+    eventually("a publisher that goes on", || report(&name)["sent"].as_u64() > Some(8000));
+    assert_eq!(report(&name)["groups"].as_array().unwrap().len(), 0);
+    publisher.signal(Signal::SIGTERM);
+    assert_eq!(publisher.wait().code(), Some(143));
+}
+
+#[test]
 fn when_nobody_listens_a_publisher_does_what_it_was_told() {
     // Sends into the void.
     let name = Unique::new("void");

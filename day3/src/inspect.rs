@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use common::QueueName;
 use common::sync::Ordering;
-use day2::{Kind, Mode, OpenError};
+use day2::{Kind, LockError, Mode, OpenError};
 
 use crate::control::Ending;
 use crate::doorbell;
-use crate::memory::{Memory, NamedMemory};
+use crate::memory::{self, Memory, NamedMemory};
 use crate::roster::{self, ConsumerInfo, GroupInfo};
 
 /// Watches a ring of whatever messages, or of records, read-only and unnoticed.
@@ -108,6 +108,30 @@ pub unsafe fn evict(
     doorbell::attach(&memory.control().doorbell.consumers);
     // SAFETY: the caller says so.
     Ok(unsafe { roster::evict(memory.control(), consumer) })
+}
+
+/// Why a group could not be forgotten.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ForgetError {
+    /// The ring could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A consumer has been joining all the time.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+}
+
+/// Forgets, from outside, the place of a group of the ring `name` that has no member: it no longer holds the
+/// producer back, and a member that joins begins anew. Says whether there was such a group.
+///
+/// # Errors
+///
+/// [`ForgetError`].
+pub fn forget(name: &QueueName, group: &str, timeout: Duration) -> Result<bool, ForgetError> {
+    let memory = NamedMemory::open_any(name, Mode::Reader, &KINDS, timeout)?;
+    doorbell::attach(&memory.control().doorbell.producer);
+    Ok(memory::forget(&memory, group, timeout)?)
 }
 
 impl Snapshot {

@@ -4,6 +4,7 @@ mod column;
 mod completions;
 mod demo;
 mod evict;
+mod forget;
 mod input;
 mod laggard;
 mod list;
@@ -71,6 +72,8 @@ enum Command {
     Stat(stat::Arguments),
     /// Free the slot of a consumer that is dead, so that the producer no longer waits for it
     Evict(evict::Arguments),
+    /// Forget the place of a group that has no member, so that the producer no longer waits for it
+    Forget(forget::Arguments),
     /// Remove a queue that its producer has left behind
     Rm(remove::Arguments),
     /// Print a completion script for a shell
@@ -109,6 +112,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Ls(arguments) => list::run(&arguments),
         Command::Stat(arguments) => stat::run(&arguments, &signals),
         Command::Evict(arguments) => evict::run(&arguments, &signals),
+        Command::Forget(arguments) => forget::run(&arguments),
         Command::Rm(arguments) => remove::run(&arguments),
         Command::Completions { shell } => completions::run(shell),
     }
