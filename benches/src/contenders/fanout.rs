@@ -57,8 +57,8 @@ fn streams(question: Question, size: Size) -> Vec<Contender> {
         let row = Contender::rival(question, (name, mode), (Place::Processes, 2), build);
         rows.push(row.style(style));
     };
-    row(RECORDS, "grant", Style::Singly, |job| stream::<Adaptive>(job, 0));
-    row(RECORDS, "grant, spin", Style::Singly, |job| stream::<Spin>(job, 0));
+    row(RECORDS, "reserve", Style::Singly, |job| stream::<Adaptive>(job, 0));
+    row(RECORDS, "reserve, spin", Style::Singly, |job| stream::<Spin>(job, 0));
     if size.most() <= 1024 {
         row(RECORDS, "batches of 4 KiB", Style::Batches, |job| stream::<Adaptive>(job, 4096));
     } else if matches!(size, Size::UpTo(_)) {
@@ -155,7 +155,7 @@ fn records<W: Wait + Send + 'static>(job: &Job) -> Crew {
 impl<W: Wait> Sending for Frames<W> {
     #[inline(always)]
     fn send(&mut self, source: &mut Source) -> anyhow::Result<()> {
-        grant(&mut self.out, source)
+        write_in_place(&mut self.out, source)
     }
 }
 
@@ -173,7 +173,10 @@ impl<W: Wait> Receiving for Frames<W> {
 
 /// Writes the next message in place.
 #[inline(always)]
-fn grant<W: Wait>(writer: &mut ends::Writer<W>, source: &mut Source) -> anyhow::Result<()> {
+fn write_in_place<W: Wait>(
+    writer: &mut ends::Writer<W>,
+    source: &mut Source,
+) -> anyhow::Result<()> {
     let len = source.next_len();
     let mut place = writer.reserve(len)?;
     source.write(&mut place);
@@ -181,7 +184,7 @@ fn grant<W: Wait>(writer: &mut ends::Writer<W>, source: &mut Source) -> anyhow::
     Ok(())
 }
 
-/// Messages of any size, each committed by itself, or so many bytes of ring together.
+/// Messages of any size, each published by itself, or so many bytes of ring together.
 struct Stream<W: Wait> {
     writer: ends::Writer<W>,
     batch: usize,
@@ -191,7 +194,7 @@ impl<W: Wait> Sending for Stream<W> {
     #[inline(always)]
     fn send(&mut self, source: &mut Source) -> anyhow::Result<()> {
         if self.batch == 0 {
-            return grant(&mut self.writer, source);
+            return write_in_place(&mut self.writer, source);
         }
         let mut batch = self.writer.batch(self.batch)?;
         while source.left() > 0 && batch.room() >= Some(source.next_len()) {
