@@ -1,4 +1,4 @@
-//! `fanout rm`: what a producer has left behind.
+//! `fanout rm`: removes what a producer has left behind.
 
 use clap::Args;
 use fanout::QueueName;
