@@ -144,8 +144,8 @@ fn leave_while_full() {
         });
         let sent = producer.send();
         leaver.join().unwrap();
-        assert!(sent || producer.try_send(), "nobody is in the way any more");
-        assert!(producer.try_send() && producer.try_send(), "nobody is attached");
+        assert!(sent || producer.try_send(), "no consumer is in the way any more");
+        assert!(producer.try_send() && producer.try_send(), "no consumer is attached");
     });
 }
 
@@ -160,7 +160,7 @@ fn a_backlog_leaves_with_its_consumer() {
         let meanwhile = producer.cursor.lag();
         assert!(meanwhile <= 1, "{meanwhile} of 1");
         leaver.join().unwrap();
-        assert_eq!(producer.cursor.lag(), 0, "nobody is attached");
+        assert_eq!(producer.cursor.lag(), 0, "no consumer is attached");
     });
 }
 
@@ -176,7 +176,7 @@ fn leave_at_first_sight() {
         });
         let sent = producer.try_send();
         leaver.join().unwrap();
-        assert!(sent || producer.try_send(), "nobody is in the way any more");
+        assert!(sent || producer.try_send(), "no consumer is in the way any more");
     });
 }
 
@@ -329,7 +329,7 @@ fn the_last_member_leaves_while_another_joins() {
         let published = FIRST.plus(1 + u64::from(sent));
         assert!(published.since(member.first()) <= read.len() as u64 + 1, "{read:?}");
         assert!(producer.try_send(), "everything has been released");
-        assert!(!producer.try_send(), "the newcomer is waited for");
+        assert!(!producer.try_send(), "the producer waits for the new member");
     });
 }
 
@@ -450,7 +450,7 @@ fn closing_drains() {
             Err(_) => pause(),
         });
         if told {
-            assert_eq!(read, [FIRST], "told of the end");
+            assert_eq!(read, [FIRST], "the consumer is told of the end");
         }
         let _producer = sender.join().unwrap();
         read.extend(consumer.drain());
@@ -474,7 +474,7 @@ fn closing_drains_a_tap() {
         for _ in 0..TRIES {
             match tap.try_read(1) {
                 Err(Unavailable::Closed) => {
-                    assert_eq!(tap.cursor.received(), 1, "told of the end");
+                    assert_eq!(tap.cursor.received(), 1, "the tap is told of the end");
                     break;
                 }
                 Err(_) => drop(pause()),

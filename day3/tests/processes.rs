@@ -521,7 +521,7 @@ fn a_killed_consumer_is_in_the_way_until_it_is_evicted() {
     eventually("the other one has read it", || {
         producer.consumers().iter().all(|consumer| consumer.slot == slot || consumer.lag == 0)
     });
-    assert!(producer.try_send(message(16)).is_err(), "nobody but the dead is in the way");
+    assert!(producer.try_send(message(16)).is_err(), "only dead consumers are in the way");
     // SAFETY: it was killed.
     assert!(unsafe { producer.evict(&found) });
     producer.send(message(16)).unwrap();

@@ -348,7 +348,7 @@ fn a_tap_accounts_for_every_message<H: Home>(first: u64) {
         writer.try_send(message).unwrap();
         seen.extend(rest_of_tap(&mut tap));
     }
-    assert!(seen == messages, "one that keeps up misses nothing");
+    assert!(seen == messages, "a tap that keeps up misses nothing");
     assert_eq!((tap.received(), tap.lost()), (100, 0));
 }
 

@@ -193,7 +193,7 @@ impl<C: Cursor> Reader<C> {
         for sequence in (8..run.len).step_by(8).map(|i| run.first.plus(i)) {
             // SAFETY: taken; loom checks that it is not written meanwhile.
             let found = rig.place(sequence).message.with(|p| unsafe { *p });
-            assert_eq!(found, content(sequence), "the message at {} is another", run.first);
+            assert_eq!(found, content(sequence), "the message at {} is another message", run.first);
         }
         self.cursor.release();
         Ok((run.first, frame.len / 8))
@@ -221,7 +221,7 @@ impl<C: Cursor> Reader<C> {
             for sequence in (1..=u64::from(words)).map(|i| begun.plus(8 * i)) {
                 // SAFETY: taken; loom checks that it is not written meanwhile.
                 let found = rig.place(sequence).message.with(|p| unsafe { *p });
-                assert_eq!(found, content(sequence), "the message at {begun} is another");
+                assert_eq!(found, content(sequence), "the message at {begun} is another message");
             }
         }
         self.cursor.release();
@@ -289,7 +289,11 @@ fn a_mark_is_read_whole() {
             }
         });
         if let Some(mark) = marks.at_or_after(Sequence::ZERO) {
-            assert_eq!(mark.sequence.get(), 8 * mark.number, "half of one and half of another");
+            assert_eq!(
+                mark.sequence.get(),
+                8 * mark.number,
+                "half of one mark and half of another"
+            );
         }
         thread.join().unwrap();
         let last = Mark { sequence: Sequence::new(16), number: 2 };

@@ -4,9 +4,9 @@
 //!
 //! | bits | meaning |
 //! |---:|---|
-//! | 0 | somebody sleeps, or is about to |
-//! | 1 | a process sleeps or rings here for which the kernel makes no fences: ring with one of your own |
-//! | 2–31 | how often it has rung |
+//! | 0 | an end sleeps, or is about to |
+//! | 1 | the kernel makes no fences for a process that sleeps or rings here: a ring needs a fence of its own |
+//! | 2–31 | how many rings there were |
 //!
 //! An end that is about to sleep sets bit 0, makes the heavy half of the [`barrier`], looks once more,
 //! and sleeps while the word stays the same. An end that has changed something makes the light half,

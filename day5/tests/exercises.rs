@@ -60,7 +60,7 @@ implement! {
 fn every_promise_of_a_latch<L: Latch>() {
     comes_back("it waits for at most the timeout", || {
         let latch = L::new();
-        assert!(!latch.open(), "the kernel is asked only if somebody waits");
+        assert!(!latch.open(), "the kernel is called only if a thread waits");
         assert!(latch.wait(SHORT) && latch.wait(Duration::ZERO), "it is open, and stays open");
         assert!(!L::new().wait(SHORT), "it says whether it is open");
     });
@@ -275,7 +275,7 @@ fn wrong_doors_fail() {
         breaks(promise, every_promise_of_a_latch::<L>);
     }
     fails::<latch_spins::Latch>("it sleeps while it waits for the latch");
-    fails::<latch_always_asks::Latch>("the kernel is asked only if somebody waits");
+    fails::<latch_always_asks::Latch>("the kernel is called only if a thread waits");
     fails::<latch_ignores_the_timeout::Latch>("it waits for at most the timeout");
     fails::<latch_never_wakes::Latch>("every waiting thread is woken");
     fails::<latch_falls_shut::Latch>("it is open, and stays open");

@@ -88,7 +88,7 @@ fn one_opens_for<L: Latch>(waiting: usize) {
     let found: Vec<_> = waiting.into_iter().map(|waiting| waiting.join().unwrap()).collect();
     assert!(found.iter().all(Option::is_some), "it waits until it is open");
     assert!(found.iter().all(|found| *found == Some(1)), "{WRITTEN}: {found:?}");
-    assert!(!futex::left_asleep(), "it is open, somebody sleeps, and nobody wakes it");
+    assert!(!futex::left_asleep(), "the latch is open, a thread sleeps, and nobody wakes it");
     assert_eq!(asked, wakes > 0, "it says whether it asked the kernel");
 }
 

@@ -84,7 +84,7 @@ fn is_confirmed(
     );
     write!(
         stderr,
-        "Is {} of {name} dead? One that lives would read what is being overwritten. Evict it? [y/N] ",
+        "Is {} of {name} dead? A living consumer would read what is being overwritten. Evict it? [y/N] ",
         describe(consumer)
     )?;
     loop {

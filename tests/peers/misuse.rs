@@ -1115,7 +1115,8 @@ fn a_group_that_was_lapped_begins_anew() {
     }
 }
 
-/// misuse: a producer that waits for a consumer goes on when one joins, and is not held by one that left.
+/// misuse: a producer that waits for a consumer goes on when a consumer joins, and is not held back
+/// by a consumer that has left.
 #[test]
 fn a_producer_that_waits_for_a_consumer() {
     let name = Name::new();
@@ -1144,7 +1145,7 @@ fn a_producer_that_waits_for_a_consumer() {
     });
 }
 
-/// misuse: the same behind a descriptor: it is readable when somebody has joined.
+/// misuse: the same behind a descriptor: it is readable when a consumer has joined.
 #[test]
 fn a_producer_that_selects_a_consumer() {
     let name = Name::new();
@@ -1308,7 +1309,7 @@ fn control_of(name: &str) -> (std::fs::File, u64, u64) {
     (file, segment.data_offset() - len, len)
 }
 
-/// A word of noise: any number, or one close to those that are there.
+/// A word of noise: any number, or a number close to those in the ring.
 fn noise(seed: u64) -> u64 {
     match seed % 4 {
         0 => mix(seed),

@@ -24,7 +24,7 @@ struct Arguments {
     /// Share the messages with the other members of this group
     #[arg(long, conflicts_with = "tap")]
     group: Option<String>,
-    /// Only look, without slowing anybody, and miss what is overwritten
+    /// Only look, without slowing the producer, and miss what is overwritten
     #[arg(long)]
     tap: bool,
     /// Where to begin

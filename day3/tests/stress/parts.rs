@@ -163,7 +163,7 @@ impl Part {
             self.rest(32);
         }
         producer.close();
-        eventually("everybody has read everything", || {
+        eventually("all consumers have read everything", || {
             evict_the_dead(&mut producer);
             producer.drain(Duration::from_millis(5)).is_ok()
         });

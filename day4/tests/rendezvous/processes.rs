@@ -369,7 +369,7 @@ fn a_child_without_a_good_invitation_is_told_why() {
         (Some("7:1".into()), "found \"7:1\""),
         (Some(format!("0:{device}:{inode}")), "DESCRIPTOR:DEVICE:INODE"),
         (Some(format!("1000:{device}:{inode}")), "descriptor 1000 is not"),
-        // The descriptor is open, but it is not the one that was passed.
+        // The descriptor is open, but it is another than the parent passed.
         (Some(format!("9:{device}:{}", inode + 1)), "descriptor 9 is not"),
     ];
     for (value, expected) in cases {

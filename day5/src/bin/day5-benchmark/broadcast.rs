@@ -43,7 +43,7 @@ impl Broadcast {
     ///
     /// If a consumer got anything but what was sent, or a report is missing.
     pub(crate) fn rate(&self, reports: &[Moved]) -> anyhow::Result<Throughput> {
-        ensure!(reports.len() == self.consumers + 1, "somebody did not report");
+        ensure!(reports.len() == self.consumers + 1, "a process did not report");
         let sent = reports[0];
         for got in reports {
             ensure!(

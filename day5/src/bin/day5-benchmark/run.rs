@@ -119,7 +119,7 @@ pub(crate) fn play(
         (Case::Idle(strategy), Duty::Host) => idle::host(strategy, plan, there, cue),
         (Case::Broadcast(case), Duty::Producer) => broadcast::produce(case, plan, there, cue),
         (Case::Broadcast(case), Duty::Consumer) => broadcast::consume(case, there, cue),
-        _ => bail!("nobody is {duty} in {case}"),
+        _ => bail!("no process is {duty} in {case}"),
     }
 }
 
