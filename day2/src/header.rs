@@ -13,9 +13,10 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"FANOUT\0\0");
 
 /// The version of the layout that this crate reads and writes.
 ///
-/// Every change to what lies in a segment raises it, so that programs of another version refuse to open the segment. These
-/// layouts depend on it, and assertions stand beside each of them: [`Header`], a log's control, Day 3's `Control` with its
-/// lines and the words of its doorbell, Day 4's `Marks` and `Frame`.
+/// Every change to what lies in a segment raises it, so that programs of another version refuse to open
+/// the segment. These layouts depend on it, and assertions stand beside each of them: [`Header`], a
+/// log's control, Day 3's `Control` with its lines and the words of its doorbell, Day 4's `Marks` and
+/// `Frame`.
 pub const LAYOUT_VERSION: u32 = 2;
 
 /// The most bytes that the name of a message type may have.

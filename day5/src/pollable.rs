@@ -32,11 +32,12 @@
 //! - The bridge's thread sleeps on the word with the ticket of the announcement. A ring before that has
 //!   changed the word, so the thread does not sleep.
 //!
-//! And if nobody rings? The connection of a producer that is killed ends, even if that was between publish and ring: the kernel
-//! closes its sockets, and the descriptor is readable. After everything that was published comes
-//! [`HungUp`](day3::RecvError::HungUp). A bridge looks without being woken after one [`SLICE`](crate::strategy::SLICE); it never
-//! learns of a death. Where the kernel makes no fences for other processes ([`barrier`](crate::barrier)), the first ring may be
-//! missed. An alarm clock behind the same descriptor limits that delay to one slice, too.
+//! And if nobody rings? The connection of a producer that is killed ends, even if that was between
+//! publish and ring: the kernel closes its sockets, and the descriptor is readable. After everything
+//! that was published comes [`HungUp`](day3::RecvError::HungUp). A bridge looks without being woken
+//! after one [`SLICE`](crate::strategy::SLICE); it never learns of a death. Where the kernel makes no
+//! fences for other processes ([`barrier`](crate::barrier)), the first ring may be missed. An alarm
+//! clock behind the same descriptor limits that delay to one slice, too.
 //!
 //! # With others
 //!
