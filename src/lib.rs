@@ -15,35 +15,36 @@
 //!
 //! - **Order.** Each consumer sees messages in the order in which they were sent.
 //! - **No loss.** A broadcast [`Consumer`] sees every message from the first that it is promised; the
-//!   slowest one holds the producer back. Each message goes to exactly one [`Member`] of a group. A
-//!   [`Tap`] holds nobody back, and is told exactly how many messages it missed.
+//!   slowest consumer holds the producer back. Each message goes to exactly one [`Member`] of a
+//!   group. A [`Tap`] never holds the producer back, and is told exactly how many messages it missed.
 //! - **Many consumers.** Up to [`SLOTS`] consumers and members in any mix, and any number of taps.
-//! - **Full.** `try_send` says so, `send` waits, `send_timeout` waits for so long. While nobody is
-//!   registered, messages are overwritten unless the producer was told to wait or to refuse
-//!   ([`Unattended`]).
-//! - **The end.** A producer that closes, or is dropped, has sent everything; one that
+//! - **Full.** `try_send` says so, `send` waits, `send_timeout` waits for a limited time. While no
+//!   consumer is registered, messages are overwritten, unless the producer was told to wait or to
+//!   refuse ([`Unattended`]).
+//! - **The end.** A producer that closes, or is dropped, has sent everything. A producer that
 //!   [aborts](ends::Producer::abort), or whose thread panics, has not, and says why. Consumers read what
-//!   there is, then learn which of the two it was ([`Ending`]).
-//! - **Groups keep their place** while they have no member, until the producer has overwritten it; with
-//!   [`JoinOptions::hold_when_empty`] it waits instead.
-//! - **Cost.** Publishing is one store, however many consumers there are. That some of them may sleep costs
-//!   one plain load.
-//! - **Waiting.** Adaptive: spin while that wins, then yield, then sleep until woken; see [`wait`].
+//!   there is, and then learn which of the two it was ([`Ending`]).
+//! - **Groups keep their place** while they have no member, until the producer has overwritten it. With
+//!   [`JoinOptions::hold_when_empty`] the producer waits instead.
+//! - **Cost.** Publishing is one store, however many consumers there are. To find out whether one of them
+//!   sleeps takes one plain load.
+//! - **Waiting.** Adaptive: spin while that pays off, then yield, then sleep until woken; see
+//!   [`wait`].
 //!
 //! # Features
 //!
-//! - `cli`, on by default, is what the command `fanout` needs. A library user turns it off:
-//!   `fanout = { version = "…", default-features = false }`.
+//! - `cli`, on by default, is what the command `fanout` needs. A library user turns it off: `fanout
+//!   = { version = "…", default-features = false }`.
 //! - `tokio` adds [`stream`](https://docs.rs/fanout): a queue as an async `Stream`, and an async `send`.
 //!
 //! # Where things are
 //!
-//! Messages of one size are sent by what lies here, messages of any size by what lies in [`records`]. The shape
-//! is one: the ends themselves, which wait adaptively; the same ends with the way they wait in their type
-//! ([`ends`], [`records::ends`]); and what can go wrong ([`error`], [`records::error`]).
+//! The types here send messages of one size; the types in [`records`] send messages of any size. Both have the
+//! same shape: the ends, which wait adaptively; the same ends with their way to wait as a type parameter
+//! ([`ends`], [`records::ends`]); and their errors ([`error`], [`records::error`]).
 //!
 //! The queue is built in [a tutorial](https://docs.rs/crate/fanout/latest/source/TUTORIAL.md), one crate
-//! a day; this crate gathers them, and a user names no other.
+//! a day. This crate brings them together, and its users name no other.
 
 pub use common::{Capacity, QueueName, Sequence};
 pub use day3::control::{NAME_BYTES, REASON_BYTES, SLOTS};
@@ -69,20 +70,21 @@ pub type Consumer<T> = ends::Receiver<T, ConsumerCursor, Adaptive>;
 /// [`waiting`](ends::Receiver::waiting) makes it wait another way, as a [`ends::Member<T, W>`](ends::Member).
 ///
 /// When the last member leaves, the ring keeps the group's place, and the next member goes on there, unless the
-/// producer has overwritten it meanwhile; with [`JoinOptions::hold_when_empty`] it does not.
+/// producer has overwritten it meanwhile. With [`JoinOptions::hold_when_empty`] the producer does not overwrite
+/// it.
 ///
 #[doc = include_str!("methods/member.md")]
 pub type Member<T> = ends::Receiver<T, MemberCursor, Adaptive>;
-/// A reader that nobody waits for; it waits adaptively. [`waiting`](ends::Tap::waiting) makes it wait another way, as a
-/// [`ends::Tap<T, W>`](ends::Tap), where each method is described in full.
+/// A reader that the producer never waits for; it waits adaptively. [`waiting`](ends::Tap::waiting) makes it wait
+/// another way, as a [`ends::Tap<T, W>`](ends::Tap), where each method is described in full.
 ///
 #[doc = include_str!("methods/tap.md")]
 pub type Tap<T> = ends::Tap<T, Adaptive>;
 
-/// The ends of a ring, with the way they wait in their type; `waiting` changes it.
+/// The ends of a ring, with their way to wait as a type parameter; `waiting` changes it.
 ///
-/// Say how they are to wait: where it is left out here, they yield. The types at the [root](crate) of the crate
-/// are the same ones, and wait adaptively. A function for consumers and members alike takes an [`ends::Receiver`] of any
+/// Name the way to wait: an end that is created here without one yields. The types at the [root](crate) of the crate are
+/// the same, and wait adaptively. A function for consumers and members alike takes an [`ends::Receiver`] of any
 /// [`ends::Cursor`].
 ///
 /// ```
@@ -110,19 +112,20 @@ pub mod ends {
 
     use day3::{Shared, group, sequencer};
 
-    /// What makes a [`Receiver`] a broadcast consumer, where a type has to say it.
+    /// The parameter that makes a [`Receiver`] a broadcast consumer, for code that has to name it.
     pub type ConsumerCursor = sequencer::ConsumerCursor<Shared>;
-    /// What makes a [`Receiver`] a member of a group, where a type has to say it.
+    /// The parameter that makes a [`Receiver`] a member of a group, for code that has to name it.
     pub type MemberCursor = group::MemberCursor<Shared>;
 }
 
-/// Ends that are waited for beside sockets: by `poll`, `epoll`, or whatever takes a descriptor.
+/// Ends that a program waits for beside sockets: with `poll`, `epoll`, or anything else that takes
+/// a descriptor.
 pub mod pollable {
     pub use day5::notifier::{Connection, MOST_PEERS, Notifier, Notify, NotifyError};
     pub use day5::pollable::{Announcing, Armed, End, Pollable, Receiving};
 }
 
-/// The same as async streams and sinks, over tokio.
+/// The same ends as async streams and sinks, over tokio.
 #[cfg(feature = "tokio")]
 pub mod stream {
     pub use day5::stream::*;
@@ -165,19 +168,21 @@ pub mod records {
     /// [`waiting`](ends::Receiver::waiting) makes it wait another way, as an [`ends::Member<W>`](ends::Member).
     ///
     /// When the last member leaves, the ring keeps the group's place, and the next member goes on there, unless
-    /// the producer has overwritten it meanwhile; with `JoinOptions::hold_when_empty` it does not.
+    /// the producer has overwritten it meanwhile. With `JoinOptions::hold_when_empty` the producer does not
+    /// overwrite it.
     ///
     #[doc = include_str!("methods/records/member.md")]
     pub type Member = ends::Receiver<MemberCursor, Adaptive>;
-    /// A reader that nobody waits for; it waits adaptively. [`waiting`](ends::Tap::waiting) makes it wait another way, as an
-    /// [`ends::Tap<W>`](ends::Tap), where each method is described in full.
+    /// A reader that the producer never waits for; it waits adaptively. [`waiting`](ends::Tap::waiting) makes it wait
+    /// another way, as a [`ends::Tap<W>`](ends::Tap), where each method is described in full.
     ///
     #[doc = include_str!("methods/records/tap.md")]
     pub type Tap = ends::Tap<Adaptive>;
 
-    /// The ends of a ring of records, with the way they wait in their type; `waiting` changes it.
+    /// The ends of a ring of records, with their way to wait as a type parameter; `waiting` changes
+    /// it.
     ///
-    /// Say how they are to wait: where it is left out here, they yield.
+    /// Name the way to wait: an end that is created here without one yields.
     pub mod ends {
         #[doc(inline)]
         pub use crate::ends::{ConsumerCursor, Cursor, MemberCursor};
@@ -191,7 +196,7 @@ pub mod records {
 
     /// What can go wrong with records: one enum per operation.
     ///
-    /// What can go wrong with any ring is the same here as in [`fanout::error`](crate::error).
+    /// Errors that any ring can have are the same here as in [`fanout::error`](crate::error).
     pub mod error {
         pub use crate::error::*;
         pub use day4::rendezvous::{ConnectError, InvitedError, PairError, RendezvousError};
@@ -206,7 +211,7 @@ pub mod segment {
     pub use day2::{Geometry, Kind, LogReader, LogWriter, Mode, Segment};
 }
 
-/// What an implementation of [`Memory`] or [`ByteMemory`](records::ByteMemory) has to do with.
+/// The types that an implementation of [`Memory`] or [`ByteMemory`](records::ByteMemory) needs.
 pub mod memory {
     pub use common::sync::{AtomicU32, AtomicU64};
     pub use day3::control::Control;
@@ -223,7 +228,7 @@ pub mod inspect {
     pub use day3::roster::{ConsumerInfo, ConsumerKind, GroupInfo};
 }
 
-/// How to wait: [`Adaptive`] unless you say otherwise; a strategy of one's own implements [`Wait`].
+/// How to wait: [`Adaptive`] unless you choose another; your own strategy implements [`Wait`].
 ///
 /// ```
 /// use fanout::{Consumer, Producer, Start};

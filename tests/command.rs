@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use support::{GAVE_UP, consumers, fanout, listening, report};
 use testing::{Process, Unique, eventually, run};
 
-/// What may lie under a queue's name without being a queue.
+/// Objects under a queue's name that are no queues.
 fn strangers() -> Vec<(&'static str, Vec<u8>, Option<u64>)> {
     let noise: Vec<u8> =
         (0..8192u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8 | 1).collect();
@@ -89,14 +89,14 @@ fn refused_by_all(name: &Unique, what: &str) {
     }
 }
 
-/// Each signal that asks to stop, and the exit code that tells of it.
+/// Each signal that asks the command to stop, and its exit code.
 const SIGNALS: [(Signal, i32); 4] =
     [(Signal::SIGHUP, 129), (Signal::SIGINT, 130), (Signal::SIGQUIT, 131), (Signal::SIGTERM, 143)];
 
 #[test]
 fn signals_leave_nothing_behind() {
     for (signal, code) in SIGNALS {
-        // Waiting for a subscriber, then for a line; waiting for room is the next test.
+        // Two waits: for a subscriber, and for a line. The next test is about waiting for room.
         let name = Unique::new("signal-alone");
         let mut publisher = Process::start(listening(&["pub", name.bare()]).stdin(Stdio::piped()));
         eventually("a queue", || name.exists());
@@ -111,7 +111,7 @@ fn signals_leave_nothing_behind() {
         publisher.signal(signal);
         assert_eq!(publisher.wait().code(), Some(code));
         assert!(!name.exists());
-        // A publisher that goes in order tells that it gave up.
+        // A publisher that is stopped properly tells its consumers that it gave up.
         assert_eq!(sub.wait().code(), Some(GAVE_UP));
 
         let name = Unique::new("signal-sub");
@@ -158,7 +158,8 @@ fn help_names_the_exit_code_of_each_signal() {
 #[test]
 fn a_publisher_that_waits_for_room_can_be_interrupted() {
     let name = Unique::new("blocked");
-    // Its output is not read: the subscriber stops in a write, and the ring fills up behind it.
+    // The subscriber's output is not read, so the subscriber stops in a write, and the ring fills
+    // up behind it.
     let mut sub = Process::start(fanout(&["sub", name.bare()]).stdout(Stdio::piped()));
     let folder = testing::Folder::new();
     let input = folder.join("in");
@@ -167,7 +168,7 @@ fn a_publisher_that_waits_for_room_can_be_interrupted() {
     let arguments = ["pub", name.bare(), "--capacity", "4096", "--file", input.to_str().unwrap()];
     let mut publisher = Process::start(&mut fanout(&arguments));
     let report = || report(&name);
-    // No room in passing is not blocked: it has to stay as it is.
+    // A full ring blocks the publisher only if it stays full.
     let needed = fanout::records::record_len(line.len() - 1) as u64;
     eventually("a ring that stays without room for a line", || {
         let before = report();
@@ -175,7 +176,7 @@ fn a_publisher_that_waits_for_room_can_be_interrupted() {
         std::thread::sleep(std::time::Duration::from_millis(100));
         lag + needed > 4096 && before["gating_slot"] == 0 && before == report()
     });
-    // It waits in slices; a look between two of them sees none.
+    // It waits in slices, and between two of them a look sees no wait.
     eventually("a producer that says what it waits for", || {
         let report = report();
         assert_eq!(report["consumers"][0]["gates"], true, "{report}");
@@ -193,7 +194,7 @@ fn a_publisher_that_waits_for_room_can_be_interrupted() {
     publisher.signal(Signal::SIGINT);
     assert_eq!(publisher.wait().code(), Some(130));
     assert!(!name.exists());
-    // Nobody reads what the subscriber says; it listens to us all the same.
+    // The subscriber's output is not read, but it still has to react to signals.
     sub.signal(Signal::SIGTERM);
     assert_eq!(sub.wait().code(), Some(143));
 }
@@ -393,7 +394,7 @@ fn records_are_counted_in_bytes() {
     let words: Vec<&str> = line.split_whitespace().skip(1).take(6).collect();
     assert_eq!(words, ["records", "any", "4,096", "B", &taken.to_string(), "B"], "{line}");
 
-    // The last eight bytes take an empty message; then there is room for none.
+    // An empty message takes the last eight bytes, and then there is no more room.
     let rest = writer.largest().min(4096 - taken - 8);
     writer.send(&vec![0; rest]).unwrap();
     while writer.try_send(b"").is_ok() {}
@@ -401,7 +402,7 @@ fn records_are_counted_in_bytes() {
     assert!(shown.contains("full") && shown.contains("<- blocks the producer"), "{shown}");
 }
 
-/// Every number in it is one that a program that reads numbers as `f64` reads exactly.
+/// Every number in it must be exact in a program that reads numbers as `f64`.
 fn assert_numbers_are_exact(json: &serde_json::Value) {
     match json {
         serde_json::Value::Number(number) => {

@@ -48,9 +48,10 @@ fn fish_is_told_what_is_a_file_and_what_is_not() {
     }
 }
 
-/// What bash's function offers for these words, of which the last is being typed.
+/// What bash's function offers for these words. The last word is being typed.
 fn offered(folder: &Folder, words: &[&str]) -> Vec<String> {
-    // The arguments that bash calls it with: the command, the word being typed, and the one before.
+    // The arguments that bash calls it with: the command, the word being typed, and the word
+    // before.
     let call = r#"
         source "$0"
         COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
@@ -70,7 +71,7 @@ fn offered(folder: &Folder, words: &[&str]) -> Vec<String> {
 #[test]
 fn bash_offers_what_fits() {
     if Command::new("bash").arg("--version").output().is_err() {
-        // Then nobody completes in it, either.
+        // There is no bash here, so there is nothing to check.
         return;
     }
     let folder = Folder::new();
@@ -90,7 +91,7 @@ fn bash_offers_what_fits() {
     assert_eq!(offered(&["fanout", "sub", "q", "--from", ""]), ["oldest", "latest"]);
     let ways = ["spin", "yield", "sleep", "adaptive"];
     assert_eq!(offered(&["fanout", "pub", "q", "--wait", ""]), ways);
-    // A file where one is asked for, and nowhere else.
+    // Files are offered where a file is asked for, and nowhere else.
     assert_eq!(offered(&["fanout", "pub", "q", "--file", "a-"]), ["a-file"]);
     for words in [
         &["fanout", "a-"][..],
@@ -103,11 +104,11 @@ fn bash_offers_what_fits() {
     ] {
         assert_eq!(offered(words), [""; 0], "{words:?}");
     }
-    // bash itself offers what was typed already, where anything may follow.
+    // Where anything may follow, bash itself offers what was typed already.
     for option in ["--wait-for", "--chunk", "--capacity", "--mode"] {
         assert_eq!(offered(&["fanout", "pub", "q", option, "a-"]), ["a-"], "{option}");
     }
-    // Where the function offers nothing, bash has to offer nothing of its own.
+    // Where the function offers nothing, bash must not offer anything of its own.
     let registered = script("bash");
     let lines: Vec<&str> =
         registered.lines().filter(|line| line.trim().starts_with("complete ")).collect();

@@ -1,5 +1,6 @@
-//! Executes `README.md` and `TUTORIAL.md`: what they show is what happens, and the code that they quote
-//! is the code. The rules are in `CONTRIBUTING.md`; `FANOUT_BLESS=1` writes new outputs into them.
+//! Executes `README.md` and `TUTORIAL.md`: commands must print what the documents show, and quoted code
+//! must be in the sources. The rules are in `CONTRIBUTING.md`; `FANOUT_BLESS=1` writes new outputs into
+//! the documents.
 
 mod documents {
     pub(crate) mod block;
@@ -16,7 +17,7 @@ use documents::console::{self, Scene};
 use documents::programs::Programs;
 use documents::snippet;
 
-/// How many blocks of each kind a document has shown to be true.
+/// How many blocks of each kind were checked in a document.
 #[derive(Debug, Default, PartialEq)]
 struct Checked {
     commands: usize,
@@ -28,7 +29,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Checks one document; returns what was checked, and its text with the outputs that were found.
+/// Checks one document. Returns what was checked, and the text with the outputs that were found.
 fn check(text: &str, programs: &Programs) -> Result<(Checked, String), String> {
     let blocks = block::parse(text)?;
     if blocks.is_empty() {
@@ -104,7 +105,7 @@ fn documents_tell_the_truth() {
     }
 }
 
-/// Each kind of lie, in a small document: all are found.
+/// Small documents, each with another kind of mistake: all of them must be found.
 #[test]
 fn a_document_that_lies_is_caught() {
     let programs = Programs::system();
@@ -152,7 +153,7 @@ fn a_document_that_lies_is_caught() {
     }
 }
 
-/// A scene whose first terminal waits for the second.
+/// A scene in which the first terminal waits for the second.
 #[test]
 fn terminals_run_at_the_same_time() {
     let pipe = std::env::temp_dir().join(format!("fanout-scene-{}", std::process::id()));

@@ -1,4 +1,4 @@
-//! Each ordering says which happens-before edge it is an end of, and each edge has both of its ends.
+//! Each ordering names its happens-before edge, and each edge has both of its ends.
 
 mod support;
 
@@ -9,15 +9,15 @@ use std::path::Path;
 
 use support::sources;
 
-/// Where the orderings are; `sync.rs`, the door to atomics, only passes them on.
+/// Where the orderings are. `sync.rs`, the door to atomics, only passes them on.
 const FOLDERS: [&str; 5] = ["common/src", "day2/src", "day3/src", "day4/src", "day5/src"];
 
 /// What one end of an edge does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Does {
-    /// A store or a fence with Release: what comes before it is told.
+    /// A store or a fence with Release: it publishes what comes before it.
     Tells,
-    /// A load or a fence with Acquire: what comes after it has learned.
+    /// A load or a fence with Acquire: what comes after it sees what was published.
     Learns,
     /// A full fence, or a read-modify-write with both.
     Both,
@@ -31,7 +31,7 @@ struct End {
     labels: Vec<String>,
 }
 
-/// A source without its comments at the ends of lines, and without its tests.
+/// A source, without comments at the ends of lines and without tests.
 fn source(file: &Path) -> Vec<String> {
     let text = fs::read_to_string(file).unwrap();
     let lines =
@@ -39,7 +39,7 @@ fn source(file: &Path) -> Vec<String> {
     lines.take_while(|line| line != "#[cfg(test)]").collect()
 }
 
-/// What an ordering in this line of code does; none in a comment.
+/// What an ordering in this line of code does; `None` in a comment.
 fn ordering(line: &str) -> Option<Does> {
     let code = line.split("//").next().unwrap_or_default();
     let mut words =
@@ -59,7 +59,7 @@ fn labels(line: &str) -> Option<Vec<String>> {
     Some(labels.map(|label| label.trim().to_owned()).collect())
 }
 
-/// All ends in a source. An ordering's labels stand above it, with no other ordering in between.
+/// All ends in a source. An ordering's labels stand above it, and no other ordering is in between.
 fn ends(name: &str, lines: &[String]) -> Vec<End> {
     let (mut ends, mut above) = (Vec::new(), Vec::new());
     for (number, line) in lines.iter().enumerate() {
@@ -75,7 +75,7 @@ fn ends(name: &str, lines: &[String]) -> Vec<End> {
     ends
 }
 
-/// What is wrong: an ordering without a label, a label that is no edge, an edge without one of its ends.
+/// What is wrong: an ordering without a label, a label that is no edge, or an edge with only one end.
 fn faults(ends: &[End]) -> Vec<String> {
     let mut faults = Vec::new();
     let mut edges = BTreeMap::<&str, Vec<&End>>::new();
@@ -110,7 +110,7 @@ fn faults(ends: &[End]) -> Vec<String> {
     faults
 }
 
-/// The sources by name, without programs.
+/// The sources by name. Programs are not among them.
 fn all() -> Vec<(String, Vec<String>)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut all = Vec::new();

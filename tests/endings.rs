@@ -1,4 +1,5 @@
-//! The command when one side ends, or is dead: what the other side is told, and what the operator can do.
+//! The command when one side has ended or died: what the other side is told, and what the operator can
+//! do.
 
 mod support;
 
@@ -19,7 +20,7 @@ fn publish(name: &Unique, more: &[&str]) -> Process {
     Process::start(command.args(more).stdin(Stdio::piped()).stderr(Stdio::piped()))
 }
 
-/// What a process that has ended said on stderr.
+/// What a process that has ended printed on stderr.
 fn said(process: &mut Process) -> String {
     std::io::read_to_string(process.0.stderr.take().unwrap()).unwrap()
 }
@@ -105,7 +106,7 @@ fn a_publisher_that_has_sent_everything_has_not_given_up() {
     drop(publisher.0.stdin.take());
     eventually("the end", || report(&name)["ending"] == "finished");
     assert!(shown(&["stat", name.bare()]).contains(", closed: everything is sent"));
-    // It only waits until all is read.
+    // The publisher only waits until everything is read.
     publisher.signal(Signal::SIGINT);
     assert_eq!(publisher.wait().code(), Some(130));
     assert_eq!(&*reader.recv().unwrap(), b"all");
@@ -177,7 +178,7 @@ fn stat_names_each_consumer_that_is_in_the_producer_s_way() {
     drop(quick.recv().unwrap());
     let before = report(&name);
     assert_eq!((&before["full"], &before["waits_for"]), (&false.into(), &0.into()), "{before}");
-    // There is room, but not so much.
+    // There is room, but not that much.
     let waiting = std::thread::spawn(move || writer.send(&[0; 2000]).map(|()| writer));
     eventually("a producer that waits", || report(&name)["waits_for"] == record_len(2000));
     let report = report(&name);
@@ -226,7 +227,7 @@ fn a_dead_consumer_is_evicted_and_the_publisher_goes_on() {
     std::fs::write(&input, "some words on a line\n".repeat(10_000)).unwrap();
     let input = input.to_str().unwrap();
     let mut publisher = publish(&name, &["--capacity", "4096", "--file", input, "--wait-for", "2"]);
-    // Its output is not read: it stands still when the pipe is full, and dies there.
+    // Its output is not read. It stands still when the pipe is full, and is killed there.
     let mut dead = Process::start(fanout(&["sub", name.bare()]).stdout(Stdio::piped()));
     eventually("a subscriber", || consumers(&name) == 1);
     let mut alive = subscribe(&name, &[], &folder.join("out"));
@@ -241,7 +242,7 @@ fn a_dead_consumer_is_evicted_and_the_publisher_goes_on() {
     };
     refused(&["7", "--yes"], "slot 7 of ");
     refused(&["7", "--yes"], "is empty: nothing to evict");
-    // Nobody is there to be asked.
+    // There is no terminal to ask on.
     refused(&["0"], "say --yes if it is");
     assert_eq!(consumers(&name), 2);
     let evicted = run(&mut fanout(&["evict", name.bare(), "0", "--yes"]));
@@ -298,7 +299,7 @@ fn a_worker_that_is_restarted_goes_on_where_it_stopped() {
     assert_eq!((&group["name"], &group["members"]), (&"work".into(), &0.into()), "{group}");
     assert_eq!((&group["holds"], &group["blocks"]), (&false.into(), &false.into()), "{group}");
 
-    // The second is stopped by a signal, as a service is.
+    // A signal stops the second worker, as a service manager would.
     let mut second = worker("second", &[]);
     eventually("the rest", || lines(&folder.join("second")) == "3\n4\n5\n");
     second.signal(Signal::SIGTERM);
@@ -324,7 +325,7 @@ fn a_group_that_holds_is_waited_for_and_one_that_does_not_is_not() {
     let mut terminal = Terminal::open();
     let mut publisher = terminal.fanout(&arguments);
     assert!(worker("first", &["--hold", "--count", "1"]).wait().success());
-    // Nobody is attached, and it waits.
+    // No consumer is attached, and the publisher waits.
     eventually("a producer that waits", || report(&name)["groups"][0]["blocks"] == true);
     terminal.until_says(" bytes for the group \"work\": waiting for a member");
     eventually("a group that is shown to block", || {
@@ -349,7 +350,7 @@ fn a_script_is_warned_of_a_group_whose_members_stay_away() {
     let mut publisher = publish(&name, &["--capacity", "4096"]);
     eventually("a queue", || run(&mut fanout(&["stat", name.bare()])).status.success());
     drop(Member::join_with(name.bare(), "it's", Start::Oldest, &options).unwrap());
-    // One that came and left while the publisher did not look is not enough to begin.
+    // A reader that has come and left between two looks of the publisher is not enough to begin.
     let reader = Reader::join(name.bare(), Start::Oldest).unwrap();
     type_into(&mut publisher, &"x".repeat(4000));
     type_into(&mut publisher, "\n");
@@ -424,7 +425,7 @@ fn a_group_that_holds_is_forgotten_and_the_publisher_goes_on() {
 
 #[test]
 fn when_nobody_listens_a_publisher_does_what_it_was_told() {
-    // Sends into the void.
+    // Without a consumer, messages are overwritten.
     let name = Unique::new("void");
     let mut publisher = publish(&name, &["--wait-for", "0", "--capacity", "4096"]);
     let many = "some words on a line\n".repeat(1000);
@@ -432,7 +433,7 @@ fn when_nobody_listens_a_publisher_does_what_it_was_told() {
     drop(publisher.0.stdin.take());
     assert!(publisher.wait().success());
 
-    // Refuses, also when the last consumer has left.
+    // It refuses, also after the last consumer has left.
     let refuse = ["--when-nobody-listens", "refuse"];
     let mut publisher = publish(&name, &[&refuse[..], &["--wait-for", "0"]].concat());
     type_into(&mut publisher, "one\n");
@@ -461,7 +462,7 @@ fn when_nobody_listens_a_publisher_does_what_it_was_told() {
     assert_eq!(lines(&folder.join("out")), "one\ntwo\n");
 }
 
-/// A subscriber that comes first waits for its queue, and hears Ctrl-C all the while.
+/// A subscriber that is started first waits for its queue, and Ctrl-C still ends it.
 #[test]
 fn a_subscriber_that_waits_for_its_queue_can_be_interrupted() {
     for more in [&[][..], &["--group", "g"], &["--tap"]] {

@@ -1,5 +1,5 @@
-//! What a process that may write control can do to healthy ends, one word at a time: no call may hang whose
-//! deadline has passed, and none may panic. `tests/adversary` has found these.
+//! What a process that may write control can do to healthy ends, one word at a time. No call may hang
+//! beyond its timeout, and none may panic. `tests/adversary` has found these.
 
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -9,7 +9,7 @@ use common::sync::{AtomicU64, Ordering};
 use fanout::records::{ByteMemory, Local, Reader, Tap, Writer};
 use fanout::{Consumer, Heap, JoinOptions, Member, Memory, Producer, QueueOptions, Start};
 
-/// How long a call may take that has no reason to wait: the machine may be busy.
+/// How long a call without a reason to wait may take on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Words of control, by their offset in bytes; see `day3/src/control.rs`.
@@ -20,22 +20,22 @@ const CLAIMED: usize = 384 + 64 * 128;
 /// One word of a ring's control.
 fn word(memory: &dyn Memory, offset: usize) -> &AtomicU64 {
     let control: *const AtomicU64 = std::ptr::from_ref(memory.control()).cast();
-    // SAFETY: control is longer than that, and all atomic words.
+    // SAFETY: control is longer than that, and consists of atomic words.
     let word = unsafe { control.add(offset / 8) };
     // SAFETY: aligned, and mapped for as long as the memory lives.
     unsafe { &*word }
 }
 
-/// The words of a ring's marks: 32 of 4 words each, the second of which says how many messages came
-/// before.
+/// The words of a ring's marks: 32 marks of 4 words each. The second word of a mark says how many
+/// messages came before it.
 fn marks(memory: &dyn ByteMemory) -> &[AtomicU64] {
     let marks = std::ptr::from_ref(memory.marks()).cast::<AtomicU64>();
     // SAFETY: aligned, all atomic words, and mapped for as long as the memory lives.
     unsafe { std::slice::from_raw_parts(marks, 32 * 4) }
 }
 
-/// Calls `f` in a thread of its own, and says what it answered; fails if it does not come back, and
-/// leaves it there.
+/// Calls `f` on a thread of its own, and returns its answer. Fails if `f` does not return, and
+/// leaves the thread behind.
 fn within_timeout<R: Send + 'static>(what: &str, f: impl FnOnce() -> R + Send + 'static) -> R {
     let (answer, answered) = channel();
     std::thread::spawn(move || answer.send(f()));
@@ -69,7 +69,7 @@ fn records() -> (Arc<Local>, Writer) {
     (memory, writer)
 }
 
-/// The joiner holds the ring's lock meanwhile, so that nobody else can join either.
+/// A consumer that joins holds the ring's lock, so while it hangs no other consumer can join.
 #[test]
 fn joining_ends_where_published_lies_before_what_is_reserved() {
     let (memory, _producer) = messages();
@@ -78,7 +78,7 @@ fn joining_ends_where_published_lies_before_what_is_reserved() {
         // SAFETY: the memory was made for this type.
         unsafe { Consumer::<u64>::from_memory(memory, Start::Latest, &joining()) }.map(drop)
     });
-    // Wherever it begins, or whatever it says: it has come back.
+    // Whatever the result, the call has returned.
     drop(joined);
 }
 
@@ -105,7 +105,7 @@ fn opening_a_tap_ends_where_more_is_published_than_the_ring_has_room_for() {
     let _: Result<(), _> = opened;
 }
 
-/// In a release build it does not panic, and reads an atomic word that is not aligned.
+/// In a release build, the reader would not panic but read an atomic word that is not aligned.
 #[test]
 fn a_reader_that_joins_where_no_record_can_begin_does_not_panic() {
     let (memory, _writer) = records();
@@ -133,7 +133,7 @@ fn a_member_whose_group_claims_where_no_record_can_begin_does_not_panic() {
     });
 }
 
-/// A mark says where it begins, and it goes by it.
+/// The mark says where a record begins, and the reader believes it.
 #[test]
 fn a_reader_that_lands_on_a_mark_where_no_record_can_begin_does_not_panic() {
     let (memory, _writer) = records();
@@ -147,7 +147,7 @@ fn a_reader_that_lands_on_a_mark_where_no_record_can_begin_does_not_panic() {
     });
 }
 
-/// What each mark says came before it is anybody's word.
+/// Any process may write how many messages came before a mark.
 #[test]
 fn a_tap_that_loses_more_than_can_be_counted_does_not_panic() {
     let (memory, mut writer) = records();
@@ -168,7 +168,7 @@ fn a_tap_that_loses_more_than_can_be_counted_does_not_panic() {
     });
 }
 
-/// The oldest record seems to lie half a circle ahead, and the mark that is next to it behind the tap.
+/// The oldest record seems to lie half a circle ahead, and its nearest mark behind the tap.
 #[test]
 fn a_tap_comes_back_where_published_lies_half_a_circle_away() {
     let (memory, writer) = records();
@@ -186,7 +186,8 @@ fn a_tap_comes_back_where_published_lies_half_a_circle_away() {
     let _: Result<usize, _> = outcome;
 }
 
-/// It may get what another has read, or what was never sent; but it comes back, also from the next call.
+/// It may get messages that another member has read, or that were never sent. But this call returns, and
+/// so does the next.
 #[test]
 fn a_member_whose_group_claims_nonsense_comes_back() {
     for nonsense in [0, 1, u64::MAX, 1 << 63, 1 << 40] {

@@ -1,4 +1,5 @@
-//! What lies in shared memory says that a change of it raises the version of the layout, and is pinned by assertions.
+//! Each struct in shared memory says that changing it raises the version of the layout, and is pinned by
+//! assertions.
 
 mod support;
 
@@ -13,7 +14,7 @@ fn name(line: &str) -> Option<&str> {
     rest.split(|c: char| !c.is_ascii_alphanumeric()).next()
 }
 
-/// What is wrong with the structs of this source that are `repr(C)`; says also how many there are.
+/// What is wrong with this source's `repr(C)` structs, and how many of them there are.
 fn faults(text: &str) -> (usize, Vec<String>) {
     let lines: Vec<_> = text.lines().collect();
     let (mut count, mut faults) = (0, Vec::new());

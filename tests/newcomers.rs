@@ -1,4 +1,4 @@
-//! A consumer that has joined is not overrun, whatever the producer asks before it sends on.
+//! A consumer that has joined is not overrun, whatever the producer asks before it sends again.
 //! `tests/adversary` has found these.
 
 use std::sync::Arc;
@@ -22,8 +22,8 @@ fn join(memory: &Arc<Heap<u64>>) -> Consumer<u64> {
         .unwrap()
 }
 
-/// Sends until the ring is full, then asks the newcomer for what it was promised. Each message is its
-/// own sequence.
+/// Sends until the ring is full, then checks that the new consumer gets what it was promised. Each
+/// message is its own sequence.
 fn is_not_overrun(producer: &mut Producer<u64>, newcomer: &mut Consumer<u64>) {
     let promised = newcomer.first_sequence().get();
     let full = loop {
@@ -38,7 +38,7 @@ fn is_not_overrun(producer: &mut Producer<u64>, newcomer: &mut Consumer<u64>) {
     assert_eq!(newcomer.try_recv(), Ok(promised));
 }
 
-/// A producer that has sent more than a lap to nobody, and may send most of another.
+/// A producer that has sent more than a lap without a consumer, and may send most of another lap.
 fn ahead() -> (Arc<Heap<u64>>, Producer<u64>) {
     let (memory, mut producer) = ring(Unattended::Overwrite);
     for number in 0..=CAPACITY {
@@ -70,7 +70,7 @@ fn a_newcomer_is_not_overrun_by_a_producer_that_drains() {
     is_not_overrun(&mut producer, &mut newcomer);
 }
 
-/// Each send asks whether somebody is there.
+/// Each send asks whether a consumer is there.
 fn is_not_overrun_with(unattended: Unattended) {
     let (memory, mut producer) = ring(unattended);
     let mut first = join(&memory);

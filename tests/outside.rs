@@ -23,7 +23,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A process group that is gone when the test is done with it: cargo starts compilers.
+/// A process group that is killed when the test ends: cargo starts compilers.
 struct Group(Child);
 
 impl Group {
@@ -51,13 +51,13 @@ impl Drop for Group {
     }
 }
 
-/// One line of an example in a source's documentation, as it is rendered.
+/// One line of an example in the documentation, as rustdoc shows it.
 struct Line {
     place: String,
     text: String,
 }
 
-/// What the examples of the days show: hidden lines are not among them.
+/// The lines that the days' examples show. Hidden lines are left out.
 fn examples() -> Vec<Line> {
     let mut lines = Vec::new();
     for day in DAYS {
@@ -71,7 +71,7 @@ fn examples() -> Vec<Line> {
 }
 
 fn examples_of(file: &Path) -> Vec<Line> {
-    // The fence that we are in, and whether what is in it is Rust.
+    // The code fence that we are in, and whether its content is Rust.
     let (mut lines, mut fence) = (Vec::new(), None);
     for (number, line) in fs::read_to_string(file).unwrap().lines().enumerate() {
         let line = line.trim_start();
@@ -91,7 +91,7 @@ fn examples_of(file: &Path) -> Vec<Line> {
     lines
 }
 
-/// A module for each import that an example shows.
+/// One module for each import that an example shows.
 fn imports(lines: &[Line]) -> String {
     let imports = lines.iter().filter(|line| line.text.starts_with("use fanout::"));
     let imports = imports.filter(|line| !line.text.contains("::stream::"));
@@ -103,7 +103,7 @@ fn imports(lines: &[Line]) -> String {
     text
 }
 
-/// The crate, in a folder that stays, so that the next run compiles less.
+/// The crate lies in a folder that stays, so that the next run compiles less.
 fn crate_outside(imports: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("outside");
     fs::create_dir_all(folder.join("src")).unwrap();
@@ -113,7 +113,7 @@ fn crate_outside(imports: &str) -> PathBuf {
         root()
     );
     fs::write(folder.join("Cargo.toml"), manifest).unwrap();
-    // The versions that are there already: nothing is fetched.
+    // The versions of our own lock file, so that nothing is fetched.
     fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
     fs::copy(root().join("tests/outside/program.rs"), folder.join("src/main.rs")).unwrap();
     fs::write(folder.join("src/imports.rs"), imports).unwrap();
@@ -129,7 +129,7 @@ fn a_crate_with_fanout_alone_can_name_and_use_all_that_it_needs() {
         .current_dir(&folder)
         .env("RUSTFLAGS", "-Dwarnings")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
-    // Its words are the test's: they stand where the test fails.
+    // Its output is printed by the test, and so stands beside the failure.
     command.stdin(Stdio::null()).process_group(0);
     let status = Group(command.spawn().unwrap()).wait();
     assert!(

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use support::sources;
 
-/// Each end: its table, the crate that defines it, and what its `impl` blocks are called there.
+/// Each end: its table, the crate that defines it, and the names of its `impl` blocks there.
 const ENDS: [(&str, &str, &[&str]); 8] = [
     ("producer", "day3", &["Producer"]),
     ("consumer", "day3", &["Consumer", "Receiver"]),
@@ -81,7 +81,7 @@ fn each_end_s_page_lists_each_of_its_methods_once() {
     }
 }
 
-/// The reader of sources sees what there is.
+/// The methods of a source are all found.
 #[test]
 fn methods_are_found_in_a_source() {
     let source = "impl<T: Pod, W: Wait> Tap<T, W> {\n    pub fn open<N>(name: N) {\n    }\n    fn own() {}\n\

@@ -11,7 +11,8 @@ use std::time::Duration;
 use support::{GAVE_UP, consumers, fanout};
 use testing::{DEADLINE, Folder, Process, Unique, eventually, promptly, run};
 
-/// Over ten megabytes of lines of 0 to 1,024 bytes of every value but the newline; the last has none.
+/// Over ten megabytes of lines of 0 to 1,024 bytes. The bytes have every value but the newline's, and
+/// the last line has no newline.
 fn big_file(path: &Path) {
     let mut bytes = Vec::with_capacity(11 << 20);
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
@@ -52,7 +53,8 @@ fn a_big_file_comes_out_of_three_subscribers_and_is_shared_by_a_group() {
         support::start_into(command.args(arguments).stderr(Stdio::null()), &folder.join(file))
     };
 
-    // Two before the publisher, the others after it; it holds the first message until six are there.
+    // Two start before the publisher, the others after it. It holds the first message until all six
+    // are there.
     let mut before = [sub(&[], "a"), sub(&["--group", "g"], "g1")];
     let mut publisher = Process::start(
         fanout(&["pub", &format!("/{}", name.bare()), "--wait-for", "5"])
@@ -75,7 +77,7 @@ fn a_big_file_comes_out_of_three_subscribers_and_is_shared_by_a_group() {
         assert!(std::fs::read(folder.join(copy)).unwrap() == whole, "copy {copy} differs");
     }
     let shares = [folder.join("g1"), folder.join("g2")];
-    // The line without a newline, in the middle of neither share, would join its neighbour.
+    // The last line has no newline. In the middle of a share it would join the line after it.
     let shared = sorted_lines(&[&shares[0], &shares[1]]);
     assert!(shared == sorted_lines(&[&input]), "the group did not share the lines exactly");
     assert!(!name.exists(), "the queue is still there");
@@ -102,7 +104,7 @@ fn noise(len: usize) -> Vec<u8> {
     (0..len).map(|_| byte()).collect()
 }
 
-/// Sends a file with these options, from stdin, to three subscribers; they must have the same file.
+/// Sends a file with these options, from stdin, to three subscribers. Each must get the same file.
 fn three_copies(what: &str, bytes: &[u8], options: &[&str]) {
     let (name, folder) = (Unique::new("copies"), Folder::new());
     let input = folder.join("in");
@@ -234,7 +236,7 @@ fn a_tap_accounts_for_every_message() {
     let mut command = fanout(&["sub", name.bare(), "--tap"]);
     let told_file = std::fs::File::create(&told).unwrap();
     let mut tap = support::start_into(command.stderr(told_file), &screen);
-    // Once it has printed something it is there, and misses nothing without saying so.
+    // A subscriber that has printed something has joined, and misses nothing without saying so.
     keyboard.write_all(b"0\n").unwrap();
     eventually("the first line", || std::fs::read(&screen).unwrap() == b"0\n");
     let rest: String = (1..lines).map(|number| format!("{number}\n")).collect();
@@ -299,7 +301,7 @@ fn a_slow_reader_gets_everything_and_keeps_its_pipe_as_it_was() {
     let mut sub = Process::start(fanout(&["sub", name.bare()]).stdout(shared.try_clone().unwrap()));
     let arguments = ["pub", name.bare(), "--chunk", "64K", "--file", input.to_str().unwrap()];
     let mut publisher = Process::start(&mut fanout(&arguments));
-    // Others may share the pipe: it has to block them as before.
+    // Other programs may share the pipe: for them it has to block as before.
     eventually("a subscriber", || consumers(&name) == 1);
     let flags = nix::fcntl::fcntl(&shared, nix::fcntl::FcntlArg::F_GETFL).unwrap();
     assert!(!nix::fcntl::OFlag::from_bits_retain(flags).contains(nix::fcntl::OFlag::O_NONBLOCK));
@@ -349,7 +351,7 @@ fn count_takes_so_many_and_leaves_the_rest_to_the_group() {
     let arguments = ["pub", name.bare(), "--wait-for", "2", "--file", input.to_str().unwrap()];
     assert!(run(&mut fanout(&arguments)).status.success());
     assert!(rest_sub.wait().success());
-    // The other member may have had it all before this one looked.
+    // The other member may have got all messages before this member looked.
     let _ = few_sub.wait();
     assert!(sorted_lines(&[&few]).len() <= 7);
     assert_eq!(sorted_lines(&[&few, &rest]), sorted_lines(&[&input]));
@@ -380,7 +382,7 @@ fn a_reader_that_goes_away_ends_the_subscriber_quietly_and_frees_its_slot() {
     let mut said = String::new();
     std::io::Read::read_to_string(&mut sub.0.stderr.take().unwrap(), &mut said).unwrap();
     assert_eq!(said, "");
-    // With nobody left to gate it, the publisher runs to its end.
+    // No consumer is left to gate it, so the publisher runs to its end.
     assert!(publisher.wait().success());
     assert!(!name.exists());
 }
@@ -452,7 +454,7 @@ fn a_fifo_without_a_writer_can_be_interrupted() {
 
 #[test]
 fn a_fifo_is_waited_for_and_comes_out_whole() {
-    // The writer may come while the publisher reads, or before that, and be gone when it does.
+    // The writer may come while the publisher reads, or before that, and may be gone when it does.
     let large: Vec<u8> = noise(3 << 20);
     for (late, bytes) in [(false, large), (true, b"one line\n".to_vec())] {
         let (name, folder) = (Unique::new("fifo"), Folder::new());
@@ -465,7 +467,8 @@ fn a_fifo_is_waited_for_and_comes_out_whole() {
             true => name.exists(),
             false => consumers(&name) == 1,
         });
-        // Long enough for a publisher that took a FIFO without a writer for its end.
+        // Long enough for a publisher that would take a FIFO without a writer for the end of its
+        // input.
         thread::sleep(Duration::from_millis(200));
         let whole = bytes.clone();
         promptly("the writer", move || std::fs::write(path, whole).unwrap());
@@ -503,7 +506,7 @@ fn a_line_without_end_is_refused_before_its_end() {
     let mut publisher =
         Process::start(fanout(&arguments).stdin(Stdio::piped()).stderr(Stdio::piped()));
     let mut keyboard = publisher.0.stdin.take().unwrap();
-    // It stops reading at some time; the pipe is still open then.
+    // It stops reading at some time, while the pipe is still open.
     promptly("a refusal", move || while keyboard.write_all(&[b'x'; 4096]).is_ok() {});
     assert_eq!(publisher.wait().code(), Some(1));
     let said = std::io::read_to_string(publisher.0.stderr.take().unwrap()).unwrap();
@@ -514,12 +517,12 @@ fn a_line_without_end_is_refused_before_its_end() {
 /// CPU time that a process has used, in clock ticks (100 a second on Linux).
 fn ticks(process: &Process) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.0.id())).unwrap();
-    // utime and stime are the 12th and 13th field behind the name.
+    // utime and stime are the 12th and 13th field after the name.
     let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
-/// On a quiet queue everybody sleeps: consumers, members, taps, and the producer that waits for them.
+/// On a quiet queue all ends sleep: consumers, members, taps, and the producer that waits for them.
 #[test]
 fn a_quiet_queue_uses_no_cpu() {
     let name = Unique::new("quiet");
@@ -540,7 +543,7 @@ fn a_quiet_queue_uses_no_cpu() {
     std::thread::sleep(Duration::from_millis(2000));
     let after = subscribers.iter().chain([&producer]).map(ticks);
     for (before, after) in before.into_iter().zip(after) {
-        // Of the 200 that one who does not sleep uses.
+        // An end that does not sleep uses 200.
         assert!(after - before <= 10, "{} ticks of 200", after - before);
     }
     drop(stdin);

@@ -1,4 +1,4 @@
-//! A struct that two programs declare, each for itself: the first thing that a new user does.
+//! A struct that two programs declare, each for itself: often the first thing that a new user does.
 
 mod support;
 

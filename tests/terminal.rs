@@ -1,4 +1,5 @@
-//! The command at a terminal: what it says there while it waits, and what it leaves when that is closed.
+//! The command at a terminal: what it says while it waits, and what it leaves when the terminal is
+//! closed.
 
 mod support;
 
@@ -14,7 +15,7 @@ use support::terminal::Terminal;
 use support::{GAVE_UP, consumers, fanout};
 use testing::{Folder, Process, Unique, eventually, run};
 
-/// A wait that would speak again has had the time to do so.
+/// After this time, a wait that speaks again would have done so.
 const LONG: Duration = Duration::from_millis(1500);
 
 #[test]
@@ -93,7 +94,8 @@ fn a_terminal_that_is_closed_is_noticed_without_its_signal() {
     assert!(!name.exists());
 }
 
-/// The kernel tells the shell alone; what it started has to notice, or to be told.
+/// The kernel tells only the shell. The programs that it started have to notice by themselves, or
+/// to be told.
 #[test]
 fn a_terminal_that_is_closed_under_a_shell_leaves_nothing_behind() {
     let (name, program) = (Unique::new("closed-shell"), env!("CARGO_BIN_EXE_fanout"));
@@ -111,7 +113,7 @@ fn a_terminal_that_is_closed_under_a_shell_leaves_nothing_behind() {
     sub.wait();
 }
 
-/// What stands on a terminal, each line once, when a wait has lasted for long.
+/// After a long wait, each of these lines stands once on the terminal.
 fn says_once(terminal: &mut Terminal, expected: &[&str]) {
     for line in expected {
         terminal.until_says(line);
@@ -181,11 +183,11 @@ fn a_publisher_says_that_nobody_writes_into_its_fifo() {
     assert_eq!(publisher.wait().code(), Some(130));
 }
 
-/// More lines than the queue of [`held`] has room for, and fewer.
+/// More lines than fit into the queue of [`held`], and fewer.
 const MANY: usize = 1000;
 const FEW: usize = 100;
 
-/// A publisher of so many lines, whose only consumer is a reader of this test.
+/// A publisher of so many lines, with a reader in this test as its only consumer.
 fn held(
     name: &Unique,
     folder: &Folder,
@@ -216,7 +218,8 @@ fn a_publisher_that_is_held_back_says_by_whom_and_what_one_can_do() {
         format!("consumer 0 (label \"slow \\u{{1b}}[1m\", pid {} as it says)", std::process::id());
     let full = format!("the queue /{} is full: waiting for {who}, ", name.bare());
     terminal.until_says(&full);
-    // This process lives; and if it did not, its number could be another's.
+    // The warning does not say whether the consumer is alive: its number could be another
+    // process's.
     terminal.until_says(&format!("warning: {who} has held back "));
     terminal.until_says(&format!("without moving: see `fanout stat /{}`", name.bare()));
     terminal.until_says(&format!(
@@ -239,7 +242,7 @@ fn scripts_hear_warnings_only_and_only_of_a_consumer_that_stands_still() {
     let (still, still_folder) = (Unique::new("script-still"), Folder::new());
     let (moving, moving_folder) = (Unique::new("script-moving"), Folder::new());
     let (mut at_still, reader) = held(&still, &still_folder, MANY, piped);
-    // All is sent, and one wait lasts until all is read.
+    // Everything is sent, and a single wait lasts until everything is read.
     let (mut at_moving, mut slow) = held(&moving, &moving_folder, FEW, piped);
     let mut warning = BufReader::new(at_still.0.stderr.take().unwrap());
     let warned = thread::spawn(move || {
@@ -247,7 +250,7 @@ fn scripts_hear_warnings_only_and_only_of_a_consumer_that_stands_still() {
         warning.read_line(&mut line).unwrap();
         (line, warning)
     });
-    // One message every now and then, until the other publisher has warned.
+    // One message now and then, until the other publisher has warned.
     eventually("a warning", || {
         thread::sleep(Duration::from_millis(300));
         drop(slow.recv().unwrap());

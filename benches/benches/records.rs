@@ -1,5 +1,5 @@
-//! Criterion: messages of bytes by size, number of consumers, and batch; beside them bbqueue, which has
-//! one producer and one consumer, in one process.
+//! Criterion: messages of bytes by size, number of consumers, and batch. Beside them stands bbqueue,
+//! with one producer and one consumer in one process.
 //!
 //! `iters` messages are moved in each sample. Every byte is written in place and summed where it lies,
 //! and a sample in which anything is missing fails. Both queues have the same room, and their messages
@@ -26,16 +26,16 @@ mod race;
 
 use race::{Side, race};
 
-/// Bytes of ring: more than the cores' own caches hold, which is where both queues are fastest.
+/// Bytes of ring: more than the cores' own caches hold, where both queues are fastest.
 const CAPACITY: usize = 4 << 20;
-/// Bytes that a batch is written of, and that readers take and give back at a time.
+/// Bytes of a batch that is written, and bytes that readers take and give back at a time.
 const BATCH: usize = 64 << 10;
 
 /// What is moved.
 #[derive(Clone, Copy)]
 struct Load {
     messages: u64,
-    /// Bytes in each.
+    /// The bytes of each message.
     size: usize,
     /// Messages written at a time.
     batch: u64,
@@ -115,11 +115,11 @@ fn fanout_receive<W: Wait>(
     }
 }
 
-/// Memory on the heap, atomics, and no notifier: the sides look again themselves.
+/// Memory on the heap, atomics, and no notifier: the sides themselves look again.
 type Bip = BBQueue<BoxedSlice, AtomicCoord, Polling>;
 
-/// A message in bbqueue's plain grants: its length in a word, and itself. Its own framed grants tell of
-/// at most 65535 bytes, and have no batches.
+/// A message in bbqueue's plain grants: its length in a word, and its bytes. bbqueue's own framed
+/// grants hold at most 65535 bytes, and have no batches.
 const HEADER: usize = 8;
 
 /// Moves the messages through bbqueue.
@@ -172,7 +172,8 @@ fn bbqueue_receive(consumer: &StreamConsumer<&Bip>, load: Load) -> anyhow::Resul
             continue;
         };
         idle.reset();
-        // As much as the other queue's reader takes: room that is given back late is room to wait for.
+        // As much as the other queue's reader takes at a time: room that is given back late makes the
+        // writer wait.
         let mut used = 0;
         while used < grant.len().min(BATCH) {
             let (header, rest) = grant[used..].split_first_chunk().context("a torn header")?;

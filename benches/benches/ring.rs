@@ -18,7 +18,7 @@ use race::{Side, race};
 
 const CAPACITY: u64 = 1024;
 
-/// Moves so many messages to so many consumers.
+/// Moves `messages` messages to the consumers.
 fn transfer<P: Payload + Pod>(messages: u64, consumers: usize, batch: usize) -> Duration {
     let name = Unique::new("bench");
     let mut producer = Producer::<P>::create(&*name, CAPACITY).expect("a new ring");

@@ -1,5 +1,5 @@
-//! Bar charts of a comparison, written by hand. What is horizontal is in percent of the chart's width,
-//! so that in a page only the bars shrink with the window, and no letter does.
+//! Bar charts of a comparison as handwritten SVG. Horizontal lengths are in percent of the chart's
+//! width, so that in a page only the bars shrink with the window, and the letters do not.
 
 use std::fmt::Write as _;
 
@@ -10,23 +10,23 @@ use yardstick::machine::Machine;
 
 /// The width of a chart in a file of its own, in pixels.
 const WIDTH: f64 = 860.0;
-/// How much of its width the bars may have, in percent; the rest is for figures.
+/// How much of the width the bars may take, in percent; figures take the rest.
 const AREA: f64 = 82.0;
 /// The height of a line of text and of a bar, in pixels.
 const LINE: f64 = 17.0;
 const BAR: f64 = 12.0;
-/// Between a row and the next.
+/// The distance between two rows.
 const GAP: f64 = 9.0;
-/// So many characters fit into a line, in a page on a telephone and in a file.
+/// How many characters fit into a line, both in a page on a telephone and in a file.
 const NARROW: usize = 46;
 const WIDE: usize = 110;
-/// A reason that has more lines ends here; the table has it all.
+/// A reason is cut off after so many lines; the table has all of it.
 const REASON: usize = 3;
-/// Where the fastest row is so many times as fast as the slowest, the axis is logarithmic.
+/// If the fastest row is at least so many times as fast as the slowest, the axis is logarithmic.
 const SPAN: f64 = 30.0;
 
-/// The colours, in light and dark. They differ in lightness too: whoever sees no colours, or prints,
-/// can still tell one from another.
+/// The colours, in light and dark. They differ in lightness, too, so that they can be told apart
+/// without colours, and in print.
 pub const STYLE: &str = "\
 .chart{font:13px system-ui,sans-serif;fill:#1b1f24}
 .chart .name{font-weight:600}
@@ -59,7 +59,7 @@ pub const STYLE: &str = "\
 }
 ";
 
-/// Text as it may stand between tags and within attributes.
+/// Text, escaped for use between tags and within attributes.
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -79,7 +79,7 @@ pub fn escape(text: &str) -> String {
     out
 }
 
-/// The class of what a row draws.
+/// The CSS class of a row.
 pub fn class(standing: Standing) -> &'static str {
     match standing {
         Standing::Limit => "limit",
@@ -88,7 +88,7 @@ pub fn class(standing: Standing) -> &'static str {
     }
 }
 
-/// The chart as a part of a page that has [`STYLE`].
+/// The chart, as a part of a page that has [`STYLE`].
 pub fn inline(group: &Group) -> String {
     let Sheet { marks, y, .. } = draw(group, Sheet::new(NARROW));
     let title = escape(&group.title);
@@ -98,7 +98,7 @@ pub fn inline(group: &Group) -> String {
     )
 }
 
-/// The chart as a file.
+/// The chart, as a file of its own.
 pub fn file(group: &Group, machine: &Machine) -> String {
     let mut sheet = Sheet::new(WIDE);
     sheet.y = 12.0;
@@ -121,13 +121,13 @@ pub fn file(group: &Group, machine: &Machine) -> String {
     )
 }
 
-/// What is drawn so far, and how far down it reaches.
+/// What has been drawn so far, and how far down it reaches.
 struct Sheet {
     marks: String,
-    /// What rows are called, and their figures: above the lines that cross them.
+    /// The rows' names and figures. They lie above the lines that cross them.
     texts: String,
     y: f64,
-    /// How many characters a line has.
+    /// How many characters fit into a line.
     most: usize,
 }
 
@@ -136,7 +136,7 @@ impl Sheet {
         Self { marks: String::new(), texts: String::new(), y: 0.0, most }
     }
 
-    /// Text of as many lines as it needs.
+    /// Writes text in as many lines as it needs.
     fn write(&mut self, class: &str, text: &str) {
         for line in wrap(text, self.most) {
             self.y += LINE;
@@ -266,7 +266,7 @@ impl Sheet {
     }
 }
 
-/// All of it but titles and origins.
+/// Draws everything but the titles and where the figures come from.
 fn draw(group: &Group, mut sheet: Sheet) -> Sheet {
     let scale = group.unit.scale();
     let rows: Vec<(&Row, &Figures)> = group.rows.iter().filter_map(measured).collect();
@@ -285,7 +285,7 @@ fn draw(group: &Group, mut sheet: Sheet) -> Sheet {
         };
         sheet.write("quiet small", &format!("{unit}{how}"));
         sheet.numbers(&axis, scale);
-        // The grid lies beneath the bars, and how far down they go is known when they are drawn.
+        // The grid lies beneath the bars, but its height is known only after the bars are drawn.
         let bars = bars(&rows, &axis, scale, Sheet { y: sheet.y, ..Sheet::new(sheet.most) });
         let (top, bottom) = (sheet.y, bars.y);
         for tick in axis.ticks() {
@@ -313,8 +313,8 @@ fn draw(group: &Group, mut sheet: Sheet) -> Sheet {
     sheet
 }
 
-/// The rows that have figures: limits first, then by how many messages become visible at once, if rows
-/// differ in that; of each the fastest first.
+/// The rows with figures. Limits come first. The others are sorted by how many messages become visible
+/// at once, if they differ in that, and then by speed.
 fn bars(rows: &[(&Row, &Figures)], axis: &Axis, scale: f64, mut sheet: Sheet) -> Sheet {
     let part = |row: &Row| match (row.standing, row.style) {
         (Standing::Limit, _) => "",
@@ -348,16 +348,16 @@ fn measured(row: &Row) -> Option<(&Row, &Figures)> {
     }
 }
 
-/// Who, how and where.
+/// The row's contender, its mode and its place.
 fn label(row: &Row) -> String {
-    // No line ends between a number and what it counts.
+    // No line breaks between a number and its unit.
     let sides = row.sides().replace(' ', "\u{a0}");
     let rest = [row.mode.as_str(), &sides].map(str::trim);
     let rest: Vec<&str> = rest.into_iter().filter(|part| !part.is_empty()).collect();
     format!("{} {}", row.name, rest.join(", "))
 }
 
-/// What a reader sees who points at a bar.
+/// The text that a reader sees who points at a bar.
 fn told(row: &Row, figures: &Figures, scale: f64) -> String {
     let rate = figures.rate;
     let [median, slowest, fastest] =
@@ -365,7 +365,7 @@ fn told(row: &Row, figures: &Figures, scale: f64) -> String {
     format!("{}: {median}, from {slowest} to {fastest}", label(row))
 }
 
-/// Where a rate is on the axis.
+/// The axis: where each rate lies.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Axis {
     low: f64,
@@ -374,7 +374,7 @@ struct Axis {
 }
 
 impl Axis {
-    /// One on which all `rows` have a place, if there are any.
+    /// An axis on which all `rows` have a place, if there are any.
     fn of(rows: &[(&Row, &Figures)]) -> Option<Self> {
         rows.first()?;
         let rates = || rows.iter().map(|(_, figures)| figures.rate);
@@ -391,7 +391,7 @@ impl Axis {
         if most <= SPAN * least {
             return Some(Self { low: 0.0, high, logarithmic: false });
         }
-        // A bar that began where its rate is would not be seen.
+        // A bar that began at its own rate would be invisible.
         Some(Self { low: 10f64.powf((low / 1.5).log10().floor()), high, logarithmic: true })
     }
 
@@ -405,7 +405,7 @@ impl Axis {
         if share.is_nan() { 0.0 } else { share.clamp(0.0, 1.0) }
     }
 
-    /// The rates that have a number and a line: round ones.
+    /// The round rates that get a number and a line.
     fn ticks(&self) -> Vec<f64> {
         if self.logarithmic {
             let first = self.low.log10().round() as i32;
@@ -421,7 +421,7 @@ impl Axis {
     }
 }
 
-/// A round number, without zeros that say nothing.
+/// A round number without trailing zeros.
 fn short(number: f64) -> String {
     let text = format!("{number:.9}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()

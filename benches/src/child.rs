@@ -1,4 +1,4 @@
-//! A process of this same program that takes part in a run, and is killed when nobody needs it.
+//! A process of this program that takes part in a run. It is killed when it is not needed any more.
 
 use std::any::Any;
 use std::fs::File;
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::crew::Laps;
 
-/// What a child says, a line each.
+/// The messages from a child, one per line.
 #[derive(Serialize, Deserialize)]
 enum Said {
     Ready,
@@ -27,7 +27,7 @@ enum Said {
     Failed(String),
 }
 
-/// The child's side of the conversation.
+/// The child's end of the conversation.
 pub(crate) struct Talk {
     hears: File,
     says: File,
@@ -39,7 +39,7 @@ impl Talk {
         Ok(self.says.write_all(line.as_bytes())?)
     }
 
-    /// Says that all is set up, and waits until the others are.
+    /// Says that everything is set up, and waits until the other sides are, too.
     pub(crate) fn ready(&mut self) -> anyhow::Result<()> {
         self.say(&Said::Ready)?;
         let mut go = [0];
@@ -47,9 +47,9 @@ impl Talk {
     }
 }
 
-/// The parent's side of it.
+/// The parent's end of the conversation.
 pub(crate) struct Child {
-    /// Until it has been waited for: then its number may be somebody else's.
+    /// `None` once it has been waited for: then its number may be another process's.
     process: Option<Pid>,
     hears: File,
     says: File,
@@ -57,7 +57,7 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Starts one that does `work`.
+    /// Starts a child that does `work`.
     pub(crate) fn start(
         work: &mut dyn FnMut(&mut Talk) -> anyhow::Result<Laps>,
     ) -> anyhow::Result<Self> {
@@ -65,7 +65,8 @@ impl Child {
         ensure!(threads == 1, "to start a side, this process must have one thread, not {threads}");
         let (child_hears, hears) = pipe()?;
         let (says, child_says) = pipe()?;
-        // SAFETY: the only thread of this process goes on in the child, so no lock is left taken.
+        // SAFETY: this process has only one thread, which goes on in the child. So no lock stays
+        // taken.
         match unsafe { fork() }.context("fork")? {
             ForkResult::Parent { child } => {
                 Ok(Self { process: Some(child), hears, says, unread: Vec::new() })
@@ -86,7 +87,7 @@ impl Child {
         }
     }
 
-    /// All are set up.
+    /// Says that all sides are set up.
     pub(crate) fn go(&mut self) -> anyhow::Result<()> {
         self.hears.write_all(b"!").context("a side died before it began")
     }
@@ -141,7 +142,7 @@ fn pipe() -> anyhow::Result<(File, File)> {
     Ok((reads.into(), writes.into()))
 }
 
-/// What a thread that panicked said.
+/// The text of a thread's panic.
 pub(crate) fn said(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "?".to_owned())
@@ -149,7 +150,7 @@ pub(crate) fn said(panic: &(dyn Any + Send)) -> String {
 
 /// The child's whole life.
 fn play(work: &mut dyn FnMut(&mut Talk) -> anyhow::Result<Laps>, mut talk: Talk) -> ! {
-    // What it has to say of a failure, it says in its answer.
+    // A failure is reported in its answer.
     std::panic::set_hook(Box::new(|_| {}));
     let _ = set_pdeathsig(Signal::SIGKILL);
     let said = match catch_unwind(AssertUnwindSafe(|| work(&mut talk))) {
@@ -158,6 +159,6 @@ fn play(work: &mut dyn FnMut(&mut Talk) -> anyhow::Result<Laps>, mut talk: Talk)
         Err(panic) => Said::Failed(format!("panicked: {}", said(panic.as_ref()))),
     };
     let _ = talk.say(&said);
-    // SAFETY: ends this process at once; what the parent has prepared for its own end is not ours.
+    // SAFETY: this ends the process at once. The parent's exit handlers must not run here.
     unsafe { nix::libc::_exit(0) }
 }

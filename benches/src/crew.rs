@@ -1,5 +1,5 @@
-//! The sides of one run: threads of one process, or a process each. Nobody of them is this process, so
-//! that a rival that crashes, hangs or leaves threads behind spoils its own run only.
+//! The sides of one run: threads of one process, or a process each. None of them is this process, so a
+//! rival that crashes, hangs or leaves threads behind spoils only its own run.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::channel;
@@ -30,18 +30,18 @@ pub enum Place {
 /// What has to arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Delivery {
-    /// Everything that the one sender sent, at each of the others.
+    /// Everything that the sender sent, at each receiver.
     Each,
-    /// Everything that the one sender sent, at all of the others together.
+    /// Everything that the sender sent, at all receivers together.
     Together,
-    /// What each side sent, at the next side: there and back, or at itself.
+    /// What each side sent, at the next side: there and back, or back to itself.
     Around,
 }
 
-/// What one side does first: opens its end. The sides do that one after the other.
+/// A side's first step: it opens its end. The sides do that one after the other.
 ///
-/// Between processes it is made before they are: so it holds descriptors, names and addresses, and
-/// nothing that does something when it is dropped.
+/// If the sides are processes, this is made before they are. So it may hold descriptors, names and
+/// addresses, and nothing whose drop has an effect.
 pub type SetUp = Box<dyn FnOnce() -> anyhow::Result<Go> + Send>;
 
 /// What one side does when all are set up.
@@ -101,9 +101,9 @@ pub struct Times {
     pub calls: u64,
     /// How long those took together, in nanoseconds.
     pub elapsed: u64,
-    /// Half of those timed one by one took at most so long, in nanoseconds.
+    /// Half of the round trips that were timed one by one took at most this, in nanoseconds.
     pub p50: u64,
-    /// And 99 of 100 so long.
+    /// And 99 of 100 took at most this.
     pub p99: u64,
 }
 
@@ -114,19 +114,19 @@ pub struct Crew {
 }
 
 impl Crew {
-    /// Nobody yet.
+    /// A crew without sides.
     pub fn new(delivery: Delivery) -> Self {
         Self { delivery, sides: Vec::new() }
     }
 
-    /// And one side more.
+    /// Adds a side.
     #[must_use]
     pub fn side(mut self, set_up: impl FnOnce() -> anyhow::Result<Go> + Send + 'static) -> Self {
         self.sides.push(Box::new(set_up));
         self
     }
 
-    /// And one side more that is set up already: only where the sides are threads.
+    /// Adds a side that is set up already. This works only for threads.
     #[must_use]
     pub fn ready(self, go: impl FnOnce() -> anyhow::Result<Done> + Send + 'static) -> Self {
         self.side(move || Ok(Box::new(go)))
@@ -136,7 +136,7 @@ impl Crew {
 /// Makes the sides of a run.
 pub type Build = dyn Fn(&Job) -> anyhow::Result<Crew>;
 
-/// One side, and when it began and ended on the clock that all processes share, in nanoseconds.
+/// One side, and its start and end on the clock that all processes share, in nanoseconds.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Lap {
     done: Done,
@@ -149,14 +149,14 @@ struct Lap {
 pub(crate) struct Laps {
     delivery: Delivery,
     laps: Vec<Lap>,
-    /// Of all threads, while they ran.
+    /// The CPU time of all threads while they ran.
     cpu: Duration,
 }
 
-/// A run that was what it should be.
+/// A run whose checks were passed.
 #[derive(Clone, Copy, Debug)]
 pub struct Run {
-    /// From when the first side began until the last had ended.
+    /// The time from the first side's start to the last side's end.
     pub elapsed: Duration,
     /// CPU time of all sides together, background threads included.
     pub cpu: Duration,
@@ -164,9 +164,9 @@ pub struct Run {
     pub messages: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Of all messages that should have arrived somewhere, the share that did not: 0 to 1.
+    /// The share of messages that did not arrive where they should have: 0 to 1.
     pub lost: f64,
-    /// Of a run there and back.
+    /// The times of a run there and back.
     pub times: Option<Times>,
 }
 
@@ -185,7 +185,7 @@ impl Run {
 ///
 /// # Errors
 ///
-/// If a side fails, dies or takes longer than it may, or if what arrived is not what was sent.
+/// If a side fails, dies or takes too long, or if what arrived is not what was sent.
 pub fn run(build: &Build, place: Place, job: &Job) -> anyhow::Result<Run> {
     let deadline = Instant::now() + job.timeout;
     let mut children = Vec::new();
@@ -203,7 +203,8 @@ pub fn run(build: &Build, place: Place, job: &Job) -> anyhow::Result<Run> {
         Place::Processes => {
             let Crew { delivery, mut sides } = build(job)?;
             for side in 0..sides.len() {
-                // Those before it are gone, and those behind it are none of its business.
+                // The descriptors of earlier sides are gone already, and those of later sides do
+                // not concern this one.
                 start(&mut |talk| {
                     let mut rest = std::mem::take(&mut sides);
                     let mine = rest.remove(0);
@@ -221,12 +222,12 @@ pub fn run(build: &Build, place: Place, job: &Job) -> anyhow::Result<Run> {
     check(job, laps)
 }
 
-/// Says whether `sides` threads or processes have a core each.
+/// Whether each of `sides` threads or processes can have a core of its own.
 pub fn fits(sides: usize) -> bool {
     sides <= affinity::cores().len()
 }
 
-/// A clock that all processes read alike, in nanoseconds.
+/// A clock that is the same for all processes, in nanoseconds.
 fn now() -> anyhow::Result<u64> {
     let now: Duration =
         clock_gettime(ClockId::CLOCK_MONOTONIC).context("reading the clock")?.into();
@@ -257,7 +258,7 @@ fn perform(
         thread::spawn(move || {
             let whole = move || {
                 let go = side().context("setting up")?;
-                // Not before: threads that a library has started by now may run anywhere.
+                // Only now: threads that a library has started earlier may run on any core.
                 if pinned {
                     affinity::pin(&affinity::cores(), number);
                 }
@@ -274,7 +275,7 @@ fn perform(
             let _ = done.send((number, lap));
         });
         if set_up.recv().is_err() {
-            // Nobody else says anything yet.
+            // No other thread can say anything before this.
             all.recv().context("a thread ended without a word")?.1?;
         }
     }
@@ -337,7 +338,7 @@ fn check(job: &Job, parts: Vec<Laps>) -> anyhow::Result<Run> {
     })
 }
 
-/// Everything but what it knows to be lost. Where messages are lost, no sum can be compared.
+/// Everything but what is known to be lost. If messages are lost, sums cannot be compared.
 fn arrived(side: &Done, sent: Moved) -> anyhow::Result<()> {
     let Done { received, lost, .. } = side;
     if *lost == 0 {

@@ -1,5 +1,5 @@
-//! Signals. Ctrl-C stops between or within runs, so that whatever was started is killed and removed; the
-//! sides of a run go on.
+//! Signals. Ctrl-C stops a comparison between or within runs, so that everything it started is killed
+//! and removed. The sides of a run do not stop by themselves.
 
 use std::sync::{Arc, OnceLock};
 
@@ -23,18 +23,18 @@ pub fn note() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether one was noted.
+/// Whether a signal was noted.
 pub fn noted() -> bool {
     STOP.get().is_some_and(|stop| stop.load(Ordering::Relaxed))
 }
 
-/// An error once one was noted.
+/// Fails once a signal was noted.
 pub(crate) fn check() -> anyhow::Result<()> {
     ensure!(!noted(), "interrupted");
     Ok(())
 }
 
-/// Makes a call of the kernel, again for as long as signals interrupt it.
+/// Makes a system call, and repeats it when a signal has interrupted it.
 #[inline(always)]
 pub(crate) fn again<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
     loop {

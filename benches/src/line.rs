@@ -1,5 +1,5 @@
-//! The two kinds of work: there and back with one request outstanding, and one way as fast as it goes; and
-//! the latter for those who take messages of one size by value.
+//! The two kinds of work: there and back with one request outstanding, and one way as fast as it goes.
+//! Contenders that take messages of one size by value have the latter in a form of their own.
 
 use std::time::Instant;
 
@@ -11,16 +11,16 @@ use crate::Packet;
 use crate::crew::{Crew, Delivery, Done, Go, Times};
 use crate::load::{Job, Sink, Source};
 
-/// The end into which messages go.
+/// The sending end.
 pub trait Sending {
-    /// Sends the next message, or several that become visible together, waiting where there is no room.
+    /// Sends the next message, or several that become visible together. It waits if there is no room.
     ///
     /// # Errors
     ///
     /// If it cannot be sent.
     fn send(&mut self, source: &mut Source) -> anyhow::Result<()>;
 
-    /// After the last message: whatever the receiver needs to get all that were sent.
+    /// After the last message: does what the receiver needs to get all that were sent.
     ///
     /// # Errors
     ///
@@ -30,9 +30,10 @@ pub trait Sending {
     }
 }
 
-/// The end out of which they come.
+/// The receiving end.
 pub trait Receiving {
-    /// What can be done only when all sides are set up. Its time counts for nobody who answers or asks.
+    /// Work that needs all sides to be set up. Its time counts neither for the side that asks nor for
+    /// the side that answers.
     ///
     /// # Errors
     ///
@@ -41,7 +42,7 @@ pub trait Receiving {
         Ok(())
     }
 
-    /// Waits for a message, and gives it, and whatever else is there, to `sink`.
+    /// Waits for a message. Gives that message, and whatever else is there, to `sink`.
     ///
     /// # Errors
     ///
@@ -49,14 +50,14 @@ pub trait Receiving {
     fn receive(&mut self, sink: &mut Sink) -> anyhow::Result<()>;
 }
 
-/// Of so many calls, how many are timed one by one, after the others: the clock costs more than the
-/// fastest ways there and back.
+/// How many of `calls` round trips are timed one by one, after the others: the clock costs more
+/// than the fastest ways there and back.
 fn timed(calls: u64) -> u64 {
     (calls / 5).clamp(1, 50_000)
 }
 
-/// A side that asks and one that answers with as many bytes. Whoever is first is set up first; both
-/// open their ends as they like.
+/// A side that asks, and a side that answers with the same number of bytes. The first argument is
+/// set up first; both open their ends as they like.
 pub fn request<A, B>(
     job: &Job,
     server: impl FnOnce() -> anyhow::Result<A> + Send + 'static,
@@ -93,7 +94,7 @@ pub fn call<L: Sending + Receiving>(
     Ok(Done { times: Some(times), ..done(&source, &sink) })
 }
 
-/// Makes so many round trips.
+/// Makes `calls` round trips.
 #[inline(always)]
 pub(crate) fn trips(
     all: u64,
@@ -118,7 +119,7 @@ pub(crate) fn trips(
     Ok(Times { calls, elapsed, p50, p99 })
 }
 
-/// Answers every request with the next message of its own.
+/// Answers every request with its own next message.
 #[inline(never)]
 fn answer<L: Sending + Receiving>(
     mut line: L,
@@ -133,8 +134,8 @@ fn answer<L: Sending + Receiving>(
     Ok(done(&source, &sink))
 }
 
-/// One side that sends and others that receive, each everything. They are set up in this order: the
-/// sender, or whoever must be first, is `first`.
+/// One side that sends, and other sides that each receive everything. They are set up in order:
+/// `first` is the sender, or whichever side has to be first.
 pub fn one_way<S, R>(
     job: &Job,
     sender: impl FnOnce() -> anyhow::Result<S> + Send + 'static,

@@ -14,12 +14,12 @@ pub struct Job {
     pub messages: u64,
     /// How long each is, in bytes.
     pub lengths: Lengths,
-    /// A name that nobody else has: of a queue, or the beginning of one. What it names in `/dev/shm`
-    /// is removed after the run.
+    /// A name that no other run uses, for a queue, or as the beginning of names. What it names in
+    /// `/dev/shm` is removed after the run.
     pub name: String,
-    /// An empty folder in memory that nobody else has, removed after the run.
+    /// An empty folder in memory for this run alone. It is removed after the run.
     pub folder: PathBuf,
-    /// After so long, everybody who takes part is killed.
+    /// After this time, all sides are killed.
     pub timeout: Duration,
     /// Each side gets a core of its own.
     pub pinned: bool,
@@ -29,7 +29,7 @@ pub struct Job {
 const SHARED: &str = "/dev/shm";
 
 impl Job {
-    /// So many messages of such lengths, for sides that nobody pins.
+    /// A job of `messages` messages of these lengths, for sides that are not pinned.
     ///
     /// # Errors
     ///
@@ -64,7 +64,7 @@ impl Job {
 
 impl Drop for Job {
     fn drop(&mut self) {
-        // Whoever was killed, or failed, left what he had made.
+        // Sides that were killed, or failed, may have left files there.
         let _ = std::fs::remove_dir_all(&self.folder);
         let name = &self.name[1..];
         let Ok(entries) = std::fs::read_dir(SHARED) else { return };
@@ -94,13 +94,13 @@ impl Source {
         self.left
     }
 
-    /// The length of the next one, in bytes.
+    /// The length of the next message, in bytes.
     #[inline(always)]
     pub fn next_len(&self) -> usize {
         self.next
     }
 
-    /// Writes the next one, every byte of it, into `place`, which has its length and is aligned to 8.
+    /// Writes every byte of the next message into `place`, which has its length and is aligned to 8.
     #[inline(always)]
     pub fn write(&mut self, place: &mut [u8]) {
         self.tally.write(place, Touch::All);
@@ -129,14 +129,14 @@ impl Sink {
         self.left
     }
 
-    /// Reads the next one, every byte of it.
+    /// Reads every byte of the next message.
     #[inline(always)]
     pub fn read(&mut self, message: &[u8]) {
         self.tally.read(message, Touch::All);
         self.left = self.left.saturating_sub(1);
     }
 
-    /// So many will never arrive.
+    /// Counts messages that will never arrive.
     #[inline(always)]
     pub fn lose(&mut self, messages: u64) {
         self.lost += messages;

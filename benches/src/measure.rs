@@ -9,23 +9,24 @@ use crate::crew::{self, Run};
 use crate::load::Job;
 use crate::report::{Figures, Group, Outcome, Row, Spread};
 
-/// How much is measured.
+/// How much is measured, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
     /// How often each row runs.
     pub repeats: usize,
     /// About how long each of its runs takes.
     pub run: Duration,
-    /// How long a run may take: then it is killed, and the row has failed.
+    /// How long a run may take. A longer run is killed, and its row has failed.
     pub timeout: Duration,
-    /// Give each side a core of its own, where there are as many.
+    /// Gives each side a core of its own, if there are enough cores.
     pub pinned: bool,
 }
 
-/// How many messages the first trial has, which tells how many fill a run.
+/// How many messages the first trial has. The trial tells how many messages fill a run.
 const FIRST: u64 = 200;
 
-/// No run has more: their times would not fit into memory, nor their lengths into timeout.
+/// The most messages of a run: the times of more would not fit into memory, nor their lengths into
+/// timeouts.
 const MOST: u64 = 200_000_000;
 
 /// One row's runs so far.
@@ -36,12 +37,13 @@ struct Turns<'a> {
     messages: u64,
 }
 
-/// Runs all `contenders`, which answer the same question, so often: each once before any runs again, so
-/// that whatever disturbs the machine disturbs all. `progress` is told of each that is about to run.
+/// Runs all `contenders`, which answer the same question, as often as `effort` says. Each runs once
+/// before any runs again, so that a disturbance of the machine hits all of them. `progress` is told of
+/// each row that is about to run.
 ///
 /// # Errors
 ///
-/// Only an interruption: a contender that fails is a row that says so.
+/// Only if it is interrupted. A contender that fails gets a row that says so.
 pub fn measure(
     contenders: &[Contender],
     effort: Effort,
@@ -54,7 +56,7 @@ pub fn measure(
     for turn in 0..=effort.repeats {
         for row in &mut turns {
             progress(row.contender);
-            // The first turn finds out how much is a run, and counts for nothing else.
+            // The first turn only finds out how many messages fill a run.
             let runs = row.run(effort, turn == 0);
             crate::interrupt::check()?;
             match (runs, &mut row.runs) {
@@ -132,8 +134,8 @@ impl Turns<'_> {
         }
     }
 
-    /// The median of how much faster these runs were than `those` of the same turns: what the machine
-    /// does meanwhile changes from minute to minute, and so both by as much.
+    /// The median of how much faster these runs were than `those`, turn by turn. The machine changes
+    /// from minute to minute, and changes both runs of one turn alike.
     fn to(&self, those: &Self) -> Option<f64> {
         let (Ok(these), Ok(those)) = (&self.runs, &those.runs) else { return None };
         let pairs = these.iter().zip(those);

@@ -1,4 +1,4 @@
-//! A comparison as one page that needs nothing else, and its charts as files.
+//! A comparison as one page that needs no other file, and its charts as files.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -9,7 +9,7 @@ use anyhow::Context;
 use crate::chart::{self, class, escape};
 use crate::report::{Group, Report, Row};
 
-/// What the page is called.
+/// The name of the page's file.
 pub const NAME: &str = "report.html";
 
 const STYLE: &str = "\
@@ -53,7 +53,7 @@ tr.fanout{background:var(--band)}
 dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:.4rem}th,td{padding:.3rem .4rem}}
 ";
 
-/// Makes the folder where it is missing, and sees that files can be written there.
+/// Makes the folder if it is missing, and makes sure that files can be written there.
 ///
 /// # Errors
 ///
@@ -66,7 +66,7 @@ pub fn prepare(folder: &Path) -> anyhow::Result<()> {
     fs::remove_file(&trial).with_context(refused)
 }
 
-/// Writes a chart for each question, and the page; says what it wrote.
+/// Writes a chart for each question, and the page. Returns the paths of what it wrote.
 ///
 /// # Errors
 ///
@@ -85,7 +85,7 @@ pub fn write(report: &Report, folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     .collect()
 }
 
-/// The page: it is XML too, so that a test can see that every tag ends.
+/// The page. It is also XML, so that a test can check that every tag ends.
 fn page(report: &Report) -> String {
     let title = "Ways to pass messages, compared";
     let mut out = format!(
@@ -134,7 +134,7 @@ fn method(out: &mut String, report: &Report) {
          <li><b>The same work.</b> Every byte of every message is written, and every byte is read by \
          each that gets it. Counts and checksums of both sides must agree, in each run; a row where \
          they do not, or that cannot run here, has a reason in the place of figures. Where a way may \
-         lose messages, those are counted as lost, and its rate is that of those that \
+         lose messages, these are counted as lost, and its rate counts only those that \
          arrived.</li>\n\
          <li><b>CPU time</b> is user and system time of all sides together, their background threads \
          included, for each message or round trip.</li>\n\

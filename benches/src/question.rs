@@ -1,4 +1,4 @@
-//! What is asked of the contenders. Those that answer the same question are compared.
+//! The questions to the contenders. Contenders that answer the same question are compared.
 
 use core::fmt;
 
@@ -10,32 +10,32 @@ use crate::crew::Place;
 /// One question, one part of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Question {
-    /// There and back, one request outstanding: so many bytes each way.
+    /// There and back, with one request outstanding; the same number of bytes each way.
     Request {
-        /// In a request, and in an answer.
+        /// The bytes of a request, and of an answer.
         bytes: usize,
         /// Where client and server are.
         place: Place,
     },
     /// One producer, one consumer in another process.
     OneWay(Size),
-    /// One producer; every one of so many consumers sees all messages, which have 64 bytes.
+    /// One producer; each of several consumers gets all messages, which have 64 bytes.
     FanOut(usize),
-    /// One producer; so many consumers share the messages, which have 64 bytes.
+    /// One producer; several consumers share the messages, which have 64 bytes.
     Sharing(usize),
 }
 
 /// How long messages are, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
-    /// All alike.
+    /// All have the same length.
     Fixed(usize),
-    /// Random, from nothing to so many.
+    /// Random lengths, from 0 to this.
     UpTo(usize),
 }
 
 impl Size {
-    /// The lengths themselves; the same each time.
+    /// The lengths themselves, the same for every run.
     pub fn lengths(self) -> Lengths {
         match self {
             Self::Fixed(size) => Lengths::fixed(size),
@@ -43,7 +43,7 @@ impl Size {
         }
     }
 
-    /// The longest.
+    /// The longest length.
     pub fn most(self) -> usize {
         let (Self::Fixed(most) | Self::UpTo(most)) = self;
         most
@@ -69,7 +69,7 @@ impl fmt::Display for Size {
 pub enum Unit {
     /// A request and its answer.
     RoundTrips,
-    /// Messages that every consumer, or all that share, received.
+    /// Messages that every consumer received, or that all consumers together received.
     Messages,
 }
 
@@ -88,7 +88,7 @@ impl Question {
             .collect()
     }
 
-    /// The few that `--quick` asks.
+    /// Whether `--quick` asks this question.
     pub fn quick(self) -> bool {
         !matches!(
             self,
@@ -99,7 +99,7 @@ impl Question {
         )
     }
 
-    /// The chapter that it belongs to.
+    /// The chapter of the report that the question belongs to.
     pub fn chapter(self) -> &'static str {
         match self {
             Self::Request { .. } => "Request and response",
@@ -109,7 +109,7 @@ impl Question {
         }
     }
 
-    /// Its lengths.
+    /// The lengths of its messages.
     pub fn size(self) -> Size {
         match self {
             Self::Request { bytes, .. } => Size::Fixed(bytes),
@@ -118,7 +118,7 @@ impl Question {
         }
     }
 
-    /// What is counted.
+    /// What is counted per second.
     pub fn unit(self) -> Unit {
         match self {
             Self::Request { .. } => Unit::RoundTrips,

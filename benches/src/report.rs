@@ -1,4 +1,4 @@
-//! What a comparison found: as a table, and for those who read JSON.
+//! The results of a comparison: as a table, and as JSON.
 
 use std::fmt::Write as _;
 
@@ -13,13 +13,13 @@ use crate::question::Unit;
 /// A whole comparison.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// Where and how it was made.
+    /// The machine and the command that it was made with.
     pub machine: Machine,
     /// How often each row ran.
     pub repeats: usize,
     /// About how long each run took, in seconds.
     pub seconds: f64,
-    /// Each side had a core of its own, where there were as many.
+    /// Whether each side had a core of its own, if there were enough cores.
     pub pinned: bool,
     /// The answers to each question.
     pub groups: Vec<Group>,
@@ -41,34 +41,34 @@ pub struct Group {
 /// The answer of one contender.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// Who, with its version.
+    /// The contender, with its version.
     pub name: &'static str,
     /// How it was used.
     pub mode: String,
     /// Limit, this project, or rival.
     #[serde(rename = "role")]
     pub standing: Standing,
-    /// One message at a time or not.
+    /// One message at a time or several.
     pub style: Style,
     /// Where its sides were.
     pub place: Place,
     /// How many threads or processes of ours there were.
     pub sides: usize,
-    /// More sides than cores.
+    /// Whether there were more sides than cores.
     pub crowded: bool,
-    /// What came of it.
+    /// The row's result.
     pub outcome: Outcome,
 }
 
-/// What came of a row.
+/// The result of a row.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// It ran as often as it should.
+    /// The row ran as often as it should.
     Measured(Figures),
     /// There is no figure.
     Failed {
-        /// What it said.
+        /// The row's error.
         why: String,
     },
 }
@@ -78,25 +78,26 @@ pub enum Outcome {
 pub struct Figures {
     /// Round trips, or messages, per second.
     pub rate: Spread,
-    /// MB/s of messages; of round trips, one way.
+    /// Megabytes of messages per second; for round trips, of one direction.
     pub megabytes: f64,
-    /// Microseconds that half of the round trips took at most.
+    /// How many microseconds half of the round trips took at most.
     pub p50: Option<f64>,
-    /// And 99 of 100.
+    /// How many microseconds 99 of 100 round trips took at most.
     pub p99: Option<f64>,
-    /// Microseconds of CPU time of all sides together, for each message or round trip.
+    /// CPU time of all sides together for each message or round trip, in microseconds.
     pub cpu: f64,
-    /// Rate, relative to the first limit's in the same turn.
+    /// The rate relative to the first limit's rate in the same turn.
     pub of_limit: Option<f64>,
-    /// Rate, relative to that of this project's first row of the same style in the same turn.
+    /// The rate relative to the rate of this project's first row of the same style in the same
+    /// turn.
     pub to_fanout: Option<f64>,
     /// The share of messages that did not arrive where they should have: 0 to 1.
     pub lost: f64,
-    /// Messages, or round trips, of all runs together.
+    /// Messages or round trips of all runs together.
     pub messages: u64,
 }
 
-/// A median, and what was furthest from it.
+/// A median, and the value furthest from it.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[expect(missing_docs, reason = "the line above names them")]
 pub struct Spread {
@@ -106,7 +107,7 @@ pub struct Spread {
 }
 
 impl Report {
-    /// How it was made, in a line.
+    /// How the comparison was made, in one line.
     pub fn method(&self) -> String {
         format!(
             "medians of {} interleaved runs of about {} s; sides {}; rings of 64-byte messages hold \
@@ -121,7 +122,7 @@ impl Report {
 }
 
 impl Spread {
-    /// Of some rates.
+    /// The spread of some rates.
     pub fn of(rates: &[f64]) -> Self {
         Self {
             median: yardstick::report::median(rates).unwrap_or(0.0),
@@ -132,7 +133,7 @@ impl Spread {
 }
 
 impl Row {
-    /// Where its sides were, and whether they had a core each.
+    /// Where the row's sides were, and whether each had a core.
     pub fn sides(&self) -> String {
         let what = match (self.sides, self.place) {
             (0, _) => return String::new(),
@@ -144,11 +145,11 @@ impl Row {
     }
 }
 
-/// The heads of a row's figures are as many.
+/// How many columns of figures the table has.
 pub const COLUMNS: usize = 8;
 
 impl Row {
-    /// Its figures, as the table has them; or why it has none, in one line.
+    /// The row's figures, as in the table. Without figures: the reason, in one line.
     pub fn cells(&self, unit: Unit) -> Result<[String; COLUMNS], String> {
         let found = match &self.outcome {
             Outcome::Measured(found) => found,
@@ -167,7 +168,7 @@ impl Row {
 }
 
 impl Unit {
-    /// What one of the table's figures stands for.
+    /// How many round trips or messages per second a 1 in the table stands for.
     pub fn scale(self) -> f64 {
         match self {
             Self::RoundTrips => 1e3,
@@ -175,7 +176,7 @@ impl Unit {
         }
     }
 
-    /// What stands above a row's figures.
+    /// The heads of the columns of figures.
     pub fn heads(self) -> [&'static str; COLUMNS] {
         let [rate, first, second] = match self {
             Self::RoundTrips => ["k trips/s", "p50 us", "p99 us"],
@@ -186,7 +187,7 @@ impl Unit {
 }
 
 impl Group {
-    /// The part of the table.
+    /// This group's part of the table.
     pub fn table(&self) -> String {
         let width = |least: usize, of: &dyn Fn(&Row) -> usize| {
             self.rows.iter().map(of).max().map_or(least, |most| least.max(most + 2))
@@ -220,7 +221,7 @@ impl Group {
         out
     }
 
-    /// Its title, as a file or an anchor may be called.
+    /// Its title, in a form that a file name or an anchor may have.
     pub fn slug(&self) -> String {
         let letters =
             |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { ' ' };
@@ -229,12 +230,12 @@ impl Group {
     }
 }
 
-/// Whatever a library said, in one line.
+/// A library's message, as one line.
 fn line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Three digits that count, at least.
+/// A number with at least three significant digits.
 pub fn figure(number: f64) -> String {
     match number.abs() {
         0.0 => "0".to_owned(),

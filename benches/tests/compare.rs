@@ -1,5 +1,5 @@
 //! The comparison, as a program: every row of every question has figures or a reason, the charts and the
-//! page show them all, and nothing is left behind. Not its figures.
+//! page show all rows, and nothing is left behind. The figures are not checked.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,13 +16,13 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use testing::{Ended, Folder, Program, eventually};
 
-/// Each row once, and as short as it can be.
+/// Each row runs once, for as short as possible.
 const SHORT: [&str; 4] = ["--repeats", "1", "--seconds", "0.002"];
 
-/// Longer than all rows take, if some rivals hang until they are killed.
+/// Longer than all rows take, even if some rivals hang until they are killed.
 const WHOLE: Duration = Duration::from_secs(600);
 
-/// Comparisons that ran at the same time would take each other's cores.
+/// Comparisons that ran at the same time would take each other's cores, so they take turns.
 static TURN: Mutex<()> = Mutex::new(());
 
 fn turn() -> MutexGuard<'static, ()> {
@@ -34,7 +34,7 @@ fn start(arguments: &[&str]) -> Program {
     Program::start(command.args(arguments))
 }
 
-/// Runs it to its end, and sees that nothing of it is left in memory.
+/// Runs the comparison to its end, and checks that it leaves nothing in memory.
 fn run(arguments: &[&str]) -> Ended {
     let _turn = turn();
     let mut process = start(arguments);
@@ -48,7 +48,7 @@ fn run(arguments: &[&str]) -> Ended {
     ended
 }
 
-/// What a run named in memory that all processes share.
+/// What a run has left under its names in shared memory.
 fn left(pid: u32) -> Vec<PathBuf> {
     let ours = format!("fanout-compare-{pid}-");
     let entries = fs::read_dir("/dev/shm").unwrap().map(|entry| entry.unwrap());
@@ -56,7 +56,7 @@ fn left(pid: u32) -> Vec<PathBuf> {
     ours.map(|entry| entry.path()).collect()
 }
 
-/// Of a process that runs.
+/// The children of a process that runs.
 fn children(pid: u32) -> Vec<u32> {
     let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     list.split_whitespace().map(|child| child.parse().unwrap()).collect()
@@ -96,7 +96,7 @@ fn every_row_of_every_question_has_figures_or_a_reason_and_is_drawn() {
     drawn(&report, &inner, &ended.stderr);
 }
 
-/// Figures that can be, or a reason that says something.
+/// Checks that a row has possible figures, or a reason.
 fn whole(row: &Value) {
     let outcome = &row["outcome"];
     let Some(figures) = outcome.get("measured") else {
@@ -109,8 +109,8 @@ fn whole(row: &Value) {
     assert!(figures["messages"].as_u64().unwrap() > 0, "{row}");
 }
 
-/// What a report shows is in the folder, each file was named, and all of it is XML that needs nothing
-/// else.
+/// Checks that everything in a report is in the folder, that each file was named, and that all files
+/// are XML and need no other file.
 fn drawn(report: &Value, folder: &Path, named: &str) {
     let mut files: BTreeMap<String, String> = BTreeMap::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -150,7 +150,7 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The text of a document in one line, once it was seen that every tag ends, that ids are unique, that
+/// The text of a document in one line. Checks first that every tag ends, that ids are unique, that
 /// links lead to them, and that nothing is loaded from elsewhere.
 fn words(document: &str) -> String {
     let options = roxmltree::ParsingOptions { allow_dtd: true, ..Default::default() };
@@ -237,7 +237,7 @@ fn an_interruption_leaves_nothing_behind() {
     let _turn = turn();
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let folder = Folder::new();
-        // It would go on for hours.
+        // Left alone, it would go on for hours.
         let long = ["--repeats", "1000", "--seconds", "10", "--only", "fanout"];
         let arguments =
             [&long[..], &["--json", "--plot", folder.path().to_str().unwrap()]].concat();
@@ -254,7 +254,7 @@ fn an_interruption_leaves_nothing_behind() {
         assert_eq!(ended.lines, Vec::<String>::new());
         assert!(ended.badly().contains("interrupted"));
         assert_eq!(left(pid), Vec::<PathBuf>::new());
-        // Killed with it, or by the kernel when it was gone.
+        // The sides are killed together with it, or by the kernel when it is gone.
         eventually("no side runs", || {
             running.iter().all(|child| !Path::new(&format!("/proc/{child}")).exists())
         });

@@ -1,7 +1,7 @@
 //! Hints to the processor's cache.
 
-/// How far ahead of what is being read a reader asks for memory: far enough that it has come from
-/// another core when it is wanted.
+/// How many bytes ahead of its position a reader prefetches: far enough that the memory has come
+/// from another core by the time it is read.
 pub const AHEAD: usize = 2048;
 
 /// Asks for the cache line of `place`, which will be read soon. It is a hint: any address may be given, and

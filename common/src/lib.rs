@@ -1,5 +1,5 @@
 //! What every floor of Fanout stands on and no floor teaches: the one door to atomics, sequence
-//! arithmetic, queue names, the kernel's errors, and in which process something was made.
+//! arithmetic, queue names, the kernel's errors, and the process that made a thing.
 
 pub mod cache;
 pub mod name;

@@ -23,13 +23,13 @@ pub struct QueueName(String);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameError {
-    /// No characters but the slash.
+    /// Nothing but the slash.
     #[error("a queue needs a name: one to {most} characters, such as /prices", most = QueueName::MAX)]
     Empty,
     /// Longer than a file name may be.
     #[error("the name of a queue has at most {most} bytes, found {found}: shorten it", most = QueueName::MAX)]
     TooLong {
-        /// The length in bytes, without the leading slash.
+        /// Its length in bytes, without the leading slash.
         found: usize,
     },
     /// A slash inside, a control character, or `.` or `..`.

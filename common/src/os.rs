@@ -24,7 +24,7 @@ impl OsError {
     /// EIO, for an error that brings no number.
     const UNKNOWN: i32 = 5;
 
-    /// The number in what a system call, or a crate that calls for us, has returned.
+    /// Takes the error number out of what a system call, or a crate that wraps one, has returned.
     pub fn new(error: impl Into<io::Error>) -> Self {
         Self(error.into().raw_os_error().unwrap_or(Self::UNKNOWN))
     }
@@ -34,7 +34,7 @@ impl OsError {
         self.0
     }
 
-    /// What kind of error the standard library takes it for.
+    /// The kind of error that the standard library sorts it under.
     pub fn kind(self) -> io::ErrorKind {
         io::Error::from(self).kind()
     }

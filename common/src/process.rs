@@ -1,7 +1,7 @@
-//! In which process something was made.
+//! Which process made a thing.
 
-/// The process that made something. A child that was forked from it has a copy of the thing, and is
-/// another process: what ends a queue, or leaves one, is not for the copy to do.
+/// The process that made a thing. A forked child has a copy of the thing, but is another process.
+/// So the copy must not end the queue, and must not leave it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin(u32);
 
@@ -16,7 +16,7 @@ impl Origin {
         self == Self::here()
     }
 
-    /// Its number, for display.
+    /// Its process id, for display.
     pub fn pid(self) -> u32 {
         self.0
     }

@@ -1,16 +1,16 @@
 //! Sequences and capacities: the index arithmetic of a ring.
 //!
 //! A sequence is a `u64` that only grows. At a thousand million messages a second it wraps after
-//! 584 years; all arithmetic here is modular all the same, so that a queue whose sequences start
-//! near `u64::MAX` behaves like one that starts at zero (and so tests can start there).
+//! 584 years. All arithmetic here is modular all the same: a queue that starts near `u64::MAX`
+//! behaves like a queue that starts at zero, and so tests can start there.
 
 use core::fmt;
 use core::ops::Range;
 
 /// The number of a message: how many came before it.
 ///
-/// Sequences lie on a circle of 2^64 places, so there is no `Ord`: ask how far one lies
-/// [`since`](Sequence::since) another.
+/// Sequences lie on a circle of 2^64 places, so there is no `Ord`. Instead,
+/// [`since`](Sequence::since) says how far one lies behind another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct Sequence(u64);
@@ -66,7 +66,7 @@ impl Sequence {
         if self.is_before(other) { other } else { self }
     }
 
-    /// The place half a circle away: a cursor parked there is a lap behind nobody.
+    /// The place half a circle away. A cursor that is parked there is never a lap behind.
     #[inline(always)]
     #[must_use]
     pub const fn opposite(self) -> Self {
@@ -80,7 +80,7 @@ impl fmt::Display for Sequence {
     }
 }
 
-/// How many messages a ring holds: a power of two, so that an index is a mask away.
+/// How many messages a ring holds: a power of two, so that `sequence & mask` is the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Capacity(u64);
 
@@ -88,10 +88,10 @@ pub struct Capacity(u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CapacityError {
-    /// Nothing fits into no places.
+    /// A ring without a place holds nothing.
     #[error("a ring of capacity 0 holds nothing: ask for a power of two, such as 1024")]
     Zero,
-    /// Index arithmetic is a mask, which needs a power of two.
+    /// The index is computed with a mask, which needs a power of two.
     #[error("the capacity of a ring is a power of two, found {found}: ask for {above}")]
     NotPowerOfTwo {
         /// What was asked for.
@@ -132,7 +132,7 @@ impl Capacity {
         Ok(Self(messages))
     }
 
-    /// How many messages.
+    /// The number of messages.
     #[inline(always)]
     pub const fn get(self) -> u64 {
         self.0

@@ -4,11 +4,12 @@
 //! `core`'s atomics; a build with `--cfg loom` gets [loom]'s, which try every schedule that the
 //! memory model allows. The algorithm's source is the same in both.
 //!
-//! Two macros mark the places where an ordering matters, and [`mutant`] marks the second looks that
-//! do. Ordinarily [`ordering!`](crate::ordering) is the ordering written in it and
-//! [`fence!`](crate::fence) the fence. Under loom, the one that the environment variable
-//! `FANOUT_MUTANT` names is weakened or left out, and a test named in the mutant table must then fail. A
-//! name that is in no table is an error: a model that passes would otherwise look like a proof.
+//! Two macros mark the places where an ordering matters, and [`mutant`] marks the places where a second
+//! look matters. In an ordinary build [`ordering!`](crate::ordering) gives the ordering that is written
+//! in it, and [`fence!`](crate::fence) the fence. Under loom, the environment variable `FANOUT_MUTANT`
+//! names one of these places. That ordering is then weakened, or that fence or look left out, and a test
+//! named in the mutant table must fail. A name that is in no table is an error: a model that passes
+//! would otherwise look like a proof.
 //!
 //! [loom]: https://docs.rs/loom
 
@@ -53,15 +54,15 @@ mod door {
         1
     }
 
-    /// Whether the mutant of this name is switched on: never, outside loom.
+    /// Whether the mutant of this name is switched on. Outside loom it never is.
     #[inline(always)]
     pub const fn mutant(name: &str) -> bool {
         let _ = name;
         false
     }
 
-    /// A cell for a model's payload. Under loom it is loom's, which reports accesses that nothing
-    /// orders; here it has the same calls, and nobody watches.
+    /// A cell for a model's payload. Under loom it is loom's cell, which reports accesses that
+    /// nothing orders. Here it has the same calls and reports nothing.
     #[derive(Debug)]
     pub struct UnsafeCell<T>(core::cell::UnsafeCell<T>);
 
@@ -99,8 +100,8 @@ mod door {
     pub use loom::sync::{Arc, Mutex};
     pub use loom::thread;
 
-    /// loom knows no compiler that reorders; what this fence is one half of has to be modelled by two
-    /// whole ones.
+    /// loom does not model a compiler that reorders. So a compiler fence that is paired with a
+    /// `membarrier` has to be modelled by two full fences.
     pub fn compiler_fence(ordering: Ordering) {
         fence(ordering);
     }
@@ -133,7 +134,7 @@ mod door {
     /// If `f` does, or if there is no mutant of the name that was asked for.
     pub fn explore(preemptions: Option<usize>, f: impl Fn() + Sync + Send + 'static) -> u64 {
         switched_on();
-        // Not loom's: it counts what loom does.
+        // Not loom's atomic: this counts what loom does.
         let executions = std::sync::Arc::new(core::sync::atomic::AtomicU64::new(0));
         let counter = executions.clone();
         let mut builder = loom::model::Builder::new();
@@ -150,7 +151,7 @@ mod door {
         switched_on() == Some(name)
     }
 
-    /// The mutant that `FANOUT_MUTANT` names, which one of the tables has to know.
+    /// The mutant that `FANOUT_MUTANT` names. It must be in one of the tables.
     fn switched_on() -> Option<&'static str> {
         static ON: OnceLock<Option<String>> = OnceLock::new();
         let named = || std::env::var("FANOUT_MUTANT").ok().inspect(|name| expect_known(name));

@@ -1,5 +1,5 @@
-//! The smallest promise between two threads, under every schedule: a message, and a word that says
-//! that it is there.
+//! The smallest promise between two threads, under every schedule: one word carries the message,
+//! and another says that the message is there.
 //!
 //! `cargo model -p common` explores it; an ordinary `cargo test` runs it once on real threads.
 
@@ -39,7 +39,7 @@ fn release_and_acquire() {
     hand_over("release_and_acquire", say, ask);
 }
 
-/// If this model did not fail, no other would prove anything.
+/// If this model passed, no other model would prove anything.
 #[cfg(loom)]
 #[test]
 #[should_panic(expected = "ready, and the message is not there")]

@@ -43,7 +43,7 @@ fn run(Arguments { name, wait }: Arguments) -> anyhow::Result<()> {
     println!("Consumer attached to the shared-memory queue {name}.");
 
     let mut messages = memory.split(|&byte| byte == 0);
-    // A queue that nobody has written still gives one message, the empty one, as before.
+    // A queue without a message still gives one message, the empty one, as before.
     let first = messages.next().unwrap_or_default();
     for message in std::iter::once(first).chain(messages.take_while(|more| !more.is_empty())) {
         println!("Consumer read a msg from queue: {:?}", String::from_utf8_lossy(message));
@@ -54,11 +54,13 @@ fn run(Arguments { name, wait }: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Attaches again and again until a message is there, and says after `timeout` what was missing.
+/// Attaches again and again until a message is there. After `timeout`, the error says what was
+/// missing.
 fn attach_within(name: &QueueName, timeout: Duration) -> anyhow::Result<Mmap> {
     let started = Instant::now();
     loop {
-        // A new mapping each time: the compiler may read a mapping once and believe it ever after.
+        // A new mapping each time: the compiler may read a mapping once and assume that it never
+        // changes.
         let attempt = attach(name).and_then(|memory| {
             anyhow::ensure!(memory[0] != 0, "{name} is there, but nobody has written into it");
             Ok(memory)
@@ -84,7 +86,8 @@ fn attach(name: &QueueName) -> anyhow::Result<Mmap> {
              ready; try again"
         );
     }
-    // SAFETY: the object has SIZE bytes or more, and whoever knows Day 1's rules never shortens it.
+    // SAFETY: the object has SIZE bytes or more, and a program that keeps Day 1's rules never
+    // shortens it.
     let map = unsafe { MmapOptions::new().len(SIZE).map(&object) };
     map.with_context(|| format!("mapping {name}"))
 }

@@ -43,7 +43,8 @@ fn run(Arguments { name, linger, messages }: Arguments) -> anyhow::Result<()> {
     let object = create(&name)?;
     let created = Created(&name);
     ftruncate(&object, SIZE as i64).with_context(|| format!("giving {name} its size"))?;
-    // SAFETY: the object is SIZE bytes long, and whoever knows Day 1's rules never shortens it.
+    // SAFETY: the object is SIZE bytes long, and a program that keeps Day 1's rules never shortens
+    // it.
     let map = unsafe { MmapOptions::new().len(SIZE).map_mut(&object) };
     let mut memory = map.with_context(|| format!("mapping {name}"))?;
     println!(
@@ -62,7 +63,8 @@ fn run(Arguments { name, linger, messages }: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The messages one after the other, each ended by a zero byte; refuses what cannot be read back.
+/// The messages one after the other, each ended by a zero byte. A message that could not be read
+/// back is refused.
 fn encode(messages: &[String]) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     for message in messages {
@@ -94,12 +96,12 @@ fn create(name: &QueueName) -> anyhow::Result<OwnedFd> {
     }
 }
 
-/// A name that this process has created, and therefore removes when it leaves `run`.
+/// A name that this process has created. It is removed when `run` ends.
 struct Created<'a>(&'a QueueName);
 
 impl Drop for Created<'_> {
     fn drop(&mut self) {
-        // Whoever removed it before us has done our work.
+        // If the name is gone already, there is nothing left to do.
         let _ = shm_unlink(self.0.as_str());
     }
 }

@@ -1,8 +1,8 @@
-//! The exercises of Day 1: each asks the same of your programs and of the solutions.
+//! The exercises of Day 1: each checks the same promises of your programs and of the solutions.
 //!
-//! `cargo test -p day1 --test exercises -- --ignored` asks it of yours.
-//! What lies in `day1/exercises/wrong/` is wrong on purpose: it must fail here, for the reason that is
-//! said beside it.
+//! `cargo test -p day1 --test exercises -- --ignored` checks yours. The programs in
+//! `day1/exercises/wrong/` are wrong on purpose: each must fail here, for the reason that stands
+//! beside its name.
 
 mod support;
 
@@ -15,7 +15,7 @@ use testing::{Ended, Program, Unique};
 
 use crate::support::{consumer_lines, producer_lines};
 
-/// The programs that an exercise is about, each with what its arguments begin with.
+/// The programs of an exercise, each with its first arguments.
 #[derive(Clone, Copy)]
 struct Programs {
     producer: &'static [&'static str],
@@ -100,7 +100,7 @@ fn the_solutions_still_keep_the_contract() {
     let consumer = start(SOLUTIONS.consumer, &[name.as_str()]).finish();
     assert!(consumer.badly().starts_with(&format!("error: no queue {}:", name.as_str())));
 
-    // Without --wait, a message that is not there yet is an empty one, as it was.
+    // Without --wait, a message that is not there yet is read as an empty one, as before.
     name.set_len(100);
     start(SOLUTIONS.consumer, &[name.as_str()])
         .finish()
@@ -119,7 +119,7 @@ fn more_than_one_message(programs: Programs) {
     what_another_has_made_is_left_alone(programs);
 }
 
-/// The test is the producer, and takes its steps one by one.
+/// The test plays the producer, one step at a time.
 fn the_consumer_waits_for_a_message(programs: Programs) {
     let name = Unique::new("day1");
     let expected = consumer_lines(name.as_str(), &["Hello from the test"]);
@@ -131,7 +131,7 @@ fn the_consumer_waits_for_a_message(programs: Programs) {
     waits(&mut consumer, "a size", "the queue has no size yet: it must wait");
     name.set_len(100);
     waits(&mut consumer, "a message", "the queue holds no message yet: it must wait");
-    // The first byte comes last, so that nobody can see half a message.
+    // The first byte is written last, so that no reader sees half a message.
     name.poke(1, b"ello from the test");
     name.poke(0, b"H");
 
@@ -142,7 +142,7 @@ fn the_consumer_waits_for_a_message(programs: Programs) {
     assert!(name.exists(), "what the producer made is left to the producer");
 }
 
-/// Fails if the consumer does not wait, or does not sleep while it does.
+/// Fails if the consumer does not wait, or if it burns a core while it waits.
 fn waits(consumer: &mut Program, waiting_for: &str, why: &str) {
     consumer.goes_on(why);
     sleeps(Who::Process(consumer.id()), waiting_for, || {
@@ -165,7 +165,7 @@ fn the_consumer_gives_up(programs: Programs) {
     }
 }
 
-/// Fails unless it has ended with exit code 1 and one line on stderr.
+/// Fails unless the program has ended with exit code 1 and one line on stderr.
 #[track_caller]
 fn refused(ended: &Ended, why: &str) {
     let Ended { status, stderr, .. } = ended;
@@ -212,7 +212,7 @@ fn a_hundred_bytes_fit_and_no_more(programs: Programs) {
 
         let mut producer = start(programs.producer, &arguments);
         if fits {
-            // Its lines say that the messages are there.
+            // After these lines the messages are in the queue.
             (0..2 + messages.len()).for_each(|_| drop(producer.next_line()));
             let consumer = start(programs.consumer, &[name.as_str()]).finish();
             consumer.says(&consumer_lines(name.as_str(), &messages));

@@ -1,4 +1,4 @@
-//! The two programs, to the letter, and what they do when something is wrong.
+//! What the two programs print, to the letter, and what they do when something is wrong.
 
 mod support;
 
@@ -16,7 +16,7 @@ const HELLO: &str = "Hello from producer";
 /// Longer than any test takes; the producer is killed long before.
 const LONG: &str = "600";
 
-/// A producer whose message is in its queue, and which stays until it is dropped.
+/// A producer that has sent its message, and stays until this is dropped.
 fn producer_at_work(name: &str) -> Program {
     let mut producer = start(PRODUCER, &[name, "--linger", LONG]);
     for expected in &producer_lines(name, &[HELLO], LONG)[..3] {
@@ -119,7 +119,7 @@ fn an_object_that_is_too_small_is_refused_before_it_is_mapped() {
 
 #[test]
 fn any_object_that_is_large_enough_is_believed() {
-    // The weakness that Day 2 is about: nothing says "this is a queue", or "the message is there".
+    // The weakness that Day 2 repairs: nothing says "this is a queue", or "the message is there".
     let name = Unique::new("day1");
     for (bytes, poke, message) in [
         (100, String::new(), String::new()),

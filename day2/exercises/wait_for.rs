@@ -7,14 +7,14 @@ use day2::LogReader;
 
 use super::WaitError;
 
-/// Returns the message at `index`, as soon as it is there.
+/// Returns the message at `index` as soon as it is there.
 ///
-/// It looks at least once, however short the timeout, and sleeps a little between two looks.
+/// It looks at least once, however short the timeout, and sleeps a little between looks.
 ///
 /// # Errors
 ///
-/// [`WaitError::NoSuchPlace`] at once, if the log can never hold a message of that index;
-/// [`WaitError::TimedOut`] if it has not come when `timeout` has passed.
+/// [`WaitError::NoSuchPlace`] at once, if the log has no place of that index;
+/// [`WaitError::TimedOut`], if the message has not come when `timeout` has passed.
 pub(crate) fn wait_for<T: Pod>(
     log: &LogReader<T>,
     index: u64,

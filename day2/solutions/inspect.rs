@@ -6,7 +6,7 @@ use day2::{Mode, OpenError, Segment};
 
 /// One line about the segment of this name.
 pub(crate) fn inspect(name: &QueueName) -> Result<String, OpenError> {
-    // Observer: the kernel itself sees to it that we only look.
+    // Observer: the kernel itself makes sure that we only look.
     let segment = Segment::open(name, Mode::Observer, READY_TIMEOUT)?;
     let geometry = segment.geometry();
     Ok(format!(

@@ -26,7 +26,7 @@ pub(crate) fn wait_for<T: Pod>(
         if let Some(message) = log.get(index) {
             return Ok(message);
         }
-        // Looked at after the log, so that a timeout of zero still looks once.
+        // The clock comes after the log, so that a timeout of zero still looks once.
         if started.elapsed() >= timeout {
             return Err(WaitError::TimedOut);
         }

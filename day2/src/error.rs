@@ -7,11 +7,11 @@ use nix::errno::Errno;
 
 use crate::header::{Kind, MOST_TYPE_NAME};
 
-/// Why a segment could not be created. Nothing is left behind, and nobody else's segment is touched.
+/// Why a segment could not be created. Nothing is left behind, and no other segment is touched.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CreateError {
-    /// The name is none that a queue can have.
+    /// The name is not a valid queue name.
     #[error(transparent)]
     Name(#[from] NameError),
     /// An object of this name is already there.
@@ -34,7 +34,7 @@ pub enum CreateError {
         /// Its alignment in bytes.
         align: u64,
     },
-    /// The name of the message type does not fit into the header.
+    /// The name of the message type is longer than the header's field for it.
     #[error(
         "the name of the message type has {found} bytes, the header has room for {most}: \
          give it a shorter name"
@@ -45,13 +45,13 @@ pub enum CreateError {
         /// Most bytes that fit.
         most: usize,
     },
-    /// More bytes than can be addressed.
+    /// The segment would have more bytes than can be addressed.
     #[error(
         "{capacity} messages of {size} bytes are more than can be addressed: \
          choose a smaller capacity"
     )]
     TooLarge {
-        /// Messages asked for.
+        /// How many messages were asked for.
         capacity: u64,
         /// Size of each in bytes.
         size: u64,
@@ -73,7 +73,7 @@ pub enum CreateError {
         /// The name asked for.
         name: QueueName,
     },
-    /// Anything else that the kernel refused.
+    /// The kernel refused for another reason.
     #[error("creating {name}: {call} failed: {errno}")]
     System {
         /// The name asked for.
@@ -85,26 +85,27 @@ pub enum CreateError {
     },
 }
 
-/// Why a segment could not be opened. It is left as it was.
+/// Why a segment could not be opened. The object is left as it was.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The name is none that a queue can have.
+    /// The name is not a valid queue name.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// No object of this name.
+    /// There is no object of this name.
     #[error("no queue {name}: start its producer first, or check the name (fanout ls)")]
     NotFound {
         /// The name asked for.
         name: QueueName,
     },
-    /// A folder, a pipe, a device or a link.
+    /// The object is a folder, a pipe, a device or a link.
     #[error("{name} is no queue: it is a folder, a pipe or a link; choose another name")]
     NotRegular {
         /// The name asked for.
         name: QueueName,
     },
-    /// Its creator has not finished in time; perhaps it died, perhaps this is no queue at all.
+    /// The creator has not finished in time. Perhaps it has died, perhaps the object is no queue at
+    /// all.
     #[error(
         "{name} is not ready after {waited:?}: its producer is slow or died while creating it, \
          or it is no queue; wait longer, or remove it if nobody uses it (rm /dev/shm{name})"
@@ -129,7 +130,7 @@ pub enum OpenError {
         /// The first eight bytes, as a number.
         found: u64,
     },
-    /// A queue of another version of Fanout.
+    /// The queue belongs to another version of Fanout.
     #[error(
         "{name} has layout version {found}, this program reads version {expected}: \
          build both sides from one version"
@@ -142,7 +143,7 @@ pub enum OpenError {
         /// The version found.
         found: u32,
     },
-    /// A queue of another kind.
+    /// The queue is of another kind.
     #[error("{name} is a {found}, expected a {expected}: open it with the program for its kind")]
     Kind {
         /// The name asked for.
@@ -152,7 +153,7 @@ pub enum OpenError {
         /// The kind found.
         found: Kind,
     },
-    /// Messages of another size.
+    /// The queue's messages have another size.
     #[error(
         "{name} holds messages of {found} bytes, expected {expected}: \
          use the producer's message type"
@@ -165,7 +166,7 @@ pub enum OpenError {
         /// The size found.
         found: u64,
     },
-    /// Messages of another alignment.
+    /// The queue's messages have another alignment.
     #[error(
         "{name} holds messages aligned to {found} bytes, expected {expected}: \
          use the producer's message type"
@@ -178,17 +179,17 @@ pub enum OpenError {
         /// The alignment found.
         found: u64,
     },
-    /// Another number of places.
+    /// The queue has another capacity.
     #[error("{name} has capacity {found}, expected {expected}: ask for the producer's capacity")]
     Capacity {
         /// The name asked for.
         name: QueueName,
-        /// Messages that this program asked for.
+        /// The capacity that this program asked for, in messages.
         expected: u64,
-        /// Messages found.
+        /// The capacity found, in messages.
         found: u64,
     },
-    /// Messages of another type, though of the same size.
+    /// The queue's messages have another type of the same size.
     #[error(
         "{name} holds messages of type {found:?}, expected {expected:?}: use the producer's message \
          type; where it is the same struct under another path, give it one name in both programs, \
@@ -210,18 +211,19 @@ pub enum OpenError {
     Truncated {
         /// The name asked for.
         name: QueueName,
-        /// Bytes that the header speaks of, or that a header has.
+        /// How many bytes the header speaks of, or a header has.
         expected: u64,
-        /// Bytes found.
+        /// How many bytes were found.
         found: u64,
     },
-    /// Whoever made it could cut it off while it is mapped here, which would be a SIGBUS.
+    /// The object is not sealed: its maker could truncate it while it is mapped here, and reading
+    /// it would be a SIGBUS.
     #[error(
         "{name} is not sealed against being cut off: expected a memfd made by \
          a Fanout producer; ask the other side for that descriptor"
     )]
     NotSealed {
-        /// What the descriptor is called here.
+        /// The name that errors use for the descriptor.
         name: QueueName,
     },
     /// The header contradicts itself.
@@ -241,7 +243,7 @@ pub enum OpenError {
         /// The name asked for.
         name: QueueName,
     },
-    /// Anything else that the kernel refused.
+    /// The kernel refused for another reason.
     #[error("opening {name}: {call} failed: {errno}")]
     System {
         /// The name asked for.
@@ -257,7 +259,7 @@ pub enum OpenError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LockError {
-    /// Somebody else held the lock all the time.
+    /// Another process or thread held the lock all the time.
     #[error("{name} stayed locked for {waited:?}: another process is stopped while joining it")]
     Busy {
         /// The segment's name.
@@ -277,14 +279,14 @@ pub enum LockError {
     },
 }
 
-/// Why a segment was not removed. It is left as it was.
+/// Why a segment was not removed. The object is left as it was.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RemoveError {
-    /// It could not be opened as a queue, and what is no queue is not ours to remove.
+    /// The object could not be opened as a queue. Only queues are removed.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// An end of the queue is open: its producer's, a consumer's or a tap's.
+    /// A producer, a consumer or a tap has the queue open.
     #[error(
         "{name} is in use by {}: stop that first, or remove the name all the same \
          (fanout rm --force {name}); a process that has the queue open keeps it",
@@ -293,7 +295,7 @@ pub enum RemoveError {
     Held {
         /// The name asked for.
         name: QueueName,
-        /// Whether it is the producer that has it open.
+        /// Whether it is the producer that has the queue open.
         has_producer: bool,
     },
     /// The kernel refused to unlink it.
@@ -308,7 +310,7 @@ pub enum RemoveError {
     },
 }
 
-/// Why there is no descriptor to hand over.
+/// Why there is no descriptor to hand to another process.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("opening {name} once more through /proc/self/fd failed: {errno}; is /proc mounted?")]
 #[non_exhaustive]
@@ -320,7 +322,8 @@ pub struct DescriptorError {
 }
 
 impl DescriptorError {
-    /// For memory of one's own: what `name` calls in errors has no descriptor, because of this.
+    /// For a queue in memory that has no descriptor to hand over. `name` is what errors call it,
+    /// and `errno` says why there is none.
     pub fn new(name: QueueName, errno: OsError) -> Self {
         Self { name, errno }
     }
@@ -343,7 +346,7 @@ pub(crate) fn open_error(name: &QueueName, call: &'static str, errno: Errno) -> 
         Errno::EISDIR | Errno::ELOOP | Errno::ENXIO | Errno::ENODEV => {
             OpenError::NotRegular { name }
         }
-        // glibc's word for a folder; the name itself was checked before.
+        // glibc's answer for a folder; the name itself was checked before.
         Errno::EINVAL if call == "shm_open" => OpenError::NotRegular { name },
         errno => OpenError::System { name, call, errno: OsError::new(errno) },
     }

@@ -13,23 +13,25 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"FANOUT\0\0");
 
 /// The version of the layout that this crate reads and writes.
 ///
-/// Whoever changes what lies in a segment raises it, so that another version refuses to open it. What hangs on it says so:
-/// [`Header`], a log's control, Day 3's `Control` with its lines and the words of its doorbell, Day 4's `Marks` and
-/// `Frame`. Assertions stand beside each of them.
+/// Every change to what lies in a segment raises it, so that programs of another version refuse to open
+/// the segment. These layouts depend on it, and assertions stand beside each of them: [`Header`], a
+/// log's control, Day 3's `Control` with its lines and the words of its doorbell, Day 4's `Marks` and
+/// `Frame`.
 pub const LAYOUT_VERSION: u32 = 2;
 
 /// The most bytes that the name of a message type may have.
 pub const MOST_TYPE_NAME: usize = 256;
 
-/// State of a segment whose creator is not done.
+/// State of a segment that its creator is still filling.
 const CREATING: u32 = 0;
 
-/// State of a segment that may be used: `REDY`, as a little-endian number.
+/// State of a segment that is ready for use: `REDY`, as a little-endian number.
 const READY: u32 = u32::from_le_bytes(*b"REDY");
 
-/// The first page, byte for byte. Written once, by the creator, before the state says ready.
+/// The first page, byte for byte. The creator writes it once, before it sets the state to ready.
 ///
-/// Numbers are little-endian; what no field names is zero. A change raises [`LAYOUT_VERSION`].
+/// Numbers are little-endian, and bytes outside the fields are zero. A change raises
+/// [`LAYOUT_VERSION`].
 ///
 /// | offset | bytes | field |
 /// |---:|---:|---|
@@ -97,7 +99,7 @@ pub enum Kind {
     Ring,
     /// Day 4's ring of records of any size, which counts bytes.
     Records,
-    /// A kind of a later version, by its number.
+    /// A kind that only a later version knows, by its number.
     Other(u32),
 }
 
@@ -132,7 +134,8 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What the header says, in private memory: once copied and checked, nobody can change it.
+/// What the header says, copied into private memory and checked, so that no other process can
+/// change it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Geometry {
     kind: Kind,
@@ -155,7 +158,7 @@ pub(crate) struct Region {
 /// What an opener expects of a segment.
 #[derive(Clone, Debug)]
 pub struct Expected<'a> {
-    /// What it should hold.
+    /// The kind of queue.
     pub kind: Kind,
     /// Size of a message in bytes.
     pub element_size: u64,
@@ -168,7 +171,7 @@ pub struct Expected<'a> {
 }
 
 impl<'a> Expected<'a> {
-    /// Messages of type `T`, known as `message_type`, in whatever capacity.
+    /// Messages of type `T`, known as `message_type`; any capacity.
     pub fn messages<T>(kind: Kind, message_type: &'a str) -> Self {
         let (element_size, element_align) = (size_of::<T>() as u64, align_of::<T>() as u64);
         Self { kind, element_size, element_align, capacity: None, message_type }
@@ -176,8 +179,8 @@ impl<'a> Expected<'a> {
 }
 
 impl Geometry {
-    /// Plans a segment: one page of header, then `control_len` bytes, then the messages, each part on
-    /// pages of its own, at least one. `page` is the size of a page in bytes.
+    /// Plans a segment: one page of header, then `control_len` bytes, then the messages. Each part
+    /// begins on a page of its own and has at least one page. `page` is the size of a page in bytes.
     ///
     /// # Errors
     ///
@@ -260,7 +263,7 @@ impl Geometry {
     ///
     /// # Errors
     ///
-    /// The variant of [`OpenError`] for the first thing that differs.
+    /// The variant of [`OpenError`] for the first difference.
     pub fn check(&self, name: &QueueName, expected: &Expected<'_>) -> Result<(), OpenError> {
         let name = || name.clone();
         if self.kind != expected.kind {
@@ -286,7 +289,7 @@ impl Geometry {
         Ok(())
     }
 
-    /// Checks that the parts lie behind one another, on whole pages, and hold what they should.
+    /// Checks that the parts lie one behind the other on whole pages, and are large enough.
     fn check_itself(&self, name: &QueueName, page: u64) -> Result<(), OpenError> {
         let damaged = |what| Err(OpenError::Damaged { name: name.clone(), what });
         let (control, data) = (self.control, self.data);
@@ -341,9 +344,9 @@ impl Header {
         }
     }
 
-    /// Says that the segment may be used.
+    /// Marks the segment as ready for use.
     pub(crate) fn set_ready(&self) {
-        // edge: ready -> open. Everything written so far is visible to whoever reads READY.
+        // edge: ready -> open. An opener that reads READY sees everything written before it.
         self.state.store(READY, Ordering::Release);
     }
 

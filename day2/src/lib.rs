@@ -1,7 +1,7 @@
 //! Day 2: a segment with a header.
 //!
 //! Day 1 shared a hundred bytes and hoped. Here the memory says what it is: a [`Segment`] begins with
-//! a [`Header`](header::Header) that names its layout, and whoever opens it checks every word of that
+//! a [`Header`](header::Header) that names its layout. An opener checks every word of the header
 //! before it touches a message. A [`log`] shows the protocol at work: a bounded list of messages, one
 //! writer, many readers, no wraparound yet.
 #![cfg(not(loom))]

@@ -14,7 +14,7 @@ use crate::error::{CreateError, OpenError};
 use crate::header::{Expected, Geometry, Kind};
 use crate::segment::{Mode, READY_TIMEOUT, Segment, page_size};
 
-/// The control of a log. The writer's line and the readers' line are apart.
+/// The control of a log. The writer's word and the readers' word lie on separate cache lines.
 ///
 /// It is part of the segment's layout: a change raises [`LAYOUT_VERSION`](crate::header::LAYOUT_VERSION).
 #[repr(C)]
@@ -28,11 +28,11 @@ struct LogControl {
 const _: () = {
     assert!(offset_of!(LogControl, published) == 0);
     assert!(offset_of!(LogControl, readers) == 128);
-    // Control has a page or more, and no page is smaller.
+    // Control has at least a page, and no page is smaller than this.
     assert!(size_of::<LogControl>() <= 4096);
 };
 
-/// A message into a log whose places are all taken.
+/// The message was not appended: all places of the log are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the log is full: all {capacity} places are taken, and a log never frees one")]
 #[non_exhaustive]
@@ -41,7 +41,7 @@ pub struct LogFull {
     pub capacity: u64,
 }
 
-/// The one who writes a log.
+/// The writer of a log.
 ///
 /// # Examples
 ///
@@ -88,16 +88,16 @@ impl<T: Pod> LogWriter<T> {
             return Err(LogFull { capacity });
         }
         let place = place::<T>(&self.segment, self.len);
-        // SAFETY: the place lies inside data (`len` is below the capacity), is aligned for `T`, is
-        // mapped writable, and no reader looks at it before `published` says so.
+        // SAFETY: the place lies inside data (`len` is below the capacity), is aligned for `T`, and
+        // is mapped writable. No reader looks at it before `published` covers it.
         unsafe { place.write(*message) };
         self.len += 1;
-        // edge: publish -> observe. The message is written before the count that tells of it.
+        // edge: publish -> observe. The message is written before the count that includes it.
         control(&self.segment).published.store(self.len, Ordering::Release);
         Ok(())
     }
 
-    /// Waits until a reader is attached; says whether one came before the timeout.
+    /// Waits until a reader is attached. Returns whether one came before the timeout.
     pub fn wait_for_reader(&self, timeout: Duration) -> bool {
         let started = Instant::now();
         while control(&self.segment).readers.load(Ordering::Relaxed) == 0 {
@@ -110,7 +110,7 @@ impl<T: Pod> LogWriter<T> {
     }
 }
 
-/// One of those who read a log.
+/// A reader of a log.
 #[derive(Debug)]
 pub struct LogReader<T> {
     segment: Segment,

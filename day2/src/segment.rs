@@ -22,23 +22,23 @@ use crate::error::{
 };
 use crate::header::{Geometry, Header};
 
-/// How long an opener waits for a creator to finish, unless it says otherwise.
+/// How long an opener waits for a creator to finish, unless the caller says otherwise.
 pub const READY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What nobody may do to a segment without a name: cut it off, which would be a SIGBUS for whoever
-/// has it mapped, let it grow, or take these seals off.
+/// A segment without a name is sealed: it cannot be truncated, which would be a SIGBUS for every
+/// process that has it mapped. It cannot grow, and the seals cannot be taken off.
 const SEALS: SealFlag =
     SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW).union(SealFlag::F_SEAL_SEAL);
 
 /// How often a waiting opener looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
-/// Who may do what with a mapping.
+/// What a mapping may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Writes messages: control and data are mapped writable.
     Writer,
-    /// Reads messages and says how far it is: control is writable, data read-only.
+    /// Reads messages and publishes its position: control is writable, data read-only.
     Reader,
     /// Only looks: everything is read-only.
     Observer,
@@ -58,7 +58,7 @@ impl fmt::Display for Mode {
 ///
 /// The header is copied into private memory and checked once; see [`Segment::geometry`]. The segment
 /// that created the object removes its name when it is dropped, if the name still means that object.
-/// Whoever has it mapped keeps the memory.
+/// A process that has the object mapped keeps the memory.
 ///
 /// # Examples
 ///
@@ -89,14 +89,17 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Creates a segment, calls `fill` with the start of its control, and only then lets others in.
+    /// Creates a segment, calls `fill` with the start of its control, and only then lets others
+    /// open it.
     ///
     /// Control and data are zero when `fill` sees them. `permissions` are the object's mode bits;
-    /// 0o600 lets in nobody but its owner. The space is reserved: later writes cannot run out of it.
+    /// with 0o600 only its owner can open it. The space is reserved: later writes cannot run out of
+    /// it.
     ///
     /// # Errors
     ///
-    /// [`CreateError`]; nothing is left behind, and an object that was there before is untouched.
+    /// [`CreateError`]; nothing is left behind, and an object that was there before stays
+    /// untouched.
     pub fn create(
         name: &QueueName,
         geometry: Geometry,
@@ -111,17 +114,17 @@ impl Segment {
         let origin = Origin::here();
         let claim = Claim { name: name.clone(), identity: identity(&stat), origin };
 
-        // The umask took bits away that were asked for.
+        // The umask has removed some of these bits.
         fchmod(&file, mode).map_err(failed("fchmod"))?;
         reserve(name, &file, geometry.total_len())?;
         Self::found(name, file, Some(claim), geometry, fill)
     }
 
-    /// Creates a segment without a name (`memfd_create(2)`), which others get by descriptor; otherwise
-    /// as [`Segment::create`].
+    /// Creates a segment without a name (`memfd_create(2)`). Other processes get it as a descriptor.
+    /// Otherwise it behaves as [`Segment::create`].
     ///
-    /// It is sealed: nobody, not even this process, can cut it off under those who have it mapped.
-    /// `label` is what errors call it, and what `/proc` shows.
+    /// It is sealed: no process, not even this one, can truncate it while it is mapped elsewhere.
+    /// `label` is its name in errors and in `/proc`.
     ///
     /// # Errors
     ///
@@ -142,7 +145,7 @@ impl Segment {
         Self::found(label, file, None, geometry, fill)
     }
 
-    /// Maps an object that is new and long enough, fills it, and lets others in.
+    /// Maps an object that is new and long enough, calls `fill`, and marks it as ready.
     fn found(
         name: &QueueName,
         file: OwnedFd,
@@ -177,21 +180,23 @@ impl Segment {
     pub fn open(name: &QueueName, mode: Mode, timeout: Duration) -> Result<Self, OpenError> {
         let failed = |call| move |errno| open_error(name, call, errno);
         let access = if mode == Mode::Observer { OFlag::O_RDONLY } else { OFlag::O_RDWR };
-        // O_NONBLOCK: somebody's pipe of that name must not hang us.
+        // O_NONBLOCK: a pipe of that name must not block us.
         let flags = access | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
         let file =
             shm_open(name.as_str(), flags, Permissions::empty()).map_err(failed("shm_open"))?;
         Self::enter(name, file, mode, timeout)
     }
 
-    /// Opens a segment whose descriptor somebody has handed over; otherwise as [`Segment::open`].
+    /// Opens a segment by a descriptor that another process has handed over; otherwise as
+    /// [`Segment::open`].
     ///
-    /// The object is opened anew, through `/proc/self/fd`: a lock belongs to an open file, and two that
-    /// share one do not exclude one another. What is not sealed against being cut off is refused.
+    /// The object is opened anew, through `/proc/self/fd`: a lock belongs to an open file, and two
+    /// handles of one open file do not exclude one another. An object that is not sealed against
+    /// truncation is refused.
     ///
     /// # Errors
     ///
-    /// [`OpenError`]; [`OpenError::NotSealed`] also for what is no memfd.
+    /// [`OpenError`]; [`OpenError::NotSealed`] also for an object that is no memfd.
     pub fn from_fd(
         label: &QueueName,
         descriptor: BorrowedFd<'_>,
@@ -208,7 +213,7 @@ impl Segment {
         Self::enter(label, file, mode, timeout)
     }
 
-    /// Checks and maps what is open.
+    /// Checks and maps an object that is open already.
     fn enter(
         name: &QueueName,
         file: OwnedFd,
@@ -232,11 +237,12 @@ impl Segment {
         Ok(Self { name, mode, geometry, control, data, locked, claim: None, file })
     }
 
-    /// Removes the name of a queue, whoever created it; those who have it mapped keep the memory.
+    /// Removes the name of a queue, even of another process's. A process that has the queue mapped
+    /// keeps the memory.
     ///
     /// # Errors
     ///
-    /// [`RemoveError`]: what cannot be opened as a queue is not removed.
+    /// [`RemoveError`]; an object that cannot be opened as a queue is not removed.
     pub fn remove(name: &QueueName) -> Result<(), RemoveError> {
         Self::open(name, Mode::Observer, Duration::ZERO)?.remove_name()
     }
@@ -262,9 +268,9 @@ impl Segment {
         })
     }
 
-    /// Says that an end of the queue has this segment open, until it is dropped or its process ends:
-    /// a kernel lock that all ends share. What only looks, as [`remove_unused`](Self::remove_unused) and
-    /// `fanout stat` do, says nothing.
+    /// Marks this segment as open by an end of the queue, until it is dropped or its process ends. The
+    /// mark is a kernel lock that all ends share. Callers that only look, as
+    /// [`remove_unused`](Self::remove_unused) and `fanout stat` do, set no mark.
     ///
     /// # Errors
     ///
@@ -274,13 +280,14 @@ impl Segment {
             .map_err(|errno| open_error(&self.name, "fcntl(F_OFD_SETLK)", errno))
     }
 
-    /// Whether the process that created the segment, or a child that it forked, has it open: the
-    /// kernel knows, in whatever pid namespace it runs.
+    /// Whether the process that created the segment, or a child that it forked, has it open. The
+    /// kernel knows, in whatever pid namespace that process runs.
     pub fn has_producer(&self) -> bool {
         self.is_locked(PRODUCER)
     }
 
-    /// Whether another open file has a lock on this byte. Where the kernel does not tell, there is one.
+    /// Whether another open file has a lock on this byte. If the kernel does not tell, we assume that
+    /// one has.
     fn is_locked(&self, byte: i64) -> bool {
         let mut lock = lock(libc::F_WRLCK, byte);
         match fcntl(&self.file, FcntlArg::F_OFD_GETLK(&mut lock)) {
@@ -299,17 +306,17 @@ impl Segment {
         &self.name
     }
 
-    /// What this mapping may be used for.
+    /// The mode in which this segment is mapped.
     pub fn mode(&self) -> Mode {
         self.mode
     }
 
-    /// A descriptor of the object for another process: opened anew, for reading only if `mode` is
+    /// A descriptor of the object for another process. It is opened anew, read-only if `mode` is
     /// [`Mode::Observer`], and closed on exec.
     ///
     /// # Errors
     ///
-    /// [`DescriptorError`], for one where `/proc` is not mounted.
+    /// [`DescriptorError`], for example if `/proc` is not mounted.
     pub fn descriptor(&self, mode: Mode) -> Result<OwnedFd, DescriptorError> {
         reopen(self.file.as_fd(), mode)
             .map_err(|errno| DescriptorError::new(self.name.clone(), OsError::new(errno)))
@@ -349,7 +356,7 @@ impl Segment {
         self.data.len()
     }
 
-    /// Takes the segment's lock, which the kernel releases when its holder dies.
+    /// Takes the segment's lock, which the kernel releases when the process that holds it dies.
     ///
     /// It is an open-file-description lock (`fcntl(2)`) on the first byte: two handles exclude one
     /// another even within one process, and so do two threads that share a handle. An observer
@@ -357,7 +364,7 @@ impl Segment {
     ///
     /// # Errors
     ///
-    /// [`LockError::Busy`] if somebody held it until `timeout` had passed.
+    /// [`LockError::Busy`] if another process or thread held it until `timeout` had passed.
     pub fn lock(&self, timeout: Duration) -> Result<SegmentLock<'_>, LockError> {
         let started = Instant::now();
         loop {
@@ -377,12 +384,14 @@ impl Segment {
     }
 
     fn try_lock(&self) -> Result<Option<SegmentLock<'_>>, Errno> {
-        // The kernel's lock belongs to the open file: to it, two threads with one handle are one.
+        // The kernel's lock belongs to the open file, so it cannot tell two threads with one handle
+        // apart.
         // edge: unlock -> lock
         if self.locked.swap(true, Ordering::Acquire) {
             return Ok(None);
         }
-        // Dropped below unless the kernel agrees; to unlock what we do not hold changes nothing.
+        // Dropped below unless the kernel agrees. To unlock a lock that we do not hold changes
+        // nothing.
         let lock = SegmentLock { segment: self };
         match set_lock(&self.file, libc::F_WRLCK, JOINING) {
             Ok(()) => Ok(Some(lock)),
@@ -424,13 +433,14 @@ struct Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // A child that was forked from the creator has a copy of this, and is not the creator.
+        // A child that was forked from the creator has a copy of this claim, and must not remove
+        // the name.
         if !self.origin.is_here() {
             return;
         }
-        // By its path: a process at its limit of descriptors has none left to open it.
+        // By its path: a process at its limit of descriptors cannot open it.
         let path = format!("/dev/shm{}", self.name.as_str());
-        // Somebody may have removed our object and created another of that name.
+        // The name may have been removed, and given to another object.
         if lstat(path.as_str()).is_ok_and(|stat| identity(&stat) == self.identity) {
             let _ = shm_unlink(self.name.as_str());
         }
@@ -461,7 +471,7 @@ pub fn processors() -> usize {
     online.ok().flatten().and_then(|n| usize::try_from(n).ok()).map_or(1, |n| n.max(1))
 }
 
-/// Sets the size, and makes the kernel find every page of it now.
+/// Sets the size, and makes the kernel reserve every page now.
 fn reserve(name: &QueueName, file: &OwnedFd, bytes: u64) -> Result<(), CreateError> {
     loop {
         return match posix_fallocate(file, 0, bytes as i64) {
@@ -485,7 +495,7 @@ fn map(file: &OwnedFd, access: Access, offset: u64, len: u64) -> Result<MmapRaw,
     mapped.map_err(|error| error.raw_os_error().map_or(Errno::EINVAL, Errno::from_raw))
 }
 
-/// Opens what a descriptor is open on once more, for this use.
+/// Opens the object of a descriptor once more, with the rights of `mode`.
 fn reopen(descriptor: BorrowedFd<'_>, mode: Mode) -> Result<OwnedFd, Errno> {
     let access = if mode == Mode::Observer { OFlag::O_RDONLY } else { OFlag::O_RDWR };
     let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
@@ -512,7 +522,7 @@ fn size(name: &QueueName, file: &impl AsFd) -> Result<u64, OpenError> {
     Ok(stat.st_size.max(0) as u64)
 }
 
-/// Maps the header read-only once the creator is done with everything.
+/// Maps the header read-only, once the creator has marked it as ready.
 fn wait_until_ready(
     name: &QueueName,
     file: &OwnedFd,
@@ -543,7 +553,7 @@ fn first_page(name: &QueueName, file: &OwnedFd) -> Result<Option<MmapRaw>, OpenE
     header.map(Some).map_err(|errno| open_error(name, "mmap", errno))
 }
 
-/// Touching a page that the object does not have would be a SIGBUS.
+/// Fails if the object is shorter: touching a page that it does not have would be a SIGBUS.
 fn at_least(name: &QueueName, file: &OwnedFd, expected: u64) -> Result<(), OpenError> {
     let found = size(name, file)?;
     if found < expected {
@@ -552,11 +562,11 @@ fn at_least(name: &QueueName, file: &OwnedFd, expected: u64) -> Result<(), OpenE
     Ok(())
 }
 
-/// The byte that is locked while an end joins.
+/// The byte that is locked while a consumer joins.
 const JOINING: i64 = 0;
-/// The byte that every end but the producer has locked, all at once.
+/// The byte on which every end but the producer has a shared lock.
 const HELD: i64 = 1;
-/// The byte that the producer has locked.
+/// The byte on which the producer has a lock.
 const PRODUCER: i64 = 2;
 
 fn set_lock(file: &OwnedFd, kind: i32, byte: i64) -> Result<(), Errno> {

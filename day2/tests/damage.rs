@@ -1,4 +1,4 @@
-//! Whatever the header page says: an opener gets a segment that it can use, or a typed error.
+//! Whatever the header page says, an opener gets a segment that it can use, or a typed error.
 
 use std::fs;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use testing::Unique;
 
-/// The bytes of a header that mean something.
+/// How many bytes the header's fields take.
 const MEANINGFUL: usize = 128 + MOST_TYPE_NAME;
 
 /// Some damage to the first page: where, and which bytes.
@@ -31,7 +31,7 @@ fn damage() -> impl Strategy<Value = (usize, Vec<u8>)> {
     ]
 }
 
-/// Opens it in every mode, and reads the last byte of every page of whatever opened.
+/// Opens the segment in every mode, and reads the last byte of every page of each that opened.
 fn open_and_read(name: &Unique) -> Result<u64, OpenError> {
     let mut sum = 0;
     for mode in [Mode::Writer, Mode::Reader, Mode::Observer] {
@@ -42,7 +42,7 @@ fn open_and_read(name: &Unique) -> Result<u64, OpenError> {
             for last in (0..len).skip(page_size() as usize - 1).step_by(page_size() as usize) {
                 // SAFETY: inside a part of the segment, which is mapped readable.
                 let byte = unsafe { start.add(last) };
-                // SAFETY: as above; nobody writes meanwhile.
+                // SAFETY: as above; nothing writes to it meanwhile.
                 sum += u64::from(unsafe { byte.read_volatile() });
             }
         }

@@ -1,4 +1,4 @@
-//! Everything that can go wrong has an error of its own, and leaves the object as it was.
+//! Each thing that can go wrong has an error of its own, and leaves the object as it was.
 
 use std::fmt::Debug;
 use std::os::unix::fs::symlink;
@@ -23,12 +23,12 @@ use testing::{Unique, promptly, unprivileged};
 
 const MODES: [Mode; 3] = [Mode::Writer, Mode::Reader, Mode::Observer];
 
-/// Opens at once, or not at all.
+/// Opens without waiting.
 fn open(name: &QueueName, mode: Mode) -> Result<Segment, OpenError> {
     Segment::open(name, mode, Duration::ZERO)
 }
 
-/// What an opener is told; the object must be left as it was.
+/// The error that `open` returns; the object must be left as it was.
 fn refusal<T: Debug, E: Debug>(name: &Unique, open: impl FnOnce() -> Result<T, E>) -> E {
     let before = name.state();
     let error = open().expect_err("it should have been refused");
@@ -36,7 +36,7 @@ fn refusal<T: Debug, E: Debug>(name: &Unique, open: impl FnOnce() -> Result<T, E
     error
 }
 
-/// What everybody is told who wants to open the object in any mode, or to remove it.
+/// The errors of opening the object in each mode, and of removing it.
 fn refusals(name: &Unique) -> Vec<OpenError> {
     let mut errors: Vec<_> =
         MODES.into_iter().map(|mode| refusal(name, || open(name, mode))).collect();
@@ -47,7 +47,7 @@ fn refusals(name: &Unique) -> Vec<OpenError> {
     errors
 }
 
-/// Checks that everybody is told the same, and what.
+/// Checks that all modes, and removing, give the same error, and which.
 macro_rules! everybody_is_told {
     ($name:expr, $pattern:pat $(if $guard:expr)?) => {
         for error in refusals(&$name) {

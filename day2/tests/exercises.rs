@@ -1,8 +1,8 @@
-//! The exercises of Day 2: each asks the same of your function and of the solution.
+//! The exercises of Day 2: each checks the same promises of your function and of the solution.
 //!
-//! Write yours in `day2/exercises/`; `cargo test -p day2 --test exercises -- --ignored` asks it of them.
-//! What lies in `day2/exercises/wrong/` is wrong on purpose: it must fail here, for the reason that is
-//! said beside it.
+//! Write yours in `day2/exercises/`; `cargo test -p day2 --test exercises -- --ignored` checks it. The
+//! functions in `day2/exercises/wrong/` are wrong on purpose: each must fail here, for the reason that
+//! stands beside its name.
 
 #[path = "../exercises/inspect.rs"]
 mod inspect_exercise;
@@ -41,9 +41,9 @@ use testing::{Unique, unprivileged};
 /// Why there is no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WaitError {
-    /// It had not come when the deadline had passed.
+    /// It had not come when the timeout had passed.
     TimedOut,
-    /// The log has fewer places than that: it will never come.
+    /// The log has no place of that index, so the message will never come.
     NoSuchPlace {
         /// How many messages the log has room for.
         capacity: u64,
@@ -104,12 +104,12 @@ fn every_promise_of_wait_for(wait_for: WaitFor) {
 
 fn every_promise_of_inspect(inspect: Inspect) {
     any_kind_is_described(inspect);
-    whoever_inspects_only_looks(inspect);
+    inspecting_changes_nothing(inspect);
     what_is_no_segment_is_an_error(inspect);
 }
 
-/// Calls `f` with a name; fails if it does not come back. The name stays here: a thread that hangs never
-/// drops what it holds.
+/// Calls `f` with a name on another thread, and fails if `f` does not return. This function keeps the
+/// name, because a thread that hangs never drops what it holds.
 #[track_caller]
 fn comes_back_with<T: Send + 'static>(
     promise: &str,
@@ -141,7 +141,7 @@ fn a_message_that_comes_is_returned(wait_for: WaitFor) {
         let deadline = far_away();
         thread::scope(|scope| {
             let waiting = scope.spawn(|| wait_for(&reader, 1, deadline));
-            // The message before it must not be taken for it.
+            // The message before it must not be taken for the message at the index.
             writer.append(&1).unwrap();
             thread::sleep(Duration::from_millis(20));
             if waiting.is_finished() {
@@ -209,7 +209,7 @@ fn any_kind_is_described(inspect: Inspect) {
     assert_eq!(inspect(&name).expect("any kind is described"), expected);
 }
 
-fn whoever_inspects_only_looks(inspect: Inspect) {
+fn inspecting_changes_nothing(inspect: Inspect) {
     let name = Unique::new("inspect-looks");
     let writer = LogWriter::<u64>::create(&name, 10).unwrap();
     name.set_mode(0o444);
@@ -237,7 +237,7 @@ fn traces(name: &Unique) -> (usize, usize) {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     let maps = maps.lines().filter(|line| line.ends_with(path.to_str().unwrap())).count();
     let open = fs::read_dir("/proc/self/fd").unwrap().flatten();
-    // One that is closed meanwhile, by another test, is none of ours.
+    // Another test may close its descriptor meanwhile; that one is not ours.
     let open = open.filter(|fd| fs::read_link(fd.path()).is_ok_and(|to| to == path)).count();
     (maps, open)
 }

@@ -1,4 +1,4 @@
-//! The bytes in /dev/shm are those that `header.rs` writes down.
+//! A segment's bytes in /dev/shm lie where `header.rs` says.
 
 use std::fs;
 

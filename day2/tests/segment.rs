@@ -1,4 +1,4 @@
-//! What a segment promises while nothing goes wrong, or while somebody dies.
+//! What a segment promises while nothing goes wrong, and when a process dies.
 
 use std::fs;
 use std::os::fd::AsRawFd;
@@ -151,11 +151,12 @@ fn every_page_is_there_from_the_start() {
     assert_eq!(meta.blocks() * 512, meta.len(), "pages are missing");
 }
 
-/// Whether the kernel may write to this address for us: it checks the mapping's rights, and answers
+/// Whether the kernel may write to this address for us. It checks the mapping's rights, and answers
 /// with an error where a store of ours would be a SIGSEGV.
 fn writable(start: NonNull<u8>) -> bool {
     let zeros = fs::File::open("/dev/zero").unwrap();
-    // SAFETY: if the byte can be written at all it becomes zero, which it was; nobody else uses it.
+    // SAFETY: if the byte can be written at all it becomes zero, which it was; nothing else uses
+    // it.
     match unsafe { libc::read(zeros.as_raw_fd(), start.as_ptr().cast(), 1) } {
         1 => true,
         _ => {
@@ -222,7 +223,7 @@ fn nothing_of_a_dropped_segment_stays_in_the_process() {
         open.filter(|fd| fs::read_link(fd).is_ok_and(|target| target == path)).collect::<Vec<_>>()
     };
     let segment = create(&name);
-    // Control and data; the header's page is let go once it is written or copied.
+    // Control and data. The header's page is unmapped once it is written or copied.
     assert_eq!((mapped(), descriptors().len()), (2, 1));
     let reader = open(&name, Mode::Reader).unwrap();
     assert_eq!((mapped(), descriptors().len()), (4, 2));
@@ -260,7 +261,7 @@ fn a_handle_locks_once() {
     let held = writer.lock(Duration::ZERO).unwrap();
     // The kernel alone would say yes: to it, the open file has the lock already.
     assert!(matches!(writer.lock(Duration::ZERO), Err(LockError::Busy { .. })));
-    // And the attempt must not have let go of the first.
+    // And the failed attempt must not have released the first lock.
     let reader = open(&name, Mode::Reader).unwrap();
     assert!(matches!(reader.lock(Duration::ZERO), Err(LockError::Busy { .. })));
     drop(held);
@@ -268,7 +269,7 @@ fn a_handle_locks_once() {
 }
 
 #[test]
-fn one_at_a_time_whoever_holds_what() {
+fn only_one_at_a_time_whatever_it_has_mapped() {
     const ROUNDS: u32 = 100;
     let name = Unique::new("one-at-a-time");
     let shared = create(&name);
@@ -316,7 +317,7 @@ fn helper(test: &str, name: &QueueName) -> Program {
     Program::start(another(test).env("DAY2_TEST_QUEUE", name.as_str()))
 }
 
-/// The queue that the process which started this one is talking about.
+/// The queue whose name the test that started this process has passed on.
 fn helped() -> Option<QueueName> {
     Some(std::env::var("DAY2_TEST_QUEUE").ok()?.parse().unwrap())
 }

@@ -1,4 +1,4 @@
-//! The two programs, to the letter.
+//! What the two programs print, to the letter.
 
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
@@ -36,7 +36,7 @@ fn consumer_lines(name: &str) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// Runs both with the same arguments, the consumer once the queue is there.
+/// Runs both with the same arguments; the consumer starts once the queue is there.
 fn run_both(name: &QueueName, arguments: &[&str]) {
     let path = format!("/dev/shm{name}");
     let producer = producer(arguments);
@@ -108,7 +108,8 @@ fn a_producer_waits_for_the_reader_before_it_publishes() {
 
 #[test]
 fn a_killed_producer_leaves_its_name_behind() {
-    // A week's lesson in one test: nobody runs a dead process's destructors. Day 6 deals with it.
+    // A week's lesson in one test: no destructor runs in a process that is killed. Day 6 deals with
+    // it.
     let name = Unique::new("killed");
     let first = producer(&[name.as_str()]);
     eventually("the queue exists", || name.exists());

@@ -2,7 +2,8 @@
 
 use day3::{Consumer, RecvError, TryRecvError};
 
-/// The last message that is there now, with all before it released; `None` if there is none.
+/// Returns the last message that is there now, and releases it and all before it; `None` if there
+/// is none.
 ///
 /// # Errors
 ///
@@ -14,7 +15,7 @@ pub(crate) fn newest(consumer: &mut Consumer<u64>) -> Result<Option<u64>, RecvEr
         match consumer.try_recv_batch(usize::MAX) {
             Ok(batch) => newest = batch.iter().last().copied(),
             Err(TryRecvError::Empty) => return Ok(newest),
-            // What was read before the end is told first; the next call will see the end.
+            // Messages before the end come first. The next call will see the end.
             Err(TryRecvError::End(end)) => return newest.map_or(Err(end), |last| Ok(Some(last))),
         }
     }

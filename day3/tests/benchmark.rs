@@ -1,4 +1,5 @@
-//! The benchmark, as a program: its story to the letter, its flags, its refusals. Not its figures.
+//! The benchmark, as a program: its story to the letter, its flags, its refusals. Its figures are
+//! not checked.
 #![cfg(not(loom))]
 
 use std::process::Command;
@@ -58,7 +59,7 @@ Destroyed performance benchmark";
     assert_eq!(story(&name, &["--messages", "1000"]), told, "threads tell the same");
 }
 
-/// Once, and not by each of its processes.
+/// The warning comes once, and not once per process.
 #[test]
 fn a_debug_build_says_that_its_figures_mean_nothing() {
     let ended = run(&Unique::new("benchmark-debug"), &["--messages", "1000", "--processes"]);

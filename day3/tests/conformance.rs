@@ -1,4 +1,4 @@
-//! What every ring does, in whatever memory and wherever its sequences start.
+//! What every ring does, in any memory and wherever its sequences start.
 #![cfg(not(loom))]
 
 mod home;
@@ -16,10 +16,11 @@ use day3::{
 use home::{Home, InSegment, OnHeap};
 use testing::DEADLINE;
 
-/// Too short for anything that does not come.
+/// A short timeout, for waits that are in vain.
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// Runs each of these functions over both memories, from sequences that differ in where they wrap.
+/// Runs each of these functions over both memories. Their sequences start at places that wrap
+/// differently.
 macro_rules! conformance {
     ($($test:ident),+ $(,)?) => {
         mod heap { $(#[test] fn $test() { super::everywhere(super::$test::<super::OnHeap>); })+ }
@@ -286,14 +287,14 @@ fn a_group_keeps_its_place_when_its_last_member_leaves<H: Home>(first: u64) {
         (group.name.as_str(), group.members, group.lag, group.holds),
         ("workers", 0, 3, false)
     );
-    // Wherever its next member would begin by itself.
+    // Wherever the next member asks to begin.
     for start in [Start::Latest, Start::Oldest] {
         let mut member = home.member("workers", start);
         assert_eq!(member.first_sequence().get(), first.wrapping_add(member_place(start)));
         assert_eq!(member.try_recv(), Ok(member_place(start)));
     }
 
-    // Overwritten: it begins anew, as its first member says.
+    // The place is overwritten: the group begins anew, where its first member says.
     send_all(&mut producer, 4..10);
     let mut member = home.member("workers", Start::Oldest);
     assert_eq!(member.try_recv(), Ok(6));
@@ -415,7 +416,7 @@ fn an_evicted_member_writes_nothing_into_its_successors_slot<H: Home>(first: u64
     send_all(&mut producer, 0..4);
     let batch = evicted.try_recv_batch(4).unwrap();
     let listed = producer.consumers();
-    // SAFETY: what it has borrowed is not looked at any more.
+    // SAFETY: what the consumer has borrowed is not read any more.
     assert!(unsafe { producer.evict(&listed[0]) });
     let mut successor = home.consumer(Start::Oldest);
     assert_eq!(successor.first_sequence().get(), first);
@@ -424,7 +425,7 @@ fn an_evicted_member_writes_nothing_into_its_successors_slot<H: Home>(first: u64
     assert_eq!(rest(&mut successor), [0, 1, 2, 3]);
     assert_eq!(evicted.try_recv(), Err(TryRecvError::End(RecvError::Evicted)));
 
-    // Somebody of another ring in the same slot, with the same ticket.
+    // A consumer of another ring, in the same slot, with the same ticket.
     let (_other, mut stranger) = H::with_producer(4, first);
     // SAFETY: there is no such consumer.
     assert!(!unsafe { stranger.evict(&listed[0]) });
@@ -433,7 +434,8 @@ fn an_evicted_member_writes_nothing_into_its_successors_slot<H: Home>(first: u64
     assert!(!unsafe { stranger.evict(&listed[0]) });
 }
 
-/// A message more than there is room for costs a tap one message, and one that is about to be written.
+/// One message more than there is room for costs a tap the oldest message, and at most the message
+/// that is about to be overwritten.
 fn a_tap_loses_only_what_is_gone<H: Home>(first: u64) {
     for capacity in [8, 1024] {
         let (home, mut producer) = H::with_producer(capacity, first);
@@ -461,7 +463,7 @@ fn an_oldest_consumer_gets_all_of_the_first_lap<H: Home>(first: u64) {
     }
 }
 
-/// Nobody listens: what becomes of messages then, is the creator's to choose.
+/// While no consumer is registered, the creator's choice decides what becomes of messages.
 fn an_unattended_ring_waits_or_refuses_if_it_was_told_to<H: Home>(first: u64) {
     let refuse = QueueOptions::new(4).first(first).when_nobody_listens(Unattended::Refuse);
     let (home, mut producer) = H::with_options(&refuse);
@@ -490,7 +492,7 @@ fn a_newcomer_takes_nothing_from_its_group<H: Home>(first: u64) {
     send_all(&mut producer, 0..3);
     let mut one = home.member("workers", Start::Oldest);
     assert_eq!(one.first_sequence().get(), first.wrapping_add(1));
-    // Full: but the producer has reserved before it knew.
+    // Full. But the producer reserved places before it knew.
     assert_eq!(producer.try_send(9), Err(TrySendError::Full));
     let mut other = home.member("workers", Start::Latest);
     assert_eq!(other.try_recv(), Ok(1), "what the group was promised");
@@ -651,7 +653,7 @@ fn an_evicted_consumer_gates_nobody_and_learns_of_it<H: Home>(first: u64) {
     );
     drop(consumer);
     drop(member);
-    assert_eq!(producer.consumers().len(), 1, "who was evicted does not take others along");
+    assert_eq!(producer.consumers().len(), 1, "evicting one consumer leaves the others registered");
     send_all(&mut producer, 9..10);
     assert_eq!(successor.try_recv(), Ok(9));
 }

@@ -7,7 +7,7 @@ use day3::{Consumer, JoinError, Producer, Start};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use testing::Unique;
 
-/// A producer that is dropped removes its name, though it cannot open anything any more.
+/// A producer that is dropped removes its name, even if it cannot open anything any more.
 #[test]
 fn a_producer_without_descriptors_removes_its_name() {
     let name = Unique::new("descriptors");

@@ -1,11 +1,11 @@
-//! The exercises of Day 3: each asks the same of your function and of the solution.
+//! The exercises of Day 3: each checks the same promises of your function and of the solution.
 //!
-//! Write yours in `day3/exercises/`; `cargo test -p day3 --test exercises -- --ignored` asks it of them.
-//! What lies in `day3/exercises/wrong/` is wrong on purpose: it must fail here, for the reason that is
-//! said beside it.
+//! Write yours in `day3/exercises/`; `cargo test -p day3 --test exercises -- --ignored` checks it. The
+//! functions in `day3/exercises/wrong/` are wrong on purpose: each must fail here, for the reason that
+//! stands beside its name.
 #![cfg(not(loom))]
 
-// What an exercise calls `day3` is this crate: the real one, but for a consumer that counts.
+// In an exercise, the name `day3` means this crate: the real one, with a consumer that counts.
 extern crate day3 as real_day3;
 extern crate self as day3;
 
@@ -112,7 +112,7 @@ fn it_asks_as_few_times_as_it_can(newest: Newest) {
         let messages: Vec<u64> = (1..=count).collect();
         assert_eq!(producer.try_send_batch(&messages), Ok(count as usize));
         assert_eq!(newest(&mut consumer), Ok(Some(count)), "{LAST}");
-        // One look that finds them, one that finds no more; twice that is still few.
+        // One look finds them, and one finds no more. Twice that is still few.
         let asked = consumer.asked();
         assert!(asked <= 4, "it asks as few times as it can: {asked} times for {count} messages");
     }
@@ -127,7 +127,7 @@ fn the_last_message_is_found(newest: Newest) {
     // So that the next messages lie across the end of the ring.
     assert_eq!(producer.try_send_batch(&[1, 2, 3]), Ok(3));
     assert_eq!(newest(&mut consumer), Ok(Some(3)), "{LAST}");
-    // From a full one.
+    // The same from a full ring.
     for first in [0, 5, 13] {
         let messages: Vec<u64> = (first..first + 8).collect();
         assert_eq!(producer.try_send_batch(&messages), Ok(8), "what it has read is released");
@@ -151,7 +151,7 @@ fn all_that_was_missed_is_told(gaps: Gaps) {
         let (heap, mut producer) = ring(8);
         // SAFETY: the memory was made for this type.
         let mut tap = unsafe { Tap::from_memory(heap, Start::Oldest) };
-        // What the tap read and lost before the call is no part of the answer.
+        // The answer must not count what the tap read and lost before the call.
         let half = sent / 2;
         (0..half).for_each(|message| producer.send(message).unwrap());
         let _ = tap.try_recv();
@@ -162,11 +162,12 @@ fn all_that_was_missed_is_told(gaps: Gaps) {
         let missed = gaps(&mut tap);
         check(&missed, from..sent, tap.lost() - lost);
         assert_eq!(tap.received() + tap.lost(), sent, "it drains the ring");
-        // One that has just been sent cannot be missed.
+        // The tap cannot miss a message that has just been sent.
         assert!(sent == 0 || tap.received() > 0);
     }
 
-    // The last ones are missed when the producer has reserved every place, though it wrote none.
+    // The last messages are missed when the producer has reserved every place, even if it has
+    // written none.
     let (heap, mut producer) = ring(8);
     // SAFETY: the memory was made for this type.
     let mut tap = unsafe { Tap::from_memory(heap, Start::Oldest) };
@@ -178,7 +179,8 @@ fn all_that_was_missed_is_told(gaps: Gaps) {
     check(&missed, 0..8, 8);
 }
 
-/// Gaps in order, apart, not empty, within `all`, and together as long as what was lost.
+/// The gaps must be in order, apart, not empty, within `all`, and together as long as what was
+/// lost.
 fn check(missed: &[Range<u64>], all: Range<u64>, lost: u64) {
     let total: u64 = missed.iter().map(|gap| gap.end - gap.start).sum();
     assert_eq!(total, lost, "the lengths add up to what was lost: {missed:?} of {all:?}");

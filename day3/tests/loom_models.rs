@@ -1,8 +1,8 @@
 //! Models of the protocol: the real sequencer, gate, group, roster and tap under every schedule.
 //!
 //! `cargo model -p day3 --test loom_models` explores them; an ordinary `cargo test` runs each once on
-//! real threads. `FANOUT_PREEMPTIONS=3` bounds all of them otherwise than they do themselves (`none`:
-//! not at all). `FANOUT_MUTANT=name` weakens one ordering: see `mutants.txt`.
+//! real threads. `FANOUT_PREEMPTIONS=3` replaces the bounds of all models (`none`: no bound).
+//! `FANOUT_MUTANT=name` weakens one ordering: see `mutants.txt`.
 
 mod model;
 
@@ -49,7 +49,7 @@ fn a_place_is_reused_after_its_release() {
     });
 }
 
-/// Two laps of a ring of two, with batches of whatever length there is.
+/// Two laps of a ring of two, in batches of any length.
 #[test]
 fn two_laps() {
     explore("two_laps", None, || {
@@ -94,10 +94,11 @@ fn join_while_publishing(start: Start) {
     assert_eq!(read.len() as u64, published.since(first), "from {first} on: {read:?}");
     assert!(follows(first, &read), "from {first} on: {read:?}");
     assert!(producer.try_send() && producer.try_send(), "everything has been released");
-    assert!(!producer.try_send(), "whoever has joined is waited for");
+    assert!(!producer.try_send(), "the producer waits for a consumer that has joined");
 }
 
-/// Whoever joins gets everything from the first sequence that it is promised, unharmed: the oldest.
+/// A consumer that joins gets everything from the first sequence that it is promised, unharmed:
+/// here from the oldest.
 #[test]
 fn join_oldest_while_publishing() {
     explore("join_oldest_while_publishing", None, || join_while_publishing(Start::Oldest));
@@ -109,7 +110,7 @@ fn join_latest_while_publishing() {
     explore("join_latest_while_publishing", None, || join_while_publishing(Start::Latest));
 }
 
-/// The smallest race of one who joins and one who overwrites.
+/// The smallest race between a consumer that joins and a producer that overwrites.
 #[test]
 fn join_or_overwrite() {
     explore("join_or_overwrite", None, || {
@@ -143,15 +144,15 @@ fn leave_while_full() {
         });
         let sent = producer.send();
         leaver.join().unwrap();
-        assert!(sent || producer.try_send(), "nobody is in the way any more");
-        assert!(producer.try_send() && producer.try_send(), "nobody is attached");
+        assert!(sent || producer.try_send(), "no consumer is in the way any more");
+        assert!(producer.try_send() && producer.try_send(), "no consumer is attached");
     });
 }
 
-/// The backlog of one who leaves goes with it: nothing is left to drain.
+/// When a consumer leaves, its backlog goes with it: nothing is left to drain.
 #[test]
-fn the_backlog_of_one_who_leaves_is_forgotten() {
-    explore("the_backlog_of_one_who_leaves_is_forgotten", None, || {
+fn a_backlog_leaves_with_its_consumer() {
+    explore("a_backlog_leaves_with_its_consumer", None, || {
         let rig = Rig::new(2);
         let consumer = rig.consumer(Start::Latest);
         let mut producer = rig.producer().send_now(1);
@@ -159,7 +160,7 @@ fn the_backlog_of_one_who_leaves_is_forgotten() {
         let meanwhile = producer.cursor.lag();
         assert!(meanwhile <= 1, "{meanwhile} of 1");
         leaver.join().unwrap();
-        assert_eq!(producer.cursor.lag(), 0, "nobody is attached");
+        assert_eq!(producer.cursor.lag(), 0, "no consumer is attached");
     });
 }
 
@@ -175,11 +176,11 @@ fn leave_at_first_sight() {
         });
         let sent = producer.try_send();
         leaver.join().unwrap();
-        assert!(sent || producer.try_send(), "nobody is in the way any more");
+        assert!(sent || producer.try_send(), "no consumer is in the way any more");
     });
 }
 
-/// A slot is taken again by one who begins at another place.
+/// A slot is taken again, by a consumer that begins at another place.
 #[test]
 fn a_slot_is_taken_again() {
     explore("a_slot_is_taken_again", None, || {
@@ -203,7 +204,7 @@ fn a_slot_is_taken_again() {
     });
 }
 
-/// A member's claim, its reading and its release against the producer that is after its place.
+/// A member claims, reads and releases, while the producer wants its place.
 #[test]
 fn a_claimed_message_is_not_overwritten() {
     explore("a_claimed_message_is_not_overwritten", None, || {
@@ -250,7 +251,7 @@ fn two_members_share() {
     });
 }
 
-/// A member joins and claims at once, while the producer looks at the group that it knew.
+/// A member joins and claims at once, while the producer looks at the group as it was.
 #[test]
 fn a_member_joins_a_working_group() {
     explore("a_member_joins_a_working_group", None, || {
@@ -274,7 +275,7 @@ fn a_member_joins_a_working_group() {
     });
 }
 
-/// What a member has in hand is not drained, however new the member is.
+/// Messages that a member has in hand are not drained, even if the member has only just joined.
 #[test]
 fn what_a_newcomer_holds_is_not_drained() {
     explore("what_a_newcomer_holds_is_not_drained", None, || {
@@ -297,8 +298,8 @@ fn what_a_newcomer_holds_is_not_drained() {
     });
 }
 
-/// The last member leaves while another joins: the newcomer goes on where the group was, or begins
-/// anew, and gets everything from there.
+/// The last member leaves while another joins. The new member goes on where the group was, or
+/// begins anew, and gets everything from there.
 #[test]
 fn the_last_member_leaves_while_another_joins() {
     explore("the_last_member_leaves_while_another_joins", Some(2), || {
@@ -324,15 +325,16 @@ fn the_last_member_leaves_while_another_joins() {
             assert!(!first.is_before(member.first()), "{first} comes before the promise");
             assert!(follows(first, &read), "{read:?}");
         }
-        // It lacks at most the one that the other had in hand.
+        // It lacks at most the message that the other member had in hand.
         let published = FIRST.plus(1 + u64::from(sent));
         assert!(published.since(member.first()) <= read.len() as u64 + 1, "{read:?}");
         assert!(producer.try_send(), "everything has been released");
-        assert!(!producer.try_send(), "the newcomer is waited for");
+        assert!(!producer.try_send(), "the producer waits for the new member");
     });
 }
 
-/// One joins a group while the producer is stuck behind it: the group keeps what it was promised.
+/// A member joins a group while the producer is stuck behind the group: the group still gets what
+/// it was promised.
 #[test]
 fn a_group_keeps_its_promise_when_another_joins() {
     explore("a_group_keeps_its_promise_when_another_joins", None, || {
@@ -353,7 +355,7 @@ fn a_group_keeps_its_promise_when_another_joins() {
     });
 }
 
-/// Everyone at once: a broadcast consumer sees all, a member gets what it claims.
+/// All at once: a broadcast consumer sees every message, and a member gets what it claims.
 #[test]
 fn broadcast_and_group_at_once() {
     explore("broadcast_and_group_at_once", None, || {
@@ -426,7 +428,7 @@ fn a_tap_is_lapped_while_it_copies() {
     });
 }
 
-/// Whoever is told that the ring is closed has been given everything.
+/// A consumer that is told that the ring is closed has been given everything.
 #[test]
 fn closing_drains() {
     explore("closing_drains", None, || {
@@ -448,7 +450,7 @@ fn closing_drains() {
             Err(_) => pause(),
         });
         if told {
-            assert_eq!(read, [FIRST], "told of the end");
+            assert_eq!(read, [FIRST], "the consumer is told of the end");
         }
         let _producer = sender.join().unwrap();
         read.extend(consumer.drain());
@@ -457,7 +459,7 @@ fn closing_drains() {
     });
 }
 
-/// The same for a tap, which may have lost some.
+/// The same for a tap, which may have lost some messages.
 #[test]
 fn closing_drains_a_tap() {
     explore("closing_drains_a_tap", None, || {
@@ -472,7 +474,7 @@ fn closing_drains_a_tap() {
         for _ in 0..TRIES {
             match tap.try_read(1) {
                 Err(Unavailable::Closed) => {
-                    assert_eq!(tap.cursor.received(), 1, "told of the end");
+                    assert_eq!(tap.cursor.received(), 1, "the tap is told of the end");
                     break;
                 }
                 Err(_) => drop(pause()),
@@ -485,7 +487,7 @@ fn closing_drains_a_tap() {
     });
 }
 
-/// A lap goes by between a member's look at its group and its look at the producer: what it takes is
+/// A lap passes between a member's look at its group and its look at the producer. What it takes is
 /// never more than the ring holds (`Reader::take` asserts it).
 #[test]
 fn a_lap_passes_while_a_member_looks() {
@@ -512,8 +514,8 @@ fn a_lap_passes_while_a_member_looks() {
     });
 }
 
-/// A ring of 16 with a consumer that keeps up, so that the producer reserves two more than it needs, and
-/// a tap that is about to copy the oldest message: the one after the next goes there.
+/// A ring of 16 with a consumer that keeps up, so that the producer reserves two places more than it
+/// needs. A tap is about to copy the oldest message, and the message after the next takes that place.
 fn about_to_be_lapped() -> (model::Writer, model::Watcher, impl Sized) {
     let rig = Rig::new(16);
     let mut consumer = rig.consumer(Start::Latest);
@@ -528,8 +530,8 @@ fn about_to_be_lapped() -> (model::Writer, model::Watcher, impl Sized) {
     (producer, tap, consumer)
 }
 
-/// The producer writes within what it has reserved, without a fence of its own: a tap sees from what is
-/// published that its copy was being overwritten.
+/// The producer writes within what it has reserved, without a fence of its own. From what is published,
+/// a tap sees that its copy was being overwritten.
 #[test]
 fn a_tap_is_lapped_within_a_reservation() {
     explore("a_tap_is_lapped_within_a_reservation", Some(2), || {
@@ -545,7 +547,7 @@ fn a_tap_is_lapped_within_a_reservation() {
     });
 }
 
-/// The same with a claim that is wider than all before it.
+/// The same with a claim that is wider than all claims before it.
 #[test]
 fn a_tap_is_lapped_by_a_wide_claim() {
     explore("a_tap_is_lapped_by_a_wide_claim", Some(2), || {
@@ -561,8 +563,8 @@ fn a_tap_is_lapped_by_a_wide_claim() {
     });
 }
 
-/// The producer closes, and takes the width of its claims back: a tap does not trust what the last messages
-/// have overwritten.
+/// The producer closes, and takes back the width of its claims. A tap does not trust a copy that the last
+/// messages may have overwritten.
 #[test]
 fn a_tap_is_lapped_by_the_last_messages() {
     explore("a_tap_is_lapped_by_the_last_messages", Some(2), || {
@@ -581,7 +583,8 @@ fn a_tap_is_lapped_by_the_last_messages() {
     });
 }
 
-/// One that was evicted, and lives after all, leaves the cursor of its successor in the slot alone.
+/// A consumer that was evicted although it lives does not touch the cursor of its successor in the
+/// slot.
 #[test]
 fn an_evicted_consumer_leaves_its_successor_alone() {
     explore("an_evicted_consumer_leaves_its_successor_alone", None, || {
@@ -607,8 +610,8 @@ fn an_evicted_consumer_leaves_its_successor_alone() {
     });
 }
 
-/// The producer asks how far others are behind, and so takes note of a newcomer: what it may write goes with
-/// it from then on.
+/// The producer asks how far consumers are behind, and so takes note of a new consumer: from then on it
+/// writes only what that consumer allows.
 #[test]
 fn a_question_takes_note_of_a_newcomer() {
     explore("a_question_takes_note_of_a_newcomer", None, || {
@@ -622,7 +625,7 @@ fn a_question_takes_note_of_a_newcomer() {
     });
 }
 
-/// A consumer that is told that the producer gave up finds out why.
+/// A consumer that learns that the producer gave up also learns why.
 #[test]
 fn an_abort_tells_its_reason() {
     explore("an_abort_tells_its_reason", None, || {

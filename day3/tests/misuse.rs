@@ -1,6 +1,6 @@
 //! Safe programs that misuse what they get: strategies that answer nonsense, guards that are forgotten,
-//! words of the shared lines that are forged, forks. Nothing is lost, nothing is written that was not
-//! granted, and nobody reads outside the ring.
+//! forged words in the shared lines, forks. Nothing is lost, nothing is written without a reservation,
+//! and nothing is read outside the ring.
 #![cfg(not(loom))]
 
 #[allow(dead_code, reason = "not every test needs all of it")]
@@ -31,9 +31,9 @@ enum Nonsense {
     Blind,
     /// Looks once, and gives up.
     Hasty,
-    /// Looks until there is something, and keeps it to itself.
+    /// Looks until there is something, and does not return it.
     Greedy,
-    /// Looks on when it has found something.
+    /// Looks again after it has found something.
     Restless,
 }
 
@@ -139,7 +139,7 @@ fn a_borrowed_message_stays_while_a_strategy_gives_up() {
     }
 }
 
-/// A guard that is forgotten gives nothing back by itself; the next call of its end does.
+/// A forgotten guard gives nothing back by itself; the next call of its end does.
 #[test]
 fn forgotten_guards_leave_the_ring_whole() {
     let (home, mut producer) = OnHeap::with_producer(4, 0);
@@ -176,14 +176,15 @@ fn more_than_there_is_cannot_be_released() {
     consumer.try_recv_batch(2).unwrap().release_first(3);
 }
 
-/// The shared lines of a ring on the heap, as numbered words: 16 a line.
+/// The shared lines of a ring on the heap, as numbered words, 16 to a line.
 struct Words<'a>(&'a [AtomicU64]);
 
 impl<'a> Words<'a> {
     fn of(memory: &'a Heap<u64>) -> Self {
         let control = memory.control();
         let len = size_of_val(control) / 8;
-        // SAFETY: control is made of atomic words (and pairs of half words), which anybody may write.
+        // SAFETY: control consists of atomic words (and pairs of half words), which any thread may
+        // write.
         Self(unsafe { std::slice::from_raw_parts(std::ptr::from_ref(control).cast(), len) })
     }
 
@@ -195,7 +196,7 @@ impl<'a> Words<'a> {
 const PUBLISHED: usize = 1;
 const CLAIMED: usize = (384 + 64 * 128) / 8;
 
-/// Takes whatever there is, a few times: it ends, and every message is one of the ring's.
+/// Takes whatever there is, a few times. The calls end, and every message is one of the ring's.
 fn plunder<K: Cursor>(receiver: &mut Receiver<u64, K>) -> Result<(), TryRecvError> {
     for _ in 0..9 {
         let batch = receiver.try_recv_batch(usize::MAX)?;
@@ -205,7 +206,7 @@ fn plunder<K: Cursor>(receiver: &mut Receiver<u64, K>) -> Result<(), TryRecvErro
     Ok(())
 }
 
-/// A cursor that says that more is published than the ring holds is not believed.
+/// A cursor is not believed if it says that more is published than the ring holds.
 #[test]
 fn forged_cursors_are_errors() {
     for word in [PUBLISHED, CLAIMED] {
@@ -226,7 +227,8 @@ fn forged_cursors_are_errors() {
             producer.send_batch(&[0, 1, 2]).unwrap();
             Words::of(&heap).set(word, forged);
             let told = [plunder(&mut consumer), plunder(&mut member)];
-            // A little behind what it has read, a consumer waits for the rest.
+            // If the word is a little behind what the consumer has read, the consumer waits for the
+            // rest.
             if word == PUBLISHED && forged.wrapping_neg() > 8 {
                 let corrupt = |told: &Result<(), TryRecvError>| {
                     matches!(
@@ -247,7 +249,7 @@ fn forged_cursors_are_errors() {
     }
 }
 
-/// Whatever anybody writes into any word: calls come back, and read nothing outside the ring.
+/// Whatever is written into any word, calls return, and read nothing outside the ring.
 #[test]
 fn any_forged_word_is_survived() {
     let lines = [0, 1, 2, 3, 4, 5, 16, 32, 33, 48, 49, 50, 51, 64, 65, 66, CLAIMED, CLAIMED + 1];
@@ -289,7 +291,8 @@ fn any_forged_word_is_survived() {
     }
 }
 
-/// A forked child's copies of the ends neither close the queue, nor leave it, nor remove its name.
+/// When a forked child drops its copies of the ends, the queue stays open, no consumer leaves, and
+/// the name stays.
 #[test]
 fn copies_in_a_forked_child_end_nothing() {
     let name = Unique::new("fork");
@@ -314,7 +317,7 @@ fn copies_in_a_forked_child_end_nothing() {
     Consumer::<u64>::join(&*name, Start::Latest).expect("and the name");
 }
 
-/// Joining with a timeout for the queue: the consumer may come first.
+/// A consumer may come before its producer, if it joins with a timeout for the queue.
 #[test]
 fn a_consumer_may_come_before_its_producer() {
     let name = Unique::new("early");
@@ -340,15 +343,15 @@ fn more_memory_than_there_is_is_an_error() {
     assert!(error.to_string().contains("smaller capacity"), "{error}");
 }
 
-/// A type of one's own needs no `Debug` for its ends to have it.
+/// A user's type needs no `Debug` for its ends to have it.
 #[test]
 fn ends_are_debug_whatever_the_message() {
     #[derive(Clone, Copy)]
     #[repr(C)]
     struct Opaque(u64);
-    // SAFETY: a number.
+    // SAFETY: the type is a number.
     unsafe impl bytemuck::Zeroable for Opaque {}
-    // SAFETY: a number.
+    // SAFETY: the type is a number.
     unsafe impl bytemuck::Pod for Opaque {}
     let name = Unique::new("debug");
     let options = QueueOptions::new(8).message_type("opaque/1");

@@ -37,14 +37,14 @@ fn joined(name: &QueueName, arguments: &[&str]) -> Program {
     process
 }
 
-/// A producer whose queue is there, and which waits for consumers.
+/// A producer that has created its queue, and waits for consumers.
 fn waiting_producer(name: &QueueName, arguments: &[&str]) -> Program {
     let mut process = producer(name, arguments);
     process.line("waiting for consumers");
     process
 }
 
-/// The check words of `n` messages, added up.
+/// The sum of the check words of `n` messages.
 fn checksum(first: u64, n: u64) -> u64 {
     (0..n).fold(0, |sum, i| sum.wrapping_add(message(first.wrapping_add(i))[7]))
 }
@@ -239,14 +239,14 @@ impl Endless {
         self.sent.load(Ordering::Acquire)
     }
 
-    /// How many it has sent in all, and the sum of their check words.
+    /// Stops it. Returns how many messages it has sent in all, and the sum of their check words.
     fn stop(self) -> (u64, u64) {
         self.stop.store(true, Ordering::Relaxed);
         self.sender.join().unwrap()
     }
 }
 
-/// Takes `count` messages of a ring that goes on, and returns the sum of their check words.
+/// Takes `count` messages of a ring that goes on. Returns the sum of their check words.
 fn take<K: Cursor>(
     mut receiver: Receiver<Message, K>,
     gaps: bool,
@@ -269,7 +269,7 @@ fn take<K: Cursor>(
     checksum
 }
 
-/// What a process that joins late is told to do.
+/// A process that joins late, and what it is told to do.
 struct Guest {
     process: Program,
     count: u64,
@@ -291,12 +291,14 @@ impl Guest {
         Self { process: consumer(name, &arguments), count, oldest, in_group, sent_before }
     }
 
-    /// Its figures, after checking that its first sequence is one that it can have been promised.
+    /// Checks that its first sequence is one that it can have been promised, and returns its
+    /// figures.
     fn finish(mut self, capacity: u64, endless: &Endless) -> Figures {
         let first = promised(&mut self.process);
-        // It counts after it has sent a batch.
+        // The producer counts a batch after it has sent it.
         let most = endless.sent() + Endless::BATCH;
-        // Where nobody is a lap behind, what is published may not be overwritten before it is old.
+        // While no consumer is a lap behind, a published message is overwritten only when it is
+        // old.
         let least = if self.oldest || self.in_group { capacity } else { 0 };
         let least = self.sent_before.saturating_sub(least);
         assert!((least..=most).contains(&first), "{first} is not in {least}..={most}");
@@ -310,7 +312,7 @@ impl Guest {
 }
 
 #[test]
-fn whoever_comes_late_and_leaves_early_gets_all_that_it_was_promised() {
+fn consumers_that_come_late_and_leave_early_get_all_that_they_were_promised() {
     const GUESTS: usize = 48;
     let (name, mut dice) = (Unique::new("guests"), Dice::seeded());
     let capacity = 256;
@@ -398,7 +400,7 @@ fn a_ring_has_room_for_sixty_four() {
         let error = consumer(&name, arguments).finish().badly();
         assert!(error.starts_with("error: all 64 consumer slots are taken"), "{error}");
     }
-    // A tap needs no slot, and a slot that is left is there for the next.
+    // A tap needs no slot, and a slot that a consumer has left is free for the next.
     let tap = joined(&name, &["--tap", "--from", "oldest"]);
     drop(members.pop());
     let next = joined(&name, &["--group", "g"]);
@@ -412,7 +414,7 @@ fn a_ring_has_room_for_sixty_four() {
     next.finish().well();
 }
 
-/// The rights with which a process has mapped the parts of a queue, sorted.
+/// The kinds of access with which a process has mapped the parts of a queue, sorted.
 fn mappings(process: &Program, name: &QueueName) -> Vec<String> {
     let maps = std::fs::read_to_string(format!("/proc/{}/maps", process.id())).unwrap();
     let path = format!("/dev/shm{name}");
@@ -519,7 +521,7 @@ fn a_killed_consumer_is_in_the_way_until_it_is_evicted() {
     eventually("the other one has read it", || {
         producer.consumers().iter().all(|consumer| consumer.slot == slot || consumer.lag == 0)
     });
-    assert!(producer.try_send(message(16)).is_err(), "nobody but the dead is in the way");
+    assert!(producer.try_send(message(16)).is_err(), "only dead consumers are in the way");
     // SAFETY: it was killed.
     assert!(unsafe { producer.evict(&found) });
     producer.send(message(16)).unwrap();
@@ -536,7 +538,7 @@ fn a_killed_producer_leaves_its_ring_behind() {
     assert_eq!(reader.recv().unwrap(), message(0));
     sender.kill();
 
-    // What it has published can be read; of its end it could tell nobody.
+    // What it had published can be read, although it could not announce its end.
     let mut next = 1;
     let end = loop {
         match reader.try_recv() {

@@ -14,12 +14,12 @@ use day3::{
 use home::{Home, InSegment, OnHeap};
 use proptest::prelude::*;
 
-/// One step of a schedule. Who is meant is a number that is taken modulo how many there are.
+/// One step of a schedule. A consumer is given as a number, taken modulo how many there are.
 #[derive(Clone, Debug)]
 enum Step {
     Send,
     SendBatch(usize),
-    /// Reserves so many, and publishes so many of them.
+    /// Reserves places for so many messages, and publishes so many of them.
     Reserve(usize, usize),
     JoinBroadcast(Start),
     JoinGroup(usize, Start),
@@ -76,7 +76,7 @@ struct Watcher {
     begin: u64,
 }
 
-/// A ring, and what it ought to hold. A message is how many were sent before it.
+/// A ring, and what it should hold. Each message is the number of messages sent before it.
 struct World<H> {
     home: H,
     producer: Producer<u64>,
@@ -91,7 +91,7 @@ struct World<H> {
     watchers: Vec<Watcher>,
 }
 
-/// One step's claim failed.
+/// A step's outcome: an error if its claim was wrong.
 type Checked = Result<(), TestCaseError>;
 
 impl<H: Home> World<H> {
@@ -102,7 +102,7 @@ impl<H: Home> World<H> {
         Self { home, producer, capacity, first, sent, closed, members, groups, left, watchers }
     }
 
-    /// How many messages may be sent: a lap beyond the slowest.
+    /// How many messages may be sent: up to a lap beyond the slowest consumer.
     fn room(&self) -> usize {
         let own = self.members.iter().filter_map(|member| match member {
             End::Broadcast { pending, .. } => Some(pending.len()),
@@ -126,7 +126,7 @@ impl<H: Home> World<H> {
         self.sent = new.end;
     }
 
-    /// The messages that one who is promised this sequence has before it.
+    /// The messages that are there for a consumer that was promised this sequence.
     fn from(&self, promised: u64) -> Result<VecDeque<u64>, TestCaseError> {
         let from = promised.wrapping_sub(self.first);
         let oldest = self.sent.saturating_sub(self.capacity);
@@ -208,7 +208,8 @@ impl<H: Home> World<H> {
                 let from = self.sent - promised.len() as u64;
                 let place = self.left.remove(&group);
                 if let Some(place) = place.filter(|&place| place + self.capacity >= self.sent) {
-                    // What the group had not read may have been reserved for the next lap.
+                    // The place of what the group had not read may have been reserved for the next
+                    // lap.
                     prop_assert!(from == place || place < self.sent);
                 } else {
                     prop_assert!(start == Start::Oldest || promised.is_empty());
@@ -269,7 +270,8 @@ impl<H: Home> World<H> {
                 let from = found.first().copied().unwrap_or(u64::MAX);
                 let expected: Vec<u64> = (from..from + received as u64).collect();
                 prop_assert_eq!(found, &expected);
-                // What it skips comes before these messages, or (having been lapped) after them.
+                // What the tap skips comes before these messages, or after them if it was lapped
+                // meanwhile.
                 prop_assert!(before <= from && from + received as u64 <= next && next <= self.sent);
                 prop_assert!(
                     lost < handle.lost() || (before, next) == (from, from + received as u64)
@@ -290,7 +292,7 @@ impl<H: Home> World<H> {
     }
 }
 
-/// Receives one, or up to `most`, and compares.
+/// Receives one message, or up to `most`, and compares.
 fn check<K: Cursor>(
     handle: &mut Receiver<u64, K>,
     pending: &mut VecDeque<u64>,
@@ -321,7 +323,8 @@ fn run<H: Home>(power: u32, first: u64, steps: &[Step]) -> Checked {
     for step in steps {
         world.take(step)?;
     }
-    // Whatever happened: who is still attached can read all that it was promised.
+    // Whatever has happened, each consumer that is still attached can read all that it was
+    // promised.
     for who in 0..world.members.len() {
         for _ in 0..=world.capacity {
             world.receive(who, None)?;

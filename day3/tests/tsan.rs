@@ -1,8 +1,8 @@
-//! One mapping, many threads, for ThreadSanitizer to watch: `.ci/tsan`.
+//! Many threads on one mapping, for ThreadSanitizer to watch: `.ci/tsan`.
 //!
-//! An ordinary `cargo test` runs it as a quick stress. There is no test harness, because the
-//! sanitizer would have to know the threads of an uninstrumented one, too. Taps are left out: they
-//! read what may be written at that moment, on purpose (see `PROOF.md`).
+//! An ordinary `cargo test` runs it as a quick stress test. It has no test harness: that is not
+//! instrumented, and the sanitizer would have to know its threads, too. Taps are left out: they
+//! read, on purpose, what may be written at that moment (see `PROOF.md`).
 
 #[cfg(not(loom))]
 use std::{sync::Arc, thread};
@@ -10,7 +10,7 @@ use std::{sync::Arc, thread};
 #[cfg(not(loom))]
 use day3::{Consumer, Heap, JoinOptions, Member, Memory, Producer, RecvError, Start};
 
-/// Words that can be told apart: a message that is torn does not add up.
+/// Four words that belong together, so that a torn message does not add up.
 #[cfg(not(loom))]
 type Message = [u64; 4];
 
@@ -25,7 +25,7 @@ fn main() {}
 #[cfg(not(loom))]
 fn main() {
     const MESSAGES: u64 = 200_000;
-    // The sequences wrap on the way, and so do the places: many laps.
+    // The sequences wrap on the way, and the places do many times.
     for (capacity, first) in [(8, u64::MAX - MESSAGES / 2), (1024, 0)] {
         run(capacity, first, MESSAGES);
     }
@@ -80,7 +80,7 @@ fn run(capacity: u64, first: u64, messages: u64) {
                 share
             })
         });
-        // Others come and go meanwhile.
+        // Other consumers come and go meanwhile.
         while !producing.is_finished() {
             let mut guest = join().unwrap();
             let begin =

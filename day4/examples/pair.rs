@@ -1,4 +1,4 @@
-//! A parent and its child share a ring that has no name: the child inherits it.
+//! A parent and its child share a ring without a name: the child inherits it.
 //!
 //! ```text
 //! cargo run -p day4 --example pair
@@ -13,7 +13,7 @@ use day3::Start;
 use day4::rendezvous::{VARIABLE, pair};
 use day4::{Reader, RecvError};
 
-/// How long the parent waits for its child to read what it is sent.
+/// How long the parent waits for its child to read what was sent.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -26,7 +26,7 @@ fn parent() -> Result<(), Box<dyn Error>> {
     invitation.pass_to(&mut command)?;
     let mut child = command.spawn()?;
 
-    // A ring that nobody has joined takes everything and keeps what fits.
+    // A ring that no consumer has joined takes everything, and keeps what fits.
     writer.wait_for_consumers(1, TIMEOUT)?;
     for word in ["shared", "memory", "has", "no", "name"] {
         writer.send(word.as_bytes())?;

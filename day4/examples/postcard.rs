@@ -1,5 +1,5 @@
-//! Messages of a type with serde and [postcard](https://docs.rs/postcard): they are written into the
-//! ring and read out of it in place, and borrow their text from it.
+//! Messages of a serde type, with [postcard](https://docs.rs/postcard). They are written into the
+//! ring and read out of it in place, and their text stays in the ring.
 //!
 //! ```text
 //! cargo run -p day4 --example postcard
@@ -13,7 +13,7 @@ use day3::{JoinOptions, Start};
 use day4::{Reader, RecvError, Writer};
 use serde::{Deserialize, Serialize};
 
-/// A measurement, as long as it needs to be.
+/// A measurement of any length.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Measurement<'a> {
     station: &'a str,

@@ -1,7 +1,8 @@
 //! Exercise 1: reading the format by hand.
 
-/// Cuts bytes that lie as they do in a ring, from the begin of a frame on, into the messages of their
-/// frames. `Err` is the offset of the first frame that is none, or that does not end within `bytes`.
+/// Cuts bytes, as they lie in a ring from the beginning of a frame on, into the messages of their
+/// frames. `Err` is the offset of the first place where no frame begins, or where a frame does not
+/// end within `bytes`.
 pub(crate) fn frames(bytes: &[u8]) -> Result<Vec<&[u8]>, usize> {
     let (mut messages, mut offset) = (Vec::new(), 0);
     while offset < bytes.len() {
@@ -12,7 +13,7 @@ pub(crate) fn frames(bytes: &[u8]) -> Result<Vec<&[u8]>, usize> {
     Ok(messages)
 }
 
-/// The message of the first frame, if the whole frame is there, padding and all.
+/// The message of the first frame, if the whole frame is there, with its padding.
 fn message(bytes: &[u8]) -> Option<&[u8]> {
     let (header, rest) = bytes.split_first_chunk::<8>()?;
     let [a, b, c, d, _, _, b'f', b'r'] = *header else { return None };

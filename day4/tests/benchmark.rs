@@ -1,4 +1,5 @@
-//! The memory wheel, as a program: everything that it moves arrives, by each way. Not its figures.
+//! The memory wheel, as a program: each way delivers everything that it moves. Its figures are not
+//! checked.
 #![cfg(not(loom))]
 
 use std::process::Command;
@@ -16,7 +17,8 @@ fn json(arguments: &[&str]) -> Value {
     serde_json::from_str(&lines.concat()).unwrap()
 }
 
-/// What SplitMix64 makes of seed 1, scaled to 0..=most; an independent way to the same lengths.
+/// The sum of the lengths that SplitMix64 makes of seed 1, scaled to 0..=most, computed another
+/// way.
 fn total(messages: u64, most: u64) -> u64 {
     let mut state = 1u64;
     let mut next = || {
@@ -37,7 +39,7 @@ fn modes(report: &Value) -> Vec<&str> {
 fn every_mode_moves_the_same_messages() {
     let flags: [&[&str]; 4] = [
         &["--messages", "3000"],
-        // A message fills most of the ring; lengths 0 to 3 are among the others.
+        // The longest message fills most of the ring, and some lengths are 0 to 3.
         &["--messages", "2000", "--capacity", "4096", "--most", "4000"],
         &["--messages", "2000", "--most", "3"],
         &["--messages", "2000", "--touch-first"],
@@ -108,7 +110,7 @@ fn what_cannot_work_is_refused_in_one_line() {
         (&["--repeats", "0"], "--repeats"),
         (&["--capacity", "5000"], "--capacity"),
         (&["--only", "pigeon"], "--only"),
-        // One message and its header do not fit into the ring.
+        // Such a message and its header do not fit into the ring.
         (&["--capacity", "4096", "--size", "4096"], "--capacity"),
     ];
     for (flags, told) in flags {

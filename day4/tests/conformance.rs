@@ -1,4 +1,4 @@
-//! What every ring of records does, in whatever memory and wherever its sequences start.
+//! What every ring of records does, in any memory and wherever its sequences start.
 #![cfg(not(loom))]
 
 mod home;
@@ -18,12 +18,13 @@ use day4::{
 use home::{Home, InMemfd, InProcess, InSegment};
 use testing::DEADLINE;
 
-/// Too short for anything that does not come.
+/// A short timeout, for waits that are in vain.
 const MOMENT: Duration = Duration::from_millis(1);
 /// The smallest ring: a page.
 const PAGE: u64 = 4096;
 
-/// Runs each of these functions over all memories, from sequences that differ in where they wrap.
+/// Runs each of these functions over all memories. Their sequences start at places that wrap
+/// differently.
 macro_rules! conformance {
     ($($test:ident),+ $(,)?) => {
         mod process { $(#[test] fn $test() { super::everywhere(super::$test::<super::InProcess>); })+ }
@@ -155,7 +156,7 @@ fn what_never_fits_is_refused_and_leaves_the_ring_usable<H: Home>(first: u64) {
 fn a_full_ring_says_so_and_loses_nothing<H: Home>(first: u64) {
     let (home, mut writer) = H::with_writer(PAGE, first);
     let (mut reader, mut slowest) = (home.reader(Start::Latest), home.reader(Start::Latest));
-    // 1024 bytes of ring each.
+    // Each takes 1024 bytes of ring.
     let messages: Vec<_> = (0..6).map(|number| message(number, 1016)).collect();
     for message in &messages[..4] {
         writer.try_send(message).unwrap();
@@ -305,7 +306,7 @@ fn an_oldest_reader_begins_where_a_message_begins<H: Home>(first: u64) {
         }
         let found = rest(&mut home.reader(Start::Oldest));
         assert!(messages.ends_with(&found), "{many} sent, {} found", found.len());
-        // Nobody held the writer up; what is sure to be there is most of a lap.
+        // No consumer held the writer back, so only most of a lap is sure to be there.
         let bytes: usize = found.iter().map(|message| record_len(message.len())).sum();
         assert!(found.len() == messages.len() || bytes >= PAGE as usize / 2, "{many}: {bytes}");
         let mut tap = home.tap(Start::Oldest);
@@ -347,7 +348,7 @@ fn a_tap_accounts_for_every_message<H: Home>(first: u64) {
         writer.try_send(message).unwrap();
         seen.extend(rest_of_tap(&mut tap));
     }
-    assert!(seen == messages, "one that keeps up misses nothing");
+    assert!(seen == messages, "a tap that keeps up misses nothing");
     assert_eq!((tap.received(), tap.lost()), (100, 0));
 }
 

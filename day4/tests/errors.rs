@@ -1,4 +1,5 @@
-//! Bad input, bad memory, bad producers: an error that says so, and nothing read outside the map.
+//! Bad input, bad memory, bad producers: each gives an error that says so, and nothing outside the
+//! mapping is read.
 #![cfg(not(loom))]
 
 #[allow(dead_code, reason = "not every test needs every home")]
@@ -24,7 +25,7 @@ use testing::Unique;
 
 const PAGE: u64 = 4096;
 
-/// A ring in this process, and a way to spoil it.
+/// A ring in this process that a test can damage.
 struct Spoiled {
     memory: Arc<dyn ByteMemory>,
     writer: Writer,
@@ -56,12 +57,12 @@ impl Spoiled {
             .unwrap()
     }
 
-    /// Writes over the word at this byte of the ring.
+    /// Overwrites the word at this byte of the ring.
     fn spoil(&self, offset: usize, word: u64) {
         assert!(offset.is_multiple_of(8) && offset < PAGE as usize);
         // SAFETY: inside the ring.
         let place = unsafe { self.memory.data().add(offset) }.cast::<AtomicU64>();
-        // SAFETY: aligned, mapped, and written by nobody else at this moment.
+        // SAFETY: aligned, mapped, and not written elsewhere at this moment.
         unsafe { place.as_ref() }.store(word, Ordering::Relaxed);
     }
 }
@@ -71,7 +72,7 @@ fn is_corrupt(error: TryRecvError, at: u64, word: u64) -> bool {
     matches!(corrupt, Corrupt::Record { sequence, found, .. } if (sequence, found) == (at, word))
 }
 
-/// Whoever meets this word where the second of three records begins.
+/// With this word where the second of three records begins, every kind of reader gets an error.
 fn everyone_refuses(word: u64) {
     let mut ring = Spoiled::new();
     let (mut reader, mut batches, mut member, mut tap) =
@@ -114,7 +115,8 @@ fn a_corrupt_length_is_an_error_for_everyone() {
 }
 
 proptest! {
-    /// Whatever lies in the ring: messages or an error, never a fault (pages beyond are not mapped).
+    /// Whatever lies in the ring, reading gives messages or an error, and never a fault (the pages
+    /// beyond are not mapped).
     #[test]
     fn any_bytes_at_all_are_messages_or_an_error(
         words in prop::collection::vec(prop_oneof![
@@ -145,7 +147,7 @@ proptest! {
     }
 }
 
-/// Through the file of a named ring, as another process could that may write to it.
+/// Damage through the file of a named ring, as another process with write access could do it.
 #[test]
 fn a_length_spoiled_in_the_file_is_an_error_in_the_reader() {
     let name = Unique::new("errors");
@@ -194,7 +196,7 @@ fn what_cannot_be_a_ring_is_refused() {
     let error = Writer::create(&*name, PAGE).err();
     let taken = matches!(&error, Some(CreateError::Segment(day2::CreateError::NameTaken { .. })));
     assert!(taken, "{error:?}");
-    // What is not there, or too much of it: errors, and no name is left.
+    // Missing queues, and impossible sizes: errors, and no name is left.
     let name = Unique::new("errors");
     assert!(matches!(
         Reader::join(&*name, Start::Latest),
@@ -224,7 +226,7 @@ fn a_descriptor_of_something_else_is_refused() {
     assert!(matches!(error, Some(OpenError::NotRegular { .. })), "{error:?}");
     let error = from_fd(std::fs::File::open("/").unwrap().into());
     assert!(matches!(error, Some(OpenError::NotRegular { .. })), "{error:?}");
-    // Anybody could cut these off under us.
+    // These are not sealed: another process could truncate them.
     let error = from_fd(std::fs::File::open("/proc/self/exe").unwrap().into());
     assert!(matches!(error, Some(OpenError::NotSealed { .. })), "{error:?}");
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
@@ -242,7 +244,7 @@ fn a_memfd_cannot_be_cut_off_and_a_taps_not_be_written() {
     let error = nix::unistd::write(descriptor.as_fd(), b"x");
     assert_eq!(error, Err(nix::errno::Errno::EBADF));
     drop(home);
-    // A ring of one process has no descriptor.
+    // A ring in the memory of one process has no descriptor.
     let ring = Spoiled::new();
     assert!(ring.writer.descriptor(Mode::Reader).is_err());
 }

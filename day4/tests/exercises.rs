@@ -1,8 +1,8 @@
-//! The exercises of Day 4: each asks the same of your function and of the solution.
+//! The exercises of Day 4: each checks the same promises of your function and of the solution.
 //!
-//! Write yours in `day4/exercises/`; `cargo test -p day4 --test exercises -- --ignored` asks it of them.
-//! What lies in `day4/exercises/wrong/` is wrong on purpose: it must fail here, for the reason that is
-//! said beside it.
+//! Write yours in `day4/exercises/`; `cargo test -p day4 --test exercises -- --ignored` checks it. The
+//! functions in `day4/exercises/wrong/` are wrong on purpose: each must fail here, for the reason that
+//! stands beside its name.
 #![cfg(not(loom))]
 
 #[path = "../exercises/frames.rs"]
@@ -82,7 +82,7 @@ fn wrong_ways_to_splice_fail() {
 fn frame(message: &[u8], kind: u16) -> Vec<u8> {
     let mut bytes = Frame { len: message.len() as u32, kind }.word().to_ne_bytes().to_vec();
     bytes.extend(message);
-    // Padding is whatever was there before.
+    // Padding keeps the bytes that were there before.
     bytes.resize(bytes.len().next_multiple_of(8), 0xee);
     bytes
 }
@@ -101,7 +101,7 @@ fn every_frame_is_cut(frames: Frames) {
     let found = frames(&ring).expect("every frame is one");
     assert!(found.iter().eq(&messages), "every message is found, as it is: {found:?}");
 
-    // Cut off anywhere: the frames before it are whole, this one is none.
+    // Cut off at any byte: the frames before it are whole, and this frame is not.
     let starts: Vec<usize> = messages
         .iter()
         .scan(0, |end, message| {
@@ -119,7 +119,7 @@ fn every_frame_is_cut(frames: Frames) {
             );
         }
     }
-    // A length that cannot be, and a tag that is none.
+    // An impossible length, and an impossible tag.
     let at = starts[6];
     for len in [u32::MAX, u32::MAX - 7, ring.len() as u32] {
         let mut spoiled = ring.clone();
@@ -131,7 +131,7 @@ fn every_frame_is_cut(frames: Frames) {
     assert_eq!(frames(&spoiled), Err(at), "a tag that is none");
 }
 
-/// An input that gives what it was told to, read by read, and remembers where to.
+/// An input that gives its reads one after another, and remembers the address of each.
 #[derive(Default)]
 struct Script {
     reads: VecDeque<io::Result<Vec<u8>>>,
@@ -228,7 +228,7 @@ fn all_that_is_read_is_sent(splice: Splice) {
     assert_eq!(received(&mut reader), [b"after"], "what was read was sent");
 }
 
-/// Around the ring several times, so that messages lie across its end, too.
+/// Several times around the ring, so that messages lie across its end, too.
 fn it_is_read_to_where_it_lies(splice: Splice) {
     let (mut writer, mut reader) = ring();
     for lap in 0..5u8 {
@@ -239,7 +239,7 @@ fn it_is_read_to_where_it_lies(splice: Splice) {
         let mut messages = Vec::new();
         drain(&mut reader, |message| messages.push(message.as_ptr_range()));
         for to in script.read_to {
-            // The writer's mapping is the reader's.
+            // The writer's mapping is also the reader's.
             let lies = messages.iter().any(|at| at.start <= to.start && to.end <= at.end);
             assert!(lies, "there is no copy in between: it was read to {to:?}, outside the ring");
         }

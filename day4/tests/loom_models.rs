@@ -1,8 +1,9 @@
-//! Models of what Day 4 adds: marks, landing on them, and takes that are measured by what they find.
-//! The real marks, and Day 3's real sequencer, roster, group and tap, over a ring of four words.
+//! Models of what Day 4 adds: marks, landing on them, and takes whose length depends on what they
+//! find. The real marks, and Day 3's real sequencer, roster, group and tap, over a ring of four
+//! words.
 //!
 //! `cargo model -p day4 --test loom_models` explores them; an ordinary `cargo test` runs each once on
-//! real threads. `FANOUT_PREEMPTIONS` and `FANOUT_MUTANT` are as on Day 3.
+//! real threads. `FANOUT_PREEMPTIONS` and `FANOUT_MUTANT` work as on Day 3.
 
 use common::sync::{
     Arc, AtomicU64, Mutex, Ordering, UnsafeCell, explore_model as explore, thread, yield_now,
@@ -20,13 +21,13 @@ use day4::marks::Marks;
 
 /// Sequences start shortly before they wrap.
 const FIRST: Sequence = Sequence::new(u64::MAX - 15);
-/// Four words.
+/// Four words of 8 bytes.
 const CAPACITY: u64 = 32;
-/// How often one who finds nothing looks again.
+/// How often an end that finds nothing looks again.
 const TRIES: usize = 3;
 
-/// A word of the ring: as taps and headers are read, and as a message is (loom reports a read of it
-/// that is not ordered with a write).
+/// A word of the ring. It is stored once as taps and headers are read, and once as a message is
+/// (loom reports a read of it that is not ordered with a write).
 struct Place {
     word: AtomicU64,
     message: UnsafeCell<u64>,
@@ -34,13 +35,14 @@ struct Place {
 
 struct Places(Vec<Place>);
 
-// SAFETY: the cells are only reached for sequences that the protocol has granted, which is what the
-// models check.
+// SAFETY: the cells are reached only for sequences that the protocol has given out; the models
+// check just that.
 unsafe impl Send for Places {}
 // SAFETY: as above.
 unsafe impl Sync for Places {}
 
-/// What the word of a message at this sequence says: no header, and nothing that another lap says.
+/// The content of a message's word at this sequence: it is no header, and differs from all other
+/// laps.
 fn content(sequence: Sequence) -> u64 {
     sequence.get() ^ 0xa5a5
 }
@@ -148,7 +150,7 @@ impl Writer {
         for sequence in (1..=u64::from(words)).map(|i| first.plus(8 * i)) {
             let place = self.rig.place(sequence);
             place.word.store(content(sequence), Ordering::Relaxed);
-            // SAFETY: claimed; that nobody else is at it is what loom checks.
+            // SAFETY: claimed; loom checks that no other thread uses the place.
             place.message.with_mut(|p| unsafe { *p = content(sequence) });
         }
         self.cursor.trail().sent += 1;
@@ -157,7 +159,7 @@ impl Writer {
         true
     }
 
-    /// For taps: they read words, and no cell.
+    /// Sends for taps, which read words and no cells.
     fn try_send_words(&mut self, words: u32) -> bool {
         let frame = Frame { len: 8 * words, kind: 0 };
         let Ok(first) = self.cursor.claim(frame.size()) else { return false };
@@ -178,7 +180,7 @@ struct Reader<C> {
 }
 
 impl<C: Cursor> Reader<C> {
-    /// Takes, checks and releases one message; where it began, and its length in words.
+    /// Takes, checks and releases one message. Returns where it began, and its length in words.
     fn try_read(&mut self) -> Result<(Sequence, u32), Unavailable> {
         let (rig, mut seen) = (&self.rig, None);
         let run = self.cursor.take_by(|run| {
@@ -189,15 +191,15 @@ impl<C: Cursor> Reader<C> {
         assert_eq!(frame.size(), run.len);
         assert_eq!(rig.frame(run), Some(frame), "nobody writes what was taken");
         for sequence in (8..run.len).step_by(8).map(|i| run.first.plus(i)) {
-            // SAFETY: taken; that nobody writes it meanwhile is what loom checks.
+            // SAFETY: taken; loom checks that it is not written meanwhile.
             let found = rig.place(sequence).message.with(|p| unsafe { *p });
-            assert_eq!(found, content(sequence), "the message at {} is another", run.first);
+            assert_eq!(found, content(sequence), "the message at {} is another message", run.first);
         }
         self.cursor.release();
         Ok((run.first, frame.len / 8))
     }
 
-    /// Takes as many messages as there are, walking from header to header, checks and releases them.
+    /// Takes as many messages as there are, walking from header to header; checks and releases them.
     fn try_read_many(&mut self) -> Result<Vec<(Sequence, u32)>, Unavailable> {
         let (rig, mut seen) = (&self.rig, Vec::new());
         let run = self.cursor.take_by(|run| {
@@ -217,9 +219,9 @@ impl<C: Cursor> Reader<C> {
         assert!(run.len > 0, "every record is one");
         for &(begun, words) in &seen {
             for sequence in (1..=u64::from(words)).map(|i| begun.plus(8 * i)) {
-                // SAFETY: taken; that nobody writes it meanwhile is what loom checks.
+                // SAFETY: taken; loom checks that it is not written meanwhile.
                 let found = rig.place(sequence).message.with(|p| unsafe { *p });
-                assert_eq!(found, content(sequence), "the message at {begun} is another");
+                assert_eq!(found, content(sequence), "the message at {begun} is another message");
             }
         }
         self.cursor.release();
@@ -252,7 +254,7 @@ struct Watcher {
 }
 
 impl Watcher {
-    /// Copies one message, and checks it if the tap trusts it; whether it did.
+    /// Copies one message. If the tap trusts it, checks it. Returns whether the tap trusted it.
     fn try_read(&mut self) -> Result<bool, Unavailable> {
         let all = self.cursor.take(u64::MAX)?;
         let Some(frame) = self.rig.frame(all) else {
@@ -272,7 +274,7 @@ impl Watcher {
     }
 }
 
-/// Whoever reads a mark reads a whole one.
+/// A reader of a mark always reads a whole mark.
 #[test]
 fn a_mark_is_read_whole() {
     explore("a_mark_is_read_whole", None, || {
@@ -282,12 +284,16 @@ fn a_mark_is_read_whole() {
             let capacity = Capacity::new(CAPACITY).unwrap();
             for number in 1..=2 {
                 let mark = Mark { sequence: Sequence::new(8 * number), number };
-                // SAFETY: nobody reads a record there.
+                // SAFETY: no record is read there.
                 unsafe { leaver.leave(capacity, mark) };
             }
         });
         if let Some(mark) = marks.at_or_after(Sequence::ZERO) {
-            assert_eq!(mark.sequence.get(), 8 * mark.number, "half of one and half of another");
+            assert_eq!(
+                mark.sequence.get(),
+                8 * mark.number,
+                "half of one mark and half of another"
+            );
         }
         thread.join().unwrap();
         let last = Mark { sequence: Sequence::new(16), number: 2 };
@@ -295,17 +301,18 @@ fn a_mark_is_read_whole() {
     });
 }
 
-/// A tap that is lapped while it copies lands where a message begins, and knows what it missed.
+/// A tap that is lapped while it copies lands at the beginning of a message, and knows what it
+/// missed.
 #[test]
 fn a_tap_lands_where_a_message_begins() {
     explore("a_tap_lands_where_a_message_begins", Some(4), || {
         let rig = Rig::new();
         let mut tap = rig.tap();
         let mut writer = rig.writer();
-        // A message of one word and an empty one.
+        // A message of one word, and an empty message.
         assert!(writer.try_send_words(1) && writer.try_send_words(0));
         let sender = thread::spawn(move || {
-            // Now records begin where messages of the lap before lay.
+            // Now records begin where the content of messages lay in the lap before.
             assert!(writer.try_send_words(0) && writer.try_send_words(1));
             writer
         });
@@ -321,7 +328,8 @@ fn a_tap_lands_where_a_message_begins() {
     });
 }
 
-/// Whoever joins at the oldest message begins where one begins, and gets all that follow.
+/// A consumer that joins at the oldest message begins where a message begins, and gets all that
+/// follow.
 #[test]
 fn join_oldest_where_a_message_begins() {
     explore("join_oldest_where_a_message_begins", Some(3), || {
@@ -346,8 +354,8 @@ fn join_oldest_where_a_message_begins() {
     });
 }
 
-/// A member may measure a record that another member takes meanwhile, and that is overwritten; what
-/// it gets in the end is a record all the same, and nobody else's.
+/// A member may measure a record that another member takes meanwhile, and that is then overwritten.
+/// What it gets in the end is still a whole record, and no other member's.
 #[test]
 fn a_member_takes_whole_records() {
     explore("a_member_takes_whole_records", None, || {
@@ -362,7 +370,7 @@ fn a_member_takes_whole_records() {
             (first, found)
         });
         found.extend(second.try_read());
-        // The third word is to be a message's, where a header was.
+        // In the third word, a message's content will replace a header.
         let sent = 2 + usize::from(writer.try_send(2));
         let (mut first, more) = taker.join().unwrap();
         found.extend(more);
@@ -378,8 +386,8 @@ fn a_member_takes_whole_records() {
     });
 }
 
-/// A lap goes by while a member looks and walks over the records that it sees: it never walks over more
-/// than the ring holds, and what it gets in the end are whole records.
+/// A lap passes while a member looks, and walks over the records that it sees. It never walks over more
+/// than the ring holds, and in the end it gets whole records.
 #[test]
 fn a_member_walks_over_many_records() {
     explore("a_member_walks_over_many_records", Some(2), || {

@@ -1,4 +1,4 @@
-//! Safe programs that misuse a ring of records, and memory that says what cannot be.
+//! Safe programs that misuse a ring of records, and memory with impossible content.
 #![cfg(not(loom))]
 
 use std::io::{BufRead, IoSliceMut, Read};
@@ -36,7 +36,7 @@ impl Ring {
             .unwrap()
     }
 
-    /// A newcomer at the oldest message, if it may join.
+    /// A consumer that joins at the oldest message, if it may join.
     fn late_reader(&self) -> Result<Reader, JoinError> {
         // SAFETY: a ring of records.
         unsafe { Reader::from_memory(self.0.clone(), Start::Oldest, &JoinOptions::new()) }
@@ -47,7 +47,7 @@ impl Ring {
         unsafe { Tap::from_memory(self.0.clone(), Start::Oldest, &JoinOptions::new()) }.unwrap()
     }
 
-    /// Writes over a word of the data.
+    /// Overwrites a word of the data.
     fn spoil(&self, offset: usize, word: u64) {
         assert!(offset.is_multiple_of(8) && offset < PAGE as usize);
         // SAFETY: inside the ring.
@@ -64,8 +64,8 @@ fn message(number: u64, words: usize) -> Vec<u8> {
     [number].into_iter().chain(words).flat_map(u64::to_le_bytes).collect()
 }
 
-/// Six members on a ring as small as they go, with batches as large as the ring and larger: a member that
-/// is preempted between two looks takes no run that is longer than the ring.
+/// Six members on the smallest ring there is, with batches as large as the ring and larger. A member that
+/// is preempted between two looks never takes a run that is longer than the ring.
 #[test]
 fn six_members_share_a_small_ring_in_large_batches() {
     const MANY: u64 = 60_000;
@@ -102,8 +102,8 @@ fn six_members_share_a_small_ring_in_large_batches() {
     });
 }
 
-/// A header that says more than there is: nobody goes by it, and a tap makes room for no more than the ring
-/// holds.
+/// A header that promises more than there is: no reader believes it, and a tap allocates no more than the
+/// ring holds.
 #[test]
 fn a_forged_header_is_an_error_and_costs_no_memory() {
     for len in [1 << 12, 1 << 20, 1 << 29, u32::MAX - 7, u32::MAX] {
@@ -122,8 +122,8 @@ fn a_forged_header_is_an_error_and_costs_no_memory() {
     }
 }
 
-/// Whatever the shared words say, calls come back, and nobody reads outside the ring: the pages around it
-/// may not be touched at all.
+/// Whatever the shared words say, calls return, and nothing outside the ring is read: the pages around it
+/// are not accessible.
 #[test]
 fn any_forged_word_is_survived() {
     let words = size_of::<Control>() / 8 + 256;
@@ -142,7 +142,7 @@ fn any_forged_word_is_survived() {
             let control = std::ptr::from_ref(ring.0.control()).cast::<AtomicU64>();
             // SAFETY: control and the marks behind it lie in one piece.
             let place = unsafe { control.add(word) };
-            // SAFETY: they are atomic words, which anybody may write.
+            // SAFETY: they are atomic words, which any thread may write.
             unsafe { &*place }.store(forged, Ordering::Relaxed);
             let mut copy = Vec::new();
             for _ in 0..3 {
@@ -161,7 +161,8 @@ fn any_forged_word_is_survived() {
     }
 }
 
-/// A member that has too little room for a message is told that message's length, and another's never.
+/// A member with too little room for a message is told the length of that message, and never of
+/// another.
 #[test]
 fn a_message_that_does_not_fit_has_a_length_that_was_sent() {
     const MANY: u64 = 20_000;
@@ -203,7 +204,7 @@ fn a_message_that_does_not_fit_has_a_length_that_was_sent() {
 fn records_are_released_in_part_or_given_back() {
     let (ring, mut writer) = Ring::new(PAGE);
     let (mut reader, mut member) = (ring.reader(), ring.member());
-    // 1024 bytes of ring each.
+    // Each takes 1024 bytes of ring.
     let full = |writer: &mut Writer, from: u64| {
         (from..from + 4).for_each(|number| writer.try_send(&message(number, 127)).unwrap());
         assert_eq!(writer.try_send(&[]), Err(TrySendError::Full));
@@ -244,7 +245,7 @@ fn more_records_than_there_are_cannot_be_released() {
     reader.try_recv_batch(usize::MAX).unwrap().release_first(2);
 }
 
-/// A caller that consumes more of a stream than it was shown ends the message.
+/// If a caller consumes more of a stream than it was shown, the message ends there.
 #[test]
 fn more_than_there_is_can_be_consumed() {
     let (ring, mut writer) = Ring::new(PAGE);
@@ -291,12 +292,12 @@ fn ends_are_told_apart() {
     }
 }
 
-/// A newcomer at the oldest record gets all of the first lap; a tap that was lapped loses at most a part of
-/// the ring more than is gone.
+/// A consumer that joins at the oldest record gets all of the first lap. A tap that was lapped loses what
+/// is gone, and at most a part of the ring more.
 #[test]
 fn late_comers_get_what_there_is() {
     let (ring, mut writer) = Ring::new(PAGE);
-    // 64 bytes of ring each: 64 of them are a lap.
+    // Each takes 64 bytes of ring, so 64 of them are a lap.
     (0..64).for_each(|number| writer.send(&message(number, 7)).unwrap());
     let mut late = ring.tap();
     let mut copy = Vec::new();

@@ -1,4 +1,4 @@
-//! Random schedules against a model: whatever sizes, batches and wrap positions.
+//! Random schedules against a model, with all sizes, batches and wrap positions.
 #![cfg(not(loom))]
 
 use std::collections::VecDeque;
@@ -11,7 +11,7 @@ use day4::{
 };
 use proptest::prelude::*;
 
-/// Bytes in the ring: the fewest there are.
+/// Bytes in the ring: the smallest capacity.
 const CAPACITY: usize = 4096;
 
 /// What a step does.
@@ -19,21 +19,21 @@ const CAPACITY: usize = 4096;
 enum Step {
     /// Sends one message.
     Send(usize),
-    /// Is lent so much, and sends less of it: this many hundredths.
+    /// Reserves so many bytes, and sends this many hundredths of them.
     Reservation(usize, usize),
-    /// Sends several at once, or drops them.
+    /// Sends several messages at once, or drops them.
     Batch(Vec<usize>, bool),
-    /// One reads a message.
+    /// This consumer reads a message.
     Read(usize),
-    /// One reads messages of together so many bytes of ring.
+    /// This consumer reads messages that together take so many bytes of ring.
     ReadBatch(usize, usize),
-    /// The tap looks at so many.
+    /// The tap looks at so many messages.
     Look(usize),
-    /// A newcomer reads what there is from the oldest message on.
+    /// A new consumer reads what there is from the oldest message on.
     Join,
 }
 
-/// Lengths that are often short, and sometimes all that the ring has.
+/// Lengths that are often short, and sometimes fill the whole ring.
 fn len() -> impl Strategy<Value = usize> {
     prop_oneof![
         6 => 0usize..64,
@@ -61,7 +61,7 @@ fn content(number: u64, len: usize) -> Vec<u8> {
     (0..len as u64).map(|i| (number.wrapping_mul(31) + i * i) as u8).collect()
 }
 
-/// The ring and its consumers, and what they should be.
+/// The ring and its consumers, and what they should hold.
 struct World {
     memory: Arc<dyn ByteMemory>,
     writer: Writer,
@@ -70,7 +70,7 @@ struct World {
     tap: Tap,
     /// Every message ever sent.
     sent: Vec<Vec<u8>>,
-    /// What each reader, and the group, has yet to read, by number.
+    /// The numbers of the messages that each reader, and the group, has yet to read.
     pending: [VecDeque<usize>; 3],
     seen_by_tap: u64,
 }
@@ -97,7 +97,7 @@ impl World {
         Self { memory, writer, readers, members, tap, sent, pending, seen_by_tap: 0 }
     }
 
-    /// Bytes of ring that somebody has yet to read.
+    /// How many bytes of ring have yet to be read.
     fn used(&self) -> usize {
         let size = |&number: &usize| record_len(self.sent[number].len());
         self.pending.iter().map(|pending| pending.iter().map(size).sum()).max().unwrap_or(0)
@@ -110,7 +110,7 @@ impl World {
         self.sent.push(message);
     }
 
-    /// What a claim of so much has to answer.
+    /// The right answer to a claim of this size.
     fn expected(&self, len: usize, size: usize) -> Result<(), &'static str> {
         if len > CAPACITY - 8 {
             Err("too large")
@@ -279,7 +279,7 @@ fn every_wrap_position() {
         for len in [0, 1, 7, 8, to_end.saturating_sub(9), to_end.saturating_sub(8), to_end] {
             let len = len.min(CAPACITY - 8);
             let now = world.writer.next_sequence().get() as usize % CAPACITY;
-            // Fill up to where the record is to begin.
+            // Fill the ring up to where the record is to begin.
             let gap = (offset + CAPACITY - now) % CAPACITY;
             if gap > 0 {
                 world.step(Step::Send(gap - 8));

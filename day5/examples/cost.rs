@@ -1,4 +1,4 @@
-//! What it costs a producer that there could be sleepers: count the instructions of both.
+//! What it costs a producer that there could be sleepers: count the instructions of both variants.
 //!
 //! ```sh
 //! cargo build --release -p day5 --example cost
@@ -8,7 +8,8 @@
 //! done
 //! ```
 //!
-//! The difference, divided by the million words that each publishes, is the price of one ring.
+//! The difference, divided by the million words that each variant publishes, is the price of one
+//! ring.
 
 use std::hint::black_box;
 
@@ -28,11 +29,11 @@ fn main() {
     }
 }
 
-/// Publishes, and rings each time or not, where nobody sleeps.
+/// Publishes while no thread sleeps, and rings each time or not.
 #[inline(always)]
 fn publish(ring: impl Fn(&AtomicU32)) {
     let (published, word) = (AtomicU64::new(0), AtomicU32::new(0));
-    // Somebody else could see both.
+    // To the compiler, another thread could see both.
     let (published, word) = (black_box(&published), black_box(&word));
     for number in 1..=WORDS {
         published.store(number, Ordering::Release);

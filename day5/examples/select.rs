@@ -1,12 +1,12 @@
-//! One task serves a queue and TCP clients: whoever connects gets every message that comes from then
-//! on, and whatever a client sends is printed.
+//! One task serves a queue and TCP clients: a client gets every message that is sent after it has
+//! connected, and the task prints what clients send.
 //!
 //! ```text
 //! cargo run -p day5 --features tokio --example select
 //! ```
 //!
-//! Two threads play the processes that would be at the other ends: a producer that sends ten messages
-//! a second for one second (or as many as the first argument says), and a client.
+//! Two threads stand for the processes at the other ends: a client, and a producer that sends ten
+//! messages a second for one second (or as many as the first argument says).
 
 use std::env;
 use std::error::Error;
@@ -78,7 +78,7 @@ async fn serve(
     }
 }
 
-/// What the client says next; without one, nothing, ever.
+/// The next bytes of the client. Without a client this never returns.
 async fn hear(client: &mut Option<TcpStream>, said: &mut [u8]) -> std::io::Result<usize> {
     match client {
         Some(socket) => socket.read(said).await,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use day3::{RecvError, TryRecvError};
 use day5::AnyStrategy;
 
-/// A consumer that waits in whatever way.
+/// A consumer; its way to wait is chosen at run time.
 pub(crate) type Consumer = day3::ring::Consumer<u64, AnyStrategy>;
 
 /// Where a message came from.
@@ -15,18 +15,18 @@ pub(crate) enum Found {
     First(u64),
     /// The second one.
     Second(u64),
-    /// There was none within the time.
+    /// No message came within the timeout.
     TimedOut,
     /// Both queues are closed, and everything is read.
     Closed,
 }
 
-/// How long one sleeps on one queue without looking at the other.
+/// How long it sleeps on one queue without looking at the other.
 const SLICE: Duration = Duration::from_millis(1);
 
-/// The next message of either queue, waiting for at most `timeout` without burning a core. Neither
-/// queue starves: while both have messages, it takes from them by turns (`turn` is yours to keep from
-/// call to call).
+/// Returns the next message of either queue, and waits for at most `timeout`, without burning a core.
+/// Neither queue starves: while both have messages, it takes from them by turns. `turn` keeps its
+/// value from call to call.
 pub(crate) fn either(
     first: &mut Consumer,
     second: &mut Consumer,
@@ -54,7 +54,8 @@ pub(crate) fn either(
         if left.is_zero() {
             return Found::TimedOut;
         }
-        // A futex is one word: asleep on one queue, we do not hear the other. So not for long.
+        // A futex is one word: while it sleeps on one queue, the other cannot wake it. So it sleeps
+        // only briefly.
         std::thread::sleep(left.min(SLICE));
     }
 }

@@ -1,19 +1,19 @@
-//! To announce a sleep, and leave: somebody else will do the sleeping.
+//! Announcing a sleep and returning: something else does the sleeping.
 //!
-//! [`doorbell::rest`] is one call: announce, look, sleep. An end that waits for a descriptor leaves
-//! after the look, and sleeps in `epoll_wait` or where it likes, if it does. So what one call leaves behind,
-//! the next one finds: an announcement that may still stand, and signals that may be old.
+//! [`doorbell::rest`] is one call: announce, look, sleep. An end that waits for a descriptor returns after
+//! the look, and its program sleeps in `epoll_wait`, if at all. So each call finds what an earlier call left
+//! behind: an announcement that may still stand, and signals that may be old.
 
 use common::sync::{AtomicU32, Ordering, mutant};
 
 use crate::doorbell::{self, Ticket};
 
-/// Takes back old signals, announces a sleep, looks once more, and if there is nothing has somebody
-/// watch. A look just before was in vain.
+/// Takes back old signals, announces a sleep, and looks once more. If there is nothing, it calls
+/// `watch`. The caller has just looked in vain.
 ///
-/// `clear` takes back the signals that there were, and says whether there were any. `watch` sees to it
-/// that there is a signal after the word is no longer what the ticket says. `ticket` is the
-/// announcement that somebody watches since an earlier call.
+/// `clear` takes back old signals, and says whether there were any. `watch` makes sure that a signal
+/// comes once the word differs from the ticket. `ticket` is the announcement of an earlier call that
+/// is still watched.
 pub fn arm<R>(
     word: &AtomicU32,
     ticket: &mut Option<Ticket>,
@@ -28,8 +28,8 @@ pub fn arm<R>(
         return answer;
     }
     let cleared = clear();
-    // Nobody has rung since, nor has the watcher given up: it is as it was after the look of
-    // that time.
+    // The doorbell has not rung since, and the watch has not ended: nothing has changed since that
+    // call looked.
     if (!cleared || mutant("trust-ticket")) && ticket.is_some_and(stands) {
         return None;
     }

@@ -1,22 +1,23 @@
-//! A thread that sleeps on futexes so that others can sleep on descriptors: one for all bridges of the
-//! process.
+//! Threads that sleep on futexes so that programs can sleep on descriptors. All bridges of a process
+//! share them.
 //!
-//! It sleeps on many words at once (`futex_waitv(2)`, Linux 5.16): up to [`MOST`] of them, and a control
-//! word of its own, which changes with each order. With more bridges there are more threads, and without
-//! `futex_waitv` each bridge has one. A thread ends when it has no bridge any more.
+//! A thread sleeps on many words at once (`futex_waitv(2)`, Linux 5.16): on up to [`MOST`] bridges'
+//! words, and on a control word of its own, which changes with each order. More bridges than that need
+//! another thread, and without `futex_waitv` each bridge has a thread of its own. A thread ends when it
+//! has no bridge left.
 //!
 //! # Words that go away
 //!
 //! The words lie in memory that an end has mapped. When the end is gone, something else may be mapped at
-//! the same address, and must not be slept on. So a bridge that is dropped takes its word off the list,
-//! has the thread wake up, and waits until it has: the thread sleeps on nothing that was not on the list
-//! when it last looked. That takes as long as the thread needs to wake up.
+//! the same address, and the thread must not sleep on that. So a bridge that is dropped takes its word
+//! off the list, wakes the thread, and waits until the thread has woken up. From then on the thread
+//! sleeps only on words that were on the list when it last looked.
 //!
 //! # Forks
 //!
-//! A child has copies of the bridges and none of the threads. What it does with the copies has no effect;
-//! they are the parent's ends. Bridges that it makes have a thread each: the list of the parent's threads
-//! may have been in use when it was forked.
+//! The child of a fork has copies of the bridges and none of the threads. The bridges' ends are the
+//! parent's, so what the child does with its copies has no effect. Bridges that the child makes have a
+//! thread each: the list of the parent's threads may have been in use at the moment of the fork.
 
 use core::ptr::NonNull;
 use std::io;
@@ -32,11 +33,12 @@ use crate::eventfd::Counter;
 use crate::futex;
 use crate::strategy::SLICE;
 
-/// How many bridges a thread serves: the kernel takes 128 words, and one is for orders.
+/// How many bridges a thread serves: the kernel takes 128 words, and one of them is the control
+/// word.
 const MOST: usize = 127;
 
-/// How long a bridge that is dropped waits before it wakes its thread again, which without `futex_waitv`
-/// may have been about to sleep.
+/// How long a bridge that is dropped waits before it wakes its thread again. Without `futex_waitv`, a
+/// wake-up is lost if the thread was only about to sleep.
 const AGAIN: Duration = Duration::from_millis(1);
 
 /// A word of a doorbell that an end has mapped.
@@ -46,7 +48,7 @@ struct Word(NonNull<AtomicU32>);
 // SAFETY: the address of an atomic word, which any thread may use.
 unsafe impl Send for Word {}
 
-/// An order: signal when the word is no longer that, or when the time is up.
+/// An order: signal when the word has changed from the ticket, or when the time is up.
 #[derive(Clone, Copy, Debug)]
 struct Watch {
     word: Word,
@@ -54,7 +56,7 @@ struct Watch {
     until: Instant,
 }
 
-/// A bridge as its thread knows it.
+/// A bridge, as its thread knows it.
 #[derive(Debug)]
 struct Member {
     id: u64,
@@ -68,19 +70,20 @@ struct State {
     next_id: u64,
     /// How often the thread has woken up.
     rounds: u64,
-    /// Whether it sleeps, or is about to, on the words that were on the list in this round.
+    /// Whether the thread sleeps, or is about to sleep, on the words that were on the list in this
+    /// round.
     sleeps: bool,
-    /// Whether it takes no more bridges.
+    /// Whether the thread takes no more bridges.
     has_ended: bool,
 }
 
-/// A thread, seen from those that it works for.
+/// A thread, as its bridges know it.
 #[derive(Debug)]
 struct Watcher {
     control: AtomicU32,
     state: Mutex<State>,
     woke: Condvar,
-    /// How many bridges it serves.
+    /// How many bridges the thread serves at most.
     most: usize,
     origin: Origin,
 }
@@ -96,7 +99,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How many bridges one thread can serve here.
+/// How many bridges one thread can serve on this kernel.
 fn most() -> usize {
     if futex::can_wait_for_many() { MOST } else { 1 }
 }
@@ -109,7 +112,7 @@ impl Threads {
         threads.origin.is_here().then_some(threads)
     }
 
-    /// A thread that serves one more.
+    /// Finds a thread for one more bridge, or starts one.
     fn enter(counter: &Arc<Counter>) -> io::Result<(Arc<Watcher>, u64)> {
         let Some(threads) = Self::of_this_process() else {
             return Watcher::start(1, counter);
@@ -128,7 +131,7 @@ impl Threads {
 }
 
 impl Watcher {
-    /// Starts a thread with this one to serve.
+    /// Starts a thread, with this counter's bridge as its first.
     fn start(most: usize, counter: &Arc<Counter>) -> io::Result<(Arc<Self>, u64)> {
         let (control, state, woke) = (AtomicU32::new(0), Mutex::default(), Condvar::new());
         let watcher = Arc::new(Self { control, state, woke, most, origin: Origin::here() });
@@ -138,7 +141,7 @@ impl Watcher {
         Ok((watcher, id))
     }
 
-    /// One more, if there is room.
+    /// Takes one more bridge, if there is room.
     fn enter(&self, counter: &Arc<Counter>) -> Option<u64> {
         let mut state = lock(&self.state);
         if state.has_ended || state.members.len() >= self.most {
@@ -150,7 +153,7 @@ impl Watcher {
         Some(id)
     }
 
-    /// Takes an order; from a bridge that has left, none.
+    /// Takes an order. An order from a bridge that has left is ignored.
     fn order(&self, id: u64, watch: Watch) {
         if !self.origin.is_here() {
             return;
@@ -165,7 +168,7 @@ impl Watcher {
         }
     }
 
-    /// Forgets this one. The thread does not touch its word afterwards.
+    /// Forgets this bridge. Afterwards the thread does not touch the bridge's word.
     fn leave(&self, id: u64) {
         if !self.origin.is_here() {
             return;
@@ -174,7 +177,7 @@ impl Watcher {
         let Some(at) = state.members.iter().position(|member| member.id == id) else { return };
         let watch = state.members.swap_remove(at).watch;
         if watch.is_none() && !state.members.is_empty() {
-            // It has reported since, and so sleeps on that word no more.
+            // The thread has reported since, so it no longer sleeps on that word.
             return;
         }
         let round = state.rounds;
@@ -191,7 +194,8 @@ impl Watcher {
         }
     }
 
-    /// Wakes the thread; `watch` is what it may be sleeping on where it can sleep on one word only.
+    /// Wakes the thread. `watch` is the word that it may be sleeping on, if it can sleep on only
+    /// one.
     fn kick(&self, watch: Option<Watch>) {
         self.control.fetch_add(1, Ordering::Relaxed);
         futex::wake(&self.control);
@@ -224,7 +228,8 @@ impl Watcher {
         }
     }
 
-    /// Sleeps until there is something to do; says whose word was rung, as far as the kernel told.
+    /// Sleeps until there is something to do. Returns the bridge whose word was rung, if the kernel
+    /// told.
     fn sleep(&self, control: u32, watches: &[(u64, Watch)]) -> Option<u64> {
         let until = watches.iter().map(|(_, watch)| watch.until).min();
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
@@ -246,7 +251,8 @@ impl Watcher {
 }
 
 impl State {
-    /// Signals each whose order has come to its end. It looks by itself, whatever was the reason.
+    /// Signals each bridge whose order is fulfilled. It looks at every word itself, whatever ended
+    /// the sleep.
     fn report(&mut self, woken: Option<u64>) {
         let mut now = None;
         for member in &mut self.members {
@@ -264,7 +270,7 @@ impl State {
     }
 }
 
-/// Where a bridge gets its orders, and how it reports.
+/// The way between a bridge and its thread: orders go to the thread, and signals come back.
 #[derive(Debug)]
 pub(crate) struct Post {
     watcher: Arc<Watcher>,
@@ -277,19 +283,19 @@ impl Post {
         &self.counter
     }
 
-    /// Has the thread signal, once, as soon as the word is no longer what the ticket says, or after a
+    /// Asks the thread for one signal: as soon as the word has changed from the ticket, or after a
     /// [`SLICE`].
     ///
     /// # Safety
     ///
-    /// The word stays where it is until the [`Bridge`] is dropped.
+    /// The word must stay in place until the [`Bridge`] is dropped.
     pub(crate) unsafe fn watch(&self, word: &AtomicU32, ticket: Ticket) {
         let (word, until) = (Word(NonNull::from(word)), Instant::now() + SLICE);
         self.watcher.order(self.id, Watch { word, value: ticket.word(), until });
     }
 }
 
-/// A word that can be watched; dropping this ends it.
+/// A word that can be watched until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Bridge {
     post: Arc<Post>,

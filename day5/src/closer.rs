@@ -1,4 +1,4 @@
-//! Closes descriptors on a thread of its own, for a caller that no close may hold up.
+//! Closes descriptors on a thread of its own, so that no close holds up the caller.
 
 use std::os::fd::OwnedFd;
 use std::sync::{MutexGuard, PoisonError};
@@ -6,12 +6,13 @@ use std::thread;
 
 use common::sync::{Arc, Mutex};
 
-/// Most descriptors that may wait to be closed before the caller should take no more in.
+/// How many descriptors may wait to be closed. Beyond that the caller should take in no more.
 const MOST: usize = 256;
 
-/// Where descriptors are closed. It has a thread as long as there are any.
+/// A queue of descriptors to close. It has a thread while there are any.
 ///
-/// In the child of a fork that thread does not exist; what it had to do there, the child's end does.
+/// The child of a fork does not have that thread. Its copies of the descriptors are closed when it
+/// ends.
 #[derive(Debug, Default)]
 pub(crate) struct Closer(Arc<Queue>);
 
@@ -25,7 +26,7 @@ struct Pending {
 }
 
 impl Closer {
-    /// Has these closed, soon.
+    /// Has these descriptors closed soon.
     pub(crate) fn close(&self, descriptors: impl IntoIterator<Item = OwnedFd>) {
         let mut pending = self.0.lock();
         pending.descriptors.extend(descriptors);
@@ -35,11 +36,11 @@ impl Closer {
         let queue = Arc::clone(&self.0);
         let thread =
             thread::Builder::new().name("fanout-closer".into()).spawn(move || queue.work());
-        // Without a thread they stay open until the next call finds one.
+        // Without a thread the descriptors stay open until the next call can start one.
         pending.has_thread = thread.is_ok();
     }
 
-    /// Whether so many wait to be closed that no more should come.
+    /// Whether too many descriptors wait to be closed, so that the caller should add no more.
     pub(crate) fn is_behind(&self) -> bool {
         self.0.lock().descriptors.len() >= MOST
     }
@@ -50,7 +51,7 @@ impl Queue {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next one; without one the thread is about to end.
+    /// The next descriptor. If there is none, the thread is about to end.
     fn next(&self) -> Option<OwnedFd> {
         let mut pending = self.lock();
         let next = pending.descriptors.pop();

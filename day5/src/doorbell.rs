@@ -1,20 +1,22 @@
-//! How an end says that it sleeps, and how it is woken.
+//! How an end announces that it sleeps, and how it is woken.
 //!
-//! A word of Day 3's doorbell line, one for each side:
+//! The words are those of Day 3's doorbell line, one for each side:
 //!
 //! | bits | meaning |
 //! |---:|---|
-//! | 0 | somebody sleeps, or is about to |
-//! | 1 | a process sleeps or rings here for which the kernel makes no fences: ring with one of your own |
-//! | 2–31 | how often it has rung |
+//! | 0 | an end sleeps, or is about to |
+//! | 1 | the kernel makes no fences for a process that sleeps or rings here: a ring needs a fence of its own |
+//! | 2–31 | how many rings there were |
 //!
 //! An end that is about to sleep sets bit 0, makes the heavy half of the [`barrier`], looks once more,
-//! and sleeps for as long as the word is what it was. An end that has changed something makes the light
-//! half, reads the word, and usually finds that bit 0 is not set. If it is, it clears it, counts on, and
-//! wakes all sleepers; each of them looks, and announces itself again before it sleeps again.
+//! and sleeps while the word stays the same. An end that has changed something makes the light half,
+//! reads the word, and usually finds that bit 0 is not set. If the bit is set, the end clears it, adds
+//! one to the count, and wakes all sleepers. Each sleeper looks, and announces itself again before it
+//! sleeps again.
 //!
-//! Either the sleeper sees the change, or the end that made it sees the sleeper. And since the word
-//! counts, a ring between the sleeper's last look and its sleep is not lost: the word is another then.
+//! Either the sleeper sees the change, or the end that made the change sees the sleeper. And because
+//! the word counts, a ring between the sleeper's last look and its sleep is not lost: the word has
+//! changed by then.
 
 use common::sync::{AtomicU32, Ordering, fence, mutant};
 use day3::doorbell::{ASLEEP, FENCED};
@@ -23,27 +25,27 @@ use crate::barrier;
 
 pub use day3::doorbell::{attach, ring, rouse, wake};
 
-/// A sleeper's ticket: sleep for as long as the word is this.
+/// A sleeper's ticket: it sleeps while the word has this value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket(u32);
 
 impl Ticket {
-    /// What the word has to be.
+    /// The value that the word has to have.
     pub fn word(self) -> u32 {
         self.0
     }
 
-    /// Whether the sleeper could not make the others' fences, and may be missed once: it must not
-    /// sleep for long.
+    /// Whether the sleeper could not make the other processes' fences. A ring may then miss it, so
+    /// it must not sleep for long.
     pub fn is_fenced(self) -> bool {
         self.0 & FENCED != 0
     }
 }
 
-/// One rest: says that somebody is about to sleep, looks once more, and sleeps if there is nothing.
+/// One rest: announces a sleep, looks once more, and sleeps if there is nothing.
 ///
-/// `sleep` returns at the latest when the word is no longer what the ticket says, and somebody was
-/// woken after that. What came of it, the next look tells.
+/// `sleep` must return once the word differs from the ticket and its sleepers have been woken. It
+/// may return earlier: the next look decides.
 pub fn rest<R>(
     word: &AtomicU32,
     mut look: impl FnMut() -> Option<R>,
@@ -57,15 +59,16 @@ pub fn rest<R>(
     answer
 }
 
-/// Says that somebody is about to sleep. Look once more afterwards, and only then sleep; [`rest`] does
-/// both.
+/// Announces that this end is about to sleep. Look once more afterwards, and only then sleep; [`rest`]
+/// does both.
 pub fn announce(word: &AtomicU32) -> Ticket {
     let before = word.fetch_or(ASLEEP, Ordering::Relaxed);
-    // edge: announce <-> ring. Either we see below what has changed, or the end that changed it sees us.
+    // edge: announce <-> ring. Either we see the change in the look that follows, or the end that made
+    // it sees our bit.
     if barrier::heavy() {
         return Ticket(before | ASLEEP);
     }
-    // An end that reads the word without a fence, because it has not seen this bit yet, may miss us once.
+    // An end that has not seen the bit FENCED yet reads the word without a fence, and may miss us once.
     let before = word.fetch_or(ASLEEP | FENCED, Ordering::Relaxed);
     fence(Ordering::SeqCst);
     Ticket(before | ASLEEP | FENCED)

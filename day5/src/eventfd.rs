@@ -1,4 +1,4 @@
-//! Descriptors that `poll` can wait for: a counter that others raise, and an alarm clock.
+//! Descriptors that `poll` can wait for: a counter that other threads raise, and an alarm clock.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,7 +14,7 @@ use rustix::time::{
 
 /// A counter in the kernel, readable while it is not zero (`eventfd(2)`).
 ///
-/// It stays within this process: a process that has a descriptor of it can make it one that blocks.
+/// It must stay within this process: a process that has its descriptor can switch it to blocking.
 #[derive(Debug)]
 pub struct Counter(OwnedFd);
 
@@ -23,18 +23,18 @@ impl Counter {
     ///
     /// # Errors
     ///
-    /// What the kernel said; mostly that this process has no descriptor left.
+    /// What the kernel said; mostly that this process is at its limit of descriptors.
     pub fn new() -> io::Result<Self> {
         Ok(Self(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
     }
 
-    /// Counts one more, and so wakes a thread that waits for the descriptor.
+    /// Adds one, and so wakes a thread that waits for the descriptor.
     pub fn signal(&self) {
-        // The one failure that there is, a counter at its end, leaves it readable.
+        // It can fail only if the counter is at its maximum. Then it is readable already.
         let _ = retry_on_intr(|| write(&self.0, &1u64.to_ne_bytes()));
     }
 
-    /// How many signals there were since the last time; sets the counter to zero.
+    /// How many signals there were since the last call; sets the counter to zero.
     pub fn take(&self) -> u64 {
         let mut count = [0; 8];
         match retry_on_intr(|| read(&self.0, &mut count)) {
@@ -64,7 +64,7 @@ impl Alarm {
         Ok(Self { descriptor, is_set: AtomicBool::new(false) })
     }
 
-    /// Sets it anew: it is not readable until `after` is over.
+    /// Sets the alarm: the descriptor is not readable until `after` has passed.
     pub(crate) fn set(&self, after: Duration) {
         let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
         let it_value = Timespec {
@@ -72,14 +72,14 @@ impl Alarm {
             tv_nsec: after.subsec_nanos().into(),
         };
         let time = Itimerspec { it_interval: zero, it_value };
-        // It fails for times that are none, and for descriptors that are no timers.
+        // It fails only for invalid times, and for descriptors that are no timers.
         let _ = timerfd_settime(&self.descriptor, TimerfdTimerFlags::empty(), &time);
         self.is_set.store(true, Ordering::Relaxed);
     }
 
-    /// Whether its time is up since it was set; if so, it is not readable any more.
+    /// Whether its time is up since it was set. If so, the descriptor is not readable any more.
     pub(crate) fn take(&self) -> bool {
-        // Mostly it was never set, and this costs no call.
+        // Mostly the alarm was never set, and then this makes no system call.
         let rang = self.is_set.load(Ordering::Relaxed)
             && retry_on_intr(|| read(&self.descriptor, &mut [0; 8])).is_ok();
         if rang {

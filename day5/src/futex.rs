@@ -1,7 +1,8 @@
 //! Sleeping on a word of shared memory, and waking its sleepers.
 //!
-//! The futex is *shared*: found by the page of memory that the word lies in. With the PRIVATE flag it
-//! would be found by its address in this process, and nobody in another process would ever wake up.
+//! The futex is *shared*: the kernel finds it by the page of memory that the word lies in. With the
+//! PRIVATE flag the kernel would find it by its address in this process, and would wake no sleeper in
+//! another process.
 
 use core::ptr::NonNull;
 use std::sync::OnceLock;
@@ -18,18 +19,18 @@ use rustix::time::{Timespec, clock_gettime};
 /// Why a sleep ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wake {
-    /// Somebody woke us, or the word was another from the beginning, or a signal came. Look again.
+    /// We were woken, or the word differed from the beginning, or a signal came. Look again.
     Woken,
     /// The time is up.
     TimedOut,
 }
 
-/// Sleeps for at most `timeout`, if the word is `value`, until somebody wakes its sleepers.
+/// Sleeps for at most `timeout`, if the word is `value`, until another thread wakes its sleepers.
 pub fn wait(word: &AtomicU32, value: u32, timeout: Duration) -> Wake {
     match futex_wait(word, Flags::empty(), value, Some(&timespec(timeout))) {
         Err(Errno::TIMEDOUT) => Wake::TimedOut,
-        // EAGAIN: the word is another. EINTR: a signal. Anything else would be our mistake, and a
-        // sleeper that does not sleep is better than one that does not wake.
+        // EAGAIN: the word differs. EINTR: a signal. Anything else would be our mistake, and a
+        // sleeper that does not sleep is better than a sleeper that does not wake.
         _ => Wake::Woken,
     }
 }
@@ -43,21 +44,21 @@ fn timespec(time: Duration) -> Timespec {
 
 /// Whether the kernel lets a thread sleep on many words at once (`futex_waitv(2)`, Linux 5.16).
 ///
-/// `FANOUT_WAITV=off` makes this process behave as one whose kernel does not.
+/// With `FANOUT_WAITV=off` this process behaves as if the kernel did not.
 pub(crate) fn can_wait_for_many() -> bool {
     static CAN: OnceLock<bool> = OnceLock::new();
     *CAN.get_or_init(|| {
         let is_off = std::env::var_os("FANOUT_WAITV").is_some_and(|value| value == "off");
-        // No words at all is a mistake that only a kernel that knows the call finds.
+        // An empty list is an error that only a kernel with this call reports.
         let answer = waitv(&[], WaitvFlags::empty(), None, ClockId::Monotonic);
         !is_off && answer == Err(Errno::INVAL)
     })
 }
 
-/// Sleeps until somebody wakes the sleepers of one of the words, or one is not what is said of it, or for
-/// at most `timeout`; says whose sleepers were woken, if the kernel knows.
+/// Sleeps until the sleepers of one of the words are woken, or a word differs from its expected value, or
+/// `timeout` has passed. Returns the word whose sleepers were woken, if the kernel knows.
 ///
-/// At most 128 words. They are only given to the kernel, and may be anything.
+/// At most 128 words. Their addresses only go to the kernel, and may be anything.
 pub(crate) fn wait_for_any(
     words: &[(NonNull<AtomicU32>, u32)],
     timeout: Option<Duration>,
@@ -70,7 +71,7 @@ pub(crate) fn wait_for_any(
         wait
     };
     let waits: Vec<_> = words.iter().map(wait).collect();
-    // This call wants to know when, not how long.
+    // This call takes a point in time, not a duration.
     let until = timeout.map(|timeout| {
         let now = clock_gettime(ClockId::Monotonic);
         let now = Duration::new(now.tv_sec as u64, now.tv_nsec as u32);
@@ -80,14 +81,15 @@ pub(crate) fn wait_for_any(
         Ok(woken) => Some(woken),
         Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => None,
         Err(_) => {
-            // For want of memory, say: the caller looks, and tries again, and not at once.
+            // A lack of memory, for example. The caller looks and tries again; the pause keeps it
+            // from spinning.
             std::thread::sleep(Duration::from_millis(1));
             None
         }
     }
 }
 
-/// Wakes all who sleep on the word; says how many, as far as the kernel told.
+/// Wakes all sleepers of the word. Returns how many, as far as the kernel told.
 pub fn wake(word: &AtomicU32) -> usize {
     futex_wake(word, Flags::empty(), i32::MAX as u32).unwrap_or(0)
 }
@@ -99,7 +101,7 @@ mod tests {
     use std::time::Instant;
 
     #[test]
-    fn one_who_sleeps_is_woken_and_one_who_should_not_is_not_put_to_sleep() {
+    fn a_sleeper_is_woken_and_a_changed_word_lets_nobody_sleep() {
         let word = AtomicU32::new(7);
         let (long, longest) = (Duration::from_secs(60), Duration::MAX);
         assert_eq!(wait(&word, 8, long), Wake::Woken, "the word is another");

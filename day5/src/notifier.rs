@@ -1,43 +1,45 @@
-//! The producer's side of [pollable](crate::pollable) consumers: which of them to signal, and when.
+//! The producer's side of [pollable](crate::pollable) consumers: which consumers it signals, and
+//! when.
 //!
-//! A consumer that wants to be waited for beside sockets connects to the producer's Unix socket, and
-//! keeps the connection. The producer rings the doorbell as ever. Only when somebody had announced itself
-//! there, so once per sleep and not per message, it goes on: wakes the futex, looks which consumers have
-//! connected or hung up since the last time, and sends one byte over each connection that it has. With nobody asleep
-//! all this costs what it did before: one plain load.
+//! A consumer that wants to be waited for beside sockets connects to the producer's Unix socket, and keeps the
+//! connection. The producer rings the doorbell as ever. Only if an end had announced a sleep there, it does more: it
+//! wakes the futex, looks which consumers have connected or hung up since the last time, and sends one byte over
+//! each connection. So this happens once per sleep, and not once per message. If no end sleeps, the cost is the same
+//! as before: one plain load.
 //!
-//! No answer is waited for. That a consumer is not overlooked follows from the order: it connects and
-//! says hello *before* it announces itself for the first time, and the producer accepts *after* it has
-//! seen an announcement. What was sent before is in the kernel's queue then.
+//! The producer waits for no answer. That it overlooks no consumer follows from the order: a consumer
+//! connects and says hello *before* it announces itself for the first time, and the producer accepts
+//! *after* it has seen an announcement. By then the hello is in the kernel's queue.
 //!
-//! What goes over the socket (`SOCK_SEQPACKET`) is one packet to the producer, in the manner of
-//! [`day4::rendezvous`], whose clients and servers turn those of this protocol away, and the other way
-//! round; numbers are little-endian:
+//! A consumer sends one packet over the socket (`SOCK_SEQPACKET`), in the manner of
+//! [`day4::rendezvous`]. Each protocol's servers and clients turn the other protocol's peers away.
+//! Numbers are little-endian:
 //!
 //! | offset | bytes | field |
 //! |---:|---:|---|
 //! | 0 | 8 | magic: `FANOUT` and two zeros |
 //! | 8 | 4 | version of the protocol: 2 |
-//! | 12 | 4 | role: 3, one that waits for its connection to be readable |
+//! | 12 | 4 | role: 3, a peer that waits until its connection is readable |
 //!
-//! without a descriptor. Back come packets of one byte, one for each signal. The end of the connection
-//! tells the consumer that nobody will signal it any more, and the producer that nobody waits.
+//! It carries no descriptor. The producer sends packets of one byte, one for each signal. When the
+//! connection ends, the consumer knows that no more signals come, and the producer that the consumer
+//! has left.
 //!
 //! # No peer holds up the producer
 //!
-//! Version 1 passed an eventfd to the producer. But `O_NONBLOCK` belongs to what a descriptor refers to,
-//! which both had then: a peer could clear it, fill the counter, and the producer's next write never
-//! returned. A pipe has the same flag, and a lock that its reader may hold. So nothing that the producer
-//! waits for is a peer's to change:
+//! Version 1 passed an eventfd to the producer. But `O_NONBLOCK` belongs to the open file behind a
+//! descriptor, which both sides shared: a peer could clear the flag and fill the counter, and the
+//! producer's next write never returned. A pipe has the same flag, and a lock that its reader may hold.
+//! So the producer never waits for anything that a peer can change:
 //!
-//! - A signal is sent with `MSG_DONTWAIT` into the peer's queue. If that is full, the peer has signals
-//!   that it has not read, and is readable.
-//! - Nothing that a peer sends is taken out of the queue: it may have passed a descriptor, and closing
-//!   the last one of a TCP socket with `SO_LINGER` takes as long as the peer likes. The hello is looked
-//!   at where it lies (`MSG_PEEK`).
-//! - For the same reason a thread closes the connections that have ended. It lives as long as there are
-//!   any. A peer can keep that thread busy, and when 256 connections wait for it no newcomer is let in;
-//!   the producer goes on, and so do the consumers that it knows.
+//! - A signal is sent with `MSG_DONTWAIT` into the peer's queue. If the queue is full, it holds
+//!   signals that the peer has not read, so the peer's connection is readable.
+//! - The producer takes nothing that a peer sends out of the queue. A packet may carry a descriptor,
+//!   and closing the last descriptor of a TCP socket with `SO_LINGER` takes as long as the peer likes.
+//!   The hello is read where it lies (`MSG_PEEK`).
+//! - For the same reason a thread closes the connections that have ended. It lives while there are any.
+//!   A peer can keep that thread busy, and while 256 connections wait for it no new consumer is let in.
+//!   The producer goes on, and so do the consumers that it knows.
 
 mod error;
 mod socket;
@@ -65,10 +67,10 @@ pub use error::NotifyError;
 pub(crate) use error::failed;
 pub use state::MOST_PEERS;
 
-/// More signals than the kernel keeps for a consumer that does not read them.
+/// More signals than the kernel queues for a consumer that does not read them.
 const MOST_SIGNALS: u64 = 64;
 
-/// A consumer's end of a connection to the producer, over which signals come.
+/// A consumer's end of a connection to the producer. Signals come over it.
 #[derive(Debug)]
 pub struct Connection {
     socket: OwnedFd,
@@ -90,22 +92,24 @@ impl Connection {
         }
     }
 
-    /// Uses a connection (of a `SOCK_SEQPACKET` socket) whose other end the producer has.
+    /// Uses a connection (a `SOCK_SEQPACKET` socket) whose other end the producer has.
     ///
     /// # Errors
     ///
     /// [`NotifyError::System`].
     pub fn from_socket(socket: OwnedFd) -> Result<Self, NotifyError> {
         retry_on_intr(|| send(&socket, &hello(), SEND)).map_err(failed("send"))?;
-        // edge: register -> accept. A producer that sees an announcement that we make from now on finds
-        // this in the socket's queue.
+        // edge: register -> accept. A producer that sees an announcement from now on finds our hello in
+        // the socket's queue.
         fence(Ordering::SeqCst);
         Ok(Self { socket })
     }
 
-    /// Takes back the signals that have come; says how many there were, and whether that was the end.
+    /// Takes back the signals that have come. Returns how many there were, and whether the connection
+    /// has ended.
     ///
-    /// Not more than so many: a producer that never stops holds nobody up, either.
+    /// It takes at most so many, so that a producer that never stops signalling does not hold it
+    /// up.
     pub(crate) fn take(&self) -> (u64, bool) {
         for signals in 0..MOST_SIGNALS {
             let mut byte = [0; 1];
@@ -113,7 +117,7 @@ impl Connection {
                 Ok((0, _)) => return (signals, true),
                 Ok(_) => {}
                 Err(Errno::AGAIN) => return (signals, false),
-                // The producer has ended, and what we sent it was never taken out of its queue.
+                // The producer has ended, and our hello was still in its queue.
                 Err(_) => return (signals, true),
             }
         }
@@ -127,18 +131,18 @@ impl AsFd for Connection {
     }
 }
 
-/// The consumers that a producer signals: those that have connected to it.
+/// The consumers that a producer signals: all that have connected to it.
 ///
-/// Clones are handles on the same. It is given to the producer as part of its way to wait, a
-/// [`Notify`]; when the producer is dropped, or waits another way, everybody is told by the end of the
-/// connection, and the socket's path is removed.
+/// Clones are handles on the same notifier. It is given to the producer as part of its way to wait, a
+/// [`Notify`]. When the producer is dropped, or gets another way to wait, the connections end, which
+/// tells the consumers, and the socket's path is removed.
 #[derive(Clone, Debug, Default)]
 pub struct Notifier {
     state: Arc<Mutex<State>>,
 }
 
 impl Notifier {
-    /// Listens at `path`, which is made with mode 0600: for processes of this user.
+    /// Listens at `path`, which is created with mode 0600: only processes of this user can connect.
     ///
     /// # Errors
     ///
@@ -148,7 +152,8 @@ impl Notifier {
         Ok(Self { state: Arc::new(Mutex::new(state)) })
     }
 
-    /// A connection for a consumer that needs no path: in this process, or one that inherits it.
+    /// A connection for a consumer that needs no path: a consumer in this process, or in a child
+    /// that inherits it.
     ///
     /// # Errors
     ///
@@ -162,29 +167,27 @@ impl Notifier {
         Ok(connection)
     }
 
-    /// How many consumers it signals. Those that have connected since the last signal are not yet
-    /// counted, those that have hung up since are.
+    /// How many consumers it signals. A consumer that has connected since the last signal is not
+    /// yet counted. A consumer that has hung up since still is.
     pub fn peers(&self) -> usize {
         self.lock().peers.len()
     }
 
-    /// How many signals were given: one for each time that somebody was asleep, times the consumers
-    /// that there were.
+    /// How many signals were sent: one to each consumer, each time that an end was asleep.
     pub fn signals(&self) -> u64 {
         self.lock().signals
     }
 
-    /// How many were turned away: those that talk nonsense, silent ones where there were too many, and
-    /// those beyond [`MOST_PEERS`].
+    /// How many peers were turned away: peers that sent nonsense, silent peers when there were too
+    /// many, and peers beyond [`MOST_PEERS`].
     pub fn turned_away(&self) -> u64 {
         self.lock().turned_away
     }
 
-    /// Signals everybody.
+    /// Signals every consumer.
     #[cold]
     fn signal(&self) {
-        // edge: register -> accept. What we have seen of the word comes before what we see of the
-        // socket.
+        // edge: register -> accept. We have read the doorbell's word before we look at the socket.
         fence(Ordering::SeqCst);
         let mut state = self.lock();
         state.attend();
@@ -199,25 +202,25 @@ impl Notifier {
     }
 }
 
-/// Signals a peer, without waiting; says whether it is still there.
+/// Signals a peer without waiting. Returns whether the peer is still there.
 fn signal(peer: &OwnedFd) -> bool {
     match retry_on_intr(|| send(peer, &[0], SEND)) {
-        // It has signals that it has not read, and so is readable.
+        // Its queue is full of signals that it has not read, so it is readable.
         Ok(_) | Err(Errno::AGAIN) => true,
-        // A signal that does not come has to be told of: by the end of the connection.
+        // A peer that cannot be signalled has to know: its connection ends.
         Err(_) => false,
     }
 }
 
-/// A producer's way to wait that also signals consumers that wait for a descriptor.
+/// A producer's way to wait that also signals consumers which wait for a descriptor.
 ///
-/// It waits as `W` does. Its end rings as every end does, by one plain load; if somebody was asleep, it
-/// also signals every consumer that its [`Notifier`] know, once. With several consumers a
-/// ring signals all of them, whichever of them was asleep; one that was not takes the signal back when
-/// it is about to sleep.
+/// It waits as `W` does. Its end rings as every end does, by one plain load. If an end was asleep, it
+/// also signals every consumer that its [`Notifier`] knows, once. Several consumers are all signalled,
+/// whichever of them was asleep. A consumer that was awake takes the signal back when it is about to
+/// sleep.
 ///
-/// Dropping it hangs up on everybody. A producer is dropped after it has closed its ring, so a consumer
-/// that is woken by that finds the end.
+/// Dropping it ends all connections. A producer is dropped after it has closed its ring, so a consumer
+/// that is woken by the end of its connection finds the ring closed.
 ///
 /// # Examples
 ///
@@ -235,7 +238,7 @@ fn signal(peer: &OwnedFd) -> bool {
 /// // Usually in another process.
 /// let consumer = Consumer::<u64>::join(&name, Start::Oldest)?;
 /// let mut consumer = Pollable::connect(consumer, &path)?;
-/// assert!(consumer.try_recv().is_err()); // empty: from now on its descriptor tells of more
+/// assert!(consumer.try_recv().is_err()); // empty: its descriptor will say when there is more
 /// producer.send(7)?; // signals
 /// assert_eq!(consumer.try_recv()?, 7);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -247,7 +250,7 @@ pub struct Notify<W = Adaptive> {
 }
 
 impl<W> Notify<W> {
-    /// Waits as `inner` does, and signals the consumers that `notifier` know.
+    /// Waits as `inner` does, and signals the consumers that `notifier` knows.
     pub fn new(notifier: Notifier, inner: W) -> Self {
         Self { notifier, inner }
     }

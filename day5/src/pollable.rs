@@ -1,19 +1,19 @@
 //! An end of a ring that can be waited for with `poll`, `epoll`, `mio` or `io_uring`, beside sockets.
 //!
-//! The rule is epoll's: **try until there is nothing; then wait for the descriptor; then try again.**
-//! A [`Pollable`] has no call to arm it. To find nothing *is* to arm it: `try_recv` that answers
-//! [`Empty`](day3::TryRecvError::Empty) has announced on the doorbell that somebody sleeps, and has looked
-//! once more after that. From then on the descriptor is readable when there may be something. Do not
-//! read from it: `try_recv` does. A wait without a try before it is one for a signal that was never asked
-//! for.
+//! The rule is epoll's: **try until there is nothing; then wait for the descriptor; then try again.** A
+//! [`Pollable`] has no call to arm it. To find nothing *is* to arm it: a `try_recv` that answers
+//! [`Empty`](day3::TryRecvError::Empty) has announced a sleep on the doorbell, and has looked once more
+//! after that. From then on the descriptor is readable when there may be something. Do not read from it:
+//! `try_recv` does. A program that waits without a try before it waits for a signal that it has never
+//! asked for.
 //!
 //! Where the signal comes from:
 //!
 //! | made by | the signal comes from | costs |
 //! |---|---|---|
 //! | [`Pollable::connect`] | the producer, which waits by [`Notify`](crate::Notify), over a connection | the producer one system call per sleep |
-//! | [`Pollable::bridged`] | a thread of this process, which sleeps on the futexes of all such ends | this process a thread for each 127 of them, and two changes of it per sleep |
-//! | [`Pollable::napping`] | nobody: an alarm clock, as for all that only look | up to 250 looks in a second |
+//! | [`Pollable::bridged`] | a thread of this process, which sleeps on the futexes of all such ends | a thread for each 127 ends of this process, and two thread switches per sleep |
+//! | [`Pollable::napping`] | an alarm clock, for ends that only look | up to 250 looks in a second |
 //!
 //! # No wake-up is lost
 //!
@@ -23,30 +23,32 @@
 //!
 //! - Edge announce <-> ring, as for every sleeper (see [`doorbell`](crate::doorbell)): either the look
 //!   sees the message, or the producer sees the bit.
-//! - If it sees the bit, it signals after the message was written. A signal that is taken back by the
-//!   *next* clear is followed by a look, which finds that message: the kernel orders what comes before
-//!   a send before what follows its receipt. One that comes after the clear stays, and the
+//! - If it sees the bit, it signals after the message was written. If the *next* clear takes that
+//!   signal back, a look follows, which finds the message: the kernel orders what precedes a send
+//!   before what follows its receipt. If the signal comes after the clear, it stays, and the
 //!   descriptor is readable.
 //! - Edge register -> accept: a producer that sees the bit finds, in its socket's queue, the connection
 //!   of the consumer that set it: see [`notifier`](crate::notifier).
-//! - The bridge's thread sleeps on the word with the ticket of the announcement. A ring before it sleeps
-//!   has changed the word, and it does not sleep.
+//! - The bridge's thread sleeps on the word with the ticket of the announcement. A ring before that has
+//!   changed the word, so the thread does not sleep.
 //!
-//! And if nobody rings? A producer that is killed, even between publish and ring, hangs up: the kernel
-//! closes its sockets, the descriptor is readable, and after everything that was published comes
-//! [`HungUp`](day3::RecvError::HungUp). A bridge looks by itself after one [`SLICE`](crate::strategy::SLICE); it never learns of a
-//! death. Where the kernel makes no fences for others ([`barrier`](crate::barrier)), the first ring may
-//! be missed; an alarm clock behind the same descriptor bounds that to one slice, too.
+//! And if nobody rings? The connection of a producer that is killed ends, even if that was between
+//! publish and ring: the kernel closes its sockets, and the descriptor is readable. After everything
+//! that was published comes [`HungUp`](day3::RecvError::HungUp). A bridge looks without being woken
+//! after one [`SLICE`](crate::strategy::SLICE); it never learns of a death. Where the kernel makes no
+//! fences for other processes ([`barrier`](crate::barrier)), the first ring may be missed. An alarm
+//! clock behind the same descriptor limits that delay to one slice, too.
 //!
 //! # With others
 //!
 //! All consumers of a ring announce themselves in one word. A ring answers all of them, and a producer
-//! signals every consumer that it knows: a consumer among several may be signalled for another's sleep. It
-//! finds nothing then, or takes the signal back before its own next sleep. Members of a group are all
+//! signals every consumer that it knows. So a consumer may be signalled because another consumer slept. It
+//! finds nothing then, or takes the signal back before its own next sleep. The members of a group are all
 //! signalled, too, and one of them gets the message.
 //!
-//! The connection is the sign of life: a process that was forked from the producer's and did not call
-//! `exec` has a copy of it, and if the producer is killed has to end before anybody is told.
+//! The end of the connection is how a consumer learns of the producer's death. A child that was
+//! forked from the producer's process, and did not call `exec`, has a copy of the connection. So if
+//! the producer is killed, its consumers learn it only when that child has ended, too.
 //!
 //! # Examples
 //!
@@ -92,10 +94,10 @@ use signal::Signal;
 
 /// An end of a ring, and a descriptor that is readable when it is worth trying.
 ///
-/// See the [module](self) for the rule. A consumer's tells of messages and of the end; a producer's of
-/// room. It waits where it must, as `V` does.
+/// See the [module](self) for the rule. A consumer's descriptor tells of messages and of the end; a
+/// producer's tells of room. Where a call has to wait, it waits as `V` does.
 pub struct Pollable<E: End, V: Wait = Adaptive> {
-    // Before the end, whose memory its thread uses.
+    // Declared first, so dropped first: the bridge's thread uses the end's memory.
     bridge: Option<Bridge>,
     end: E::With<Armed<V>>,
     signal: Arc<Signal>,
@@ -108,9 +110,9 @@ impl<E: End, V: Wait> fmt::Debug for Pollable<E, V> {
 }
 
 impl<E: Receiving> Pollable<E> {
-    /// A consumer that the producer signals which listens at `path` ([`Notifier::bind`]).
+    /// A consumer that is signalled by the producer that listens at `path` ([`Notifier::bind`]).
     ///
-    /// It does not wait for the producer, which lets it in when it next finds somebody asleep.
+    /// It does not wait for the producer, which lets it in when it next finds an end asleep.
     ///
     /// # Errors
     ///
@@ -121,7 +123,7 @@ impl<E: Receiving> Pollable<E> {
         Self::with_connection(consumer, Connection::connect(path)?)
     }
 
-    /// A consumer that is signalled by the producer that has the other end of this line.
+    /// A consumer that is signalled by the producer at the other end of this connection.
     ///
     /// # Errors
     ///
@@ -133,11 +135,11 @@ impl<E: Receiving> Pollable<E> {
 
 impl<E: Announcing> Pollable<E> {
     /// An end that needs nothing from the other side: a thread of this process sleeps in its place, and
-    /// signals. For queues with a name, and for a producer that waits for room.
+    /// signals. It suits queues with a name, and a producer that waits for room.
     ///
-    /// One thread serves up to 127 such ends, and ends with the last of them; before Linux 5.16, where
-    /// none can sleep on many futexes at once, each end has one. The child of a fork does not have the
-    /// thread: what it does with its copy of this end has no effect.
+    /// One thread serves up to 127 such ends, and ends with the last of them. Before Linux 5.16 a
+    /// thread cannot sleep on many futexes at once, so each end has a thread of its own. The child of
+    /// a fork does not have the thread: what it does with its copy of this end has no effect.
     ///
     /// # Errors
     ///
@@ -148,7 +150,7 @@ impl<E: Announcing> Pollable<E> {
 }
 
 impl<E: Announcing, V: Wait> Pollable<E, V> {
-    /// The same for an end that rings, and waits where it must, as `wait` does: a producer's may be a
+    /// The same, for an end that waits and rings as `wait` does: a producer's may be a
     /// [`Notify`](crate::Notify).
     ///
     /// # Errors
@@ -162,10 +164,10 @@ impl<E: Announcing, V: Wait> Pollable<E, V> {
 }
 
 impl<E: End> Pollable<E> {
-    /// An end that nobody wakes: a tap, which writes nothing, and so cannot say that it sleeps.
+    /// An end that is never woken: a tap, which writes nothing, and so cannot announce a sleep.
     ///
-    /// After a try in vain the descriptor becomes readable when a nap is over: of 50 us at first, then
-    /// twice as long after each look in vain, and at most 4 ms.
+    /// After a try in vain the descriptor becomes readable when a nap is over. The first nap takes 50
+    /// us. Each look in vain doubles it, up to 4 ms.
     ///
     /// # Errors
     ///
@@ -185,19 +187,19 @@ impl<E: End, V: Wait> Pollable<E, V> {
         &self.end
     }
 
-    /// The end alone, which waits adaptively from now on.
+    /// Takes the end back; it waits adaptively from now on.
     pub fn into_inner(self) -> E::With<Adaptive> {
         let Self { bridge, end, .. } = self;
         drop(bridge);
         E::change(end, Adaptive::default())
     }
 
-    /// How often it has announced that it sleeps.
+    /// How often it has announced a sleep.
     pub fn sleeps(&self) -> u64 {
         self.signal.sleeps()
     }
 
-    /// How many signals it has taken back. An alarm clock gives none.
+    /// How many signals it has taken back. An alarm clock's are not counted.
     pub fn signals(&self) -> u64 {
         self.signal.signals()
     }

@@ -1,6 +1,7 @@
 //! Ways to wait: as types, and by name.
 //!
-//! A strategy only says how its own end waits. Every end rings, so that any two strategies go together.
+//! A strategy only says how its own end waits. Every end rings the doorbell, so any two strategies work
+//! together.
 
 use core::fmt;
 use core::str::FromStr;
@@ -13,19 +14,19 @@ use day3::wait::{Side, Wait};
 use crate::doorbell::Ticket;
 use crate::{doorbell, futex};
 
-/// The longest that anybody sleeps before it looks by itself: what a wake-up costs that never comes,
-/// because the end that should have woken us was killed after it published and before it rang.
+/// The longest that an end sleeps before it looks without being woken. It limits the delay when a
+/// wake-up never comes, because the other end was killed after it published and before it rang.
 pub const SLICE: Duration = Duration::from_millis(100);
 
-/// The longest nap of a tap, which nobody wakes.
+/// The longest nap of a tap, which is never woken.
 const LONGEST_NAP: Duration = Duration::from_millis(4);
 
-/// How many looks without an answer go by before the clock is read.
+/// How many looks in vain there are between two looks at the clock.
 const LOOKS_BETWEEN_CLOCKS: u32 = 64;
 
 pub use day3::wait::{Spin, Yield};
 
-/// Looks once, and sleeps until somebody wakes it.
+/// Looks once, and sleeps until it is woken.
 #[derive(Clone, Copy, Debug)]
 pub struct Sleep {
     slice: Duration,
@@ -38,7 +39,7 @@ impl Default for Sleep {
 }
 
 impl Sleep {
-    /// One that looks by itself after so long, instead of after [`SLICE`].
+    /// A strategy that looks without being woken after `slice`, instead of after [`SLICE`].
     pub fn in_slices(slice: Duration) -> Self {
         Self { slice }
     }
@@ -57,39 +58,41 @@ impl Wait for Sleep {
     }
 }
 
-/// Spins while that wins, then yields, then sleeps: the default.
+/// Spins while spinning pays off, then yields, then sleeps: the default.
 ///
-/// How long it spins, it learns. A wait that ended while it spun lets it spin longer next time; one
-/// that ended only when the core was given away, or after a sleep, shorter. And while others take the
-/// core when it is given away, it is given away at once: what we wait for may be what they do.
+/// It learns how long to spin. If a wait ends while it spins, it may spin longer next time. If a wait
+/// ends only after it has yielded the core or slept, it spins less next time. While other threads
+/// take the core when it yields, it yields at once: they may be doing what it waits for.
 #[derive(Clone, Copy, Debug)]
 pub struct Adaptive {
-    /// How many looks it takes before it gives the core away.
+    /// How many looks it takes before it yields the core.
     spins: u32,
-    /// Waits until it tries again whether spinning longer wins.
+    /// How many more waits it lets pass before it tries again whether spinning longer pays off.
     until_trial: u32,
-    /// And how many after that, if it does not.
+    /// How many waits it lets pass after that trial, if spinning longer does not pay off.
     next_trial: u32,
-    /// For so many waits more, others are thought to want this core.
+    /// For how many more waits it assumes that other threads want this core.
     crowd: u32,
 }
 
-/// Some 200 us. A sleep and a wake-up cost 20 to 40 here, so that spinning longer than that uses more
-/// of the core; but as long as it wins, and nobody else needs the core, it saves that much time.
+/// Some 200 us. A sleep and a wake-up cost 20 to 40 us here, so spinning for longer than that uses
+/// more of the core. But while it pays off, and no other thread needs the core, it saves that much
+/// time.
 const MOST_SPINS: u32 = 8192;
-/// About the cost of giving the core away.
+/// About the cost of yielding the core.
 const FEWEST_SPINS: u32 = 16;
-/// How often it gives the core away before it sleeps: some 20 us if nobody wants it, the cost of a sleep.
-/// If somebody does, this is what keeps a crowd from sleeping and waking one another for each message.
+/// How often it yields the core before it sleeps: some 20 us if no other thread wants the core, the cost
+/// of a sleep. If others do, the yields keep a crowd of threads from sleeping and waking one another for
+/// each message.
 const YIELDS: u32 = 64;
-/// How many waits go by before it tries again whether spinning longer wins: at first, and after trials
-/// in vain, each of which doubles it.
+/// How many waits pass before it tries again whether spinning longer pays off: at first, and at most.
+/// Each trial in vain doubles the number.
 const BETWEEN_TRIALS: (u32, u32) = (64, 1024);
 
-/// A core that was given away and is back this soon, nobody wanted: the call alone takes half of it
-/// here, and another thread's turn at least three times as much.
+/// If the core is back this soon after a yield, no other thread wanted it. The call alone takes
+/// half of this time here, and another thread's turn at least three times as much.
 const WANTED: Duration = Duration::from_micros(1);
-/// How many waits it gives the core away at once after somebody took it.
+/// For how many waits it yields the core at once, after another thread took it.
 const CROWD: u32 = 64;
 
 impl Default for Adaptive {
@@ -115,7 +118,7 @@ impl Adaptive {
     }
 
     fn has_won(&mut self, looks: u32) {
-        // Twice what was needed is enough, and no less than before.
+        // Twice as many looks as this wait needed are enough. The limit never falls here.
         let enough = (2 * looks).min(MOST_SPINS);
         if self.spins < enough {
             self.spins = enough;
@@ -161,18 +164,18 @@ impl Wait for Adaptive {
     }
 }
 
-/// How a number of looks went.
+/// How a series of looks ended.
 enum Spun<R> {
-    /// After so many in vain there was an answer.
+    /// After so many looks in vain there was an answer.
     Found(R, u32),
-    /// The deadline has passed.
+    /// The deadline had passed.
     TimedOut,
-    /// There was none.
+    /// No look found anything.
     Exhausted,
 }
 
-/// Looks up to `most` times, with a pause after each look in vain. A deadline in the past still gets one
-/// look.
+/// Looks up to `most` times, with a pause after each look in vain. Even if the deadline has passed
+/// already, it looks once.
 #[inline]
 fn poll_up_to<R>(
     deadline: Option<Instant>,
@@ -216,7 +219,7 @@ fn sleep<R>(
     }
 }
 
-/// For a tap, which may write nothing, and so cannot say that it sleeps.
+/// For a tap, which may write nothing, and so cannot announce a sleep.
 fn nap<R>(deadline: Option<Instant>, mut poll: impl FnMut() -> Option<R>) -> Option<R> {
     let mut nap = Duration::from_micros(50);
     loop {
@@ -263,7 +266,7 @@ impl Strategy {
         }
     }
 
-    /// A way to wait that is chosen while the program runs.
+    /// The strategy itself, chosen while the program runs.
     pub fn start(self) -> AnyStrategy {
         match self {
             Self::Spin => AnyStrategy::Spin(Spin),
@@ -298,7 +301,7 @@ impl FromStr for Strategy {
     }
 }
 
-/// One of them, chosen while the program runs.
+/// One of the strategies, chosen while the program runs.
 #[derive(Clone, Copy, Debug)]
 pub enum AnyStrategy {
     /// [`Strategy::Spin`].

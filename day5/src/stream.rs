@@ -4,8 +4,8 @@
 //! Both are a [`Pollable`] in tokio's reactor ([`AsyncFd`]); make them inside a runtime whose I/O is
 //! enabled. For another reactor, do the same with its type for descriptors and [`Pollable`]'s `AsFd`.
 //!
-//! Each message, sent or received, is a unit of the task's budget ([`tokio::task::coop`]): a task that
-//! never has to wait gives the others their turn all the same.
+//! Each message, sent or received, costs a unit of the task's budget ([`tokio::task::coop`]): a task
+//! that never has to wait still lets other tasks run.
 //!
 //! # Examples
 //!
@@ -64,32 +64,32 @@ use tokio::task::coop;
 
 use crate::pollable::Pollable;
 
-/// Why a stream has ended otherwise than by the producer's closing the queue.
+/// Why a stream has ended although the producer has not closed the queue.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StreamError {
     /// There will be no more messages.
     #[error(transparent)]
     Recv(#[from] RecvError),
-    /// The reactor waits no more; the queue is as it was.
+    /// The reactor has stopped waiting; the queue is as it was.
     #[error("tokio's reactor does not wait for the queue any more: {0}; keep the runtime running")]
     Reactor(#[from] io::Error),
 }
 
-/// Why a message was not sent; nothing of it was.
+/// Why a message was not sent. No part of it was.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// It will not be sent, however long one waits.
+    /// It will never be sent, however long the caller waits.
     #[error(transparent)]
     End(#[from] RingError),
-    /// The reactor waits no more; the queue is as it was.
+    /// The reactor has stopped waiting; the queue is as it was.
     #[error("tokio's reactor does not wait for room any more: {0}; keep the runtime running")]
     Reactor(#[from] io::Error),
 }
 
 mod sealed {
-    /// An end whose descriptor is one and the same, and open, from its beginning to its end.
+    /// An end that has the same descriptor, and keeps it open, for its whole life.
     pub trait Steady: std::os::fd::AsRawFd {}
 
     impl<E: crate::pollable::End, V: day3::wait::Wait> Steady for crate::pollable::Pollable<E, V> {}
@@ -97,17 +97,17 @@ mod sealed {
 
 use sealed::Steady;
 
-/// Puts it into the reactor of the runtime that we are in.
+/// Registers it with the reactor of the current runtime.
 fn register<P: Steady>(pollable: P) -> io::Result<AsyncFd<P>> {
-    // SAFETY: the descriptor stays the same, and open, as long as the end lives; nobody gets hold of
-    // the end to put another in its place while it is registered.
+    // SAFETY: the descriptor stays the same, and open, as long as the end lives. While the end is
+    // registered, no code can replace it.
     let registered = unsafe { AsyncFd::register_with_interest(pollable, Interest::READABLE) };
     registered.map_err(|error| error.into_parts().1)
 }
 
 /// A pollable end that yields messages of its own: a consumer, a member of a group, or a tap.
 pub trait Receive: Steady + Unpin {
-    /// What it yields: messages of one size as they are, records copied out of the ring.
+    /// What it yields: a message of a ring as it is, or a copy of a record.
     type Message;
 
     /// The next message, if there is one now; otherwise the descriptor is armed.
@@ -171,8 +171,8 @@ where
 
 /// The messages of a queue, in order, as a [`Stream`].
 ///
-/// It ends when the producer has closed the queue and everything is read; any other end comes as one
-/// [`StreamError`] before it.
+/// It ends when the producer has closed the queue and everything is read. For any other reason it
+/// yields one [`StreamError`] first, and then ends.
 #[derive(Debug)]
 pub struct Messages<P: Steady> {
     fd: AsyncFd<P>,
@@ -188,7 +188,7 @@ impl<P: Receive> Messages<P> {
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime, or in one whose I/O is not enabled.
+    /// Outside a tokio runtime, or in a runtime without I/O.
     pub fn new(pollable: P) -> io::Result<Self> {
         Ok(Self { fd: register(pollable)?, is_over: false })
     }
@@ -198,13 +198,13 @@ impl<P: Receive> Messages<P> {
         self.fd.get_ref()
     }
 
-    /// The consumer or tap, no longer in the reactor.
+    /// Takes the consumer or tap back out of the reactor.
     pub fn into_inner(self) -> P {
         self.fd.into_inner()
     }
 
-    /// The next message, waiting for it; `None` when the producer has closed the queue and everything
-    /// is read. A call that is given up takes no message with it.
+    /// Waits for the next message; `None` when the producer has closed the queue and everything is
+    /// read. A call that is cancelled takes no message with it.
     ///
     /// # Errors
     ///
@@ -230,8 +230,8 @@ impl<P: Receive> Messages<P> {
                 Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::End(end)) => return self.over(end.into()),
             }
-            // What made it ready before the look above is of no use any more; what comes after is
-            // kept, since it was armed by then.
+            // Readiness from before that look is of no use any more. Readiness from after it is
+            // kept, since the descriptor was armed by then.
             match ready!(self.fd.poll_read_ready(context)) {
                 Ok(mut ready) => ready.clear_ready(),
                 Err(error) => return self.over(error.into()),
@@ -264,7 +264,7 @@ impl<P: Receive> FusedStream for Messages<P> {
 
 /// A pollable end that sends messages: a producer, of messages or of records.
 pub trait Transmit: Steady + Unpin {
-    /// What waits for room: messages of one size as they are, records as bytes of their own.
+    /// A message that waits for room: a message of a ring as it is, or a record's bytes.
     type Message: Unpin;
 
     /// Sends a message if there is room for it now; otherwise the descriptor is armed.
@@ -323,17 +323,17 @@ where
 
 /// A producer whose `send` waits for room without blocking its thread.
 ///
-/// It is a [`Sink`], too: of messages, or of records as `Vec<u8>`. A sink takes one message
-/// more than there is room for; `flush` waits until that one is sent. What is sent, consumers see at
-/// once, whether it is flushed or not.
+/// It is a [`Sink`], too: of messages, or of records as `Vec<u8>`. A sink takes one message more
+/// than there is room for, and `flush` waits until that message is sent. Consumers see what is sent
+/// at once, flushed or not.
 ///
-/// Dropping it closes the queue. If a message is still waiting for room then, consumers are told that
-/// not everything was sent: [`RecvError::Aborted`].
+/// Dropping it closes the queue. If a message still waits for room then, consumers are told that not
+/// everything was sent: [`RecvError::Aborted`].
 #[derive(Debug)]
 pub struct Sender<P: Transmit> {
     /// Only [`Sender::into_inner`] takes it.
     fd: Option<AsyncFd<P>>,
-    /// What a sink has taken, and there was no room for.
+    /// The message that a sink has taken while there was no room for it.
     waiting: Option<P::Message>,
 }
 
@@ -346,7 +346,7 @@ impl<P: Transmit> Sender<P> {
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime, or in one whose I/O is not enabled.
+    /// Outside a tokio runtime, or in a runtime without I/O.
     pub fn new(pollable: P) -> io::Result<Self> {
         Ok(Self { fd: Some(register(pollable)?), waiting: None })
     }
@@ -360,14 +360,15 @@ impl<P: Transmit> Sender<P> {
         self.fd.as_mut().expect("it is there until the end")
     }
 
-    /// The producer, no longer in the reactor, and the message that a sink has taken and not sent.
+    /// Takes the producer back out of the reactor, and the message that a sink has taken and not
+    /// sent.
     pub fn into_inner(mut self) -> (P, Option<P::Message>) {
         let fd = self.fd.take().expect("it is there until the end");
         (fd.into_inner(), self.waiting.take())
     }
 
     /// Tells consumers that nothing more will come. A message that a sink has taken and not sent is
-    /// given up, and consumers are told that not everything was sent.
+    /// dropped, and consumers are told that not everything was sent.
     pub fn close(&mut self) {
         let is_done = self.waiting.take().is_none();
         let producer = self.fd().get_mut();
@@ -390,7 +391,7 @@ impl<P: Transmit> Sender<P> {
                 Ok(()) => Ok(()),
                 Err(TrySendError::End(end)) => Err(end.into()),
                 Err(TrySendError::Full) => {
-                    // As for a message: it was armed by the time of this look.
+                    // As for a message: the descriptor was armed before this look.
                     ready!(self.fd().poll_read_ready(context))?.clear_ready();
                     continue;
                 }
@@ -400,7 +401,7 @@ impl<P: Transmit> Sender<P> {
         }
     }
 
-    /// Sends what waits, if anything does.
+    /// Sends the message that waits, if there is one.
     fn poll_waiting(&mut self, context: &mut Context<'_>) -> Poll<Result<(), SendError>> {
         let Some(message) = self.waiting.take() else { return Poll::Ready(Ok(())) };
         let sent = self.poll_attempt(context, |producer| producer.transmit(&message));
@@ -416,7 +417,7 @@ const UNSENT: &str = "its last message was not sent";
 
 impl<P: Transmit> Drop for Sender<P> {
     fn drop(&mut self) {
-        // Without one the producer closes by itself, or is somebody else's by now.
+        // Without `fd`, the producer closes by itself, or it was taken out.
         if self.fd.is_some() && self.waiting.is_some() && !std::thread::panicking() {
             self.close();
         }
@@ -427,8 +428,7 @@ impl<T: Pod + Unpin, W: Wait, V: Wait> Sender<Pollable<day3::ring::Producer<T, W
 where
     Pollable<day3::ring::Producer<T, W>, V>: Transmit<Message = T>,
 {
-    /// Sends a message, waiting while the ring is full. A call that is given up before it has ended
-    /// has sent nothing.
+    /// Sends a message, waiting while the ring is full. A call that is cancelled has sent nothing.
     ///
     /// # Errors
     ///
@@ -446,8 +446,7 @@ impl<W: Wait, V: Wait> Sender<Pollable<day4::writer::Writer<W>, V>>
 where
     Pollable<day4::writer::Writer<W>, V>: Transmit<Message = Vec<u8>>,
 {
-    /// Sends a message, waiting while there is no room. A call that is given up before it has ended has
-    /// sent nothing.
+    /// Sends a message, waiting while there is no room. A call that is cancelled has sent nothing.
     ///
     /// # Errors
     ///

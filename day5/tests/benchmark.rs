@@ -1,4 +1,5 @@
-//! The benchmark, as a program: each way delivers, and its rows hold together. Not its figures.
+//! The benchmark, as a program: each way delivers, and the rows agree with one another. Its figures
+//! are not checked.
 #![cfg(not(loom))]
 
 use std::fs;
@@ -145,7 +146,7 @@ fn children_die_with_a_benchmark_that_is_killed() {
         let list = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
         list.unwrap_or_default().split_whitespace().map(str::to_owned).collect()
     };
-    // The ring has no name any more once both have it mapped.
+    // The ring has lost its name once both sides have it mapped.
     let has_met = |child: &String| {
         let maps = fs::read_to_string(format!("/proc/{child}/maps")).unwrap_or_default();
         maps.lines().any(|line| line.contains("day5-benchmark-") && line.ends_with("(deleted)"))

@@ -1,4 +1,4 @@
-//! Two processes that wake each other up, whichever of them makes its own fences.
+//! Two processes that wake each other up; either of them may make its own fences.
 #![cfg(not(loom))]
 
 use std::process::Command;
@@ -13,7 +13,7 @@ fn cycles(cycles: u32, own_fences: [bool; 2]) {
     if own_fences[1] {
         command.arg("--answer-without-membarrier");
     }
-    // It ends by itself when a wake-up is lost.
+    // The program ends by itself if a wake-up is lost.
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -29,7 +29,7 @@ fn a_hundred_thousand_sleeps_and_no_wake_up_lost() {
 }
 
 #[test]
-fn whoever_makes_its_own_fences() {
+fn whichever_side_makes_its_own_fences() {
     for own_fences in [[true, true], [true, false], [false, true]] {
         cycles(5_000, own_fences);
     }

@@ -1,8 +1,8 @@
-//! The exercises of Day 5: each asks the same of your function and of the solution.
+//! The exercises of Day 5: each checks the same promises of your function and of the solution.
 //!
-//! Write yours in `day5/exercises/`; `cargo test -p day5 --test 'exercises*' -- --ignored` asks it of
-//! them. What lies in `day5/exercises/wrong/` is wrong on purpose: it must fail here, or before loom in
-//! `exercises_loom.rs`, for the reason that is said beside it.
+//! Write yours in `day5/exercises/`; `cargo test -p day5 --test 'exercises*' -- --ignored` checks it.
+//! The functions in `day5/exercises/wrong/` are wrong on purpose: each must fail here, or under loom in
+//! `exercises_loom.rs`, for the reason that stands beside its name.
 #![cfg(not(loom))]
 
 mod latch;
@@ -60,7 +60,7 @@ implement! {
 fn every_promise_of_a_latch<L: Latch>() {
     comes_back("it waits for at most the timeout", || {
         let latch = L::new();
-        assert!(!latch.open(), "the kernel is asked only if somebody waits");
+        assert!(!latch.open(), "the kernel is called only if a thread waits");
         assert!(latch.wait(SHORT) && latch.wait(Duration::ZERO), "it is open, and stays open");
         assert!(!L::new().wait(SHORT), "it says whether it is open");
     });
@@ -68,11 +68,11 @@ fn every_promise_of_a_latch<L: Latch>() {
     sleeps(Who::ThisThread, "the latch", || {
         assert!(!latch.wait(A_WHILE), "it says whether it is open");
     });
-    // Alternately the threads come too late to sleep, or have time to.
+    // In every other round the threads have time to fall asleep; in the others they come too late.
     for round in 0..200 {
         comes_back("every waiting thread is woken", move || all_see_what_was_written::<L>(round));
     }
-    // On a computer that stalls, a thread may take its time before it waits.
+    // On a computer that stalls, a thread may be slow to start its wait.
     let asked = [50, 500, 5000].into_iter().any(|millis| {
         comes_back("every waiting thread is woken", move || asks_for_one_that_waits::<L>(millis))
     });
@@ -123,7 +123,7 @@ fn queue() -> (Producer, Consumer) {
 
 type Either = fn(&mut Consumer, &mut Consumer, &mut bool, Duration) -> Found;
 
-/// Yours, with the solution's type for what was found.
+/// Your function, with the solution's type as its result.
 fn either_of_yours(
     first: &mut Consumer,
     second: &mut Consumer,
@@ -139,7 +139,7 @@ fn either_of_yours(
     }
 }
 
-/// Two queues, and what is asked of them.
+/// Two queues, and the questions about them.
 struct Pair {
     producers: [Producer; 2],
     consumers: [Consumer; 2],
@@ -275,7 +275,7 @@ fn wrong_doors_fail() {
         breaks(promise, every_promise_of_a_latch::<L>);
     }
     fails::<latch_spins::Latch>("it sleeps while it waits for the latch");
-    fails::<latch_always_asks::Latch>("the kernel is asked only if somebody waits");
+    fails::<latch_always_asks::Latch>("the kernel is called only if a thread waits");
     fails::<latch_ignores_the_timeout::Latch>("it waits for at most the timeout");
     fails::<latch_never_wakes::Latch>("every waiting thread is woken");
     fails::<latch_falls_shut::Latch>("it is open, and stays open");

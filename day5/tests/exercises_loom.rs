@@ -1,11 +1,11 @@
-//! Exercise 1 of Day 5 under every schedule: ordinary threads on x86 do not find an ordering that is
-//! missing, nor a wake-up that is lost once in a million times.
+//! Exercise 1 of Day 5 under every schedule. Ordinary threads on x86 do not find a missing ordering,
+//! nor a wake-up that is lost once in a million times.
 //!
-//! `cargo test -p day5 --test 'exercises*' -- --ignored` asks it of yours.
+//! `cargo test -p day5 --test 'exercises*' -- --ignored` checks yours.
 #![cfg(not(loom))]
 
-// What an exercise calls `common` and `day5` is this crate: their atomics are loom's here, and their
-// futex is a kernel that loom can watch. So the source of the exercise is the same in both judges.
+// In an exercise, the names `common` and `day5` mean this crate: the atomics are loom's here, and
+// the futex is a kernel that loom can watch. So both judges take the same source of the exercise.
 extern crate self as common;
 extern crate self as day5;
 
@@ -33,8 +33,8 @@ mod wrong {
 }
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-// Not loom's Arc, which cannot be dropped by a panic: a model that fails would abort. All threads of a
-// model are one of the system's.
+// Not loom's Arc: a panic cannot drop it, so a model that fails would abort. All threads of a model
+// run on one thread of the system.
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ use loom::thread;
 use testing::judge::breaks;
 use testing::message;
 
-/// No time passes in a model: a thread that waits for so long is woken, or sleeps for ever.
+/// No time passes in a model: a thread with this timeout is woken, or sleeps for ever.
 const FOR_EVER: Duration = Duration::from_secs(1 << 30);
 
 implement! {
@@ -88,13 +88,13 @@ fn one_opens_for<L: Latch>(waiting: usize) {
     let found: Vec<_> = waiting.into_iter().map(|waiting| waiting.join().unwrap()).collect();
     assert!(found.iter().all(Option::is_some), "it waits until it is open");
     assert!(found.iter().all(|found| *found == Some(1)), "{WRITTEN}: {found:?}");
-    assert!(!futex::left_asleep(), "it is open, somebody sleeps, and nobody wakes it");
+    assert!(!futex::left_asleep(), "the latch is open, a thread sleeps, and nobody wakes it");
     assert_eq!(asked, wakes > 0, "it says whether it asked the kernel");
 }
 
 const WRITTEN: &str = "what was written before open can be read after wait";
 
-/// Asks under every schedule, and says in the exercise's words what loom says in its own.
+/// Checks a promise under every schedule, and reports loom's findings in the exercise's words.
 #[track_caller]
 fn every_schedule(ask: impl Fn() + Sync + Send + 'static) {
     let mut builder = Builder::new();

@@ -1,5 +1,5 @@
-//! Peers that do all they can to the descriptors that they share with the producer: it finishes, and so
-//! does a consumer that keeps to the rules.
+//! Peers that abuse the descriptors that they share with the producer in every way they can. The
+//! producer finishes, and so does a consumer that keeps the rules.
 #![cfg(not(loom))]
 
 #[macro_use]
@@ -25,9 +25,9 @@ use rustix::net::{
 };
 use testing::{Folder, eventually, until_ready};
 
-/// What a consumer says first.
+/// A consumer's first packet.
 const HELLO: [u8; 16] = *b"FANOUT\0\0\x02\0\0\0\x03\0\0\0";
-/// What it said when it still passed an eventfd.
+/// A consumer's first packet in version 1, which passed an eventfd.
 const OLD_HELLO: [u8; 16] = *b"FANOUT\0\0\x01\0\0\0\x03\0\0\0";
 
 /// How often the producer signals.
@@ -41,7 +41,7 @@ fn knock(path: &Path) -> OwnedFd {
     socket
 }
 
-/// Sends this, with these descriptors, if that can be done without waiting.
+/// Sends these bytes with these descriptors, if that is possible without waiting.
 fn pass(socket: &OwnedFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> bool {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -52,15 +52,15 @@ fn pass(socket: &OwnedFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> bool 
     sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags).is_ok()
 }
 
-/// Connects to `path` and sends this, with these descriptors.
+/// Connects to `path`, and sends these bytes with these descriptors.
 fn say(path: &Path, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> OwnedFd {
     let socket = knock(path);
     assert!(bytes.is_empty() || pass(&socket, bytes, descriptors));
     socket
 }
 
-/// Has a producer signal an honest consumer again and again, and `attack` act before each signal; says
-/// how many peers were left before the producer ended.
+/// A producer signals an honest consumer again and again, and `attack` acts before each signal.
+/// Returns how many peers were left before the producer ended.
 #[track_caller]
 fn outlasts(mut attack: impl FnMut(u64, &Path) + Send + 'static) -> usize {
     let folder = Folder::new();
@@ -121,7 +121,7 @@ fn a_peer_that_shuts_a_half_down_is_forgotten() {
         let mut sockets = Vec::new();
         let peers = outlasts(move |round, path| match round {
             0 | 5 => sockets.push(say(path, &HELLO, &[])),
-            // One that the producer has let in, and one that it has not.
+            // One socket that the producer has let in, and one that it has not.
             3 | 6 => shutdown(sockets.last().unwrap(), half).unwrap(),
             _ => {}
         });
@@ -148,7 +148,8 @@ fn peers_that_talk_on_hold_up_nobody() {
     assert_eq!(peers, 2, "one has said hello, whatever it said then");
 }
 
-/// A descriptor of a TCP connection whose last close takes an hour, and the side that does not read.
+/// A descriptor of a TCP connection whose last close takes an hour, and the other side, which does
+/// not read.
 fn lingering() -> (OwnedFd, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -169,7 +170,7 @@ fn lingering() -> (OwnedFd, TcpStream) {
 fn descriptors_that_nobody_can_close_hold_up_nobody() {
     let (mut sockets, mut held) = (Vec::new(), Vec::new());
     outlasts(move |round, path| {
-        // With a hello, after it, and instead of it; and then the peer hangs up.
+        // With a hello, after a hello, and instead of a hello. Then the peer hangs up.
         let words = [&HELLO[..], b"GET / HTTP/1.1"];
         let socket = match round {
             0 | 1 => {
@@ -199,7 +200,7 @@ fn what_a_newcomer_passes_does_not_hold_up_the_end() {
     let (_memory, producer) = ring(64);
     let notifier = Notifier::bind(&place).unwrap();
     let producer = producer.waiting(Notify::new(notifier, Adaptive::default()));
-    // Nobody has let it in when the producer ends.
+    // The producer ends before it has let this peer in.
     drop(say(&place, &HELLO, &[near.as_fd()]));
     drop(near);
     let ending = thread::spawn(move || drop(producer));
@@ -240,7 +241,7 @@ fn peers_that_talk_nonsense_are_turned_away_and_hold_up_nobody() {
         assert_eq!(notifier.peers(), 1, "{n}");
     }
     let before = notifier.turned_away();
-    // Silent ones stay, but not all of them; one that speaks late is heard.
+    // Silent peers stay, but not all of them. A peer that says hello late is let in.
     let silent: Vec<_> = (0..65).map(|_| say(&place, b"", &[])).collect();
     next_ring(100);
     assert_eq!(notifier.turned_away(), before + 1);

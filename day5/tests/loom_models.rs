@@ -1,8 +1,8 @@
 //! Models of the doorbell: no wake-up is lost.
 //!
 //! `cargo model -p day5` explores them; an ordinary `cargo test` runs each once on real threads.
-//! `FANOUT_PREEMPTIONS` and `FANOUT_MUTANT` are as on Day 3. loom knows no `membarrier`: what one side
-//! makes for both is modelled by both making it.
+//! `FANOUT_PREEMPTIONS` and `FANOUT_MUTANT` work as on Day 3. loom knows no `membarrier`: in the
+//! model, both sides make the fence that one side makes for both.
 
 mod armed;
 mod joined;
@@ -17,13 +17,13 @@ fn explore(name: &str, bound: Option<usize>, model: impl Fn() + Sync + Send + 's
     explore_model(name, bound, model);
 }
 
-/// A kernel with one futex: sleepers are numbers, and whoever is on the list sleeps.
+/// A kernel with one futex. Sleepers are numbers, and a sleeper is asleep while it is on the list.
 struct Kernel {
     sleepers: Mutex<Vec<usize>>,
 }
 
 impl Kernel {
-    /// Puts `who` to sleep if the word is what its ticket says.
+    /// Puts `who` to sleep if the word still agrees with its ticket.
     fn wait(&self, word: &AtomicU32, ticket: Ticket, who: usize) {
         let mut sleepers = self.sleepers.lock().unwrap();
         if word.load(Ordering::Relaxed) == ticket.word() {
@@ -36,7 +36,7 @@ impl Kernel {
     }
 }
 
-/// A queue of which only the number of messages is left, its doorbell, and its kernel.
+/// A queue reduced to its number of messages, with its doorbell and its kernel.
 #[derive(Clone)]
 struct Queue {
     published: Arc<AtomicU64>,
@@ -68,14 +68,14 @@ impl Queue {
         }
     }
 
-    /// Everything is published, and nobody rings any more: nobody may be asleep.
+    /// Everything is published, and the last ring is over: no thread may be asleep.
     fn assert_nobody_sleeps(&self) {
         let sleepers = self.kernel.sleepers.lock().unwrap().clone();
         assert!(sleepers.is_empty(), "{sleepers:?} sleep, and nobody wakes them");
     }
 }
 
-/// Whoever goes to sleep while a message comes is woken, or does not sleep.
+/// A consumer that goes to sleep while a message comes is woken, or does not sleep.
 #[test]
 fn no_wake_up_is_lost() {
     explore("no_wake_up_is_lost", None, || {
@@ -88,7 +88,7 @@ fn no_wake_up_is_lost() {
     });
 }
 
-/// The same with a message before, for which somebody has already been woken.
+/// The same after an earlier message, which has already woken a consumer.
 #[test]
 fn no_later_wake_up_is_lost() {
     explore("no_later_wake_up_is_lost", None, || {
@@ -103,10 +103,10 @@ fn no_later_wake_up_is_lost() {
     });
 }
 
-/// One announces itself between another's last look and its sleep.
+/// One consumer announces itself between another's last look and its sleep.
 #[test]
-fn two_who_sleep_do_not_hide_a_ring() {
-    explore("two_who_sleep_do_not_hide_a_ring", Some(3), || {
+fn two_sleepers_do_not_hide_a_ring() {
+    explore("two_sleepers_do_not_hide_a_ring", Some(3), || {
         let queue = Queue::new();
         let threads = [1, 2].map(|who| {
             let sleeper = queue.clone();

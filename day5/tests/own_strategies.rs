@@ -1,5 +1,5 @@
-//! Ways to wait that are a user's own: the ends ring whatever they do, and go by what was found, whatever
-//! they answer.
+//! Ways to wait that a user has written. Whatever a strategy does and answers, the ends ring, and believe
+//! only what they themselves have found.
 #![cfg(not(loom))]
 
 #[allow(unused_macros, reason = "it is for pollable ends")]
@@ -18,7 +18,7 @@ use day4::{ByteMemory, Local};
 use day5::Sleep;
 use queue::{consumer, ring, woken};
 
-/// Looks again and again, and knows of nothing else.
+/// Looks again and again, and does nothing else.
 #[derive(Clone, Copy, Debug, Default)]
 struct Own;
 
@@ -40,7 +40,7 @@ impl Wait for Own {
     }
 }
 
-/// Looks by itself only after an hour.
+/// Looks without being woken only after an hour.
 fn sleepy() -> Sleep {
     Sleep::in_slices(Duration::from_secs(3600))
 }
@@ -98,7 +98,7 @@ fn a_producer_that_sleeps_is_woken_by_any_consumer() {
             assert_eq!(all.recv(), Ok(number));
         }
         thread::sleep(Duration::from_millis(2));
-        // It leaves, and is waited for no more.
+        // The consumer leaves, and is not waited for any more.
     });
     let sharing = thread::spawn(move || {
         for number in 0..200 {
@@ -146,15 +146,15 @@ fn writers_and_readers_that_sleep_are_woken_too() {
     sending.join().unwrap();
 }
 
-/// Ways to wait that are none.
+/// Ways to wait that break the rules of `Wait`.
 #[derive(Clone, Copy, Debug, Default)]
 enum Odd {
     /// Gives up at once, and never looks.
     #[default]
     GivesUp,
-    /// Looks once, and keeps the answer to itself.
+    /// Looks once, and does not return what it found.
     Hides,
-    /// Goes on looking after there was an answer.
+    /// Goes on looking after it has found something.
     Insists,
     /// Panics before every other look.
     PanicsBefore(bool),
@@ -172,7 +172,7 @@ impl Odd {
     ];
 }
 
-/// Panics, and prints nothing, at every other call.
+/// Panics at every other call, and prints nothing.
 fn every_other_time(now: &mut bool) {
     *now = !*now;
     if *now {
@@ -215,7 +215,7 @@ impl Wait for Odd {
     }
 }
 
-/// Calls until the call does not panic.
+/// Calls again until a call does not panic.
 fn at_last<R>(mut call: impl FnMut() -> R) -> R {
     loop {
         if let Ok(answer) = catch_unwind(AssertUnwindSafe(&mut call)) {
@@ -224,7 +224,7 @@ fn at_last<R>(mut call: impl FnMut() -> R) -> R {
     }
 }
 
-/// What goes through each ring below.
+/// How many messages go through each ring below.
 const MESSAGES: u64 = 200;
 
 #[test]
@@ -327,7 +327,7 @@ fn what_a_way_to_wait_answers_changes_nothing_for_records() {
 #[test]
 fn a_deadline_holds_whatever_a_way_to_wait_does() {
     let moment = Duration::from_millis(2);
-    // A panic ends the call, and with it the wait: that is no deadline.
+    // A panic ends the call and its wait, so those strategies keep no deadline.
     for odd in [Odd::GivesUp, Odd::Hides, Odd::Insists] {
         let (memory, producer) = ring(1);
         let mut producer: Producer<u64, Odd> = producer.waiting(odd);

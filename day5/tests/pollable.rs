@@ -33,14 +33,14 @@ use testing::{
     DEADLINE, Dice, Folder, Program, Unique, another, eventually, is_ready, until_ready,
 };
 
-/// Tells a process that runs [`a_child_of_another_test`] what to do.
+/// The variable that tells a process which runs [`a_child_of_another_test`] what to do.
 const TASK: &str = "FANOUT_TEST_TASK";
-/// Tells it the queue's name.
+/// The variable with the queue's name.
 const QUEUE: &str = "FANOUT_TEST_QUEUE";
-/// Tells it where the producer listens.
+/// The variable with the path that the producer listens at.
 const PATH: &str = "FANOUT_TEST_PATH";
 
-/// Messages that another process gets.
+/// How many messages another process gets.
 const MESSAGES: u64 = 100_000;
 
 fn member(memory: &Arc<dyn Memory>) -> Member<u64> {
@@ -219,7 +219,7 @@ fn consumers_that_hung_up_are_forgotten() {
         Pollable::with_connection(consumer(&memory), notifier.connection().unwrap()).unwrap();
     assert_eq!(notifier.peers(), 2);
     drop(goes);
-    // A process that another test is starting may have its end of the line for a moment.
+    // A process that another test is just starting may have a copy of the connection for a moment.
     eventually("it is forgotten", || {
         assert_eq!(stays.try_recv(), Err(TryRecvError::Empty));
         producer.send(1).unwrap();
@@ -260,7 +260,7 @@ fn the_end_makes_the_descriptor_readable() {
     assert_eq!(left.into_inner().recv(), Ok(4));
 }
 
-/// A consumer of a ring of its own on this line, armed: nobody answers there.
+/// An armed consumer of a ring of its own, on this connection, at which no producer answers.
 fn late_line(line: Connection) -> Pollable<Consumer<u64>> {
     let (memory, _producer) = ring(8);
     let mut late = Pollable::with_connection(consumer(&memory), line).unwrap();
@@ -339,14 +339,14 @@ fn a_bridge_looks_by_itself_where_nobody_rings() {
     let mut consumer = Pollable::bridged(consumer(&memory)).unwrap();
     for number in 0..3 {
         assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
-        // As a producer that is killed between taking the bit back and waking.
+        // As if the producer had been killed between clearing the bit and waking.
         memory.control().doorbell.consumers.fetch_and(!ASLEEP, Ordering::Relaxed);
         producer.send(number).unwrap();
         assert_eq!(next!(consumer), Ok(number));
     }
 }
 
-/// Runs a task in a process of its own, where threads can be counted; once with `futex_waitv`, and once
+/// Runs a task in a process of its own, where threads can be counted: once with `futex_waitv`, and once
 /// without.
 fn on_both_kernels(task: &str) {
     for waitv in ["on", "off"] {
@@ -383,8 +383,8 @@ fn fork_with_ends() {
     let (mut signals, mut connected, notifier) = pair(8);
     assert_eq!(bridged.try_recv(), Err(TryRecvError::Empty));
     assert_eq!(connected.try_recv(), Err(TryRecvError::Empty));
-    // SAFETY: the child does nothing that another thread, which it does not have, could be in the
-    // middle of: the bridge's thread sleeps, and the test's harness waits.
+    // SAFETY: the child does not have the other threads, and touches nothing that they could be in
+    // the middle of: the bridge's thread sleeps, and the test's harness waits.
     match unsafe { fork() }.unwrap() {
         ForkResult::Child => {
             let works = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -395,7 +395,7 @@ fn fork_with_ends() {
                 own.send(1).unwrap();
                 assert_eq!(next!(mine), Ok(1));
             }));
-            // SAFETY: nothing of the parent's is to be cleaned up here.
+            // SAFETY: the parent's destructors and exit handlers must not run here.
             unsafe { nix::libc::_exit(works.is_err().into()) }
         }
         ForkResult::Parent { child } => {
@@ -444,7 +444,7 @@ fn many_bridges() {
         let timeout = PollTimeout::try_from(DEADLINE).unwrap();
         assert!(poll(&mut ready, timeout).unwrap() > 0, "never ready");
         let ready: Vec<_> = ready.iter().map(|one| one.any().unwrap()).collect();
-        // From behind, so that those before keep their places.
+        // From the back, so that the indices before stay valid.
         for (at, _) in ready.into_iter().enumerate().rev().filter(|&(_, is_ready)| is_ready) {
             if has_ended(&mut all[at]) || dice.once_in(1000) {
                 drop(all.swap_remove(at));
@@ -456,7 +456,7 @@ fn many_bridges() {
     println!("end: none left");
 }
 
-/// Reads all there is; says whether that was the end.
+/// Reads all there is. Returns whether the end was reached.
 fn has_ended((one, next): &mut (Pollable<Consumer<u64>>, u64)) -> bool {
     loop {
         match one.try_recv() {
@@ -470,7 +470,7 @@ fn has_ended((one, next): &mut (Pollable<Consumer<u64>>, u64)) -> bool {
     }
 }
 
-/// Sends what each of many consumers gets.
+/// Sends the messages that each of many consumers gets.
 fn pause_often(mut producer: Producer<u64, Adaptive>) {
     for number in 0..FEW_MESSAGES {
         if number % 16 == 0 {
@@ -560,7 +560,7 @@ fn an_evicted_consumer_learns_of_it() {
     let (mut producer, mut consumer, _bells) = pair(8);
     assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
     let info = producer.consumers().remove(0);
-    // SAFETY: it lives, but has borrowed nothing: there is no message.
+    // SAFETY: the consumer is alive, but has borrowed nothing: there is no message.
     assert!(unsafe { producer.evict(&info) });
     producer.send(1).unwrap();
     assert_eq!(next!(consumer), Err(RecvError::Evicted));
@@ -609,14 +609,14 @@ fn paths_that_cannot_be_are_told_apart() {
     }
 }
 
-// Between processes.
+// The same between processes.
 
 #[test]
 #[ignore = "other tests start it as a process of its own"]
 fn a_child_of_another_test() {
     let name = || env::var(QUEUE).unwrap();
     let path = || PathBuf::from(env::var_os(PATH).unwrap());
-    // The test's name stands in the first line.
+    // The test harness has begun the first line with the test's name.
     println!();
     match env::var(TASK).as_deref() {
         Ok("read") => read(&name(), &path()),
@@ -630,14 +630,14 @@ fn a_child_of_another_test() {
     }
 }
 
-/// This program, with a task.
+/// A command that runs this program with a task.
 fn child(task: &str, name: &str, path: &Path) -> Command {
     let mut command = another("a_child_of_another_test");
     command.env(TASK, task).env(QUEUE, name).env(PATH, path);
     command
 }
 
-/// Reads all there is, beside a socket that stays silent.
+/// Reads all there is, while it also waits for a socket that stays silent.
 fn read(name: &str, path: &Path) {
     let consumer = Consumer::<u64>::join(name, Start::Oldest).unwrap();
     let mut consumer = Pollable::connect(consumer, path).unwrap();
@@ -653,7 +653,7 @@ fn read(name: &str, path: &Path) {
     println!("end: {end:?} {expected} {} {}", consumer.sleeps(), consumer.signals());
 }
 
-/// Sends two messages, and then nothing, for ever.
+/// Sends two messages, and then hangs for ever.
 fn send_and_hang(name: &str, path: &Path) {
     let notifier = Notifier::bind(path).unwrap();
     let producer = Producer::<u64, Adaptive>::create(name, 8).unwrap();
@@ -666,7 +666,7 @@ fn send_and_hang(name: &str, path: &Path) {
     thread::sleep(2 * DEADLINE);
 }
 
-/// Sends to a consumer in another process; its numbers of sleeps and signals.
+/// Sends to a consumer in another process. Returns that consumer's numbers of sleeps and signals.
 fn send_to_another_process(membarrier: &str) -> (u64, u64) {
     let name = Unique::new("process");
     let folder = Folder::new();
@@ -729,7 +729,7 @@ fn a_producer_that_is_killed_hangs_up() {
     assert_eq!(Notifier::bind(path()).unwrap_err(), NotifyError::Stale { path: path() });
 }
 
-/// A way to wait that stands still for ever before it signals.
+/// A way to wait that hangs for ever before it signals.
 #[derive(Debug, Default)]
 struct Stuck(Notify);
 
@@ -750,13 +750,13 @@ impl Wait for Stuck {
     }
 }
 
-/// Publishes a message, and never comes to signal.
+/// Publishes a message, and hangs before it signals.
 fn publish_and_hang(name: &str, path: &Path) {
     let notifier = Notifier::bind(path).unwrap();
     let producer = Producer::<u64, Adaptive>::create(name, 8).unwrap();
     let mut producer = producer.waiting(Stuck(Notify::new(notifier, Adaptive::default())));
     println!("created");
-    // Its end says that the consumer is armed.
+    // When stdin is closed, the consumer is armed.
     std::io::stdin().read_exact(&mut [0]).unwrap_err();
     producer.send(5).unwrap();
 }
@@ -780,7 +780,7 @@ fn a_producer_that_is_killed_before_it_signals_costs_no_message() {
     assert_eq!(next!(consumer), Err(RecvError::HungUp));
 }
 
-/// Lets a consumer connect to a producer that has no descriptor left for it.
+/// Lets a consumer connect to a producer that is at its limit of descriptors.
 fn without_room() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let folder = Folder::new();

@@ -1,4 +1,5 @@
-//! Every way to wait, against every other: nothing is lost, everything ends, nobody sleeps for ever.
+//! Every way to wait, against every other: nothing is lost, everything ends, and no end sleeps for
+//! ever.
 #![cfg(not(loom))]
 
 #[allow(unused_macros, reason = "it is for pollable ends")]
@@ -17,9 +18,10 @@ use day5::{AnyStrategy, Sleep, Strategy};
 use queue::woken;
 use testing::DEADLINE;
 
-/// Too short for anything that does not come.
+/// A short timeout, for waits that are in vain.
 const MOMENT: Duration = Duration::from_millis(2);
-/// Longer than any test, and than any clock can tell: a sleeper that sleeps that long has to be woken.
+/// Longer than any test, and longer than a clock can tell: a sleeper with this timeout has to be
+/// woken.
 const FOR_EVER: Duration = Duration::MAX;
 
 /// All pairs of ways to wait.
@@ -44,7 +46,7 @@ fn member(memory: &Arc<dyn Memory>) -> Member<u64, AnyStrategy> {
     unsafe { Member::from_memory(memory.clone(), "g", Start::Oldest, &JoinOptions::new()) }.unwrap()
 }
 
-/// Pauses now and then, so that the other side gets to sleep.
+/// Pauses now and then, so that the other side falls asleep.
 fn dawdle(number: u64) {
     if number.is_multiple_of(97) {
         thread::sleep(Duration::from_micros(number % 5 * 100));
@@ -151,9 +153,10 @@ fn every_wait_ends_at_its_deadline() {
     }
 }
 
-/// Sleepers that look by themselves only after an hour: each of these has to wake them.
+/// Sleepers that look without being woken only after an hour: each of these changes has to wake
+/// them.
 #[test]
-fn whatever_changes_wakes_who_waits_for_it() {
+fn every_change_wakes_its_sleepers() {
     let sleepy = || Sleep::in_slices(FOR_EVER);
     let awake = || Strategy::Spin.start();
     // A message wakes a consumer, the end wakes it, and a release wakes the producer.
@@ -177,7 +180,7 @@ fn whatever_changes_wakes_who_waits_for_it() {
         producer.close();
         assert_eq!(receiving.join().unwrap(), closed);
     });
-    // One who leaves wakes the others, too.
+    // A member that leaves wakes the others, too.
     let (memory, producer) = ring(1);
     let mut producer = producer.waiting(awake());
     let staying = consumer::<AnyStrategy>(&memory).waiting(awake());
@@ -205,7 +208,7 @@ fn whatever_changes_wakes_who_waits_for_it() {
     });
 }
 
-/// One who sleeps is told that it was evicted.
+/// A consumer that is evicted in its sleep wakes up and is told.
 #[test]
 fn an_evicted_sleeper_wakes() {
     let (memory, mut producer) = ring(1);
@@ -214,15 +217,15 @@ fn an_evicted_sleeper_wakes() {
     thread::scope(|scope| {
         let sleeping = scope.spawn(move || woken(|timeout| sleeper.recv_timeout(timeout)));
         thread::sleep(Duration::from_millis(5));
-        // SAFETY: it lives, but has borrowed nothing: there is no message.
+        // SAFETY: the consumer is alive, but has borrowed nothing: there is no message.
         assert!(unsafe { producer.evict(&listed[0]) });
         let evicted = Err(RecvTimeoutError::End(RecvError::Evicted));
         assert_eq!(sleeping.join().unwrap(), evicted);
     });
 }
 
-/// A peer that was killed after it took the sleepers' bit back, and before it woke them, costs a slice
-/// and no message.
+/// A peer is killed after it has cleared the sleepers' bit, and before it wakes them. That costs a
+/// slice, and no message.
 #[test]
 fn a_ring_that_never_comes_costs_one_slice() {
     let (memory, mut producer) = ring(4);

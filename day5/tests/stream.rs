@@ -24,10 +24,10 @@ use testing::{DEADLINE, Dice, Unique};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Messages that go through a small ring.
+/// How many messages go through a small ring.
 const MESSAGES: u64 = 100_000;
 
-/// Runs it on one thread, and fails if it takes for ever.
+/// Runs it on one thread, and fails if it does not end.
 fn run<R>(future: impl Future<Output = R>) -> R {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async { tokio::time::timeout(DEADLINE, future).await.expect("hangs") })
@@ -215,7 +215,7 @@ fn a_call_that_is_given_up_loses_nothing() {
     });
 }
 
-/// How often another task has its turn before this one ends, on the same thread.
+/// How many turns another task on the same thread gets before this task ends.
 fn turns_during(task: impl Future<Output = ()>) -> u32 {
     run(tokio::task::LocalSet::new().run_until(async {
         let turns = Rc::new(Cell::new(0));
@@ -248,7 +248,7 @@ fn others_have_their_turn_while_there_is_always_a_message() {
 
 #[test]
 fn others_have_their_turn_while_there_is_always_room() {
-    // Without a consumer there is.
+    // Without a consumer there is room.
     let (_memory, producer) = ring(1024);
     let turns = turns_during(async {
         let mut sender = Sender::new(Pollable::bridged(producer).unwrap()).unwrap();
@@ -267,7 +267,7 @@ fn others_have_their_turn_while_there_is_always_room() {
     assert!(turns >= 50, "{turns}");
 }
 
-/// Gives a sink an item when it is ready for it.
+/// Gives a sink an item as soon as the sink is ready for it.
 async fn feed<T, S: Sink<T> + Unpin>(sink: &mut S, item: T) -> Result<(), S::Error> {
     poll_fn(|context| Pin::new(&mut *sink).poll_ready(context)).await?;
     Pin::new(sink).start_send(item)

@@ -2,17 +2,17 @@
 
 use fanout::segment::Kind;
 
-/// One word for it.
+/// The word for a kind of queue.
 pub(super) fn kind(kind: Kind) -> String {
     if kind == Kind::Records { "records".to_owned() } else { kind.to_string() }
 }
 
-/// What stands behind a number of messages, or of bytes of a ring of records.
+/// The unit behind a number of messages, or of bytes of a ring of records.
 pub(super) fn unit(kind: Kind) -> &'static str {
     if kind == Kind::Records { " B" } else { "" }
 }
 
-/// How wide a column has to be.
+/// How wide a column has to be for these lengths and its title.
 pub(super) fn width(lengths: impl Iterator<Item = usize>, title: &str) -> usize {
     lengths.chain([title.len()]).max().unwrap_or(0)
 }

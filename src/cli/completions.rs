@@ -1,4 +1,4 @@
-//! `fanout completions`: scripts that complete what a user types, and offer nothing that does not fit.
+//! `fanout completions`: scripts that complete what a user types, and offer only what fits.
 
 use clap::{Arg, Command, CommandFactory, ValueEnum, ValueHint};
 use clap_complete::Shell;
@@ -10,9 +10,10 @@ pub(crate) fn run(shell: Shell) -> anyhow::Result<()> {
     clap_complete::generate(shell, &mut visible(), "fanout", &mut script);
     let script = String::from_utf8_lossy(&script);
     print(&match shell {
-        // Files where nothing else fits. `--file` asks for them itself, and nothing else takes one.
+        // Bash offers files where nothing else fits. Only `--file` takes a file, and asks for files
+        // itself.
         Shell::Bash => script.replace(" -o bashdefault -o default fanout", " fanout"),
-        // The same, as fish says it; its generator forgets the values of positional arguments.
+        // The same for fish, whose generator also forgets the values of positional arguments.
         Shell::Fish => {
             let shells = Shell::value_variants().iter().map(Shell::to_string);
             format!(
@@ -25,7 +26,7 @@ pub(crate) fn run(shell: Shell) -> anyhow::Result<()> {
     })
 }
 
-/// The command as a user knows it; the generators would complete hidden subcommands, too.
+/// The command as a user knows it. The generators would complete hidden subcommands, too.
 fn visible() -> Command {
     let whole = Arguments::command();
     let shown = whole.get_subcommands().filter(|command| !command.is_hide_set());
@@ -33,9 +34,9 @@ fn visible() -> Command {
     Command::new("fanout").version(env!("CARGO_PKG_VERSION")).subcommands(shown)
 }
 
-/// A value that is neither a path nor one of a few is offered nothing, where shells would offer files.
+/// For a value that is neither a path nor one of a few, nothing is offered. Shells would offer files.
 ///
-/// That holds for names of queues, too: other users choose what lies in `/dev/shm`, and `bash` expands
+/// That holds for names of queues, too: other users choose the names in `/dev/shm`, and `bash` expands
 /// the words that it is given to complete from.
 fn hinted(arg: Arg) -> Arg {
     let unknown = arg.get_value_hint() == ValueHint::Unknown;

@@ -1,4 +1,4 @@
-//! `fanout evict`: what the operator does about a dead consumer.
+//! `fanout evict`: frees the slot of a dead consumer.
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -43,7 +43,7 @@ an error. So stop the consumer first if you can.
 
 Without --yes you are asked on the terminal; where there is none, nothing happens.";
 
-/// How long a step may take before signals are looked at.
+/// How long a step may take before the command looks at signals.
 const SLICE: Duration = Duration::from_millis(50);
 
 fn slot(text: &str) -> Result<usize, String> {
@@ -64,8 +64,8 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()
     if !arguments.yes && !is_confirmed(name, &consumer, signals)? {
         bail!("nothing was evicted");
     }
-    // SAFETY: the operator says that the consumer is dead, having read, or been able to read, what happens
-    // to one that lives. No process number is asked: it could be another's.
+    // SAFETY: the operator says that the consumer is dead, and could read what happens otherwise. We do
+    // not ask about its process number: that number may belong to another process by now.
     let evicted = unsafe { inspect::evict(name, &consumer, READY_TIMEOUT) }?;
     ensure!(evicted, "{} has left {name} meanwhile: nothing was evicted", describe(&consumer));
     print(&format!("evicted {}: slot {slot} of {name} is free\n", describe(&consumer)))
@@ -84,7 +84,7 @@ fn is_confirmed(
     );
     write!(
         stderr,
-        "Is {} of {name} dead? One that lives would read what is being overwritten. Evict it? [y/N] ",
+        "Is {} of {name} dead? A living consumer would read what is being overwritten. Evict it? [y/N] ",
         describe(consumer)
     )?;
     loop {

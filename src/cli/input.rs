@@ -1,4 +1,4 @@
-//! Input, cut into messages as it comes: lines, or chunks of one size.
+//! Input, cut into messages as it comes: lines, or chunks of the same size.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, IsTerminal, Read};
@@ -19,7 +19,7 @@ use super::{BYTES, LINE};
 /// Where one message ends and the next begins.
 #[derive(Clone, Copy)]
 pub(crate) enum Cut {
-    /// After each newline, which is no part of the message.
+    /// After each newline, which is not part of the message.
     Lines,
     /// After so many bytes.
     Chunks(usize),
@@ -43,23 +43,23 @@ impl Piece<'_> {
 pub(crate) struct Input {
     source: File,
     terminal: bool,
-    /// What it is called where we say that nothing has come from it.
+    /// What the input is called when we say that nothing has come from it.
     called: String,
-    /// Begins with the first read.
+    /// It is there from the first read on.
     notice: Option<Notice>,
     cut: Cut,
     buffer: Vec<u8>,
-    /// `start..end` of the buffer has been read and not yet been taken.
+    /// `start..end` of the buffer has been read and not been taken yet.
     start: usize,
     end: usize,
-    /// No newline lies between `start` and this.
+    /// There is no newline between `start` and here.
     searched: usize,
     ended: bool,
 }
 
-/// How much is read at a time.
+/// How many bytes are read at a time.
 const READ: usize = 1 << 18;
-/// How long a step may take before signals are looked at.
+/// How long a step may take before the command looks at signals.
 const SLICE: Duration = Duration::from_millis(50);
 
 impl Input {
@@ -70,7 +70,8 @@ impl Input {
                 let called = path.display().to_string();
                 (open(path).with_context(|| format!("cannot read {called}"))?, called)
             }
-            // Past std's own buffer, which could hold lines that poll does not know of.
+            // Past the standard library's own buffer, which could hold lines that poll does not
+            // know of.
             None => {
                 (File::from(std::io::stdin().as_fd().try_clone_to_owned()?), "stdin".to_owned())
             }
@@ -96,7 +97,8 @@ impl Input {
                 Err(errno) => bail!("waiting for input failed: {errno}"),
             }
             match self.source.read(&mut self.buffer[self.end..]) {
-                // No end of the input: what was meant to come was not all typed.
+                // The terminal is gone, which is not the end of the input: the user has not typed
+                // everything.
                 Ok(0) | Err(_) if self.terminal && hung_up(self.source.as_fd()) => {
                     return Err(Interrupted::hung_up().into());
                 }
@@ -116,7 +118,7 @@ impl Input {
         }
     }
 
-    /// Nothing has come, once more.
+    /// Another wait has passed without input.
     fn wait_on(&mut self) {
         let Self { notice, terminal, called, .. } = self;
         notice.get_or_insert_with(Notice::new).still(|| {
@@ -128,7 +130,7 @@ impl Input {
         });
     }
 
-    /// Moves what has not been taken to the front, and lets the buffer grow if that is not enough.
+    /// Moves what has not been taken to the front. If that is not enough, the buffer grows.
     fn make_room(&mut self) {
         self.buffer.copy_within(self.start..self.end, 0);
         self.searched -= self.start;
@@ -139,7 +141,8 @@ impl Input {
         }
     }
 
-    /// The next message if all of it has been read; [`take`](Self::take) goes on to the one behind it.
+    /// The next message, if all of it has been read. [`take`](Self::take) moves on to the message
+    /// after it.
     pub(crate) fn peek(&mut self) -> Option<Piece<'_>> {
         let kind = match self.cut {
             Cut::Lines => {
@@ -166,14 +169,15 @@ impl Input {
         self.searched = self.searched.max(self.start);
     }
 
-    /// How many bytes of a message that is not whole yet have been read.
+    /// How many bytes of an incomplete message have been read.
     pub(crate) fn unfinished(&mut self) -> usize {
         if self.peek().is_some() { 0 } else { self.end - self.start }
     }
 }
 
 /// Opens a file. A FIFO is opened at once, although it may have no writer yet: a plain `open` would wait
-/// for the first one, and not even Ctrl-C could end that. Until it has come, `poll` shows no end.
+/// for its first writer, and not even Ctrl-C could end that. Until a writer has come, `poll` shows no
+/// end.
 fn open(path: &Path) -> std::io::Result<File> {
     let kind = path.metadata()?.file_type();
     if kind.is_dir() {
@@ -187,7 +191,7 @@ fn open(path: &Path) -> std::io::Result<File> {
 mod tests {
     use super::*;
 
-    /// What a file is cut into, when it is looked at after each read.
+    /// The pieces of a file, if we look for pieces after each read.
     fn pieces(name: &str, bytes: &[u8], cut: Cut) -> Vec<(Vec<u8>, u16)> {
         let path = std::env::temp_dir().join(format!("fanout-{name}-{}", std::process::id()));
         std::fs::write(&path, bytes).unwrap();

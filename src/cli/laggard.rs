@@ -1,4 +1,4 @@
-//! Consumers that the producer waits for: which, how far behind, since when.
+//! The consumers that the producer waits for: which, how far behind, and since when.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
@@ -10,32 +10,33 @@ use yardstick::report::grouped;
 
 use super::terminal::{say, typed};
 
-/// How long a consumer may stand still before we warn of it.
+/// How long a consumer may stand still before we warn about it.
 const STANDSTILL: Duration = Duration::from_secs(5);
 
 /// What the producer waits for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum For {
-    /// Room: only the consumer that is furthest behind withholds it.
+    /// Room. Only the consumer that is furthest behind withholds it.
     Room,
-    /// That everything is read.
+    /// The end: all consumers have to read everything.
     End,
 }
 
-/// Whom we have spoken of.
+/// The consumers and groups that we have named already.
 pub(crate) struct Laggards {
     name: QueueName,
     terminal: bool,
     named: BTreeSet<(For, Who)>,
-    /// The groups of which we have said that nobody is there; empty for a consumer of whatever kind.
+    /// The groups without a member that we have named. The empty name stands for a consumer of any
+    /// kind.
     missed: BTreeSet<String>,
-    /// Since when nobody has been there for us to wait for.
+    /// Since when there has been no consumer to wait for.
     alone: Option<Instant>,
     warned: BTreeSet<Who>,
 }
 
-/// A slot, and the process that has said it holds it. Whether that process lives cannot be asked here:
-/// its number may belong to another pid namespace.
+/// A slot, and the process that claims to hold it. We cannot ask whether that process lives: its
+/// number may belong to another pid namespace.
 type Who = (usize, u32);
 
 /// One wait: how far behind each consumer is, and since when.
@@ -48,8 +49,8 @@ impl Laggards {
         Self { name: name.clone(), terminal, named, missed, alone: None, warned }
     }
 
-    /// Looks who holds us back, about once a second while a wait lasts; says whom we wait for, on a
-    /// terminal, and warns of a consumer that stands still, anywhere. Each once.
+    /// Looks which consumers hold us back, about once a second while a wait lasts. It names them on
+    /// a terminal, and warns everywhere of a consumer that stands still. It says each thing once.
     pub(crate) fn check(
         &mut self,
         wait: &mut Wait,
@@ -62,7 +63,7 @@ impl Laggards {
         let least = if what == For::Room { furthest } else { 1 };
         let late = consumers.iter().filter(|consumer| consumer.lag >= least.max(1));
         let late: Vec<&ConsumerInfo> = late.collect();
-        // Of several, the one in the lowest slot.
+        // If several are equally late, the consumer in the lowest slot.
         if let Some(last) = late.iter().rev().max_by_key(|consumer| consumer.lag)
             && self.terminal
             && self.named.insert((what, who(last)))
@@ -82,7 +83,8 @@ impl Laggards {
         }
     }
 
-    /// Says on a terminal who is missing, and warns anywhere else of a group whose members stay away.
+    /// Says on a terminal which consumer is missing. Anywhere else, warns of a group whose members
+    /// stay away.
     fn miss(&mut self, missing: Option<(&str, String)>) {
         let Some((group, line)) = missing else {
             self.alone = None;
@@ -96,7 +98,7 @@ impl Laggards {
         }
     }
 
-    /// What to say if nobody who is there holds us back, and which group is missing.
+    /// What to say if no attached consumer holds us back, and which group is missing.
     fn missing<'a>(
         &self,
         what: For,
@@ -159,7 +161,8 @@ fn who(consumer: &ConsumerInfo) -> Who {
     (consumer.slot, consumer.owner)
 }
 
-/// Who it says it is. Others may have written anything there: no control characters on our terminal.
+/// How a consumer describes itself. Other programs may have written anything there, so control
+/// characters are kept from our terminal.
 pub(crate) fn describe(consumer: &ConsumerInfo) -> String {
     let ConsumerInfo { slot, kind, owner, label, .. } = consumer;
     let group = match kind {

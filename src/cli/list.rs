@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-/// What lies under a name; in JSON, what cannot be looked into has a name and an error.
+/// What lies under a name. In JSON, a queue that cannot be looked into has a name and an error.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Entry {
@@ -58,7 +58,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     print(&table(&names)?)
 }
 
-/// What is there; `None` for what is no queue that could be used.
+/// What is there; `None` if it is no queue that can be used.
 fn look(name: &QueueName) -> Option<Entry> {
     let called = name.as_str().to_owned();
     match Segment::open(name, Mode::Observer, Duration::ZERO) {

@@ -50,12 +50,12 @@ Exit codes:
 After a signal, too, a consumer frees its slot, and the producer removes its queue; unless
 everything was sent, it tells its consumers that it gave up, and why.";
 
-/// The producer gave up.
+/// The exit code if the producer gave up.
 const GAVE_UP: u8 = 3;
 
-/// The kind of a message that is written out as it is.
+/// The kind of a message that is written out unchanged.
 const BYTES: u16 = 0;
-/// The kind of a message that is a line, its newline left away.
+/// The kind of a message that is a line without its newline.
 const LINE: u16 = 1;
 
 #[derive(Subcommand)]
@@ -118,7 +118,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     }
 }
 
-/// Prints to stdout; unlike `print!`, a reader that has gone is an error, not a panic.
+/// Prints to stdout. Unlike with `print!`, a reader that has gone is an error, not a panic.
 fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {

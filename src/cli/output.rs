@@ -1,4 +1,4 @@
-//! Stdout, written so that neither a reader that stands still nor one that has gone holds us up.
+//! Stdout, written so that no reader can hold us up, neither by standing still nor by going away.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Error, ErrorKind, IsTerminal, Result, Write};
@@ -13,19 +13,19 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::signals::{Interrupted, Signals};
 use super::terminal::hung_up;
 
-/// Stdout without a buffer; a write ends with [`Interrupted`](super::signals::Interrupted) inside an
-/// I/O error when it is time to stop.
+/// Stdout without a buffer. When it is time to stop, a write ends with
+/// [`Interrupted`](super::signals::Interrupted) inside an I/O error.
 pub(crate) struct Output<'a> {
     file: File,
     terminal: bool,
-    /// What may be written at once.
+    /// How many bytes may be written at once.
     most: usize,
     signals: &'a Signals,
 }
 
-/// How long a step may take before signals are looked at.
+/// How long a step may take before the command looks at signals.
 const SLICE: Duration = Duration::from_millis(50);
-/// What a pipe that is ready is sure to take without blocking: `PIPE_BUF`.
+/// How many bytes a pipe that is ready takes without blocking: `PIPE_BUF`.
 const PIPE_BUF: usize = 4096;
 
 impl<'a> Output<'a> {
@@ -45,7 +45,7 @@ impl<'a> Output<'a> {
         Ok(Self { file, terminal, most: PIPE_BUF, signals })
     }
 
-    /// An error if the reader of our output has gone, or the terminal is closed.
+    /// Fails if the reader of our output has gone, or the terminal is closed.
     pub(crate) fn check_reader(&self) -> Result<()> {
         self.poll(PollFlags::empty(), Duration::ZERO).map(drop)
     }
@@ -54,13 +54,13 @@ impl<'a> Output<'a> {
         self.terminal && hung_up(self.file.as_fd())
     }
 
-    /// Whether one of these events has come within `timeout`.
+    /// Whether one of these events comes within `timeout`.
     fn poll(&self, events: PollFlags, timeout: Duration) -> Result<bool> {
         let mut polled = [PollFd::new(self.file.as_fd(), events)];
         match poll(&mut polled, PollTimeout::try_from(timeout).unwrap_or(PollTimeout::ZERO)) {
             Ok(0) | Err(Errno::EINTR) => Ok(false),
             Ok(_) if self.has_hung_up() => Err(Error::other(Interrupted::hung_up())),
-            // A pipe whose other end is closed; anything else is the write's to find out.
+            // The reader of the pipe has closed it. The write itself finds out everything else.
             Ok(_) if polled[0].revents() == Some(PollFlags::POLLERR) => {
                 Err(ErrorKind::BrokenPipe.into())
             }
@@ -70,7 +70,8 @@ impl<'a> Output<'a> {
     }
 }
 
-/// Opens a pipe once more, so as not to block, without a word to those who share our stdout.
+/// Opens a pipe once more, so that it does not block us. Programs that share our stdout do not
+/// notice.
 fn reopen(file: &File) -> Result<File> {
     OpenOptions::new()
         .write(true)
@@ -86,7 +87,7 @@ impl Write for Output<'_> {
                 continue;
             }
             match self.file.write(&bytes[..bytes.len().min(self.most)]) {
-                // Room for less than a page, or another writer was faster.
+                // There is room for less than a page, or another writer was faster.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(_) if self.has_hung_up() => return Err(Error::other(Interrupted::hung_up())),
                 outcome => return outcome,

@@ -71,20 +71,20 @@ fn consumers(text: &str) -> Result<usize, String> {
     }
 }
 
-/// How long a step may take before signals are looked at.
+/// How long a step may take before the command looks at signals.
 const SLICE: Duration = Duration::from_millis(50);
-/// After how many of them we look who holds us back: about a second.
+/// After how many slices we look which consumers hold us back: about a second.
 const LOOK: u32 = 20;
 /// How many bytes of the ring are written before they are published together.
 const BATCH: usize = 1 << 16;
 
 pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()> {
     let cut = match arguments.chunk {
-        // One that cannot be addressed is too large for the queue, too.
+        // A chunk size beyond the address space is too large for the queue, too.
         Some(chunk) => Cut::Chunks(usize::try_from(chunk).unwrap_or(usize::MAX)),
         None => Cut::Lines,
     };
-    // Opened first: a file that is not there should not make a queue.
+    // The input is opened first: a missing file should not create a queue.
     let mut input = Input::open(arguments.file.as_deref(), cut)?;
     let options = QueueOptions::new(arguments.capacity)
         .permissions(arguments.mode)
@@ -94,13 +94,13 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()
     let mut publisher = Publisher { writer, signals, laggards: Laggards::of(&arguments.name) };
     let outcome = publisher.publish(arguments, cut, &mut input);
     if let Err(error) = &outcome {
-        // Otherwise it would look to consumers as if everything had been sent.
+        // Otherwise consumers would believe that everything had been sent.
         publisher.writer.abort(&reason(error));
     }
     outcome
 }
 
-/// Why we give up, in the few words that the queue has room for.
+/// Why we give up, shortened to what the queue has room for.
 fn reason(error: &anyhow::Error) -> String {
     let text = match super::interruption(error) {
         Some(interrupted) => interrupted.to_string(),
@@ -109,7 +109,7 @@ fn reason(error: &anyhow::Error) -> String {
     shortened(text.lines().next().unwrap_or_default(), REASON_BYTES)
 }
 
-/// The whole words that fit into so many bytes; an ellipsis tells that there were more.
+/// As many whole words as fit into `most` bytes. An ellipsis tells that there were more.
 fn shortened(line: &str, most: usize) -> String {
     if line.len() <= most {
         return line.to_owned();
@@ -167,18 +167,18 @@ impl Publisher<'_> {
         Ok(())
     }
 
-    /// Sends the whole messages that have been read.
+    /// Sends all complete messages that have been read.
     fn send_all(&mut self, input: &mut Input) -> anyhow::Result<()> {
         while let Some(len) = input.peek().map(|piece| piece.bytes.len()) {
             self.check_line(len, "")?;
             self.wait_for_room(len)?;
             self.send_some(input, record_len(len))?;
         }
-        // A line that has no end yet is refused as soon as it is too long.
+        // An unfinished line is refused as soon as it is too long.
         self.check_line(input.unfinished(), " or more")
     }
 
-    /// Sends as many messages as there is room for, and time to collect; the first takes `first` bytes.
+    /// Sends as many messages as there is room for, and time to collect. The first takes `first` bytes.
     fn send_some(&mut self, input: &mut Input, first: usize) -> anyhow::Result<()> {
         // The last consumer may have left since we saw that there was room.
         let mut batch = match self.writer.try_batch_up_to(first.max(BATCH)) {
@@ -249,7 +249,7 @@ impl Publisher<'_> {
         }
     }
 
-    /// Closes, and waits until everyone has read everything.
+    /// Closes the queue, and waits until all consumers have read everything.
     fn finish(&mut self) -> anyhow::Result<()> {
         self.writer.close();
         let (mut slices, mut wait) = (0u32, Wait::new());

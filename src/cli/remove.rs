@@ -1,4 +1,4 @@
-//! `fanout rm`: what a producer has left behind.
+//! `fanout rm`: removes what a producer has left behind.
 
 use clap::Args;
 use fanout::QueueName;
@@ -9,7 +9,7 @@ use fanout::segment::Segment;
 pub(crate) struct Arguments {
     /// The queue's name
     name: QueueName,
-    /// Also if somebody has it open
+    /// Even if a producer, a consumer or a tap has it open
     #[arg(long)]
     force: bool,
 }

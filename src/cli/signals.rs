@@ -1,4 +1,5 @@
-//! Ctrl-C, `kill`, a terminal that is closed: a wish to stop, looked at between two steps.
+//! Ctrl-C, `kill`, a closed terminal: requests to stop, which the command looks at between two
+//! steps.
 
 use std::sync::Arc;
 
@@ -19,12 +20,12 @@ pub(crate) struct Interrupted {
 }
 
 impl Interrupted {
-    /// The terminal has gone. Its own signal may be late, or go to the shell alone.
+    /// The terminal is closed. Its signal may be late, or may go to the shell alone.
     pub(crate) fn hung_up() -> Self {
         Self { signal: SIGHUP }
     }
 
-    /// What a shell expects: 128 and the signal's number.
+    /// The exit code that a shell expects: 128 plus the signal's number.
     pub(crate) fn exit_code(&self) -> u8 {
         128 + self.signal as u8
     }
@@ -34,7 +35,7 @@ impl Signals {
     pub(crate) fn catch() -> anyhow::Result<Self> {
         let mut caught = Vec::new();
         for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
-            // `nohup` means it.
+            // `nohup` has asked for it.
             if signal == SIGHUP && is_ignored(signal) {
                 continue;
             }
@@ -45,7 +46,7 @@ impl Signals {
         Ok(Self { caught })
     }
 
-    /// An error if it is time to stop.
+    /// Fails if it is time to stop.
     pub(crate) fn check(&self) -> Result<(), Interrupted> {
         match self.caught.iter().find(|(_, flag)| flag.load(Ordering::Relaxed)) {
             Some(&(signal, _)) => Err(Interrupted { signal }),

@@ -58,13 +58,13 @@ enum From {
     Latest,
 }
 
-/// How long a step may take before signals are looked at.
+/// How long a step may take before the command looks at signals.
 const SLICE: Duration = Duration::from_millis(50);
 /// How many bytes of the ring are written out together.
 const BATCH: usize = 1 << 16;
-/// A group's member takes less at a time: what it has taken nobody else can do.
+/// A group's member takes less at a time: no other member can do what it has taken.
 const GROUP_BATCH: usize = 1 << 12;
-/// No batch is so small that it would not be of one message.
+/// Such a small batch holds exactly one message.
 const ONE: usize = 1;
 
 pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()> {
@@ -106,7 +106,7 @@ impl GaveUp {
     }
 }
 
-/// Others may have written anything there: no control characters on our terminal.
+/// Other programs may have written anything there: no control characters on our terminal.
 fn because(reason: &str) -> String {
     if reason.is_empty() {
         return String::new();
@@ -125,7 +125,7 @@ fn subscribe(
     signals: &Signals,
 ) -> anyhow::Result<()> {
     let name = &arguments.name;
-    // In slices, to look at signals between two of them.
+    // In slices, so that the command can look at signals in between.
     let timeout = if arguments.no_wait { Duration::ZERO } else { SLICE };
     let options = JoinOptions::new()
         .label(&arguments.label)
@@ -142,7 +142,7 @@ fn subscribe(
     if let Some(group) = &arguments.group {
         let member = Member::<AnyStrategy>::join_with(name, group, start, &options)?
             .waiting(arguments.wait.start());
-        // What it has taken beyond its count would be lost to the others.
+        // If it took more than its count, the rest would be lost to the other members.
         let most = if arguments.count.is_some() { ONE } else { GROUP_BATCH };
         return receive(member, most, printer, signals);
     }
@@ -151,17 +151,17 @@ fn subscribe(
     receive(reader, BATCH, printer, signals)
 }
 
-/// Where messages go, and how many more.
+/// Where messages go, and how many are still to come.
 struct Printer<'a> {
     stdout: BufWriter<Output<'a>>,
     left: u64,
-    /// Until the first message has come.
+    /// It lasts until the first message has come.
     silence: Notice,
     name: &'a QueueName,
 }
 
 impl Printer<'_> {
-    /// No message has come, once more.
+    /// Another wait has passed without a message.
     fn wait_on(&mut self) -> std::io::Result<()> {
         self.silence.still(|| format!("attached to {}: waiting for a message", self.name));
         self.stdout.get_ref().check_reader()
@@ -195,7 +195,7 @@ fn receive<K: Cursor>(
                 for (kind, message) in records.iter_with_kinds() {
                     printer.print(kind, message)?;
                 }
-                // They are held until they have left us.
+                // They count as read only when they have been written out.
                 printer.stdout.flush()?;
             }
             Err(RecvTimeoutError::TimedOut(_)) => printer.wait_on()?,
@@ -205,7 +205,7 @@ fn receive<K: Cursor>(
     conclude(end, receiver.ending())
 }
 
-/// What the end of the messages means.
+/// Says how the messages ended.
 fn conclude(end: RecvError, ending: Ending) -> anyhow::Result<()> {
     match end {
         RecvError::Closed => Ok(()),
@@ -224,7 +224,7 @@ fn tap_messages(
     signals: &Signals,
 ) -> anyhow::Result<()> {
     let outcome = print_until_end(&mut tap, printer, signals);
-    // Ctrl-C is how most taps end; only one whose reader has gone has nobody to tell.
+    // Ctrl-C is how most taps end. Only if the reader has gone, there is nothing to report to.
     if !outcome.as_ref().is_err_and(super::is_broken_pipe) {
         say(&format!("{} messages received, {} missed", tap.received(), tap.lost()));
     }

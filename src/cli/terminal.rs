@@ -1,4 +1,4 @@
-//! The terminal that a user may sit at: what to say there, and whether it is still there.
+//! The terminal that a user may sit at: what is said there, and whether it is still open.
 
 use std::io::{IsTerminal, Write};
 use std::os::fd::BorrowedFd;
@@ -9,15 +9,15 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 /// How long a wait may be silent.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// Writes a line to stderr, in one piece: others may write there, too. Unlike `eprintln!`, a terminal
-/// that has gone is no reason to panic.
+/// Writes a line to stderr in one piece, because other programs may write there, too. Unlike with
+/// `eprintln!`, a terminal that is closed is no reason to panic.
 pub(crate) fn say(line: &str) {
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
-/// Says once what a wait waits for, and only on a terminal: a script asks for no company.
+/// Says once, and only on a terminal, what a wait is waiting for. A script needs no such notice.
 pub(crate) struct Notice {
-    /// `None` once there is nothing to say any more.
+    /// `None` once there is nothing more to say.
     since: Option<Instant>,
 }
 
@@ -26,7 +26,7 @@ impl Notice {
         Self { since: std::io::stderr().is_terminal().then(Instant::now) }
     }
 
-    /// What we waited for has come.
+    /// The wait is over.
     pub(crate) fn over(&mut self) {
         self.since = None;
     }
@@ -47,7 +47,7 @@ pub(crate) fn hung_up(terminal: BorrowedFd<'_>) -> bool {
     found && polled[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP))
 }
 
-/// The name of a queue or of a group as one types it into a shell.
+/// The name of a queue or of a group as a user would type it into a shell.
 pub(crate) fn typed(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/_-.,:+@%".contains(c);
     if name.chars().all(plain) {

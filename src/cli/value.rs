@@ -32,7 +32,7 @@ pub(crate) fn permissions(text: &str) -> Result<u32, String> {
     }
 }
 
-/// Reads a label; what does not fit into a slot is refused, not cut off.
+/// Reads a label. A label that does not fit into a slot is refused, not cut off.
 pub(crate) fn label(text: &str) -> Result<String, String> {
     if text.len() <= NAME_BYTES {
         return Ok(text.to_owned());

@@ -1,16 +1,16 @@
-//! Chance that can be repeated.
+//! Randomness that can be repeated.
 
 use std::time::{Duration, SystemTime};
 
-/// Numbers that look random, the same ones for the same seed: SplitMix64, after Steele, Lea and Flood,
-/// "Fast splittable pseudorandom number generators" (OOPSLA 2014).
+/// Numbers that look random. The same seed gives the same numbers: SplitMix64, after Steele, Lea and
+/// Flood, "Fast splittable pseudorandom number generators" (OOPSLA 2014).
 #[derive(Clone, Debug)]
 pub struct Dice(u64);
 
-/// How far the state of SplitMix64 goes at a time.
+/// How far the state of SplitMix64 moves in one step.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// One step of it: also a hash of a number.
+/// One step of SplitMix64. It also serves as a hash of a number.
 pub fn mix(number: u64) -> u64 {
     let mut z = number.wrapping_add(STEP);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -19,12 +19,13 @@ pub fn mix(number: u64) -> u64 {
 }
 
 impl Dice {
-    /// Those of this seed.
+    /// The dice of this seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// Seeded by `FANOUT_SEED`, or else by the clock; prints which it was, so that it can be repeated.
+    /// Seeded by `FANOUT_SEED`, or else by the clock. It prints the seed, so that a run can be
+    /// repeated.
     pub fn seeded() -> Self {
         let clock = || SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
         let seed = number_from_environment("FANOUT_SEED").unwrap_or_else(clock);
@@ -39,7 +40,7 @@ impl Dice {
         word
     }
 
-    /// Below `bound`, which is not 0.
+    /// A number below `bound`, which is not 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.word() % bound
     }
@@ -54,20 +55,20 @@ impl Dice {
         self.below(n) == 0
     }
 
-    /// A pause of up to `most`, mostly a short one.
+    /// A pause of up to `most`; most pauses are short.
     pub fn pause(&mut self, most: Duration) -> Duration {
         let nanos = most.as_nanos() as u64;
         Duration::from_nanos(self.below(nanos) >> self.below(8))
     }
 
-    /// Dice of its own for another thread or process.
+    /// Separate dice for another thread or process.
     #[must_use]
     pub fn split(&mut self) -> Self {
         Self(self.word())
     }
 }
 
-/// A number that an environment variable may set.
+/// A number from an environment variable, if it is set.
 pub fn number_from_environment(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} is a number, found {text:?}")))

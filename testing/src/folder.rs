@@ -1,9 +1,9 @@
-//! A place in the file system.
+//! A folder for a test.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A folder that no other test has, removed with all that is in it when this is dropped.
+/// A folder that no other test uses. It is removed with its contents when this is dropped.
 #[derive(Debug)]
 pub struct Folder(PathBuf);
 
@@ -14,19 +14,19 @@ impl Default for Folder {
 }
 
 impl Folder {
-    /// An empty one.
+    /// A new, empty folder.
     pub fn new() -> Self {
         let path = std::env::temp_dir().join(format!("fanout-test-{}", crate::unique()));
         fs::create_dir(&path).unwrap();
         Self(path)
     }
 
-    /// Where it is.
+    /// The folder's path.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// Where a file of this name is, or would be.
+    /// The path of a file of this name in the folder, whether it exists or not.
     pub fn join(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }

@@ -1,5 +1,6 @@
-//! What the tests of all members share: names that nobody else has, processes that do not outlive their
-//! test, waiting that ends, chance that can be repeated, and what the judges of the exercises ask by.
+//! What the tests of all members share: names that no other test uses, processes that do not outlive
+//! their test, waiting that ends, randomness that can be repeated, and the checks that judges of
+//! exercises share.
 //!
 //! A failure here is a panic, because that is how a test fails.
 
@@ -24,12 +25,12 @@ pub use process::{Ended, Process, Program, another, run};
 pub use ready::{is_ready, until_ready};
 pub use wait::{eventually, promptly, within};
 
-/// Far longer than anything in a test takes: what reaches it hangs.
+/// Far longer than anything in a test takes. A test that reaches it hangs.
 pub const DEADLINE: Duration = Duration::from_secs(100);
 
-/// What no other call in this process, and no other process, gets.
+/// A text that is unique to this call, on this machine.
 fn unique() -> String {
-    // No atomic of `common::sync`: under loom it would belong to one model.
+    // Not an atomic of `common::sync`: under loom it would belong to one model.
     static NEXT: std::sync::Mutex<u32> = std::sync::Mutex::new(0);
     let mut next = NEXT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     *next += 1;

@@ -11,44 +11,45 @@ use nix::unistd::getuid;
 
 use crate::eventually;
 
-/// A queue's name that no other test has; what it names is removed when this is dropped.
+/// A queue's name that no other test uses. What it names is removed when this is dropped.
 #[derive(Debug)]
 pub struct Unique(QueueName);
 
 impl Unique {
-    /// A new one, with `what` in it.
+    /// A new name, with `what` in it.
     pub fn new(what: &str) -> Self {
         Self::given(&format!("/fanout-test-{what}-{}", crate::unique()))
     }
 
-    /// A name that somebody else chose, and that this test has to itself.
+    /// A given name that only this test uses.
     pub fn given(name: &str) -> Self {
         Self(name.parse().unwrap())
     }
 
-    /// A name that all tests of this user share: the lock that comes with it keeps the others away.
+    /// A name that all tests of this user share. The lock that comes with it keeps the other tests
+    /// away.
     pub fn shared(name: &str) -> (File, Self) {
         let name = Self::given(name);
         let lock = format!("fanout-{}-{}.lock", name.bare(), getuid());
         let lock = File::create(std::env::temp_dir().join(lock)).unwrap();
         lock.lock().unwrap();
-        // Nothing of it may be removed here before.
+        // Nothing of that name may be removed before this point.
         let free = format!("{} is free (did a producer leave it behind? remove it)", *name);
         eventually(&free, || !name.exists());
         (lock, name)
     }
 
-    /// Where the file system shows it.
+    /// The path where the file system shows it.
     pub fn path(&self) -> PathBuf {
         Path::new("/dev/shm").join(self.0.bare())
     }
 
-    /// Whether it names something.
+    /// Whether something has this name.
     pub fn exists(&self) -> bool {
         self.path().symlink_metadata().is_ok()
     }
 
-    /// Makes an object with these bytes, which need not be a segment.
+    /// Creates an object with these bytes, which need not be a segment.
     pub fn write(&self, bytes: &[u8]) {
         fs::write(self.path(), bytes).unwrap();
     }
@@ -59,31 +60,32 @@ impl Unique {
         object.write_all_at(bytes, offset).unwrap();
     }
 
-    /// Makes an object, or gives it a new size; new bytes are zero.
+    /// Creates an object, or resizes it; new bytes are zero.
     pub fn set_len(&self, bytes: u64) {
         let mut options = File::options();
         let object = options.write(true).create(true).truncate(false).open(self.path()).unwrap();
         object.set_len(bytes).unwrap();
     }
 
-    /// Says who may open it.
+    /// Sets its permissions.
     pub fn set_mode(&self, mode: u32) {
         fs::set_permissions(self.path(), Permissions::from_mode(mode)).unwrap();
     }
 
-    /// What the file system says of it.
+    /// Its metadata in the file system.
     pub fn metadata(&self) -> Metadata {
         self.path().symlink_metadata().unwrap()
     }
 
-    /// Its inode, mode, length, time of change, and bytes if it has any: all that an opener could spoil.
+    /// Its inode, mode, length, time of change, and bytes if it has any: all that an opener could
+    /// change.
     pub fn state(&self) -> Option<impl PartialEq + Debug + use<>> {
         let meta = self.path().symlink_metadata().ok()?;
         let bytes = if meta.is_file() { fs::read(self.path()).ok() } else { None };
         Some((meta.ino(), meta.mode(), meta.len(), meta.modified().unwrap(), Bytes(bytes)))
     }
 
-    /// Removes what it names.
+    /// Removes the object of this name.
     pub fn remove(&self) {
         fs::remove_file(self.path()).unwrap();
     }
@@ -99,13 +101,13 @@ impl Deref for Unique {
 
 impl Drop for Unique {
     fn drop(&mut self) {
-        // Most tests have removed it already; some made a folder.
+        // Most tests have removed it already, and some made a folder.
         let path = self.path();
         let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir(&path));
     }
 }
 
-/// Bytes whose difference is not worth a megabyte of output.
+/// Bytes whose debug output is short: a difference is not worth a megabyte of output.
 #[derive(PartialEq)]
 struct Bytes(Option<Vec<u8>>);
 

@@ -9,7 +9,7 @@ pub fn message(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref().copied()).unwrap_or("something that is no text")
 }
 
-/// Calls `f`, which panics; what it said.
+/// Calls `f`, which must panic. Returns what the panic said.
 #[track_caller]
 pub fn panics<R>(f: impl FnOnce() -> R) -> String {
     match catch_unwind(AssertUnwindSafe(|| drop(f()))) {

@@ -1,15 +1,17 @@
-//! Less rights than root has.
+//! Running with fewer rights than root.
 
 use std::thread;
 
 use nix::unistd::{Uid, geteuid, setfsuid};
 
-/// Runs `f` on a thread that file permissions apply to: root's thread becomes nobody's.
+/// Runs `f` on a thread that file permissions apply to: root's thread gives up root's rights to
+/// files.
 pub fn unprivileged<T: Send>(f: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         let thread = scope.spawn(|| {
             if geteuid().is_root() {
-                // Of this thread alone, and only for files; its capabilities for files go with it.
+                // For this thread alone, and for files alone. Its capabilities for files go with
+                // it.
                 setfsuid(Uid::from_raw(65534));
             }
             f()

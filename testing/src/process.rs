@@ -12,28 +12,28 @@ use yardstick::report::DEBUG_BUILD;
 
 use crate::{DEADLINE, within};
 
-/// A child process, killed if the test does not see its end.
+/// A child process. It is killed if the test does not see its end.
 #[derive(Debug)]
 pub struct Process(pub Child);
 
 impl Process {
-    /// Starts it.
+    /// Starts the command.
     #[track_caller]
     pub fn start(command: &mut Command) -> Self {
         Self(command.spawn().unwrap_or_else(|error| panic!("starting {command:?}: {error}")))
     }
 
-    /// Its number.
+    /// Its process id.
     pub fn id(&self) -> u32 {
         self.0.id()
     }
 
-    /// Whether it has not ended yet.
+    /// Whether it is still running.
     pub fn is_running(&mut self) -> bool {
         self.0.try_wait().unwrap().is_none()
     }
 
-    /// How it ended; `None` if it has not by then.
+    /// How it ended; `None` if it has not ended within `timeout`.
     pub fn ended_within(&mut self, timeout: Duration) -> Option<ExitStatus> {
         let started = Instant::now();
         loop {
@@ -45,7 +45,7 @@ impl Process {
         }
     }
 
-    /// Waits for it to end by itself, and fails if it never does.
+    /// Waits until it ends by itself, and fails if it never does.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
         let ended = self.ended_within(DEADLINE);
@@ -57,7 +57,7 @@ impl Process {
         kill(Pid::from_raw(self.0.id() as i32), signal).unwrap();
     }
 
-    /// Ends it as `kill -9` does, and waits until the kernel has forgotten it.
+    /// Kills it as `kill -9` does, and waits until the kernel has removed it.
     pub fn kill(&mut self) -> ExitStatus {
         self.0.kill().unwrap();
         self.0.wait().unwrap()
@@ -72,14 +72,15 @@ impl Drop for Process {
     }
 }
 
-/// This very program as another process, in which only this test runs, which is an ignored one.
+/// A command that runs this program in another process, with only this test, which is an ignored
+/// one.
 pub fn another(test: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "--ignored", "--nocapture", "--test-threads=1", test]);
     command
 }
 
-/// Runs a command to its end, within the deadline. What it prints must fit into a pipe.
+/// Runs a command to its end, within the deadline. Its output must fit into a pipe.
 #[track_caller]
 pub fn run(command: &mut Command) -> Output {
     let mut process = Process::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
@@ -99,29 +100,31 @@ pub struct Program {
     lines: Vec<String>,
 }
 
-/// How a program ended, and what it said.
+/// How a program ended, and what it printed.
 #[derive(Debug)]
 pub struct Ended {
     /// How it ended.
     pub status: ExitStatus,
     /// What it printed, line by line.
     pub lines: Vec<String>,
-    /// What of that nobody had read before.
+    /// What it printed on stdout and the test had not read before.
     pub stdout: String,
     /// What it printed on stderr.
     pub stderr: String,
-    /// How often it warned there of a debug build, which `stderr` is without.
+    /// How many warnings of a debug build it printed there. `stderr` is without them.
     pub warned: usize,
 }
 
 impl Program {
-    /// Starts it. Its standard input stays open until [`hang_up`](Self::hang_up), or until the test ends.
+    /// Starts the command. Its standard input stays open until [`hang_up`](Self::hang_up), or until the
+    /// test ends.
     #[track_caller]
     pub fn start(command: &mut Command) -> Self {
         Self::start_printing_to(command, Stdio::piped())
     }
 
-    /// Starts it with this as its standard output; what goes elsewhere is not read here.
+    /// Starts the command with this as its standard output. If that leads elsewhere, it is not read
+    /// here.
     #[track_caller]
     pub fn start_printing_to(command: &mut Command, stdout: impl Into<Stdio>) -> Self {
         command.stdin(Stdio::piped()).stdout(stdout).stderr(Stdio::piped());
@@ -134,17 +137,17 @@ impl Program {
         Self { process, stdout, stderr, lines: Vec::new() }
     }
 
-    /// Its number.
+    /// Its process id.
     pub fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// Whether it has not ended yet.
+    /// Whether it is still running.
     pub fn is_running(&mut self) -> bool {
         self.process.is_running()
     }
 
-    /// Fails if it has ended, with a reason why it should not have.
+    /// Fails if it has ended; `why` is the reason why it should not have.
     #[track_caller]
     pub fn goes_on(&mut self, why: &str) {
         if let Some(status) = self.process.ended_within(Duration::from_millis(20)) {
@@ -162,13 +165,13 @@ impl Program {
         self.process.signal(signal);
     }
 
-    /// The next line that it prints, as soon as it is there.
+    /// The next line that it prints; waits for it.
     #[track_caller]
     pub fn next_line(&mut self) -> String {
         self.read().unwrap_or_else(|why| panic!("{why}"))
     }
 
-    /// The first line that it has printed, or will print, with this beginning.
+    /// The first line with this beginning that it has printed or will print.
     #[track_caller]
     pub fn line(&mut self, beginning: &str) -> String {
         if let Some(line) = self.lines.iter().find(|line| line.starts_with(beginning)) {
@@ -192,7 +195,7 @@ impl Program {
             }
             Err(RecvTimeoutError::Timeout) => Err("no line comes".to_owned()),
             Err(RecvTimeoutError::Disconnected) => {
-                // It has closed its output, and may stay for all that.
+                // It has closed its output, but may still be running.
                 self.process.kill();
                 let stderr: String = self.stderr.iter().collect();
                 Err(format!("no line is left, and stderr says: {stderr}"))
@@ -200,13 +203,13 @@ impl Program {
         }
     }
 
-    /// Waits for it to end by itself.
+    /// Waits until it ends by itself.
     #[track_caller]
     pub fn finish(self) -> Ended {
         self.finish_within(DEADLINE, "the program ends")
     }
 
-    /// Waits for it to end by itself, but not for ever, with a reason why it should.
+    /// Waits until it ends by itself, within `timeout`; `why` is the reason why it should.
     #[track_caller]
     pub fn finish_within(mut self, timeout: Duration, why: &str) -> Ended {
         within(timeout, why, || !self.is_running());
@@ -214,7 +217,7 @@ impl Program {
         self.ended(status)
     }
 
-    /// Ends it as `kill -9` does, and waits until the kernel has forgotten it.
+    /// Kills it as `kill -9` does, and waits until the kernel has removed it.
     pub fn kill(mut self) -> Ended {
         let status = self.process.kill();
         self.ended(status)
@@ -232,7 +235,7 @@ impl Program {
 }
 
 impl Ended {
-    /// Checks a good end: exit code 0, nothing on stderr. Everything that it printed.
+    /// Checks a good end: exit code 0, and nothing on stderr. Returns all lines of stdout.
     #[track_caller]
     pub fn well(self) -> Vec<String> {
         assert!(self.status.success(), "{}: {}{:#?}", self.status, self.stderr, self.lines);
@@ -240,8 +243,8 @@ impl Ended {
         self.lines
     }
 
-    /// Checks a good end: exit code 0, nothing on stderr, and these lines to the letter, as far as nobody
-    /// had read them before.
+    /// Checks a good end: exit code 0, nothing on stderr, and exactly these lines, apart from lines that
+    /// the test had read before.
     #[track_caller]
     pub fn says(&self, lines: &[impl AsRef<str>]) {
         assert_eq!(self.stderr, "");
@@ -271,7 +274,7 @@ fn without_end(line: &str) -> &str {
     line.strip_suffix('\n').unwrap_or(line)
 }
 
-/// Sends on the lines of a pipe as they come, until its writers are gone.
+/// Passes on the lines of a pipe as they come, until all its writers have closed it.
 fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     let (send, receive) = mpsc::channel();
     thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! Ends that do something else each time, over rings of messages and rings of records alike.
+//! Ends that do something else each time, on rings of messages and on rings of records.
 
 mod messages;
 mod records;
@@ -12,79 +12,79 @@ use crate::tally::Tally;
 pub(crate) use messages::{MessageEnd, MessageTap, Producing};
 pub(crate) use records::{RecordEnd, RecordTap, Writing};
 
-/// How broadcast ends give back what they were lent.
+/// How broadcast ends give back what they have borrowed.
 pub(crate) mod give_back {
     pub(crate) use super::messages::give_back as message;
     pub(crate) use super::records::give_back as records;
 }
 
-/// What came of one act of a reading end.
+/// The result of one act of a reading end.
 #[derive(Debug)]
 pub(crate) enum Step {
     /// Something was read, or might have been.
     Went,
-    /// It is over.
+    /// The end of the queue was reached.
     Ended(RecvError),
 }
 
-/// A message that an end was shown.
+/// A message that an end received.
 pub(crate) struct Seen<'a> {
-    /// The sequence at which it begins, if the end can tell.
+    /// The sequence at which the message begins, if the end can tell.
     pub(crate) at: Option<u64>,
     pub(crate) bytes: &'a [u8],
-    /// Whether it will not come again.
+    /// Whether the message will not come again.
     pub(crate) is_final: bool,
 }
 
 /// What an act may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Style {
-    /// Everything, also calls without a deadline.
+    /// Everything, even calls without a timeout.
     Free,
-    /// Every call that waits has a deadline.
+    /// Every call that waits has a timeout.
     Timed,
 }
 
 /// An end that sends.
 pub(crate) trait Sending: Send {
-    /// Does something, and says in `next` how far it came.
+    /// Does something, and counts in `next` how far it has come.
     fn act(&mut self, at: &mut Act<'_>, plan: &Plan, next: &mut u64) -> Result<(), SendError>;
-    /// Looks at who is there, and waits for them, but not for long.
+    /// Looks which consumers are there, and waits for them, but not for long.
     fn survey(&mut self, at: &mut Act<'_>);
     /// The sequence of the next message.
     fn next_sequence(&self) -> u64;
-    /// Ends, one way or another.
+    /// Closes, aborts, or is dropped.
     fn end(&mut self, abort: bool);
 }
 
 /// An end that reads.
 pub(crate) trait Reading: Send {
-    /// Does something, and shows what it reads.
+    /// Does something, and passes on what it reads.
     fn act(&mut self, at: &mut Act<'_>, see: &mut dyn FnMut(Seen<'_>)) -> Step;
-    /// The first sequence that it was promised; a tap is promised nothing.
+    /// The first sequence that it was promised. A tap is promised nothing.
     fn first(&self) -> Option<u64> {
         None
     }
-    /// The slot that it has; a tap has none.
+    /// Its slot. A tap has none.
     fn slot(&self) -> Option<usize> {
         None
     }
-    /// How many messages a tap knows of.
+    /// How many messages a tap has accounted for.
     fn accounted(&self) -> Option<Accounted> {
         None
     }
 }
 
-/// What a tap has received and lost together.
+/// What a tap has received and lost, added up.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Accounted {
     pub(crate) messages: u64,
-    /// Whether nothing of it lies beyond the message that was received last. A tap that has received
-    /// several at once, and the first of them torn, has gone on to where the next ones can be had.
+    /// Whether the sum ends with the message received last. A tap that received several messages at
+    /// once, of which the first was torn, has already moved on to messages that can still be read.
     pub(crate) is_exact: bool,
 }
 
-/// What an end needs to do something.
+/// What an end needs to act.
 pub(crate) struct Act<'a> {
     pub(crate) dice: &'a mut Dice,
     pub(crate) tally: &'a mut Tally,
@@ -92,12 +92,12 @@ pub(crate) struct Act<'a> {
 }
 
 impl Act<'_> {
-    /// A kind of call: 0 tries, 1 has a deadline, 2 waits for as long as it takes.
+    /// A kind of call: 0 tries, 1 has a timeout, 2 waits for as long as it takes.
     fn urgency(&mut self) -> u64 {
         self.dice.below(if self.style == Style::Free { 3 } else { 2 })
     }
 
-    /// A deadline that is soon, or has passed.
+    /// A short timeout, or none left.
     fn soon(&mut self) -> std::time::Duration {
         std::time::Duration::from_micros(self.dice.pick(&[0, 1, 50, 500, 2000]))
     }
@@ -121,7 +121,7 @@ fn timed<R>(outcome: Result<R, RecvTimeoutError>) -> Result<R, Step> {
     })
 }
 
-/// What a program may do with what it was lent.
+/// What a program may do with what it has borrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Dropped,
@@ -138,7 +138,7 @@ impl Fate {
         }
     }
 
-    /// Whether what was lent is lent again.
+    /// Whether the same messages come again.
     fn comes_again(self) -> bool {
         match self {
             Self::Dropped => false,
@@ -146,7 +146,7 @@ impl Fate {
         }
     }
 
-    /// Does it to what was lent; only a broadcast end can give something back.
+    /// Does it. Only a broadcast end can give something back.
     fn befall<T>(self, lent: T, give_back: Option<impl FnOnce(T)>) {
         match (self, give_back) {
             (Self::GivenBack, Some(give_back)) => give_back(lent),

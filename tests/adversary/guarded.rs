@@ -1,4 +1,4 @@
-//! Memory for a ring between pages that may not be touched, so that whatever overruns it is a fault.
+//! Memory for a ring between pages that may not be touched: an access outside the ring is a fault.
 
 use core::ffi::c_void;
 use core::mem::size_of;
@@ -18,32 +18,32 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 
 use crate::plan::Message;
 
-/// Some pages, and one before and after them that may not be touched.
+/// Some pages, with a page before and a page after them that may not be touched.
 #[derive(Debug)]
 struct Fenced {
     start: NonNull<c_void>,
     len: usize,
 }
 
-// SAFETY: a mapping belongs to the process; what may be done with its bytes is its users' to know.
+// SAFETY: a mapping belongs to the process. Its users know what may be done with its bytes.
 unsafe impl Send for Fenced {}
 // SAFETY: as above.
 unsafe impl Sync for Fenced {}
 
 impl Fenced {
-    /// Room for so many bytes, which end where the page after them begins.
+    /// Room for `bytes` bytes, which end where the guard page begins.
     fn new(bytes: usize) -> Self {
         let page = page_size() as usize;
         let len = bytes.next_multiple_of(page) + 2 * page;
         let size = NonZeroUsize::new(len).expect("two pages and more");
         let flags = MapFlags::MAP_PRIVATE;
-        // SAFETY: a new mapping takes nothing from anybody.
+        // SAFETY: a new mapping replaces no other.
         let start = unsafe { mmap_anonymous(None, size, ProtFlags::PROT_NONE, flags) };
         let this = Self { start: start.expect("address space"), len };
         // SAFETY: the mapping is longer than a page.
         let inner = unsafe { this.start.cast::<u8>().add(page) };
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: our own pages, which nobody uses yet.
+        // SAFETY: our own pages, which are not in use yet.
         unsafe { mprotect(inner.cast(), len - 2 * page, protection) }.expect("pages");
         this
     }
@@ -58,7 +58,7 @@ impl Fenced {
 
 impl Drop for Fenced {
     fn drop(&mut self) {
-        // SAFETY: mapped by us, and who reaches into it holds it.
+        // SAFETY: mapped by us. All references into the mapping hold it.
         let _ = unsafe { munmap(self.start, self.len) };
     }
 }
@@ -97,7 +97,8 @@ impl Guarded {
         let first = Sequence::new(first);
         let (lines, trail) = (Fenced::new(size_of::<Control>()), Fenced::new(size_of::<Marks>()));
         let (control, marks) = (Control::new(first), Marks::new(first));
-        // SAFETY: aligned, as a control's size is a multiple of its alignment, and nobody else's yet.
+        // SAFETY: aligned, because a control's size is a multiple of its alignment, and not shared
+        // yet.
         unsafe { lines.last(size_of::<Control>()).cast::<Control>().write(control) };
         // SAFETY: as above.
         unsafe { trail.last(size_of::<Marks>()).cast::<Marks>().write(marks) };
@@ -105,7 +106,7 @@ impl Guarded {
         Arc::new(Self { lines, trail, data, ring, admission: Mutex::new(()) })
     }
 
-    /// What it is, in a line.
+    /// Describes the ring in one line.
     pub(crate) fn line(&self) -> String {
         let kind = if matches!(self.data, Data::Messages(_)) { "messages" } else { "records" };
         format!("{kind}, capacity {}, first {}", self.ring.capacity, self.ring.first)
@@ -116,7 +117,7 @@ impl Guarded {
         self.ring.capacity.get()
     }
 
-    /// All words that any process which is attached may write.
+    /// All words that an attached process may write.
     pub(crate) fn words(&self) -> [&[AtomicU64]; 2] {
         let lines = (&self.lines, size_of::<Control>());
         let trail = (&self.trail, size_of::<Marks>());
@@ -137,8 +138,8 @@ impl Guarded {
     }
 }
 
-// SAFETY: the pages stay where they are until this is dropped, aligned to 32 bytes or a page, writable,
-// with room for the capacity.
+// SAFETY: the pages stay in place until this is dropped. They are aligned to 32 bytes or a page,
+// writable, and have room for the capacity.
 unsafe impl Memory for Guarded {
     fn control(&self) -> &Control {
         // SAFETY: written when this was made, aligned, and all atomics.

@@ -1,4 +1,4 @@
-//! Where a ring lives, and how one comes to it.
+//! Where a ring lives, and how an end gets to it.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::ends::{
 use crate::moods::Mood;
 use crate::plan::{Message, Plan};
 
-/// How long one waits to be let in.
+/// How long an end waits to be let in.
 pub(crate) const LET_IN: Duration = Duration::from_secs(20);
 
 /// A ring that can be joined.
@@ -30,7 +30,7 @@ pub(crate) enum Home {
     Memfd { memory: Arc<dyn ByteMemory>, offer: Offer },
 }
 
-/// As what one joins.
+/// The part of an end that joins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Broadcast(Start),
@@ -38,14 +38,14 @@ pub(crate) enum Part {
     Tap(Start),
 }
 
-/// A ring, the end that sends, and what it is to send.
+/// A ring, its producer, and the messages to send.
 pub(crate) struct Stage {
     pub(crate) home: Home,
     pub(crate) sender: Box<dyn Sending>,
     pub(crate) plan: Plan,
 }
 
-/// Sequences begin anywhere; near the end of what can be counted, too.
+/// Sequences begin anywhere, and also close to the largest number.
 fn first(dice: &mut Dice, capacity: u64) -> u64 {
     dice.pick(&[0, 0, 8 * capacity, (1 << 32) - 8, u64::MAX - 8 * capacity + 1, 1 << 63]) & !7
 }
@@ -55,17 +55,17 @@ pub(crate) fn prefix() -> String {
     format!("/fanout-adversary-{}-", std::process::id())
 }
 
-/// A name that nobody else has.
+/// A name that no other test uses.
 fn unique(seed: u64) -> String {
     format!("{}{seed:x}", prefix())
 }
 
-/// Builds a ring for up to `count` messages, of a kind, size and place that are drawn.
+/// Builds a ring for up to `count` messages. Its kind, size and place are drawn at random.
 pub(crate) fn build(dice: &mut Dice, count: u64) -> Stage {
     if dice.once_in(2) { build_messages(dice, count) } else { build_records(dice, count) }
 }
 
-/// What the producer does while nobody is there.
+/// What the producer does while no consumer is registered.
 pub(crate) fn unattended(dice: &mut Dice) -> Unattended {
     let all = [Unattended::Overwrite, Unattended::Wait, Unattended::Refuse];
     dice.pick(&all)
@@ -149,7 +149,7 @@ fn failed(error: impl core::fmt::Display) -> String {
 }
 
 impl Home {
-    /// What it is, in a line.
+    /// Describes the ring in one line.
     pub(crate) fn line(&self) -> String {
         let of = |kind: &str, memory: &dyn Memory| {
             let Ring { capacity, first } = memory.ring();
@@ -306,22 +306,22 @@ impl Home {
         }
     }
 
-    /// Frees a slot; says whether there was one to be freed.
+    /// Frees a slot. Returns whether there was one to free.
     ///
     /// # Safety
     ///
-    /// Its consumer is dead, or holds nothing and does nothing any more.
+    /// Its consumer must be dead, or must have borrowed nothing and do nothing any more.
     pub(crate) unsafe fn evict(&self, consumer: &ConsumerInfo) -> bool {
         match self {
-            // SAFETY: the caller says so.
+            // SAFETY: as this function's caller promises.
             Self::Messages { memory } => unsafe { day3::roster::evict(memory.control(), consumer) },
-            // SAFETY: the caller says so.
+            // SAFETY: as this function's caller promises.
             Self::Records { memory } | Self::Memfd { memory, .. } => unsafe {
                 day3::roster::evict(memory.control(), consumer)
             },
             Self::NamedMessages { name, .. } | Self::NamedRecords { name } => {
                 let Some(name) = queue(name) else { return false };
-                // SAFETY: the caller says so.
+                // SAFETY: as this function's caller promises.
                 unsafe { fanout::inspect::evict(&name, consumer, LET_IN) }.unwrap_or(false)
             }
         }

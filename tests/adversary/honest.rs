@@ -1,4 +1,4 @@
-//! Threads that keep to the rules, and do everything that the rules allow.
+//! Threads that keep the rules, and do everything that the rules allow.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Scope};
@@ -13,10 +13,10 @@ use crate::tally::{self, Tally};
 use crate::watch::{self, Beat};
 use crate::witness::{Book, Ledger, Truth, Witness};
 
-/// How long one call may take before it is said to hang. It may wait for a machine that is busy.
+/// How long a call may take before we say that it hangs. The machine may be busy.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A group that always has a member, and one that often has none, and holds the producer back.
+/// A group that always has a member; and a group that often has none, and holds the producer back.
 const ANCHORED: Part = Part::Member { group: "anchored", start: Start::Oldest, holds: false };
 const HOLDING: Part = Part::Member { group: "holding", start: Start::Oldest, holds: true };
 
@@ -27,13 +27,15 @@ struct Round {
     anchored: Ledger,
     holding: Ledger,
     until: Instant,
-    /// Whether wanderers leave as soon as they have come.
+    /// Whether wanderers leave as soon as they have joined.
     is_restless: bool,
-    /// The producer, once it has ended: its drop removes the name, and somebody may be about to join.
+    /// The producer after its end. To drop it would remove the name, and a thread may be about to
+    /// join.
     ended: Mutex<Option<Box<dyn Sending>>>,
 }
 
-/// Sends for at most so long through a ring that is drawn, with ends that come and go.
+/// One round: sends for at most `length` through a ring that is drawn at random, with ends that
+/// come and go.
 pub(crate) fn round(seed: u64, length: Duration) -> Tally {
     let mut dice = Dice::new(seed);
     let Stage { home, sender, plan } = homes::build(&mut dice, 20_000);
@@ -65,7 +67,7 @@ fn play(round: &Round, sender: Box<dyn Sending>, dice: &mut Dice) -> Tally {
         let mut begin = |index: usize, job: Job| {
             threads.push(start(scope, round, beats[index].clone(), dice.split(), job));
         };
-        // They are there before the first message is sent.
+        // They join before the first message is sent.
         let parts = [Part::Broadcast(Start::Oldest), ANCHORED, HOLDING];
         let mut ends = parts.map(|part| (round.join(&part, &mut Dice::new(round.seed)), part));
         for (index, (end, part)) in ends.iter_mut().enumerate() {
@@ -176,7 +178,7 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// Reads to the end: with one end, or leaving and coming back.
+    /// Reads to the end: with one end, or with an end that leaves and comes back.
     fn dwell(&mut self, end: Box<dyn Reading>, part: Part, stays: bool) -> Result<(), String> {
         let mut end = Some(end);
         loop {
@@ -190,7 +192,7 @@ impl Actor<'_> {
         }
     }
 
-    /// Comes as anything, and goes.
+    /// Joins as any kind of end, reads for a while, and leaves.
     fn wander(&mut self) -> Result<(), String> {
         while Instant::now() < self.round.until && self.round.truth.sent().is_none() {
             let start = self.dice.pick(&[Start::Oldest, Start::Latest]);
@@ -215,7 +217,7 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// One end's life; says whether it may come again.
+    /// One end's life. Returns whether it may come again.
     fn live(&mut self, mut end: Box<dyn Reading>, part: &Part, acts: u64) -> Result<bool, String> {
         let round = self.round;
         let mut witness = Witness::new(&round.truth, round.book(part), part.clone(), &*end);
@@ -238,7 +240,7 @@ impl Actor<'_> {
         }
         let consumers = self.round.home.consumers();
         let own = consumers.into_iter().find(|consumer| Some(consumer.slot) == slot);
-        // SAFETY: this thread has borrowed nothing from it, and does nothing with it any more.
+        // SAFETY: this thread has borrowed nothing from the end, and does not use it any more.
         let evicted = own.is_some_and(|own| unsafe { self.round.home.evict(&own) });
         self.tally.add("evicted");
         if !evicted {

@@ -1,8 +1,8 @@
-//! Somebody who may write control writes there what no end would ever write. Healthy ends may get typed
-//! errors, wrong messages or none; but none of them may crash, panic, reach outside the mapping, or wait
-//! beyond its deadline.
+//! A process that may write control writes what no end would ever write. Healthy ends may get typed
+//! errors, wrong messages or none. But none of them may crash, panic, reach outside the mapping, or wait
+//! beyond its timeout.
 //!
-//! It plays in a process of its own, so that a crash is an observation.
+//! The round runs in a process of its own, so that a crash can be observed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -22,19 +22,19 @@ use crate::plan::{Message, Plan};
 use crate::tally::{self, Tally};
 use crate::watch::{self, Beat};
 
-/// What tells a child to play; its value is the seed.
+/// The variable that tells a child to play; its value is the seed.
 pub(crate) const CHILD: &str = "FANOUT_ADVERSARY_HOSTILE";
 
-/// How long the child plays, in milliseconds.
+/// The variable that says how long the child plays, in milliseconds.
 pub(crate) const LENGTH: &str = "FANOUT_ADVERSARY_HOSTILE_MS";
 
-/// How long a call may take whose deadline is milliseconds away. Others use the machine as well.
+/// How long a call with a timeout of milliseconds may take. Other programs use the machine as well.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long a round lasts.
 const ROUND: Duration = Duration::from_millis(60);
 
-/// What ends a child that has found something that it cannot go on after.
+/// The exit code of a child that has found something and cannot go on.
 pub(crate) const STUCK: u8 = 3;
 
 struct Round {
@@ -43,14 +43,14 @@ struct Round {
     home: Home,
     plan: Plan,
     until: Instant,
-    /// The vandal stops, so that it shows whether the others go on then.
+    /// The vandal has stopped, to show whether the ends then go on.
     is_calm: AtomicBool,
     writes_data: bool,
-    /// How many ends are at it.
+    /// How many ends are still playing.
     playing: AtomicU64,
 }
 
-/// What the child does.
+/// What the child process does.
 pub(crate) fn child(seed: u64) -> ExitCode {
     let length = std::env::var(LENGTH).ok().and_then(|text| text.parse().ok()).unwrap_or(1000);
     let until = Instant::now() + Duration::from_millis(length);
@@ -67,12 +67,12 @@ pub(crate) fn child(seed: u64) -> ExitCode {
 
 static PANIC: Mutex<String> = Mutex::new(String::new());
 
-/// Keeps what a panic said, and where, instead of printing it.
+/// Keeps the text and place of a panic instead of printing it.
 fn remember_panics() {
     std::panic::set_hook(Box::new(|info| {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         let text = message(info.payload());
-        // For a panic that cannot be caught.
+        // Printed as well, in case the panic cannot be caught.
         eprintln!("panicked at {place}: {text}");
         *PANIC.lock().unwrap_or_else(PoisonError::into_inner) = format!("{text} at {place}");
     }));
@@ -134,7 +134,7 @@ fn build(dice: &mut Dice, first: u64) -> (Arc<Guarded>, Home, Plan, Box<dyn Send
         let writer =
             unsafe { records::ends::Writer::<Mood>::from_memory_with(memory.clone(), unattended) };
         let home = Home::Records { memory: memory.clone() };
-        // Records of one length tile the ring, so that a reader that walks over it never stumbles.
+        // Records of one length tile the ring, so a reader that walks over it never stumbles.
         let largest = dice.pick(&[0, writer.largest()]);
         let plan = Plan::records(seed, 100_000, first, largest);
         (memory, home, plan, Box::new(Writing(writer.waiting(mood))))
@@ -150,13 +150,13 @@ impl Round {
         Instant::now() >= self.until
     }
 
-    /// Runs `f`, which must not panic; says whether it did not.
+    /// Runs `f`, which must not panic. Returns whether it did not.
     fn guard<R>(&self, what: &str, f: impl FnOnce() -> R) -> Option<R> {
         match catch_unwind(AssertUnwindSafe(f)) {
             Ok(done) => Some(done),
             Err(_) => {
                 let said = PANIC.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                // As what it read does not matter.
+                // What it read does not matter.
                 let what = what.split(" as ").next().unwrap_or(what);
                 self.report(&format!("{what} panicked: {said}"));
                 None
@@ -255,7 +255,7 @@ impl Round {
         self.guard("leaving", || drop(end));
     }
 
-    /// Writes what must not be written.
+    /// Writes words that must not be written.
     fn vandalise(&self, dice: &mut Dice, beat: &Beat) -> Tally {
         let mut tally = Tally::default();
         if dice.once_in(12) {
@@ -277,7 +277,7 @@ impl Round {
                 thread::sleep(Duration::from_micros(dice.below(300)));
             }
             if dice.once_in(3) {
-                // So that the others get somewhere.
+                // Otherwise the ends would get nowhere.
                 word.store(before, Ordering::Relaxed);
             }
         }
@@ -285,8 +285,8 @@ impl Round {
         tally
     }
 
-    /// Changes one word as fast as it can, for as long as anybody plays: an end that looks until it has seen
-    /// the same twice looks for good.
+    /// Changes one word as fast as it can while any end plays. An end that looks until it has seen the same
+    /// value twice would look for ever.
     fn besiege(&self, dice: &mut Dice, tally: &mut Tally) {
         tally.add("sieges of one word");
         let word = self.word(self.target(dice));
@@ -297,7 +297,7 @@ impl Round {
         }
     }
 
-    /// A word by its number: control's first, then the trail's, then the data's.
+    /// A word by its number: control's words first, then the trail's, then the data's.
     fn word(&self, index: usize) -> &AtomicU64 {
         let [lines, trail] = self.memory.words();
         let data = self.memory.data_words();
@@ -348,7 +348,8 @@ impl Round {
         }
     }
 
-    /// A call waits beyond its deadline: says whether it goes on when nobody writes any more, and ends.
+    /// A call has waited beyond its timeout. Reports whether it goes on once the writing stops, and
+    /// ends the child.
     fn tell_stuck(&self, beats: &[Arc<Beat>], who: &str) {
         self.is_calm.store(true, Ordering::Relaxed);
         thread::sleep(TIMEOUT);

@@ -1,12 +1,12 @@
-//! Findings that have been reported and are not repaired yet: they are counted, and do not fail a run.
+//! Findings that are reported and not repaired yet. They are counted, and do not fail a run.
 //!
-//! Each has a small test of its own in `tests/hostile_words.rs`, marked `#[ignore = "bug: …"]`. A repair removes
-//! the mark there, and the line here.
+//! Each has a small test in `tests/hostile_words.rs`, marked `#[ignore = "bug: …"]`. The repair removes the mark
+//! there, and the line here.
 
-/// What the finding says, in parts that follow one another; and its name.
+/// Parts of the finding's text, in order; and its name.
 const KNOWN: &[(&[&str], &str)] = &[];
 
-/// The name of the finding, if it is known.
+/// The name of the finding, if it is a known finding.
 pub(crate) fn name(finding: &str) -> Option<&'static str> {
     let says = |parts: &[&str]| {
         let mut rest = finding;

@@ -28,13 +28,13 @@ use std::time::{Duration, Instant};
 use tally::Tally;
 use testing::Dice;
 
-/// How long it runs unless somebody says.
+/// How many seconds it runs by default.
 const SECONDS: u64 = 18;
 
 /// How long a round of threads lasts.
 const ROUND: Duration = Duration::from_millis(150);
 
-/// The ways to play.
+/// The modes.
 const MODES: [&str; 3] = ["threads", "processes", "hostile"];
 
 fn main() -> ExitCode {
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
     conclude(tally)
 }
 
-/// `cargo test NAME` asks every test program for tests of that name.
+/// `cargo test NAME` runs every test program, with NAME as an argument.
 fn is_meant() -> bool {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let is_list = arguments.iter().any(|argument| argument == "--list");
@@ -63,7 +63,7 @@ fn is_meant() -> bool {
     !is_list && (names.peek().is_none() || names.any(|name| "adversary".contains(&**name)))
 }
 
-/// Plays rounds of each mode in turn; the seed of each round follows from the first.
+/// Plays rounds of each mode in turns. The seed of each round follows from the first seed.
 fn play(seed: u64, length: Duration) -> Tally {
     let modes = variable("MODES").unwrap_or_else(|| MODES.join(","));
     let again = variable("ROUND").and_then(|text| number(&text));
@@ -73,7 +73,7 @@ fn play(seed: u64, length: Duration) -> Tally {
         let mut next = || again.unwrap_or_else(|| dice.word());
         for mode in modes.split(',') {
             match mode {
-                // Three short rounds for each long one.
+                // Three short rounds for one long round.
                 "threads" => (0..3).for_each(|_| tally.merge(&honest::round(next(), ROUND))),
                 "processes" => tally.merge(&processes::round(next(), 3 * ROUND)),
                 "hostile" => tally.merge(&trial::run(next(), 4 * ROUND)),
@@ -84,7 +84,7 @@ fn play(seed: u64, length: Duration) -> Tally {
     tally
 }
 
-/// Prints what happened, and whether it may.
+/// Prints what happened, and whether it was allowed.
 fn conclude(tally: Tally) -> ExitCode {
     for (event, times) in tally.iter() {
         println!("{times:>12}  {event}");
@@ -118,7 +118,7 @@ fn draw() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// Removes what this process has left in memory, whose names begin with its own.
+/// Removes this process's objects from memory. Their names begin with its own prefix.
 fn leave_nothing() {
     let own = homes::prefix();
     let Ok(entries) = std::fs::read_dir("/dev/shm") else { return };
@@ -129,7 +129,7 @@ fn leave_nothing() {
     }
 }
 
-/// Ends at once, with nothing left behind.
+/// Ends at once, and leaves nothing behind.
 fn give_up() -> ! {
     leave_nothing();
     let _ = conclude(Tally::default());

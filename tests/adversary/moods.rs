@@ -1,4 +1,4 @@
-//! Ways to wait: the product's, and some that no sane program has.
+//! Ways to wait: the product's, and some that no sane program would have.
 
 use std::time::Instant;
 
@@ -6,18 +6,18 @@ use fanout::Wait;
 use fanout::wait::{AnyStrategy, Doorbell, Side, Strategy};
 use testing::Dice;
 
-/// A way to wait that is drawn.
+/// A way to wait, drawn at random.
 #[derive(Debug)]
 pub(crate) enum Mood {
-    /// The product's.
+    /// One of the product's strategies.
     Sane(AnyStrategy),
     /// Never looks, and gives up at once.
     Lazy,
-    /// Looks once, and keeps the answer to itself.
+    /// Looks once, and does not return what it found.
     Secretive,
-    /// Looks on after it has an answer.
+    /// Looks again after it has an answer.
     Greedy,
-    /// Looks until there is something, whatever the deadline, and then gives up.
+    /// Looks until there is something, whatever the timeout, and then gives up.
     Stubborn,
 }
 
@@ -65,7 +65,7 @@ impl Wait for Mood {
                 another.or(answer)
             }
             Self::Stubborn => {
-                // It has to end some time: a strategy's loop is nobody else's to break.
+                // It has to end some time: no other code can break a strategy's loop.
                 for _ in 0..100 {
                     if poll().is_some() {
                         break;

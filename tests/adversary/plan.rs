@@ -1,4 +1,4 @@
-//! What is sent: every message follows from the seed and its number, so that each end knows alone what
+//! The messages to send. Each follows from the seed and its number, so each end knows by itself what
 //! it has to find, and where.
 
 use day4::frame::{Frame, MOST};
@@ -12,20 +12,20 @@ pub(crate) type Message = [u64; 4];
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     seed: u64,
-    /// The longest record; 0 for a ring of messages.
+    /// The length of the longest record; 0 for a ring of messages.
     largest: usize,
-    /// Where each message begins, and where the last one ends.
+    /// Where each message begins, and where the last message ends.
     starts: Vec<u64>,
 }
 
 impl Plan {
-    /// Messages of one size, the first with this sequence.
+    /// Messages of one size. The first has this sequence.
     pub(crate) fn messages(seed: u64, count: u64, first: u64) -> Self {
         let starts = (0..=count).map(|number| first.wrapping_add(number)).collect();
         Self { seed, largest: 0, starts }
     }
 
-    /// Records of up to `largest` bytes, the first at this sequence.
+    /// Records of up to `largest` bytes. The first begins at this sequence.
     pub(crate) fn records(seed: u64, count: u64, first: u64, largest: usize) -> Self {
         let mut this = Self { seed, largest, starts: vec![first] };
         let mut start = first;
@@ -36,19 +36,20 @@ impl Plan {
         this
     }
 
-    /// How many there are.
+    /// How many messages there are.
     pub(crate) fn count(&self) -> u64 {
         self.starts.len() as u64 - 1
     }
 
-    /// The sequence at which this one begins; the one beyond the last is where all end.
+    /// The sequence at which message `number` begins. For the number after the last, where all
+    /// messages end.
     pub(crate) fn start(&self, number: u64) -> u64 {
         self.starts[number as usize]
     }
 
-    /// Which message begins at this sequence.
+    /// The number of the message that begins at this sequence.
     pub(crate) fn number_at(&self, sequence: u64) -> Option<u64> {
-        // Sequences may wrap, distances from the first one do not.
+        // Sequences may wrap, but distances from the first sequence do not.
         let first = self.starts[0];
         let from_first = sequence.wrapping_sub(first);
         let found =
@@ -56,7 +57,7 @@ impl Plan {
         found.ok().map(|number| number as u64)
     }
 
-    /// How long this record is: often nothing, sometimes as long as the ring.
+    /// The length of record `number`: often 0, sometimes the whole ring.
     pub(crate) fn len(&self, number: u64) -> usize {
         let dice = mix(self.seed ^ number);
         let most = self.largest.min(MOST) as u64;
@@ -91,7 +92,7 @@ impl Plan {
         [number, word, !word, mix(word)]
     }
 
-    /// Which message this is, if it is whole; `at` is where it began, if that is known.
+    /// The number of this message, if it is whole. `at` is where it began, if that is known.
     pub(crate) fn identify(&self, at: Option<u64>, bytes: &[u8]) -> Result<u64, String> {
         let number = match at {
             Some(at) => self.number_at(at).ok_or(format!("no message begins at {at}"))?,

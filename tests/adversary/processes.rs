@@ -1,4 +1,4 @@
-//! Processes that keep to the rules, and are stopped and killed at any moment.
+//! Processes that keep the rules, and are stopped and killed at any moment.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -20,13 +20,13 @@ use crate::plan::Plan;
 use crate::tally::{self, Tally};
 use crate::witness::{Book, Truth, Witness};
 
-/// What tells a child who it is.
+/// The variable that tells a child its part.
 pub(crate) const CHILD: &str = "FANOUT_ADVERSARY_CHILD";
 
 /// The group whose members are killed.
 const SHARED: Part = Part::Member { group: "shared", start: Start::Oldest, holds: true };
 
-/// The most messages that a round sends.
+/// How many messages a round sends at most.
 const COUNT: u64 = 200_000;
 
 struct Round {
@@ -37,7 +37,7 @@ struct Round {
     until: Instant,
 }
 
-/// What a part of the play knows, as one line.
+/// What a process has to know for its part, as one line.
 struct Script {
     home: Home,
     truth: Truth,
@@ -88,7 +88,7 @@ fn read_script(line: &str) -> Option<Script> {
     Some(Script { home, truth, part, book, seed })
 }
 
-/// What a child does: plays its part until the queue ends.
+/// What a child process does: it plays its part until the queue ends.
 pub(crate) fn child(line: &str) -> ExitCode {
     let script = read_script(line).expect("a script that the parent wrote");
     let Script { home, truth, part, book, seed } = &script;
@@ -96,7 +96,7 @@ pub(crate) fn child(line: &str) -> ExitCode {
     let file = File::options().append(true).create(true).open(book).expect("a book to write in");
     let end = match home.join(part, LET_IN, &mut dice) {
         Ok(end) => end,
-        // The queue may have ended before this process had begun.
+        // The queue may have ended before this process began.
         Err(wrong) if wrong.contains("no queue") => return ExitCode::SUCCESS,
         Err(wrong) => {
             println!("finding: {part:?} could not join: {wrong}");
@@ -126,7 +126,7 @@ struct Player {
     book: PathBuf,
 }
 
-/// Sends for at most so long, to processes that are killed and stopped.
+/// One round: sends for at most `length` to processes that are killed and stopped.
 pub(crate) fn round(seed: u64, length: Duration) -> Tally {
     let mut dice = Dice::new(seed);
     let until = Instant::now() + length;
@@ -135,7 +135,7 @@ pub(crate) fn round(seed: u64, length: Duration) -> Tally {
     let is_of_messages = home.is_of_messages();
     let truth = Truth::new(plan, is_of_messages, false);
     let round = Round { seed, home, capacity, truth, until };
-    // The group is there before the first message, and holds the producer back from then on.
+    // The group joins before the first message, and holds the producer back from then on.
     match round.home.join(&SHARED, LET_IN, &mut dice) {
         Ok(member) => drop(member),
         Err(wrong) => round.report(&wrong),
@@ -177,7 +177,7 @@ fn build(seed: u64, dice: &mut Dice) -> (Home, Box<dyn Sending>, Plan, u64) {
     }
 }
 
-/// What the members of the group have written down.
+/// What the members of the group have reported.
 #[derive(Debug, Default)]
 struct Taken {
     numbers: BTreeMap<u64, u64>,
@@ -272,7 +272,7 @@ impl Round {
         self.hear(player, tally);
     }
 
-    /// What a process has said.
+    /// Reads what a process has printed.
     fn hear(&self, player: &mut Player, tally: &mut Tally) {
         let mut said = String::new();
         if let Some(mut stdout) = player.child.0.stdout.take() {
@@ -299,13 +299,14 @@ impl Round {
         self.hear(player, tally);
     }
 
-    /// Takes, as a member, what the others have left.
+    /// As a member, takes what the other members have left.
     fn drain(&self, dice: &mut Dice, tally: &mut Tally, taken: &mut Taken) {
         let mut rest = self.start(SHARED, dice);
         self.wait_for(&mut rest, tally, taken);
     }
 
-    /// Each message went to one member; those that are missing were in a dead one's hands.
+    /// Each message went to one member. Messages that are missing were in the hands of a dead
+    /// member.
     fn check(&self, taken: &Taken) {
         let sent = self.truth.sent().unwrap_or(0);
         let plan = &self.truth.plan;

@@ -35,12 +35,12 @@ impl Tally {
         self.0.iter().map(|(event, times)| (event.as_str(), *times))
     }
 
-    /// A line that [`Tally::read`] reads: how a child tells its parent.
+    /// A line for [`Tally::read`]: a child prints it, and its parent reads it.
     pub(crate) fn write(&self) -> String {
         self.iter().map(|(event, times)| format!("count: {times} {event}\n")).collect()
     }
 
-    /// Adds what such a line says; anything else is left alone.
+    /// Adds what such a line says. Other lines are ignored.
     pub(crate) fn read(&mut self, line: &str) {
         let rest = line.strip_prefix("count: ").and_then(|rest| rest.split_once(' '));
         if let Some((times, event)) = rest {
@@ -49,19 +49,19 @@ impl Tally {
     }
 }
 
-/// All findings, by their shape: the first that had it, and how many there were.
+/// All findings by shape: the first finding of each shape, and their number.
 static FINDINGS: Mutex<BTreeMap<String, (String, u64)>> = Mutex::new(BTreeMap::new());
 
 const NEW: &str = "finding: ";
 const KNOWN: &str = "known finding: ";
 
-/// The finding that another process has told of in this line.
+/// The finding in this line, which another process has printed.
 pub(crate) fn told(line: &str) -> Option<&str> {
     line.strip_prefix(NEW).or_else(|| line.strip_prefix(KNOWN))
 }
 
-/// Something that must not happen; the first of its shape is printed at once, so that it survives what
-/// comes next.
+/// Reports something that must not happen. The first finding of each shape is printed at once, so that
+/// it survives what follows.
 pub(crate) fn report(finding: String) {
     let mut findings = FINDINGS.lock().unwrap_or_else(PoisonError::into_inner);
     let shape = shape(&finding);
@@ -75,14 +75,14 @@ pub(crate) fn report(finding: String) {
     }
 }
 
-/// What is left of a finding without its numbers.
+/// A finding's text without its numbers.
 fn shape(finding: &str) -> String {
     let words = finding.split([' ', '-', ',', '[', '(', ')', ']']);
     let is_number = |word: &&str| !word.contains(|c: char| c.is_ascii_digit());
     words.filter(is_number).collect::<Vec<_>>().join(" ")
 }
 
-/// All that was found so far: the first of each shape, and how often.
+/// All findings so far: the first of each shape, and their number.
 pub(crate) fn findings() -> Vec<(String, u64)> {
     let findings = FINDINGS.lock().unwrap_or_else(PoisonError::into_inner);
     findings.values().cloned().collect()

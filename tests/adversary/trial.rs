@@ -1,4 +1,4 @@
-//! Lets hostile words loose in processes of their own, and says what became of them.
+//! Runs rounds with hostile words in a process of their own, and says how that process ended.
 
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
@@ -12,7 +12,7 @@ use crate::honest::TIMEOUT;
 use crate::hostile::{CHILD, LENGTH, STUCK};
 use crate::tally::{self, Tally};
 
-/// Plays for so long in another process.
+/// Plays for `length` in another process.
 pub(crate) fn run(seed: u64, length: Duration) -> Tally {
     let program = std::env::current_exe().expect("this program's path");
     let mut command = Command::new(program);

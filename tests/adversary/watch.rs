@@ -1,9 +1,9 @@
-//! Who does what, and since when: so that what hangs is told, and ended.
+//! What each thread does, and since when: a call that hangs is reported and ended.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What one thread does now.
+/// What one thread is doing.
 #[derive(Debug)]
 pub(crate) struct Beat {
     name: String,
@@ -17,7 +17,7 @@ impl Beat {
         Arc::new(Self { name: name.to_owned(), state })
     }
 
-    /// It begins to do this.
+    /// The thread begins to do this.
     pub(crate) fn does(&self, what: &str) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.0 != what {
@@ -26,7 +26,7 @@ impl Beat {
         (state.1, state.2) = (Instant::now(), true);
     }
 
-    /// It has nothing to do any more.
+    /// The thread has finished.
     pub(crate) fn is_done(&self) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).2 = false;
     }
@@ -38,7 +38,7 @@ impl Beat {
     }
 }
 
-/// What each of them does, if one has been at the same thing for longer than `timeout`.
+/// What all threads are doing, if one of them has done the same for longer than `timeout`.
 pub(crate) fn stuck(beats: &[Arc<Beat>], timeout: Duration) -> Option<String> {
     let lines: Vec<_> = beats.iter().map(|beat| beat.line()).collect();
     let (longest, _) = lines.iter().max_by_key(|(since, _)| *since)?;

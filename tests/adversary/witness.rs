@@ -1,4 +1,4 @@
-//! Checks what one end is shown against what it was promised.
+//! Checks what one end receives against what it was promised.
 
 use std::collections::BTreeSet;
 
@@ -27,13 +27,13 @@ impl Truth {
         Self { plan, is_of_messages, sent: AtomicU64::new(UNKNOWN), aborts }
     }
 
-    /// How many messages were sent, if the producer is about to end, or has.
+    /// How many messages were sent, if the producer has ended or is about to.
     pub(crate) fn sent(&self) -> Option<u64> {
         let sent = self.sent.load(Ordering::Acquire);
         (sent != UNKNOWN).then_some(sent)
     }
 
-    /// Says that it was so many.
+    /// Sets how many messages were sent.
     pub(crate) fn ends_after(&self, sent: u64) {
         self.sent.store(sent, Ordering::Release);
     }
@@ -57,29 +57,30 @@ impl Ledger {
     }
 }
 
-/// Where a member writes down what it has taken.
+/// Where a member records what it has taken.
 pub(crate) enum Book<'a> {
-    /// It is no member.
+    /// This end is no member.
     None,
-    /// Among threads.
+    /// A member in a thread.
     Ledger(&'a Ledger),
-    /// Among processes: in a file, which outlives a kill.
+    /// A member in a process: a file, which survives a kill.
     File(&'a std::fs::File),
 }
 
-/// One end's life, from its joining on.
+/// One end's life, from the moment it joined.
 pub(crate) struct Witness<'a> {
     truth: &'a Truth,
     book: Book<'a>,
     part: Part,
-    /// A broadcast consumer: the next message that it has to see for good.
+    /// For a broadcast consumer: the next message that it must see for good.
     expected: u64,
-    /// A tap or a member: one more than the message seen last.
+    /// For a tap or a member: the number after the message seen last.
     after: u64,
-    /// A tap: the message that it began with, and the first that it has received.
+    /// For a tap: the message that it began with, and the first that it received.
     begin: Option<u64>,
     first: Option<u64>,
-    /// A member: what it has claimed and forgotten, which comes again, or is lost when it leaves.
+    /// For a member: messages that it has claimed and forgotten. They come again, or are lost when
+    /// it leaves.
     forgotten: BTreeSet<u64>,
     wrong: Option<String>,
 }
@@ -96,7 +97,7 @@ impl<'a> Witness<'a> {
         Self { truth, book, part, expected, after: 0, begin, first, forgotten, wrong }
     }
 
-    /// Lets the end do something, and checks it; says whether it may go on.
+    /// Lets the end act, and checks the result. Returns whether it may go on.
     pub(crate) fn watch(
         &mut self,
         end: &mut dyn Reading,
@@ -131,7 +132,7 @@ impl<'a> Witness<'a> {
         let plan = &self.truth.plan;
         let is_broadcast = matches!(self.part, Part::Broadcast(_));
         let at = match message.at {
-            // Nothing in a record says which one it is: it has to be the next.
+            // A record does not tell its own number, so it has to be the next.
             None if !self.truth.is_of_messages => Some(plan.start(cursor)),
             at => at,
         };
@@ -195,7 +196,8 @@ impl<'a> Witness<'a> {
             return Err(format!("ended with {how:?}, expected {wanted:?}"));
         }
         tally.add("ends seen");
-        // A process does not know, nor need it: the group's books are compared.
+        // A process does not know the number, and need not: the group's books are compared at the
+        // end.
         let Some(sent) = self.truth.sent() else { return Ok(()) };
         if matches!(self.part, Part::Broadcast(_)) && self.expected != sent {
             return Err(format!("the end came after {} of {sent} messages", self.expected));
@@ -212,7 +214,8 @@ impl<'a> Witness<'a> {
         Ok(())
     }
 
-    /// Acts until it is over, or `acts` times. What it has forgotten then is lost with it.
+    /// Acts until the end is reached, or `acts` times. Forgotten messages are then lost with the
+    /// end.
     pub(crate) fn live(
         &mut self,
         end: &mut dyn Reading,

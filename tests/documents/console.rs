@@ -17,9 +17,10 @@ use super::shape;
 
 /// How long a scene may take.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// A terminal that has printed nothing for so long waits for the next one.
+/// A terminal that has printed nothing for this long is waiting for the next terminal.
 const QUIET: Duration = Duration::from_millis(300);
-/// How long one may take to say its first words, before the next one begins all the same.
+/// How long a terminal may take to print its first words. After that the next terminal begins all
+/// the same.
 const FIRST_WORDS: Duration = Duration::from_secs(3);
 
 /// Terminals that run at the same time; a block without a terminal is a scene of its own.
@@ -27,7 +28,7 @@ pub(crate) struct Scene<'a> {
     blocks: Vec<&'a Block>,
 }
 
-/// The scenes of a document: `terminal=A` begins one, the terminals that follow belong to it.
+/// The scenes of a document: `terminal=A` begins a scene, and the terminals after it belong to it.
 pub(crate) fn scenes(blocks: &[Block]) -> Vec<Scene<'_>> {
     let mut scenes: Vec<Scene<'_>> = Vec::new();
     for block in blocks {
@@ -47,9 +48,10 @@ impl<'a> Scene<'a> {
         self.blocks.iter().map(commands).sum()
     }
 
-    /// Runs all terminals, each beginning when the one before it waits; returns their lines.
+    /// Runs all terminals, and returns their lines. Each terminal begins when the terminal before
+    /// it waits.
     ///
-    /// Queues get names that nobody else has, where the document allows it; see [`fresh`].
+    /// Queues get unique names, if the document allows it; see [`fresh`].
     pub(crate) fn run(
         &self,
         programs: &Programs,
@@ -77,8 +79,8 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// The command with `/name` made `/name-PID`, unless the document shows what lies in `/dev/shm` under
-/// that name.
+/// The command with `/name` replaced by `/name-PID`, unless the document shows what lies in
+/// `/dev/shm` under that name.
 fn fresh(command: &str, document: &str, suffix: &str) -> String {
     let is_name = |word: &str| {
         word.strip_prefix('/').is_some_and(|name| {
@@ -152,7 +154,8 @@ impl Terminal {
         !matches!(self.shell.try_wait(), Ok(None))
     }
 
-    /// Waits until it has nothing to say for a while; one that `speaks` has to begin first.
+    /// Waits until the terminal has printed nothing for a while. If it `speaks`, it has to print
+    /// something first.
     fn wait_until_quiet(&mut self, speaks: bool) {
         let started = Instant::now();
         let (mut before, mut since) = (self.text(), Instant::now());
@@ -192,13 +195,13 @@ impl Terminal {
     }
 }
 
-/// Whether a document shows this line: not what a program says of the build that the tests have made,
-/// nor of a machine on which an effect does not show.
+/// Whether a document shows this line. It leaves out what a program says about a debug build, and
+/// about a machine that does not show an effect.
 fn is_shown(line: &str) -> bool {
     line != yardstick::report::DEBUG_BUILD && !line.starts_with("note: this machine ")
 }
 
-/// Both streams go to the end of one file, as they do on a screen.
+/// Appends both streams to one file, as a screen shows them.
 fn appending(file: File) -> Stdio {
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
     let _ = fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND));
@@ -207,13 +210,13 @@ fn appending(file: File) -> Stdio {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // The shell and whatever it has started.
+        // The shell, and all processes that it has started.
         let _ = killpg(Pid::from_raw(self.shell.id() as i32), Signal::SIGKILL);
         let _ = self.shell.wait();
     }
 }
 
-/// An error unless the block shows what was found.
+/// Fails unless the block shows what was found.
 pub(crate) fn compare(block: &Block, found: &[String]) -> Result<(), String> {
     let Label::Console { figures, .. } = block.label else { return Ok(()) };
     let look = |line: &str| if figures { shape::of(line) } else { line.trim_end().to_owned() };

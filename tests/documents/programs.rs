@@ -1,4 +1,4 @@
-//! The programs that a document may run: ours as just built, and a few of the system's.
+//! The programs that a document may run: ours, freshly built, and a few of the system's.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,14 +14,15 @@ const SYSTEM: [&str; 19] = [
     "sleep", "sort", "stat", "timeout", "true", "truncate", "wc",
 ];
 
-/// What can be run, and a folder for what is run.
+/// The programs that can be run, and a folder to run them in.
 pub(crate) struct Programs {
     ours: BTreeMap<String, PathBuf>,
     folder: Folder,
 }
 
 impl Programs {
-    /// Builds the default members' programs; those that cargo names, and no older ones, are ours.
+    /// Builds the default members' programs. Only those that cargo names count as ours, and no
+    /// older ones.
     pub(crate) fn build() -> Self {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
@@ -43,7 +44,7 @@ impl Programs {
         this
     }
 
-    /// The system's programs only.
+    /// Only the system's programs.
     pub(crate) fn system() -> Self {
         let this = Self { ours: BTreeMap::new(), folder: Folder::new() };
         std::fs::create_dir(this.folder.join("bin")).unwrap();
@@ -61,12 +62,12 @@ impl Programs {
         format!("{}:/usr/local/bin:/usr/bin:/bin", self.folder.join("bin").display())
     }
 
-    /// An error if a command line begins, or goes on behind a pipe, with a program that is unknown.
+    /// Fails if a command line runs an unknown program, at its beginning or after a pipe.
     pub(crate) fn check(&self, command: &str) -> Result<(), String> {
         for part in command.split(['|', ';', '&']).map(str::trim).filter(|part| !part.is_empty()) {
             let mut words = part.trim_start_matches('(').split_whitespace();
             let word = words.find(|word| !is_assignment(word)).unwrap_or_default();
-            // What a quoted script does inside is its shell's affair.
+            // A quoted script is not looked into.
             if command.starts_with("sh -c")
                 || command.starts_with("bash -c")
                 || self.ours.contains_key(word)
@@ -79,7 +80,7 @@ impl Programs {
         Ok(())
     }
 
-    /// An error if a block for the reader to type names a package, program or script that is not there.
+    /// Fails if a block for the reader to type names a package, program or script that does not exist.
     pub(crate) fn check_mentioned(&self, root: &Path, block: &Block) -> Result<(), String> {
         for line in &block.lines {
             let words: Vec<&str> = line.split_whitespace().collect();

@@ -1,4 +1,4 @@
-//! Text with its figures taken out: any number looks like any other.
+//! Text without its figures: any two numbers look the same.
 
 /// The text with `#` for each number: digits, with commas and points between them, or hexadecimal.
 pub(crate) fn of(text: &str) -> String {

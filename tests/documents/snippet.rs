@@ -4,11 +4,11 @@ use std::path::Path;
 
 use super::block::Block;
 
-/// Stands in a quotation for lines that were left out.
+/// In a quotation, this stands for lines that were left out.
 const GAP: &str = "// …";
 
-/// An error unless the block's lines stand in the file, one after another; all of them may be indented
-/// there by the same width. Where the block has a [`GAP`], the file goes on further below.
+/// Fails unless the block's lines stand in the file one after another, all of them indented by the
+/// same width if at all. At a [`GAP`], the file may have more lines.
 pub(crate) fn check(root: &Path, file: &str, block: &Block) -> Result<(), String> {
     let line = block.line;
     let text = std::fs::read_to_string(root.join(file))
@@ -31,7 +31,8 @@ pub(crate) fn check(root: &Path, file: &str, block: &Block) -> Result<(), String
     Err(format!("{line}: the code is not in {file}: {why}"))
 }
 
-/// Whether the first part begins the source, and the others follow, all indented as the first.
+/// Whether the source begins with the first part, and the other parts follow with the same
+/// indentation.
 fn stands_at(source: &[&str], parts: &[&[&str]]) -> bool {
     let width = |line: &str| line.len() - line.trim_start().len();
     let Some(shift) = width(source[0]).checked_sub(width(parts[0][0])) else { return false };
@@ -43,7 +44,7 @@ fn stands_at(source: &[&str], parts: &[&[&str]]) -> bool {
     })
 }
 
-/// What comes after these lines, if the source begins with them.
+/// What follows these lines, if the source begins with them.
 fn after<'a>(source: &'a [&'a str], quoted: &[&str], shift: usize) -> Option<&'a [&'a str]> {
     let (window, rest) = source.split_at_checked(quoted.len())?;
     let is_same = window.iter().zip(quoted).all(|(line, quoted)| {

@@ -1,4 +1,4 @@
-//! A stranger's program: `tests/outside.rs` builds it in a crate of its own, whose only dependency is `fanout`.
+//! A user's program: `tests/outside.rs` builds it in a crate of its own, whose only dependency is `fanout`.
 
 use std::error::Error;
 use std::os::fd::AsFd;
@@ -29,7 +29,7 @@ fn main() -> Outcome {
     Ok(())
 }
 
-/// What is lent, and by whom, can be said in a signature.
+/// A signature can name what is borrowed, and from which end.
 fn total<K: Cursor, W: Wait>(batch: Batch<'_, [u64; 2], K, W>) -> u64 {
     batch.iter().map(|[first, second]| first + second).sum()
 }
@@ -88,7 +88,7 @@ fn any_size() -> Outcome {
     Ok(())
 }
 
-/// A way to wait of one's own: it looks again after a nap.
+/// A user's own way to wait: it looks again after a nap.
 #[derive(Default)]
 struct Nap {
     naps: u64,

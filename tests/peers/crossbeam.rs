@@ -387,7 +387,7 @@ fn a_lot() {
     }
 }
 
-/// crossbeam-channel, ready: what was there before anybody selected is found at once.
+/// crossbeam-channel, ready: what was there before the selection is found at once.
 #[test]
 fn what_is_there_before_the_selection_is_found() {
     let (_name, mut producer, consumer) = pair::<u8>(4);
@@ -430,7 +430,7 @@ fn a_selection_becomes_ready_for_the_end() {
     });
 }
 
-/// crossbeam-channel, ready: a selection to send becomes ready when somebody has read, or left.
+/// crossbeam-channel, ready: a selection to send becomes ready when a receiver has read, or left.
 #[test]
 fn a_selection_to_send_becomes_ready_for_room() {
     let (_name, producer, mut consumer) = pair::<u8>(1);
@@ -464,7 +464,7 @@ fn a_selection_knows_which_is_ready() {
     assert_eq!((one.try_recv(), two.try_recv()), (Ok(1), Ok(3)));
 }
 
-/// crossbeam-channel, ready: a selection that nobody completes takes no message from anybody.
+/// crossbeam-channel, ready: a selection that is not completed takes no message from any receiver.
 #[test]
 fn a_forgotten_selection_takes_nothing() {
     let (name, mut producer, consumer) = pair::<u8>(4);

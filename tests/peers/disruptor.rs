@@ -21,7 +21,7 @@ fn size_is_a_power_of_two() {
     }
 }
 
-/// disruptor: a full ring stays full until somebody reads.
+/// disruptor: a full ring stays full until a consumer reads.
 #[test]
 fn a_full_ring_stays_full() {
     let (_name, mut producer, mut consumer) = pair::<u64>(4);

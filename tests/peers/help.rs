@@ -1,4 +1,4 @@
-//! What the modules share: names that nobody else has, a watchdog, ends in one line, and sealed messages.
+//! What the modules share: unique names, a watchdog, ends in one line, and sealed messages.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -13,26 +13,26 @@ use fanout::records::{self, Reader, Writer};
 use fanout::{Consumer, Member, Producer, Start, Tap};
 use testing::{Unique, mix};
 
-/// How long a test may use a name before the watchdog ends the whole run. It is no measure of speed.
+/// How long a test may use a name before the watchdog ends the whole run. It does not measure speed.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// As long as it takes: the watchdog ends what never happens.
+/// A timeout without an end: the watchdog ends what never happens.
 pub(crate) const LONG: Duration = Duration::from_secs(600);
 
 /// Short enough to be spent in a test.
 pub(crate) const SHORT: Duration = Duration::from_millis(2);
 
-/// What a receiver says after the last message.
+/// A receiver's answer after the last message.
 pub(crate) const CLOSED: TryRecvError = TryRecvError::End(RecvError::Closed);
 
-/// What a producer says that has closed.
+/// The answer of a producer that has closed.
 pub(crate) const SHUT: TrySendError = TrySendError::End(SendError::Closed);
 
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 static NAMES: Mutex<BTreeMap<u64, (Instant, PathBuf)>> = Mutex::new(BTreeMap::new());
 static WATCHDOG: Once = Once::new();
 
-/// The name of a queue: nobody else has it, its object goes away with it, and it is watched.
+/// A unique name of a queue. The object is removed with it, and the watchdog watches it.
 pub(crate) struct Name {
     number: u64,
     unique: Unique,
@@ -74,7 +74,7 @@ fn names() -> MutexGuard<'static, BTreeMap<u64, (Instant, PathBuf)>> {
     NAMES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends the run, and removes what it has left, when a test holds a name for too long.
+/// If a test holds a name for too long, ends the run, and removes what it has left.
 fn watch() {
     loop {
         std::thread::sleep(Duration::from_millis(200));
@@ -89,7 +89,7 @@ fn watch() {
     }
 }
 
-/// Gives the core away until the condition holds.
+/// Yields the core until the condition holds.
 pub(crate) fn until(mut condition: impl FnMut() -> bool) {
     while !condition() {
         std::thread::yield_now();
@@ -115,7 +115,7 @@ pub(crate) fn consumer<T: Pod>(name: &str) -> Consumer<T> {
     Consumer::join(name, Start::Oldest).unwrap()
 }
 
-/// A member of a group, whose first begins at the oldest message.
+/// A member of a group. The group's first member begins at the oldest message.
 pub(crate) fn member<T: Pod>(name: &str, group: &str) -> Member<T> {
     Member::join(name, group, Start::Oldest).unwrap()
 }
@@ -154,24 +154,24 @@ pub(crate) fn records_tap(name: &str) -> records::Tap {
     records::Tap::open(name, Start::Oldest).unwrap()
 }
 
-/// Everything that a consumer has now.
+/// Everything that a consumer can get now.
 pub(crate) fn now<T: Pod>(consumer: &mut Consumer<T>) -> Vec<T> {
     std::iter::from_fn(|| consumer.try_recv().ok()).collect()
 }
 
-/// Everything up to the end.
+/// Everything up to the end of the queue.
 pub(crate) fn rest<T: Pod>(consumer: &mut Consumer<T>) -> Vec<T> {
     let all = std::iter::from_fn(|| consumer.recv().ok()).collect();
     assert_eq!(consumer.try_recv().err(), Some(CLOSED));
     all
 }
 
-/// Everything that a tap can have now.
+/// Everything that a tap can get now.
 pub(crate) fn tapped<T: Pod>(tap: &mut Tap<T>) -> Vec<T> {
     std::iter::from_fn(|| tap.try_recv().ok()).collect()
 }
 
-/// A message that shows when a part of it is another's.
+/// A message that shows if a part of it belongs to another message.
 pub(crate) fn sealed(n: u64) -> [u64; 4] {
     [n, mix(n), !n, mix(!n)]
 }
@@ -182,7 +182,7 @@ pub(crate) fn opened(message: [u64; 4]) -> u64 {
     message[0]
 }
 
-/// A message of any length that shows when a part of it is another's.
+/// A message of any length that shows if a part of it belongs to another message.
 pub(crate) fn bytes(n: u64, len: usize) -> Vec<u8> {
     let words = (0..).flat_map(|i: u64| mix(n ^ (i << 40)).to_le_bytes());
     n.to_le_bytes().into_iter().chain(words).take(len.max(8)).collect()

@@ -348,7 +348,7 @@ fn a_name_is_removed_and_created_again() {
     assert!(matches!(Segment::remove(&queue), Err(RemoveError::Open(OpenError::NotFound { .. }))));
 }
 
-/// iceoryx2: a queue that somebody uses is not removed unless one insists.
+/// iceoryx2: a queue that is in use is not removed, unless the operator insists.
 #[test]
 fn a_queue_in_use_is_not_removed() {
     let (name, producer, consumer) = pair::<u64>(4);
@@ -402,7 +402,7 @@ fn back_pressure_ends_with_the_subscriber() {
     });
 }
 
-/// iceoryx2: subscribers reconnect all the time while the publisher sends: nobody hangs, and nobody
+/// iceoryx2: subscribers reconnect all the time while the publisher sends: none hangs, and none
 /// sees a hole.
 #[test]
 fn subscribers_reconnect() {
@@ -430,8 +430,8 @@ fn subscribers_reconnect() {
     assert!(producer.is_abandoned());
 }
 
-/// iceoryx2: publishers come back under the name while a subscriber asks for it: none hangs, none sees
-/// another's.
+/// iceoryx2: publishers come back under the name while a subscriber asks for it: none hangs, and none
+/// sees another publisher's messages.
 #[test]
 fn publishers_reconnect() {
     let name = Name::new();
@@ -550,7 +550,7 @@ fn huge_queues_are_refused() {
     assert!(!name.path().exists());
 }
 
-/// iceoryx2: who joins while another joins waits, and is told if it takes too long.
+/// iceoryx2: a consumer that joins while another joins waits, and is told if it takes too long.
 #[test]
 fn joining_while_another_joins() {
     let (name, writer) = writer(4096);
@@ -564,7 +564,8 @@ fn joining_while_another_joins() {
     assert!(Reader::join_with(&*name, Start::Oldest, &soon).is_ok());
 }
 
-/// iceoryx2: the lock is anybody's who may join: while it is held nothing but joining waits.
+/// iceoryx2: any process that may join may hold the lock: while it is held, nothing but joining
+/// waits.
 #[test]
 fn a_lock_that_is_held_stops_nobody_but_newcomers() {
     let (name, mut producer, mut consumer) = pair::<u64>(2);
@@ -598,7 +599,7 @@ fn a_queue_without_a_name() {
     assert_eq!(&*reader.recv().unwrap(), b"hello");
     let mut into = Vec::new();
     assert_eq!((tap.recv(&mut into), into.as_slice()), (Ok(5), &b"hello"[..]));
-    // Root may open anew for writing what it has for reading; anybody else is refused.
+    // Root may open for writing what it has for reading; other users are refused.
     assert!(error.is_ok() || matches!(error, Err(JoinError::Open(_))));
     drop(writer);
     assert_eq!(reader.recv().unwrap_err(), RecvError::Closed);

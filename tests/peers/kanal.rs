@@ -191,7 +191,7 @@ fn a_late_sender() {
     });
 }
 
-/// kanal: lists of many lengths are messages like others, owned by who reads them.
+/// kanal: lists of many lengths are messages like others, and their reader owns them.
 #[test]
 fn lists_arrive() {
     let (_name, mut writer, mut reader) = written(4096);

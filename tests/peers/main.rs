@@ -1,8 +1,8 @@
-//! What the test suites of nine peers ask of a queue, asked of ours; and what no peer asks.
+//! What the test suites of nine peers ask of a queue, asked of ours; and what no peer's suite asks.
 //!
-//! Each test's first line names the peer and says in our words what its suite asks. What does not apply to
-//! one producer with consumers, groups and taps is left out: rendezvous channels, unbounded ones, several
-//! senders, messages with a destructor.
+//! Each test's first line names the peer, and says in our words what its suite asks. Left out is what
+//! cannot be asked of one producer with consumers, groups and taps: rendezvous channels, unbounded
+//! channels, several senders, messages with a destructor.
 //!
 //! | module | peer | tests |
 //! |---|---|---:|

@@ -1,5 +1,5 @@
-//! What no peer asks: guards that are forgotten, strategies that answer nonsense, panics in the middle,
-//! rings as small as they go, and memory that somebody else has written over.
+//! What no peer's suite asks: guards that are forgotten, strategies that answer nonsense, panics in the
+//! middle, the smallest rings, and memory that another process has overwritten.
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, Read};
@@ -30,14 +30,15 @@ use crate::help::{
     records_tap, rest, ring, sealed, tap, tapped, until, worker, writer, written,
 };
 
-// What is forgotten.
+// Forgotten guards and ends.
 
-/// As `std::mem::forget`, also for a guard that has nothing to drop today.
+/// As `std::mem::forget`, even for a guard that has nothing to drop today.
 fn forget<T>(guard: T) {
     std::mem::forget(guard);
 }
 
-/// misuse: a forgotten consumer is one that does not read: it holds the producer back, and nobody else.
+/// misuse: a forgotten consumer is a consumer that does not read: it holds the producer back, and
+/// nothing else.
 #[test]
 fn a_forgotten_consumer_does_not_read() {
     let (name, mut producer, forgotten) = pair::<u64>(2);
@@ -51,7 +52,8 @@ fn a_forgotten_consumer_does_not_read() {
     assert_eq!(other.recv(), Err(RecvError::Closed));
 }
 
-/// misuse: a forgotten producer is one that sends nothing: its ring stays, and so does its name.
+/// misuse: a forgotten producer is a producer that sends nothing: its ring stays, and so does its
+/// name.
 #[test]
 fn a_forgotten_producer_sends_nothing() {
     let (name, mut producer, mut consumer) = pair::<u64>(2);
@@ -213,12 +215,12 @@ fn forgotten_iterators_change_nothing() {
 
 #[derive(Clone, Copy, Debug, Default)]
 enum Fool {
-    /// It gives up at once.
+    /// Gives up at once.
     #[default]
     NeverLooks,
-    /// It looks, and keeps to itself what it has seen.
+    /// Looks, and does not return what it has seen.
     KeepsTheAnswer,
-    /// It looks on after it has been answered.
+    /// Looks again after it has an answer.
     LooksOn,
 }
 
@@ -232,7 +234,7 @@ impl Wait for Fool {
         _: Option<Instant>,
         mut poll: impl FnMut() -> Option<R>,
     ) -> Option<R> {
-        // For the others: there are more threads than cores.
+        // This lets other threads run: there are more threads than cores.
         std::thread::yield_now();
         match self {
             Self::NeverLooks => None,
@@ -484,7 +486,8 @@ fn strategies_of_the_house_serve_a_tap() {
     assert_eq!((sleep.recv(), adaptive.recv()), (Ok(7), Ok(7)));
 }
 
-/// misuse: sleeps in slices of all time and of no time: nobody looks by itself, or everybody does always.
+/// misuse: sleeps in slices of all time and of no time: an end never looks without being woken, or
+/// always.
 #[test]
 fn slices_of_all_time_and_of_none() {
     for slice in [Duration::MAX, Duration::ZERO, Duration::from_nanos(1)] {
@@ -503,7 +506,7 @@ fn slices_of_all_time_and_of_none() {
 
 // Panics.
 
-/// A strategy that panics once, before or after it was answered.
+/// A strategy that panics once, before or after it has an answer.
 #[derive(Default)]
 struct Panics {
     after_the_answer: bool,
@@ -552,7 +555,8 @@ fn a_panic_before_a_look_takes_nothing() {
     assert_eq!((consumer.recv(), member.recv()), (Ok(4), Ok(4)));
 }
 
-/// misuse: a consumer whose strategy panics after it was answered gets the message with the next call.
+/// misuse: a consumer whose strategy panics after it has an answer gets the message with the next
+/// call.
 #[test]
 fn a_panic_after_the_answer_loses_no_message() {
     let (name, mut producer, consumer) = pair::<u64>(1);
@@ -572,7 +576,8 @@ fn a_panic_after_the_answer_loses_no_message() {
     });
 }
 
-/// misuse: the same for a member: what it has claimed goes to no other, so it has to come to it again.
+/// misuse: the same for a member: its claim goes to no other member, so the message has to come to it
+/// again.
 #[test]
 fn a_panic_after_the_answer_loses_no_claim() {
     let (name, mut producer) = ring::<u64>(2);
@@ -598,7 +603,7 @@ fn a_producer_that_panicked_while_waiting_waits_no_longer() {
     assert_eq!(observer.snapshot().waits_for, 0);
 }
 
-/// A strategy that sleeps as ours does, and panics when it is told that others were woken.
+/// A strategy that sleeps as ours does, and panics when it hears that it has woken others.
 #[derive(Default)]
 struct PanicsWhenRung(Adaptive);
 
@@ -801,7 +806,8 @@ fn a_crowd_that_adapts() {
     crowd::<Adaptive>(2000);
 }
 
-/// Comes and goes at one ring, as whatever, until `is_over`; sees nothing but whole messages.
+/// Comes and goes at one ring, as any kind of end, until `is_over`. It must see only whole
+/// messages.
 fn visit(name: &str, seed: u64, is_over: &AtomicBool) {
     for turn in 0.. {
         if is_over.load(Ordering::Relaxed) {
@@ -1109,7 +1115,8 @@ fn a_group_that_was_lapped_begins_anew() {
     }
 }
 
-/// misuse: a producer that waits for a consumer goes on when one joins, and is not held by one that left.
+/// misuse: a producer that waits for a consumer goes on when a consumer joins, and is not held back
+/// by a consumer that has left.
 #[test]
 fn a_producer_that_waits_for_a_consumer() {
     let name = Name::new();
@@ -1138,7 +1145,7 @@ fn a_producer_that_waits_for_a_consumer() {
     });
 }
 
-/// misuse: the same behind a descriptor: it is readable when somebody has joined.
+/// misuse: the same behind a descriptor: it is readable when a consumer has joined.
 #[test]
 fn a_producer_that_selects_a_consumer() {
     let name = Name::new();
@@ -1173,7 +1180,7 @@ fn ends_are_handed_on() {
 
 // Bounds, checked as the program is compiled; what is no bound is checked as it runs.
 
-/// Whether a value's type may be sent, or shared: a method of its own comes before one of a trait.
+/// Whether a value's type may be sent or shared. An inherent method is preferred to a trait's.
 struct Probe<T>(std::marker::PhantomData<T>);
 
 fn probe<T>(_: &T) -> Probe<T> {
@@ -1288,7 +1295,7 @@ fn a_rendezvous_of_all_time() {
     writer.close();
 }
 
-// What somebody else has written over.
+// Memory that another process has overwritten.
 
 /// How many rings of each kind are spoiled; six thousand of each were, once.
 const SEEDS: u64 = 300;
@@ -1302,7 +1309,7 @@ fn control_of(name: &str) -> (std::fs::File, u64, u64) {
     (file, segment.data_offset() - len, len)
 }
 
-/// A word of noise: any number, or one close to those that are there.
+/// A word of noise: any number, or a number close to those in the ring.
 fn noise(seed: u64) -> u64 {
     match seed % 4 {
         0 => mix(seed),
@@ -1337,7 +1344,8 @@ fn noise_in_control_is_survived() {
     }
 }
 
-/// misuse: who joins a ring whose slots and groups hold noise is let in or refused, and waits for nobody.
+/// misuse: a consumer that joins a ring with noise in its slots and groups is let in or refused, and
+/// waits for no end.
 #[test]
 fn noise_in_the_roster_is_survived_by_newcomers() {
     for seed in 0..SEEDS {
@@ -1364,8 +1372,8 @@ fn noise_in_the_roster_is_survived_by_newcomers() {
     }
 }
 
-/// misuse: who joins a ring whose producer's line says what cannot be, is told so, or let in: it has a
-/// deadline, and others may want to join.
+/// misuse: a consumer that joins a ring with an impossible producer's line is told so, or let in. It
+/// must keep its timeout, because other consumers may want to join.
 #[test]
 fn noise_in_the_head_is_survived_by_newcomers() {
     let (name, _producer) = ring::<u64>(4);
@@ -1397,7 +1405,7 @@ fn a_claim_where_no_record_begins() {
     assert!(matches!(found, Err(TryRecvError::End(RecvError::Corrupt(_)))), "{found:?}");
 }
 
-/// Whether a second caller is told that the memory is locked, before the first has let it go.
+/// Whether a second caller is told that the memory is locked, while the first holds the lock.
 fn is_told_that_it_is_locked(memory: &dyn Memory) -> bool {
     let is_held = AtomicBool::new(false);
     let goes_on = AtomicBool::new(false);
@@ -1417,7 +1425,7 @@ fn is_told_that_it_is_locked(memory: &dyn Memory) -> bool {
     })
 }
 
-/// misuse: memory of every kind that is locked for longer than somebody waits, says so.
+/// misuse: memory of each kind says so if it stays locked for longer than a caller waits.
 #[test]
 fn a_segment_that_is_locked_says_so() {
     let (_name, writer) = writer(4096);
@@ -1487,7 +1495,7 @@ fn noise_in_data_stays_in_data() {
     }
 }
 
-/// misuse: a look at a ring is told of its end as its ends are, and counts what was sent.
+/// misuse: an observer of a ring is told of its end as its consumers are, and counts what was sent.
 #[test]
 fn an_observer_sees_the_end() {
     let (name, mut producer) = ring::<u64>(4);

@@ -1,4 +1,4 @@
-//! What the tests of the command share: how it is started, and what it says of a queue.
+//! What the tests of the command share: starting it, and reading its report of a queue.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -43,18 +43,18 @@ pub(crate) fn listening(arguments: &[&str]) -> Command {
     command
 }
 
-/// Starts the command, its stdout to be read, once the queue answers.
+/// Starts the command with its stdout as a pipe, and returns once the queue answers.
 pub(crate) fn start_when(name: &Unique, arguments: &[&str]) -> Process {
     eventually("a queue", || run(&mut fanout(&["stat", name.bare()])).status.success());
     Process::start(fanout(arguments).stdout(Stdio::piped()))
 }
 
-/// Starts it with stdout going to a file.
+/// Starts the command with its stdout going to a file.
 pub(crate) fn start_into(command: &mut Command, file: &Path) -> Process {
     Process::start(command.stdout(File::create(file).unwrap()))
 }
 
-/// What `stat --json` says of a queue; nothing while there is none.
+/// What `stat --json` says about a queue; null while there is none.
 pub(crate) fn report(name: &Unique) -> serde_json::Value {
     let output = run(&mut fanout(&["stat", name.bare(), "--json"]));
     serde_json::from_slice(&output.stdout).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! A terminal that a test sits at, and may close.
+//! A terminal of the test's own, which the test may close.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -10,7 +10,7 @@ use nix::fcntl::OFlag;
 use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use testing::{Process, eventually};
 
-/// The test's end of a terminal. The other end hangs up when this goes away.
+/// The test's end of a terminal. When it is dropped, the terminal hangs up.
 pub(crate) struct Terminal {
     master: File,
     path: String,
@@ -19,7 +19,7 @@ pub(crate) struct Terminal {
 
 impl Terminal {
     pub(crate) fn open() -> Self {
-        // A child that had our end would keep it open.
+        // Closed on exec: a child with a copy of our end would keep the terminal open.
         let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
         let master = posix_openpt(flags).unwrap();
         grantpt(&master).unwrap();
@@ -38,7 +38,7 @@ impl Terminal {
         self.start(env!("CARGO_BIN_EXE_fanout"), arguments)
     }
 
-    /// Starts the command, which will not hear the signal of a terminal that is closed.
+    /// Starts the command so that it does not get the signal of a closed terminal.
     pub(crate) fn deaf(&self, arguments: &[&str]) -> Process {
         self.lead("--ignore-signal=HUP", env!("CARGO_BIN_EXE_fanout"), arguments)
     }
@@ -50,7 +50,7 @@ impl Terminal {
         Process::start(&mut command)
     }
 
-    /// The end that a program has.
+    /// The program's end.
     fn end(&self) -> File {
         let flags = OFlag::O_NOCTTY.bits();
         OpenOptions::new().read(true).write(true).custom_flags(flags).open(&self.path).unwrap()
@@ -60,7 +60,7 @@ impl Terminal {
         self.master.write_all(text.as_bytes()).unwrap();
     }
 
-    /// All that has been shown so far.
+    /// Everything that has been shown so far.
     pub(crate) fn said(&mut self) -> &str {
         let mut piece = [0; 4096];
         loop {
@@ -68,7 +68,7 @@ impl Terminal {
                 Ok(0) => break,
                 Ok(read) => self.said.push_str(&String::from_utf8_lossy(&piece[..read])),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Nothing more for now, or nobody has the other end any more.
+                // There is nothing more for now, or the other end is closed.
                 Err(_) => break,
             }
         }

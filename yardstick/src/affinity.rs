@@ -3,15 +3,15 @@
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
-/// The cores that this thread may run on, in order; empty where the kernel does not say.
+/// The cores that this thread may run on, in order. It is empty if the kernel does not tell.
 pub fn cores() -> Vec<usize> {
     let Ok(set) = sched_getaffinity(Pid::from_raw(0)) else { return Vec::new() };
     (0..CpuSet::count()).filter(|&core| set.is_set(core).unwrap_or(false)).collect()
 }
 
-/// Keeps this thread on the `nth` of `cores`, counted around; says whether it could.
+/// Pins this thread to the `nth` of `cores`, counted around. Returns whether that worked.
 ///
-/// A machine that refuses costs speed, not correctness, so nothing fails here.
+/// Without pinning a run is slower, but not wrong, so nothing fails here.
 pub fn pin(cores: &[usize], nth: usize) -> bool {
     let Some(&core) = cores.get(nth % cores.len().max(1)) else { return false };
     let mut set = CpuSet::new();

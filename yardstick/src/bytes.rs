@@ -1,16 +1,16 @@
-//! Messages of bytes for benchmarks: their lengths may look random and are the same for the same seed,
-//! and each byte of them is written by one side and checked by the other.
+//! Messages of bytes for benchmarks. Their lengths look random, but the same seed gives the same
+//! lengths. One side writes each byte, and the other side checks it.
 
 use crate::payload::{Message, Payload, fill, sum};
 
-/// Where message lengths come from: SplitMix64, after Steele, Lea and Flood, "Fast splittable
-/// pseudorandom number generators" (OOPSLA 2014), scaled to `0..=most` by the upper half of a product.
+/// A source of message lengths: SplitMix64, after Steele, Lea and Flood, "Fast splittable pseudorandom
+/// number generators" (OOPSLA 2014), scaled to `0..=most` by the upper half of a product.
 #[derive(Clone, Debug)]
 pub struct Lengths {
     state: u64,
-    /// One more than the longest.
+    /// The longest length plus one.
     bound: u64,
-    /// All messages are as long as the longest.
+    /// Whether all messages are as long as the longest.
     fixed: bool,
 }
 
@@ -25,7 +25,7 @@ impl Lengths {
         Self { state: 0, bound: size as u64 + 1, fixed: true }
     }
 
-    /// The longest there can be.
+    /// The longest possible length.
     pub fn most(&self) -> usize {
         self.bound as usize - 1
     }
@@ -81,7 +81,7 @@ pub struct Tally {
     pub count: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Over all bytes that were touched, in order.
+    /// The checksum of all bytes that were touched, in order.
     pub checksum: u64,
 }
 
@@ -91,11 +91,11 @@ impl Tally {
     pub fn add(&mut self, len: usize, sum: u64) {
         self.count += 1;
         self.bytes += len as u64;
-        // Turned for each message: two that change places change it.
+        // Rotated for each message, so that swapping two messages changes it.
         self.checksum = self.checksum.rotate_left(7).wrapping_add(sum ^ len as u64);
     }
 
-    /// Writes the next message into `place`, all of it, and counts it.
+    /// Writes the next message, which fills `place`, and counts it.
     #[inline(always)]
     pub fn write(&mut self, place: &mut [u8], touch: Touch) {
         let len = place.len();
@@ -111,10 +111,11 @@ impl Tally {
     }
 }
 
-/// Writes message number `number` into `bytes`, which are aligned to 8; returns the sum of its words.
+/// Writes message number `number` into `bytes`, which are aligned to 8. Returns the sum of its words.
 ///
-/// Messages of one word and of one cache line are written here, so that a queue that moves hundreds of
-/// millions of them is not measured by a call, or by what the code for long ones keeps in registers.
+/// Messages of one word and of one cache line are written here: a queue that moves hundreds of
+/// millions of them should not be measured by a call, or by registers that the code for long messages
+/// needs.
 #[inline(always)]
 fn write(bytes: &mut [u8], number: u64) -> u64 {
     let first = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -134,7 +135,8 @@ fn write_long(bytes: &mut [u8], first: u64) -> u64 {
     let (words, tail) = bytes.split_at_mut(bytes.len() & !7);
     let last = first.wrapping_add(words.len() as u64 / 8);
     let words: &mut [Message<1>] = bytemuck::cast_slice_mut(words);
-    // A message begins anywhere on a cache line, and a wide store across two of them is two.
+    // A message can begin anywhere on a cache line, and a wide store that crosses two lines becomes
+    // two stores.
     let (head, lines) = words.split_at_mut(to_line(words));
     let second = first.wrapping_add(head.len() as u64);
     let sum = fill(head, first).wrapping_add(fill(lines, second));
@@ -171,7 +173,7 @@ fn read_long(bytes: &[u8]) -> u64 {
             let (head, lines) = words.split_at(to_line(words));
             sum(head).wrapping_add(sum(lines))
         }
-        // Whoever copies messages may put them anywhere.
+        // A queue that copies messages may put them at any address.
         Err(_) => words.chunks_exact(8).fold(0u64, |sum, bytes| sum.wrapping_add(word(bytes))),
     };
     words.wrapping_add(word(tail))
@@ -183,7 +185,7 @@ fn word(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
-/// A buffer for one message that is aligned as a message has to be.
+/// A buffer for one message, aligned as a message has to be.
 pub fn buffer(most: usize) -> Vec<u64> {
     vec![0; most.div_ceil(8)]
 }

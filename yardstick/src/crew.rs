@@ -1,7 +1,7 @@
-//! Processes that do one run together, watched by the process that started them.
+//! Processes that do one run together, and the process that started and watches them.
 //!
-//! They talk in lines. A member says a word, and behind a space what belongs to it, and goes on when it
-//! hears another; its last word is `done`, or `error`.
+//! They talk in lines. A member prints a word, and what belongs to it after a space. Then it waits for
+//! a word before it goes on. Its last word is `done`, or `error`.
 
 use std::fmt::Display;
 use std::io::{BufRead, BufReader, Write};
@@ -20,7 +20,7 @@ use nix::time::{ClockId, clock_gettime};
 /// A line that a member printed; `None` when it has ended.
 type News = (usize, Option<String>);
 
-/// Some processes of this same program. They are killed when this is dropped.
+/// Several processes of this program. They are killed when this is dropped.
 pub struct Crew {
     members: Vec<(String, Child)>,
     news: Receiver<News>,
@@ -30,14 +30,14 @@ pub struct Crew {
 }
 
 impl Crew {
-    /// No member yet. All must be done by `deadline`; `advice` is what the error says if they are not.
+    /// A crew without members. All must be done by `deadline`; otherwise the error ends with `advice`.
     pub fn new(deadline: Instant, advice: &'static str) -> Self {
         let (reporter, news) = channel();
         Self { members: Vec::new(), news, reporter, deadline, advice }
     }
 
-    /// Starts one more with `arguments`, which inherits `descriptors`: each as a further argument `--descriptor N`.
-    /// Returns its number.
+    /// Starts one more member with `arguments`. It inherits `descriptors`, each as a further argument `--descriptor
+    /// N`. Returns the member's number.
     ///
     /// # Errors
     ///
@@ -52,7 +52,7 @@ impl Crew {
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         for descriptor in &descriptors {
-            // Until here it was closed on exec, for the members hired before.
+            // Until now it was closed on exec, so members that were hired earlier do not have it.
             fcntl(descriptor, FcntlArg::F_SETFD(FdFlag::empty())).context("fcntl")?;
             command.args(["--descriptor", &descriptor.as_raw_fd().to_string()]);
         }
@@ -70,11 +70,11 @@ impl Crew {
         Ok(member)
     }
 
-    /// Says `word` to all of them.
+    /// Says `word` to all members.
     ///
     /// # Errors
     ///
-    /// If one of them has ended.
+    /// If a member has ended.
     pub fn tell(&mut self, word: &str) -> anyhow::Result<()> {
         for (name, child) in &mut self.members {
             let input = child.stdin.as_mut().context("a child has no input")?;
@@ -84,11 +84,12 @@ impl Crew {
         Ok(())
     }
 
-    /// What the members from number `from` on say after `word`.
+    /// Waits until each member from number `from` on has said `word`. Returns what they said after
+    /// it.
     ///
     /// # Errors
     ///
-    /// As soon as one of them fails, ends early or says another word, or when the deadline has passed.
+    /// As soon as a member fails, ends early or says another word, or when the deadline has passed.
     pub fn hear(&mut self, from: usize, word: &str) -> anyhow::Result<Vec<String>> {
         let mut said = vec![None; self.members.len()];
         while said[from..].iter().any(Option::is_none) {
@@ -116,21 +117,21 @@ impl Crew {
 impl Drop for Crew {
     fn drop(&mut self) {
         for (_, child) in &mut self.members {
-            // Those that have finished are gone, or about to go.
+            // Members that have finished are gone, or about to go.
             let _ = child.kill();
             let _ = child.wait();
         }
     }
 }
 
-/// The part of a member, in its own process: what `play` reports, or its error, goes to the process that
+/// One member's part, in its own process. What `play` reports, or its error, goes to the process that
 /// started it.
 ///
 /// # Errors
 ///
-/// If the kernel does not let it end with that process.
+/// If the kernel cannot make this process end together with that process.
 pub fn member<R: Display>(play: impl FnOnce() -> anyhow::Result<R>) -> anyhow::Result<()> {
-    // A member whose crew is killed would wait for ever.
+    // If its crew is killed, a member would wait for ever.
     set_pdeathsig(Signal::SIGKILL).context("prctl")?;
     match play() {
         Ok(report) => println!("done {report}"),
@@ -139,7 +140,7 @@ pub fn member<R: Display>(play: impl FnOnce() -> anyhow::Result<R>) -> anyhow::R
     Ok(())
 }
 
-/// For a member: says `word`, and behind it `what`, and waits until it hears `awaited`.
+/// For a member: says `word` and `what`, and waits until it hears `awaited`.
 ///
 /// # Errors
 ///
@@ -152,7 +153,7 @@ pub fn step(word: &str, what: &str, awaited: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A clock that all processes read alike.
+/// A clock that is the same for all processes.
 ///
 /// # Errors
 ///

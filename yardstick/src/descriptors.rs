@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{setsockopt, sockopt};
 
-/// The descriptor and a copy of it: one for each side.
+/// The descriptor and a copy of it, one for each side.
 ///
 /// # Errors
 ///
@@ -23,22 +23,23 @@ pub fn both(descriptor: OwnedFd) -> io::Result<(OwnedFd, OwnedFd)> {
 ///
 /// # Safety
 ///
-/// The process that started us passed it on for us to own, and we take it over only once.
+/// The process that started us must have passed it on for us to own, and we must take it over only
+/// once.
 pub unsafe fn inherited(descriptor: RawFd) -> io::Result<OwnedFd> {
     if descriptor <= 2 {
         return Err(io::Error::other(format!("descriptor {descriptor} was not passed on")));
     }
-    // SAFETY: the caller says so.
+    // SAFETY: the caller promises that the descriptor is ours.
     let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
     fcntl(&descriptor, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))
         .map_err(|error| io::Error::other(format!("a descriptor was not passed on: {error}")))?;
     Ok(descriptor)
 }
 
-/// Room in the kernel for about `bytes` bytes on their way through a socket, in either direction. Beyond
-/// the system's limit only with `CAP_NET_ADMIN`, else up to it.
+/// Makes room in the kernel for about `bytes` bytes on their way through a socket, in either direction.
+/// More than the system's limit needs `CAP_NET_ADMIN`; without it, the limit is what we get.
 ///
-/// Of a Unix socket only the sender's side counts.
+/// For a Unix socket only the sender's side counts.
 ///
 /// # Errors
 ///

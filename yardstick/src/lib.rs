@@ -1,12 +1,13 @@
-//! What Fanout's programs, benchmarks and tests share, and no library user builds: what benchmarks move,
-//! where their threads run, what they are measured by, and how their figures are written.
+//! What Fanout's programs, benchmarks and tests share, and no library user builds: the messages that
+//! benchmarks move, the cores that their threads run on, the limits that they are compared with, and the
+//! format of their figures.
 
 pub mod affinity;
 pub mod bytes;
 #[cfg(feature = "benchmarks")]
 pub mod crew;
 pub mod descriptors;
-// Two processes and a clock: nothing that loom could explore.
+// Two processes and a clock: loom could not explore them.
 #[cfg(not(loom))]
 pub mod limits;
 #[cfg(feature = "benchmarks")]

@@ -1,4 +1,4 @@
-//! What this machine allows at most: a copy by one thread, and bare memory handed to and fro.
+//! The limits of this machine: a copy by one thread, and bare memory handed back and forth.
 
 use core::hint::black_box;
 use core::ptr::NonNull;
@@ -17,7 +17,7 @@ pub struct Copy {
 }
 
 impl Copy {
-    /// Buffers of `capacity` bytes, all of whose pages are there.
+    /// Two buffers of `capacity` bytes. All their pages are there already.
     pub fn new(capacity: u64) -> Self {
         let room = (capacity / 8) as usize;
         let (mut from, mut to) = (vec![Message::default(); room], vec![Message::default(); room]);
@@ -26,9 +26,9 @@ impl Copy {
         Self { from, to }
     }
 
-    /// Copies so many messages of such lengths, rounded up to words, each to the same place in the other
-    /// buffer, one behind the other. Nothing else happens in the loop; the copy is compared
-    /// afterwards. A buffer that is shorter than a message does not fit.
+    /// Copies `messages` messages of these lengths, rounded up to words, one behind the other, each to
+    /// the same place in the other buffer. The loop does nothing else; the copy is compared afterwards.
+    /// A message that is longer than the buffer does not fit.
     ///
     /// # Errors
     ///
@@ -58,7 +58,8 @@ impl Copy {
 
 const QUARTERS: usize = 4;
 
-/// Says whose a quarter is. Nobody else writes on its line, nor on the one beside it.
+/// Says which side owns a quarter. Nothing else is written on its cache line, nor on the
+/// neighbouring line.
 #[repr(C, align(128))]
 struct Flag(AtomicU64);
 
@@ -66,10 +67,10 @@ const WRITERS: u64 = 0;
 const READERS: u64 = 1;
 
 /// A buffer of the ring's size that two processes share in quarters: one side writes a quarter while
-/// the other reads another, and nothing else happens.
+/// the other reads another. They do nothing else.
 pub struct HandOver {
     flags: &'static [Flag; QUARTERS],
-    /// Page-aligned.
+    /// The data, page-aligned.
     data: NonNull<Message<1>>,
     /// Words in a quarter.
     quarter: usize,
@@ -79,7 +80,7 @@ pub struct HandOver {
 const FLAGS: usize = 4096;
 
 impl HandOver {
-    /// Memory for [`HandOver::map`], zeroed: all quarters are the writer's. `capacity` is in bytes.
+    /// Memory for [`HandOver::map`], zeroed: the writer owns all quarters. `capacity` is in bytes.
     ///
     /// # Errors
     ///
@@ -97,7 +98,7 @@ impl HandOver {
         let start = memory::map_bytes(memory, FLAGS + capacity as usize)?;
         // SAFETY: the first page holds the flags, is never unmapped, and any bits are a flag.
         let flags = unsafe { start.cast().as_ref() };
-        // SAFETY: the mapping is longer than that.
+        // SAFETY: the mapping is longer than the page of flags.
         let data = unsafe { start.byte_add(FLAGS) }.cast();
         Ok(Self { flags, data, quarter: capacity as usize / 8 / QUARTERS })
     }
@@ -106,17 +107,17 @@ impl HandOver {
     ///
     /// # Safety
     ///
-    /// The quarter is the caller's until it hands it on.
+    /// The caller must own the quarter until it hands it on.
     #[expect(clippy::mut_from_ref, reason = "the caller owns the quarter for now")]
     unsafe fn words(&self, quarter: usize, words: usize) -> &mut [Message<1>] {
         assert!(quarter < QUARTERS && words <= self.quarter);
         let first = self.data.as_ptr().wrapping_add(quarter * self.quarter);
-        // SAFETY: inside the mapping (asserted), and the caller's alone.
+        // SAFETY: inside the mapping (asserted), and owned by the caller alone.
         unsafe { core::slice::from_raw_parts_mut(first, words) }
     }
 
-    /// Passes `bytes` bytes through, rounded up to words: takes each quarter when it is `mine`, lets
-    /// `work` do something with what is needed of it, and makes it `theirs`.
+    /// Passes `bytes` bytes through, rounded up to words. It takes each quarter when the flag says
+    /// `mine`, calls `work` on as much of it as is needed, and sets the flag to `theirs`.
     #[inline(always)]
     fn turn(
         &self,
@@ -134,7 +135,7 @@ impl HandOver {
                 spin_loop();
             }
             let words = left.min(self.quarter);
-            // SAFETY: the flag says that it is ours.
+            // SAFETY: the flag says that the quarter is ours.
             let sum = work(unsafe { self.words(quarter, words) }, done);
             // edge: hand over -> take
             flag.store(theirs, Ordering::Release);

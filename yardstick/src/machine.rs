@@ -1,10 +1,10 @@
-//! Where a table comes from: what stands above it.
+//! The machine and the build that a table comes from, for the lines above the table.
 
 use std::process::Command;
 
 use serde::Serialize;
 
-/// What a figure depends on that is not in its row.
+/// Everything that a figure depends on and that is not in its row.
 #[derive(Clone, Debug, Serialize)]
 pub struct Machine {
     /// The processor's name.
@@ -15,16 +15,16 @@ pub struct Machine {
     pub kernel: String,
     /// The compiler.
     pub compiler: String,
-    /// The commit of this project; with `-dirty` if something differs from it.
+    /// The commit of this project, with `-dirty` if the sources differ from it.
     pub commit: String,
-    /// When, in UTC.
+    /// The date and time, in UTC.
     pub date: String,
-    /// What was typed.
+    /// The command that was typed.
     pub command: String,
 }
 
 impl Machine {
-    /// This one, now; `program` is what was typed before the arguments.
+    /// This machine, now. `program` is what was typed before the arguments.
     pub fn here(program: &str) -> Self {
         let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = cpu
@@ -44,7 +44,7 @@ impl Machine {
         }
     }
 
-    /// A line each, with its name.
+    /// One line for each, with its name.
     pub fn lines(&self) -> Vec<(&'static str, String)> {
         vec![
             ("machine", format!("{}, {} cores", self.processor, self.cores)),
@@ -57,7 +57,7 @@ impl Machine {
     }
 }
 
-/// As it has to be typed.
+/// An argument as it has to be typed into a shell.
 fn quoted(argument: String) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./,:".contains(c);
     if !argument.is_empty() && argument.chars().all(plain) {

@@ -1,4 +1,4 @@
-//! Bare memory that the sides of a run share.
+//! Bare memory that both sides of a run share.
 
 use core::ffi::c_void;
 use core::num::NonZeroUsize;
@@ -11,15 +11,15 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap};
 use nix::sys::stat::fstat;
 use nix::unistd::ftruncate;
 
-/// What may lie in shared memory.
+/// Types that may lie in shared memory.
 ///
 /// # Safety
 ///
-/// Zeros, and whatever another process writes, are a value of this type, which is changed through
-/// atomics or by the side that owns it for the moment.
+/// Zeros, and whatever another process writes, must be a valid value of this type. It is changed
+/// through atomics, or by the side that owns it at the time.
 pub unsafe trait Shared: Sync + Sized + 'static {}
 
-/// Memory for a `T`, zeroed.
+/// Memory for one `T`, zeroed.
 ///
 /// # Errors
 ///
@@ -36,11 +36,11 @@ pub fn create<T: Shared>() -> io::Result<OwnedFd> {
 pub fn map<T: Shared>(memory: &impl AsFd) -> io::Result<&'static T> {
     let start = map_bytes(memory, size_of::<T>())?.cast::<T>();
     assert!(start.is_aligned(), "a type is aligned to a page at most");
-    // SAFETY: aligned (asserted), as long as a `T`, never unmapped, and any bits are one.
+    // SAFETY: aligned (asserted), as long as a `T`, never unmapped, and any bits are a valid `T`.
     Ok(unsafe { start.as_ref() })
 }
 
-/// So many bytes of memory, zeroed.
+/// Memory of `len` bytes, zeroed.
 ///
 /// # Errors
 ///
@@ -51,7 +51,8 @@ pub fn create_bytes(len: usize) -> io::Result<OwnedFd> {
     Ok(memory)
 }
 
-/// Maps the first `len` bytes for the rest of this process's life; where they begin, on a page.
+/// Maps the first `len` bytes for the rest of this process's life. Returns their address, which is
+/// page-aligned.
 ///
 /// # Errors
 ///
@@ -64,7 +65,7 @@ pub fn map_bytes(memory: &impl AsFd, len: usize) -> io::Result<NonNull<c_void>> 
         return Err(io::Error::other(short));
     }
     let (rights, flags) = (ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED);
-    // SAFETY: a new mapping at an address of the kernel's choice.
+    // SAFETY: a new mapping, at an address that the kernel chooses.
     Ok(unsafe { mmap(None, length, rights, flags, memory, 0) }?)
 }
 
@@ -75,7 +76,7 @@ mod tests {
 
     struct Word(AtomicU64);
 
-    // SAFETY: any bits are an atomic integer.
+    // SAFETY: any bits are a valid atomic integer.
     unsafe impl Shared for Word {}
 
     #[test]

@@ -1,9 +1,9 @@
-//! What benchmarks move: messages of 64-bit words, written whole and summed whole on every path, so
-//! that all of them do the same work and can be checked.
+//! The messages of benchmarks: 64-bit words, all written and all summed on every path, so that all
+//! paths do the same work and can be checked.
 //!
-//! Runs of messages are written and summed with 32-byte instructions where the machine has AVX2. That
-//! is no detail: on the Zen 4 machine that we measure on, a line written by two stores of 32 bytes
-//! goes to another core 1.6 times as fast as one written by four of 16, whatever the queue.
+//! Runs of messages are written and summed with 32-byte instructions if the machine has AVX2. That
+//! matters: on the Zen 4 machine that we measure on, a line written by two stores of 32 bytes reaches
+//! another core 1.6 times as fast as a line written by four stores of 16 bytes, whatever the queue.
 
 /// A message of `WORDS` 64-bit words.
 pub type Message<const WORDS: usize> = [u64; WORDS];
@@ -14,7 +14,7 @@ pub trait Payload: Copy + Send + 'static {
     const ZERO: Self;
     /// Writes the message number `sequence`; returns the sum of its words.
     fn fill(&mut self, sequence: u64) -> u64;
-    /// The sum of its words.
+    /// The sum of the message's words.
     fn sum(&self) -> u64;
 }
 
@@ -38,8 +38,8 @@ impl<const WORDS: usize> Payload for Message<WORDS> {
     }
 }
 
-/// Writes messages numbered from `sequence` into places that follow one another; returns the sum of
-/// all their words.
+/// Writes messages numbered from `sequence` into consecutive places. Returns the sum of all their
+/// words.
 #[inline]
 pub fn fill<P: Payload>(places: &mut [P], sequence: u64) -> u64 {
     #[cfg(target_arch = "x86_64")]
@@ -101,7 +101,7 @@ impl Tally {
         self.sum = self.sum.wrapping_add(sum);
     }
 
-    /// Both together.
+    /// The sum of two tallies.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self { count: self.count + other.count, sum: self.sum.wrapping_add(other.sum) }

@@ -4,8 +4,8 @@ use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Progress on a terminal, nothing elsewhere. It draws when it is told something: a thread that ticks
-/// would be copied, half of it, into every process that a run forks.
+/// Progress on a terminal, nothing elsewhere. It draws only when it is told something. A thread that
+/// ticks would be half copied into every process that a run forks.
 pub fn bar(runs: usize) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();

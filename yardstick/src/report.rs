@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// Ends a program: an error becomes one line on stderr, without a backtrace, and exit code 1.
 ///
-/// `{:#}` is asked of the error, so that `anyhow` puts its chain of causes on that line.
+/// The error is formatted with `{:#}`, so that `anyhow` puts its chain of causes on that line.
 pub fn exit(outcome: Result<(), impl fmt::Display>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -17,11 +17,11 @@ pub fn exit(outcome: Result<(), impl fmt::Display>) -> ExitCode {
     }
 }
 
-/// What a benchmark says first if its figures mean nothing.
+/// What a benchmark prints first if its figures mean nothing.
 pub const DEBUG_BUILD: &str =
     "warning: built without optimisation, so the figures are too low: build with --release";
 
-/// Says [`DEBUG_BUILD`] on stderr if it is one.
+/// Prints [`DEBUG_BUILD`] on stderr in a debug build.
 pub fn warn_of_debug_build() {
     if cfg!(debug_assertions) {
         eprintln!("{DEBUG_BUILD}");
@@ -62,7 +62,7 @@ fn per_second(count: u64, elapsed: Duration) -> f64 {
     if elapsed.is_zero() { 0.0 } else { count as f64 / elapsed.as_secs_f64() }
 }
 
-/// The middle one of `samples`, or the mean of the middle two; `None` of no samples.
+/// The middle of `samples`, or the mean of the middle two; `None` if there are no samples.
 ///
 /// ```
 /// assert_eq!(yardstick::report::median(&[3.0, 1.0, 2.0]), Some(2.0));

@@ -1,4 +1,5 @@
-//! Runs one producer against its consumers, threads of this process, and checks that each got everything.
+//! Runs one producer against its consumers as threads of this process, and checks that each consumer got
+//! everything.
 
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
@@ -11,10 +12,10 @@ use yardstick::payload::Tally;
 /// One side of a race.
 pub(crate) type Side<'a> = Box<dyn FnOnce() -> anyhow::Result<Tally> + Send + 'a>;
 
-/// Lets all sides go at once; the time from when the first of them goes until the last has finished.
+/// Lets all sides start at the same moment. The time runs from the first start to the last end.
 ///
-/// The sides read the clock themselves: whoever started them may not get a core before they are done.
-/// They are pinned where each can have a core to itself.
+/// The sides read the clock themselves: the thread that started them may not get a core before they
+/// are done. They are pinned if each can have a core to itself.
 ///
 /// # Errors
 ///
@@ -61,7 +62,7 @@ pub(crate) fn race(
     Ok(ended - started)
 }
 
-/// What a side moved, and when.
+/// What a side moved, with its start and end.
 struct Lap {
     tally: Tally,
     started: Instant,

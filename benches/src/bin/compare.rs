@@ -124,7 +124,7 @@ fn list(out: &mut impl Write, questions: &[Vec<Contender>]) -> std::io::Result<(
     Ok(())
 }
 
-/// The rows of each question, where one of them was asked for; with the limits of that question.
+/// The rows of each question, if one of them was asked for, with the limits of that question.
 fn chosen(arguments: &Arguments) -> Vec<Vec<Contender>> {
     let asked = |row: &Contender| {
         let Contender { question, name, mode, place, .. } = row;
@@ -151,7 +151,7 @@ fn announce(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
     writeln!(out, "{:<10}{}", "method", report.method())
 }
 
-/// Where the tables come from.
+/// The machine and the build that the tables come from.
 fn machine() -> Machine {
     let flags = option_env!("RUSTFLAGS").map(|flags| format!("RUSTFLAGS='{flags}' "));
     let program = "cargo run --release -p benches --bin compare --";
@@ -159,9 +159,9 @@ fn machine() -> Machine {
     Machine { compiler: format!("{}, {}", machine.compiler, stores()), ..machine }
 }
 
-/// How wide the stores are that this program was compiled for. A contender that writes in place does it by
-/// `yardstick::payload`, which uses 32 bytes where the machine has them; one that hands over a message by
-/// value leaves it to the compiler.
+/// How wide the stores are that this program was compiled for. A contender that writes in place uses
+/// `yardstick::payload`, which makes stores of 32 bytes if the machine has them. For a contender that
+/// takes messages by value, the compiler decides.
 fn stores() -> &'static str {
     if cfg!(target_feature = "avx2") {
         "for AVX2"

@@ -1,7 +1,7 @@
 //! bus: broadcast within one process, threads.
 //!
-//! Its own calls spin a little, then park the thread that has to wait, and a thread of the bus wakes it.
-//! That was faster than `try_` calls, with any number of consumers.
+//! Its own calls spin a little, then park the waiting thread, and a thread of the bus wakes it. That was
+//! faster than `try_` calls, with any number of consumers.
 
 use bus::{Bus, BusReader};
 
@@ -21,7 +21,7 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
 fn broadcast(messages: u64, consumers: usize) -> Crew {
     let mut bus = Bus::<Packet>::new(CAPACITY);
     let readers: Vec<_> = (0..consumers).map(|_| bus.add_rx()).collect();
-    // The readers are told when the bus is dropped.
+    // Dropping the bus tells the readers that it has ended.
     let crew = Crew::new(Delivery::Each).ready(move || {
         let send = |message| {
             bus.broadcast(message);

@@ -1,9 +1,10 @@
-//! crossbeam-channel and kanal: channels that several consumers share, and the standard library's, that
-//! has one; threads of one process.
+//! crossbeam-channel and kanal: channels that several consumers share; and the standard library's
+//! channel, which has one consumer. All between threads of one process.
 //!
-//! Their own calls wait as they see fit. With `try_` calls we wait instead: crossbeam-channel has a row
-//! more for that, because which of both is faster depends on how many consumers there are; kanal has
-//! not, because its lock suffers from it. A consumer of kanal can also take all that is there at once.
+//! Their own calls choose how to wait. With `try_` calls we choose. crossbeam-channel has a row for
+//! each, because the number of consumers decides which of them is faster. kanal has only its own calls,
+//! because its lock suffers from `try_` calls. A consumer of kanal can also take all that is there at
+//! once.
 
 use std::sync::mpsc::{SyncSender, sync_channel};
 
@@ -88,7 +89,7 @@ fn kanal_blocking(job: &Job, consumers: usize) -> Crew {
     crew(job, send, receivers.map(|receiver| move || Ok(pull(|| receiver.recv().ok()))))
 }
 
-/// Takes all that is there, and waits for one message where nothing is.
+/// Takes all that is there, and waits for one message if there is nothing.
 fn kanal_draining(job: &Job, consumers: usize) -> Crew {
     let (sender, receiver) = kanal::bounded::<Packet>(CAPACITY);
     let send = move |messages| push(messages, |message| Ok(sender.send(message)?));
@@ -119,7 +120,8 @@ fn standard(job: &Job) -> Crew {
     crew(job, send, [move || Ok(pull(|| receiver.recv().ok()))].into_iter())
 }
 
-/// One that sends, and drops its end when it has sent everything, and some that receive until then.
+/// One side that sends, and drops its end when it has sent everything, and other sides that receive
+/// until then.
 fn crew<R: FnOnce() -> anyhow::Result<Tally> + Send + 'static>(
     job: &Job,
     send: impl FnOnce(u64) -> anyhow::Result<Tally> + Send + 'static,

@@ -61,7 +61,7 @@ fn pop((queue, ended, idle): (&ArrayQueue<Packet>, &AtomicBool, Idle)) -> Tally 
             idle.reset();
             continue;
         }
-        // Once it has ended, what is empty stays empty.
+        // After the end, a queue that is empty stays empty.
         if ended.load(Ordering::Acquire) && queue.is_empty() {
             return tally;
         }

@@ -1,8 +1,8 @@
 //! disruptor: broadcast to several consumers, threads of one process.
 //!
 //! It has two kinds of consumer: handlers, in threads of its own, and pollers, in ours. It waits by
-//! spinning or sleeping; with more threads than cores neither gets far, so handlers get a strategy
-//! of ours that yields, and a producer that finds the ring full yields likewise.
+//! spinning or sleeping. With more threads than cores, both are slow, so handlers get a strategy of
+//! ours that yields, and a producer that finds the ring full yields, too.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -53,7 +53,7 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
     rows
 }
 
-/// Gives the core away at once: the strategy has no memory in which to count spins.
+/// Yields the core at once: a strategy has no memory in which to count spins.
 #[derive(Clone, Copy)]
 struct Yielding;
 
@@ -94,7 +94,7 @@ where
     }))
 }
 
-/// What a handler has seen; it tells when the disruptor drops it, at the end.
+/// What a handler has seen. It reports that when the disruptor drops it, at the end.
 struct Handled {
     tally: Tally,
     tell: Sender<Tally>,

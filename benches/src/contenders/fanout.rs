@@ -362,7 +362,7 @@ fn send<P: Payload + bytemuck::Pod, W: Wait>(
         places.publish();
         tally.add(n, sum);
     }
-    // Consumers end when they see this.
+    // This ends the consumers.
     producer.close();
     Ok(tally)
 }

@@ -1,4 +1,4 @@
-//! What this machine allows at most, whatever carries the messages.
+//! The limits of this machine, whatever carries the messages.
 
 use common::sync::{AtomicU64, Ordering, spin_loop};
 use yardstick::bytes::Tally;
@@ -35,7 +35,7 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
     }
 }
 
-/// Two words, each on a line that nobody else writes, nor on the one beside it.
+/// Two words. Each has a cache line of its own, and nothing on the neighbouring line.
 #[repr(C)]
 struct Lines {
     there: Line,
@@ -91,7 +91,7 @@ fn ping_pong(job: &Job) -> anyhow::Result<Crew> {
     }))
 }
 
-/// As many bytes go through a bare buffer, a quarter of it at a time.
+/// The same number of bytes goes through a bare buffer, a quarter of it at a time.
 fn hand_over(job: &Job, room: u64) -> anyhow::Result<Crew> {
     let memory = HandOver::create(room)?;
     let other = memory.try_clone()?;
@@ -108,7 +108,7 @@ fn hand_over(job: &Job, room: u64) -> anyhow::Result<Crew> {
     }))
 }
 
-/// As many messages are copied.
+/// The same number of messages is copied.
 fn memcpy(job: &Job, room: u64) -> anyhow::Result<Crew> {
     let (messages, lengths) = (job.messages, job.lengths.clone());
     Ok(Crew::new(Delivery::Around).side(move || {

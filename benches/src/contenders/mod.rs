@@ -1,4 +1,4 @@
-//! Who is compared, each used as its documentation advises.
+//! The contenders, each used as its documentation advises.
 
 mod aeron;
 mod bus;
@@ -31,18 +31,18 @@ use crate::question::Question;
 pub const CAPACITY: usize = 1024;
 /// How many messages a batch has.
 pub const BATCH: usize = 64;
-/// How many bytes every ring, pipe and socket holds whose messages have other sizes.
+/// How many bytes a ring, pipe or socket holds, if its messages have another size.
 pub const ROOM: usize = 4 << 20;
 
 /// What a row is in its part of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
-    /// What the machine allows: the first of a part bounds its other rows.
+    /// A limit of the machine: the first limit of a part bounds the other rows.
     Limit,
     /// This project.
     Fanout,
-    /// Everybody else.
+    /// Another project, or the kernel.
     Rival,
 }
 
@@ -50,41 +50,41 @@ pub enum Standing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Style {
-    /// Each by itself.
+    /// One message at a time.
     Singly,
-    /// Several.
+    /// Several messages at a time.
     Batches,
 }
 
 /// One row of the table: a way to pass messages, used in one way.
 pub struct Contender {
-    /// What is asked of it.
+    /// The question that the row answers.
     pub question: Question,
-    /// What it is there.
+    /// What the row is in its part of the table.
     pub standing: Standing,
-    /// Who it is, with its version.
+    /// The contender's name, with its version.
     pub name: &'static str,
     /// How it is used.
     pub mode: String,
-    /// One by one or not.
+    /// One message at a time or several.
     pub style: Style,
-    /// Where its sides are.
+    /// Where the sides are.
     pub place: Place,
-    /// How many threads or processes of ours run at once.
+    /// How many threads or processes of ours run at the same time.
     pub sides: usize,
-    /// Makes them; or why they cannot be made.
+    /// Makes the sides, or says why they cannot be made.
     pub build: Result<Box<Build>, String>,
 }
 
 impl Style {
-    /// So many messages at a time.
+    /// The style for this number of messages at a time.
     pub fn of(batch: usize) -> Self {
         if batch > 1 { Self::Batches } else { Self::Singly }
     }
 }
 
 impl Contender {
-    /// A rival whose messages go singly.
+    /// A rival that passes one message at a time.
     pub fn rival(
         question: Question,
         (name, mode): (&'static str, impl Into<String>),
@@ -96,7 +96,7 @@ impl Contender {
         Self { question, standing, name, mode, style, place, sides, build }
     }
 
-    /// A rival that cannot take part here, and why.
+    /// A rival that cannot take part on this machine, and why.
     pub fn missing(
         question: Question,
         (name, mode): (&'static str, impl Into<String>),
@@ -106,13 +106,13 @@ impl Contender {
         Self { build: Err(why.into()), ..row }
     }
 
-    /// The same, but messages go this way.
+    /// The same row in another style.
     #[must_use]
     pub fn style(self, style: Style) -> Self {
         Self { style, ..self }
     }
 
-    /// The same in another standing.
+    /// The same row with another standing.
     #[must_use]
     pub fn standing(self, standing: Standing) -> Self {
         Self { standing, ..self }

@@ -1,5 +1,5 @@
 //! POSIX message queues, one each way: `mq_send` and a blocking `mq_receive`. The kernel keeps the
-//! message; a queue holds one, for no more are outstanding.
+//! message. A queue holds one message, because there is never more than one on its way.
 
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 
@@ -30,7 +30,7 @@ fn queues(job: &Job) -> anyhow::Result<Crew> {
     Ok(request(job, server, move || Ok(Side::new(there, back, len))))
 }
 
-/// Makes a queue that nobody else can open: on Linux, its descriptor is all there is to it.
+/// Makes a queue that no other process can open. On Linux, its descriptor is all that is needed.
 fn create(name: &str, len: usize) -> anyhow::Result<OwnedFd> {
     let how = MQ_OFlag::O_RDWR | MQ_OFlag::O_CREAT | MQ_OFlag::O_EXCL | MQ_OFlag::O_CLOEXEC;
     let attributes = MqAttr::new(0, 1, i64::try_from(len)?, 0);
@@ -41,7 +41,7 @@ fn create(name: &str, len: usize) -> anyhow::Result<OwnedFd> {
              ulimit -q"
         )
     })?;
-    // SAFETY: nobody else has it, and only whoever drops this closes it.
+    // SAFETY: the descriptor is new. Nothing else owns it, so only dropping this closes it.
     let queue = unsafe { OwnedFd::from_raw_fd(queue.into_raw_fd()) };
     mq_unlink(name).context("mq_unlink")?;
     Ok(queue)
@@ -69,7 +69,7 @@ struct Queue {
 
 impl Queue {
     fn of(descriptor: OwnedFd) -> Self {
-        // SAFETY: a queue's, and kept open beside it.
+        // SAFETY: the descriptor is a queue's, and stays open beside this.
         let queue = unsafe { MqdT::from_raw_fd(descriptor.as_raw_fd()) };
         Self { queue, _closes: descriptor }
     }

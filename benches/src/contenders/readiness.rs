@@ -1,9 +1,10 @@
-//! Ways to wait until a socket can be read: `select`, `poll`, `epoll`, and mio's event loop, each over a
+//! Ways to wait until a socket can be read: `select`, `poll`, `epoll` and mio's event loop, each over a
 //! pair of non-blocking Unix streams; and UDP on loopback with `epoll`.
 //!
-//! Each side waits with that call and then reads, as those who serve many sockets do; it writes without
-//! asking, and waits only where that would block. `epoll` is edge-triggered, as mio's is: one call less
-//! in the kernel than by level, and whoever reads a whole answer needs no second look.
+//! Each side waits with that call and then reads, as a server with many sockets does. It writes without
+//! asking first, and waits only if the write would block. `epoll` is edge-triggered, as mio is: that is
+//! one call less in the kernel than level-triggered, and a side that has read a whole answer needs no
+//! second look.
 
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -41,12 +42,12 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
     ]
 }
 
-/// A way to wait. It may come back though there is nothing, but never stays when something comes that
-/// was not there when the last read found nothing or all of a message.
+/// A way to wait. It may return although there is nothing. But it must return when something comes
+/// that was not there when the last read found nothing, or all of a message.
 trait Waits: Sized + 'static {
-    /// For something to read at `end`.
+    /// Waits for something to read at `end`.
     fn at(end: &OwnedFd) -> anyhow::Result<Self>;
-    /// Until then.
+    /// Returns when `end` may be readable.
     fn wait(&mut self, end: &OwnedFd) -> anyhow::Result<()>;
 }
 
@@ -63,7 +64,7 @@ fn streams() -> anyhow::Result<[OwnedFd; 2]> {
     Ok(ends.context("socketpair")?.into())
 }
 
-/// Two that hear nobody but each other.
+/// Two sockets that receive only from each other.
 fn datagrams() -> anyhow::Result<[OwnedFd; 2]> {
     let bind = || UdpSocket::bind(("127.0.0.1", 0)).context("binding to loopback");
     let (a, b) = (bind()?, bind()?);
@@ -120,7 +121,7 @@ impl<W: Waits> Receiving for Line<W> {
     }
 }
 
-/// Waits with `poll`. It may also come back because of a signal.
+/// Waits with `poll`. A signal may also end the wait.
 fn ready(end: &OwnedFd, what: PollFlags) -> anyhow::Result<()> {
     match poll(&mut [PollFd::new(end.as_fd(), what)], PollTimeout::NONE) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),
@@ -161,7 +162,7 @@ impl Waits for Select {
     }
 }
 
-/// Told once of whatever comes.
+/// An epoll that reports each change once.
 struct Edges(Epoll);
 
 impl Waits for Edges {

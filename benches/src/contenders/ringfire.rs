@@ -1,9 +1,9 @@
-//! ringfire: broadcast over shared memory, and a queue there whose consumers compete; for processes, or
-//! for threads that map it each for itself.
+//! ringfire: broadcast over shared memory, and a queue in shared memory with competing consumers; for
+//! processes, or for threads that each map it.
 //!
-//! The broadcast ring has two modes: lossless, in which the producer waits for the slowest reader, and
-//! the one that it has when nothing is said, in which it never waits and readers are told what they have
-//! lost. The queue has only the latter.
+//! The broadcast ring has two modes. In lossless mode the producer waits for the slowest reader. In the
+//! default mode it never waits, and readers are told what they have lost. The queue has only the default
+//! mode.
 
 use ringfire::{
     BusySpin, FlowControl, MpmcProducer, MpmcQueueConsumer, RingConsumer, RingProducer,
@@ -60,7 +60,7 @@ fn broadcast(job: &Job, consumers: usize, flow: FlowControl, batch: usize) -> Cr
     let file = path.clone();
     let crew = Crew::new(Delivery::Each).side(move || {
         let builder = RingProducerBuilder::new(CAPACITY as u64).flow_control(flow);
-        // The producer looks at every place for a reader.
+        // The producer looks for readers at every place.
         let builder = match flow {
             FlowControl::LosslessBackpressure => builder.max_readers(consumers),
             FlowControl::LossyLatestWins => builder,
@@ -106,7 +106,7 @@ fn send((mut producer, messages, batch): (RingProducer<Packet>, u64, usize)) -> 
     tally
 }
 
-/// Until the last message, which nothing overwrites; and what was lost before it.
+/// Receives until the last message, which is never overwritten, and counts what was lost before it.
 #[inline(always)]
 fn receive<W: WaitStrategy>(
     (mut consumer, messages, mut wait): (RingConsumer<Packet>, u64, W),
@@ -135,7 +135,7 @@ fn drain((mut consumer, messages, idle): (RingConsumer<Packet>, u64, Idle)) -> (
     (tally, consumer.lapped_count())
 }
 
-/// The messages after the last one, one for each consumer. Nothing follows that would overwrite them.
+/// The messages after the last message, one for each consumer. They are never overwritten.
 const END: Packet = [u64::MAX; 8];
 
 fn queue(job: &Job, consumers: usize) -> Crew {

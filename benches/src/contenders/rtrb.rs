@@ -50,14 +50,14 @@ fn send_chunks((mut producer, messages): (Producer<Packet>, u64)) -> Tally {
     tally
 }
 
-/// The ring's places as messages, which `fill` writes and never reads.
+/// The ring's places as messages. `fill` writes them and never reads them.
 fn places(uninitialised: &mut [MaybeUninit<Packet>]) -> &mut [Packet] {
     let places = std::ptr::from_mut(uninitialised) as *mut [Packet];
-    // SAFETY: same places, same layout; nobody reads them before they are written.
+    // SAFETY: the same places with the same layout, which are written before they are read.
     unsafe { &mut *places }
 }
 
-/// Takes what it knows to be there before it looks for more, up to a batch at a time.
+/// Takes the messages that it knows of before it looks for more, up to a batch at a time.
 #[inline(always)]
 fn receive_chunks(mut consumer: Consumer<Packet>) -> Tally {
     let (mut tally, idle) = (Tally::default(), Idle::new(2));

@@ -1,11 +1,13 @@
-//! shaq: queues in shared memory, or on the heap for the threads of one process: one for one producer
-//! and one consumer, one for many of both. Messages are written and read in place.
+//! shaq: queues in shared memory, or on the heap for the threads of one process. One kind has one
+//! producer and one consumer, and the other kind many of both. Messages are written and read in
+//! place.
 //!
-//! Version 3.0, which has no broadcast: 4.x and 5.x build with a nightly compiler only
+//! This is version 3.0, which has no broadcast: 4.x and 5.x build only with a nightly compiler
 //! (`isolate_most_least_significant_one`).
 //!
-//! Consumers that share give messages back in order, and spin, without yielding, until those before
-//! them have. With more of them than cores some runs do not end in time; the row then says so.
+//! Consumers that share a queue give messages back in order. They spin, without yielding, until the
+//! consumers before them have done so. With more consumers than cores, some runs do not end in
+//! time; the row then says so.
 
 use std::fs::{File, OpenOptions};
 use std::path::Path;
@@ -60,14 +62,14 @@ impl Use {
     }
 }
 
-/// Makes the file of a queue, for one that creates the queue in it.
+/// Makes the file of a queue, for the side that creates the queue in it.
 fn new(path: &Path) -> anyhow::Result<File> {
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create_new(true);
     options.open(path).with_context(|| format!("making {}", path.display()))
 }
 
-/// Opens it, for one that joins.
+/// Opens the file, for a side that joins.
 fn there(path: &Path) -> anyhow::Result<File> {
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true);
@@ -112,7 +114,8 @@ fn single_send((mut producer, messages, way): (spsc::Producer<Packet>, u64, Use)
         while next < first + most {
             // SAFETY: the place is written before it is committed.
             if let Some(mut place) = unsafe { producer.reserve() } {
-                // SAFETY: it is the producer's until it is committed, and any bytes are a packet.
+                // SAFETY: the place belongs to the producer until it is committed, and any bytes
+                // are a valid packet.
                 let place = unsafe { place.as_mut() };
                 sum = sum.wrapping_add(place.fill(next));
                 next += 1;
@@ -155,7 +158,7 @@ fn single_receive((mut consumer, messages, way): (spsc::Consumer<Packet>, u64, U
     tally
 }
 
-/// The message after the last one. Who gets it hands it on, and ends.
+/// The message after the last message. A consumer that gets it passes it on, and ends.
 const END: Packet = [u64::MAX; 8];
 
 fn shared(job: &Job, way: Use) -> anyhow::Result<Crew> {
@@ -205,7 +208,7 @@ fn shared_send((producer, messages, way): (mpmc::Producer<Packet>, u64, Use)) ->
         };
         let mut sum = 0u64;
         for i in 0..count {
-            // SAFETY: the batch has so many places, and any bytes are a packet.
+            // SAFETY: `i` is within the batch, and any bytes are a valid packet.
             let place = unsafe { places.as_mut(i) };
             sum = sum.wrapping_add(place.fill(tally.count + i as u64));
         }
@@ -234,7 +237,7 @@ fn shared_receive((consumer, way): (mpmc::Consumer<Packet>, Use)) -> Tally {
         idle.reset();
         let mut ended = false;
         for i in 0..messages.len() {
-            // SAFETY: the batch has so many messages, which were written whole.
+            // SAFETY: `i` is within the batch, and its messages were written whole.
             let message = unsafe { messages.as_ref(i) };
             if message[0] == END[0] {
                 ended = true;

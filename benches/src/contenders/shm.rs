@@ -1,6 +1,5 @@
-//! Shared memory by hand, as one writes it without a library: a mailbox each way, and a busy wait,
-//! POSIX semaphores or a futex that say when a message is in it. And what no such thing can be quicker
-//! than: copies within one thread.
+//! Shared memory by hand, without a library: a mailbox each way, and a busy wait, POSIX semaphores or
+//! a futex to say that a message is in it. And a limit for all of these: copies within one thread.
 
 use core::cell::UnsafeCell;
 use core::hint::black_box;
@@ -45,42 +44,43 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
     rows
 }
 
-/// Bytes of message that fit on one cache line with whatever announces it.
+/// How many bytes of message fit on one cache line beside the word that announces them.
 pub(super) const SMALL: usize = 24;
 
-/// How one side says that its message is there, and waits for the other's.
+/// How one side announces its message, and waits for the other side's.
 pub(super) trait Announce: Send + 'static {
-    /// What it needs in shared memory beside each message. Zeros are one.
+    /// The word in shared memory beside each message. Zeros are a valid value.
     type Word: 'static;
 
-    /// Before anybody uses it: once for each word.
+    /// Prepares a word before its first use. It is called once for each word.
     fn prepare(_: &Self::Word) -> anyhow::Result<()> {
         Ok(())
     }
 
-    /// The message beside `word` is written.
+    /// Announces that the message beside `word` is written.
     fn announce(&mut self, word: &Self::Word) -> anyhow::Result<()>;
 
     /// Waits until the next message beside `word` is written.
     fn wait(&mut self, word: &Self::Word) -> anyhow::Result<()>;
 }
 
-/// One message and what announces it. They share a cache line if they fit on one; if not, they are on
-/// neighbours, and in no case on a line with anything else.
+/// One message and the word that announces it. They share a cache line if they fit on one; otherwise
+/// they lie on neighbouring lines. Nothing else lies on their lines.
 #[repr(C, align(128))]
 struct Mailbox<const WORDS: usize, A: Announce> {
     message: UnsafeCell<[u64; WORDS]>,
     word: A::Word,
 }
 
-/// There, and back.
+/// The mailbox there, and the mailbox back.
 #[repr(C)]
 struct Mailboxes<const WORDS: usize, A: Announce>([Mailbox<WORDS, A>; 2]);
 
-// SAFETY: whoever may touch a message is agreed upon by what announces it, which is there to be shared.
+// SAFETY: the announcing word decides which side may touch a message, and is made to be shared.
 unsafe impl<const WORDS: usize, A: Announce> Sync for Mailboxes<WORDS, A> {}
 
-// SAFETY: any bits are a message; each kind of word is zeros at first, and belongs to atomics or libc.
+// SAFETY: any bits are a valid message. Each kind of word is zero at first, and is only used by
+// atomics or libc.
 unsafe impl<const WORDS: usize, A: Announce> Shared for Mailboxes<WORDS, A> {}
 
 /// One side: a mailbox for each direction.
@@ -91,7 +91,7 @@ struct Side<const WORDS: usize, A: Announce> {
     len: usize,
 }
 
-/// Both sides, each of which announces in its own of two ways.
+/// Both sides. Each announces in its own way.
 pub(super) fn mailboxes<const WORDS: usize, A: Announce>(
     job: &Job,
     [server, client]: [A; 2],
@@ -101,7 +101,7 @@ pub(super) fn mailboxes<const WORDS: usize, A: Announce>(
     ensure!(len <= WORDS * 8, "a message has at most {} bytes, found {len}", WORDS * 8);
     let server = move || {
         let Mailboxes(both) = memory::map::<Mailboxes<WORDS, A>>(&memory)?;
-        // The client is set up afterwards.
+        // The client is set up after this.
         both.iter().try_for_each(|mailbox| A::prepare(&mailbox.word))?;
         Ok(Side { out: &both[1], back: &both[0], how: server, len })
     };
@@ -115,8 +115,8 @@ pub(super) fn mailboxes<const WORDS: usize, A: Announce>(
 impl<const WORDS: usize, A: Announce> Sending for Side<WORDS, A> {
     #[inline]
     fn send(&mut self, source: &mut Source) -> anyhow::Result<()> {
-        // SAFETY: the other side has read what was here before, or it would not have answered, and
-        // looks here again when it is told to.
+        // SAFETY: the other side has read the message that was here before, or it would not have
+        // answered. It looks here again only when it is told to.
         let message = unsafe { &mut *self.out.message.get() };
         source.write(&mut bytemuck::bytes_of_mut(message)[..self.len]);
         self.how.announce(&self.out.word)
@@ -127,14 +127,15 @@ impl<const WORDS: usize, A: Announce> Receiving for Side<WORDS, A> {
     #[inline]
     fn receive(&mut self, sink: &mut Sink) -> anyhow::Result<()> {
         self.how.wait(&self.back.word)?;
-        // SAFETY: the other side said that it is written, and writes again when it has our answer.
+        // SAFETY: the other side has said that the message is written. It writes again only after
+        // our answer.
         let message = unsafe { &*self.back.message.get() };
         sink.read(&bytemuck::bytes_of(message)[..self.len]);
         Ok(())
     }
 }
 
-/// The number of the last message, at which the other side looks again and again.
+/// The number of the last message. The other side looks at it again and again.
 struct Busy {
     sent: u32,
     received: u32,
@@ -170,7 +171,7 @@ impl Announce for Busy {
     }
 }
 
-/// The number of the last message, on which the other side sleeps at once, and is woken always.
+/// The number of the last message. The other side sleeps on it at once, and is always woken.
 #[derive(Default)]
 struct Futex {
     sent: u32,
@@ -185,7 +186,8 @@ impl Announce for Futex {
         self.sent = self.sent.wrapping_add(1);
         // edge: message -> look
         word.store(self.sent, Ordering::Release);
-        // Shared: by its page, not its address, which another process does not know.
+        // A shared futex: the kernel finds it by its page, because the other process has another
+        // address.
         futex::wake(word, Flags::empty(), 1).context("waking by futex")?;
         Ok(())
     }
@@ -197,7 +199,7 @@ impl Announce for Futex {
         // edge: message -> look
         while word.load(Ordering::Acquire) != self.received {
             match futex::wait(word, Flags::empty(), before, None) {
-                // It is another by now, or a signal came.
+                // The number has changed already, or a signal came.
                 Ok(()) | Err(Refusal::AGAIN | Refusal::INTR) => {}
                 Err(error) => return Err(error).context("sleeping on a futex"),
             }
@@ -210,34 +212,34 @@ impl Announce for Futex {
 #[derive(Clone, Copy)]
 struct Semaphores;
 
-/// A semaphore in shared memory, which is what an unnamed one has to be.
+/// A semaphore in shared memory: an unnamed semaphore has to be there.
 struct Semaphore(UnsafeCell<libc::sem_t>);
 
 impl Announce for Semaphores {
     type Word = Semaphore;
 
     fn prepare(word: &Semaphore) -> anyhow::Result<()> {
-        // SAFETY: room for a semaphore that nobody else uses yet, and that stays where it is.
+        // SAFETY: room for a semaphore that is not in use yet, and that stays in place.
         let done = unsafe { libc::sem_init(word.0.get(), 1, 0) };
         Errno::result(done).context("sem_init").map(drop)
     }
 
     #[inline]
     fn announce(&mut self, word: &Semaphore) -> anyhow::Result<()> {
-        // SAFETY: `prepare` has made a semaphore of it.
+        // SAFETY: `prepare` has made it a semaphore.
         let done = unsafe { libc::sem_post(word.0.get()) };
         Errno::result(done).context("sem_post").map(drop)
     }
 
     #[inline]
     fn wait(&mut self, word: &Semaphore) -> anyhow::Result<()> {
-        // SAFETY: `prepare` has made a semaphore of it.
+        // SAFETY: `prepare` has made it a semaphore.
         again(|| Errno::result(unsafe { libc::sem_wait(word.0.get()) })).context("sem_wait")?;
         Ok(())
     }
 }
 
-/// The same bytes as a request and its answer, within one thread: each written, copied and read there.
+/// The same bytes as a request and its answer, within one thread: both are written, copied and read.
 fn copies(job: &Job) -> Crew {
     let (requests, replies) = ((job.source(), job.sink()), (job.source(), job.sink()));
     let most = job.most();
@@ -254,7 +256,7 @@ fn copy(
     let [mut written, mut copied] = [buffer(most), buffer(most)];
     let mut pass = |(source, sink): &mut (Source, Sink)| {
         let len = source.next_len();
-        // Neither side knows what the other did with the bytes.
+        // So that the compiler cannot know what happened to the bytes.
         let from = &mut bytemuck::cast_slice_mut(black_box(&mut written[..]))[..len];
         source.write(from);
         let to = &mut bytemuck::cast_slice_mut(black_box(&mut copied[..]))[..len];

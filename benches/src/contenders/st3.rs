@@ -1,4 +1,5 @@
-//! st3: a work-stealing queue; its owner adds, consumers steal in batches into queues of their own.
+//! st3: a work-stealing queue. Its owner adds messages, and consumers steal batches into queues of
+//! their own.
 
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
     ]
 }
 
-/// The same for its two kinds of queue, which have the same methods and no trait.
+/// The same code for both kinds of queue, which have the same methods and no common trait.
 macro_rules! queue {
     ($kind:ident) => {
         mod $kind {

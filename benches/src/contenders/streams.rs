@@ -1,8 +1,8 @@
-//! What the kernel carries: pipes, Unix streams, `SOCK_SEQPACKET` and TCP, with blocking calls.
+//! The kernel's ways: pipes, Unix streams, `SOCK_SEQPACKET` and TCP, with blocking calls.
 //!
 //! A request is read with as many calls as it takes, usually one. One way, a stream carries records: a
-//! length, the message, and what fills up 8 bytes, so that a message lies in both buffers where it can
-//! be written and read at once.
+//! length, the message, and padding up to 8 bytes. So a message is aligned in both buffers, and can be
+//! written and read there at once.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{TcpListener, TcpStream};
@@ -25,7 +25,7 @@ use crate::line::{Receiving, Sending, one_way, request};
 use crate::load::{Job, Sink, Source};
 use crate::question::{Question, Size};
 
-/// How many bytes go with one call where messages are gathered.
+/// How many bytes are written with one call, if messages are gathered.
 const GATHERED: usize = 64 << 10;
 
 pub(super) fn rows(question: Question) -> Vec<Contender> {
@@ -106,7 +106,7 @@ enum Way {
     Tcp,
 }
 
-/// One side's end of what goes both ways.
+/// One side's end of a connection both ways.
 struct Ends {
     reads: OwnedFd,
     writes: OwnedFd,
@@ -122,7 +122,7 @@ impl Way {
         }
     }
 
-    /// Both sides' ends, of which each holds [`ROOM`] if the kernel allows.
+    /// Both sides' ends. Each holds [`ROOM`] if the kernel allows it.
     fn ends(self) -> anyhow::Result<[Ends; 2]> {
         match self {
             Self::Pipe => {
@@ -135,12 +135,12 @@ impl Way {
         }
     }
 
-    /// How many bytes the kernel lets it hold.
+    /// How many bytes the kernel lets the connection hold.
     fn room(self) -> anyhow::Result<usize> {
         let [Ends { writes, .. }, _] = self.ends()?;
         Ok(match self {
             Self::Pipe => fcntl(&writes, FcntlArg::F_GETPIPE_SZ)? as usize,
-            // It doubles what it is told, for its own records.
+            // The kernel doubles what it is told, for its own records.
             Self::Unix | Self::Packets | Self::Tcp => getsockopt(&writes, sockopt::SndBuf)? / 2,
         })
     }
@@ -148,7 +148,7 @@ impl Way {
 
 fn pipe() -> anyhow::Result<(OwnedFd, OwnedFd)> {
     let (reads, writes) = pipe2(OFlag::O_CLOEXEC).context("pipe2")?;
-    // As much as the kernel lets it hold, which without more rights is 1 MiB.
+    // As much as the kernel allows, which is 1 MiB without special rights.
     let mut room = ROOM as i32;
     while fcntl(&writes, FcntlArg::F_SETPIPE_SZ(room)).is_err() && room > 1 << 16 {
         room /= 2;
@@ -167,7 +167,7 @@ fn pair(kind: SockType) -> anyhow::Result<[OwnedFd; 2]> {
 
 fn tcp() -> anyhow::Result<[OwnedFd; 2]> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).context("listening on loopback")?;
-    // What is accepted has as much room as the listener.
+    // An accepted connection has as much room as its listener.
     make_room(&listener, ROOM).context("making room in a socket")?;
     let address = listener.local_addr().context("asking for a port")?;
     let a = TcpStream::connect(address).with_context(|| format!("connecting to {address}"))?;
@@ -181,7 +181,7 @@ fn tcp() -> anyhow::Result<[OwnedFd; 2]> {
     Ok([a.into(), b.into()])
 }
 
-/// A socket is read and written through descriptors of its own.
+/// A socket's two directions are separate descriptors.
 fn both([a, b]: [OwnedFd; 2]) -> anyhow::Result<[Ends; 2]> {
     let ends = |reads: OwnedFd| {
         let writes = reads.try_clone().context("copying a descriptor")?;
@@ -190,7 +190,7 @@ fn both([a, b]: [OwnedFd; 2]) -> anyhow::Result<[Ends; 2]> {
     Ok([ends(a)?, ends(b)?])
 }
 
-/// What bytes go in or come out of.
+/// One end: bytes go in, or come out.
 struct End {
     end: OwnedFd,
     /// `send` and `recv` are shorter ways into the kernel than `write` and `read`.
@@ -258,10 +258,10 @@ impl Receiving for Plain {
     }
 }
 
-/// Where the first record begins: messages, which follow a length of 4 bytes, are aligned then.
+/// The offset of the first record. It aligns the messages, which follow a length of 4 bytes.
 const FRONT: usize = 4;
 
-/// How many bytes a message has with its length before it and as much behind it as fills up 8.
+/// The bytes of a record: the length, the message, and padding up to 8 bytes.
 fn record(len: usize) -> usize {
     (FRONT + len).next_multiple_of(8)
 }
@@ -280,7 +280,7 @@ fn records(job: &Job, [writes, reads]: [End; 2], style: Style) -> Crew {
     one_way(job, sender, vec![receiver])
 }
 
-/// Writes records: one, or as many as fit into so many bytes.
+/// Writes records: one with each call, or several that are gathered first.
 struct Writer {
     end: End,
     words: Vec<u64>,
@@ -305,11 +305,11 @@ impl Sending for Writer {
     }
 }
 
-/// Reads whatever is there, and gives the messages away where they lie.
+/// Reads whatever is there, and hands the messages out without copying them.
 struct Reader {
     end: End,
     words: Vec<u64>,
-    /// Before this byte, all has been given away.
+    /// All bytes before this offset have been handed out.
     start: usize,
     filled: usize,
     most: usize,
@@ -330,8 +330,8 @@ impl Receiving for Reader {
 }
 
 impl Reader {
-    /// Gives away all whole messages; returns how long the record is that is not whole yet, as far as
-    /// that is known.
+    /// Hands out all whole messages. Returns the length of the record that is not whole yet, as far
+    /// as it is known.
     fn give(&mut self, sink: &mut Sink) -> anyhow::Result<usize> {
         let bytes: &[u8] = bytemuck::cast_slice(&self.words);
         loop {
@@ -349,7 +349,7 @@ impl Reader {
         }
     }
 
-    /// Reads more behind a record of so many bytes that has only begun.
+    /// Reads more of a record of `missing` bytes that is not whole yet.
     fn refill(&mut self, missing: usize) -> anyhow::Result<()> {
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.words);
         let short = self.filled - self.start <= 4096;
@@ -363,7 +363,7 @@ impl Reader {
     }
 }
 
-/// One message at a time, whose bounds the kernel keeps.
+/// One message at a time; the kernel keeps messages apart.
 struct Packets {
     end: OwnedFd,
     words: Vec<u64>,
@@ -383,11 +383,11 @@ impl Sending for Packets {
 }
 
 impl Receiving for Packets {
-    /// An empty message looks like the end of the stream, so it counts.
+    /// An empty message looks like the end of the stream, so messages are counted.
     #[inline]
     fn receive(&mut self, sink: &mut Sink) -> anyhow::Result<()> {
         let message: &mut [u8] = bytemuck::cast_slice_mut(&mut self.words);
-        // With this flag the answer is the length that was sent, even if it does not fit.
+        // With this flag the answer is the length that was sent, even if the buffer is too short.
         let len = again(|| recv(self.end.as_raw_fd(), message, MsgFlags::MSG_TRUNC));
         let len = len.context("receiving")?;
         ensure!(len <= message.len(), "a message of {len} bytes came, longer than any was sent");
@@ -400,7 +400,7 @@ impl Receiving for Packets {
 struct Trains {
     end: OwnedFd,
     words: Vec<u64>,
-    /// How many bytes lie between the beginnings of two messages.
+    /// The distance in bytes between the beginnings of two messages.
     step: usize,
     heads: MultiHeaders<SockaddrStorage>,
 }

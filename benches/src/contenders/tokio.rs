@@ -1,4 +1,5 @@
-//! tokio's broadcast channel: threads of one process; it drops what a slow consumer has not read.
+//! tokio's broadcast channel: threads of one process. It drops messages that a slow consumer has
+//! not read.
 //!
 //! The sender never waits. A consumer that has been overtaken is told how many messages it has lost.
 //! Consumers either look again and again, which brings them the most messages, or await them, each in

@@ -1,8 +1,9 @@
 //! `io_uring`, a ring for each side, over a pair of Unix streams.
 //!
-//! A message and the wait for the next one go to the kernel with one call: sending is put into the ring
-//! and submitted together with receiving. The socket is registered; completions are collected by
-//! that same call and interrupt nobody (`DEFER_TASKRUN`), where the kernel knows how.
+//! Each message goes to the kernel together with the wait for the next message, in one call: the send
+//! is put into the ring and submitted together with the receive. The socket is registered. The same
+//! call collects the completions, and no thread is interrupted for them (`DEFER_TASKRUN`), if the
+//! kernel supports that.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -24,7 +25,7 @@ const END: types::Fixed = types::Fixed(0);
 
 pub(super) fn rows(question: Question) -> Vec<Contender> {
     let Question::Request { place, .. } = question else { return vec![] };
-    // What else is wrong, the row says when it runs.
+    // Any other error is reported by the row when it runs.
     let old = ring(true).is_err_and(|error| error.kind() == io::ErrorKind::InvalidInput);
     let mode = if old { "send+recv a call" } else { "send+recv a call, DEFER_TASKRUN" };
     vec![Contender::rival(question, ("io_uring 0.7", mode), (place, 2), move |job| {
@@ -36,7 +37,7 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
     })]
 }
 
-/// One that only its own thread uses.
+/// A ring that only its own thread uses.
 fn ring(deferred: bool) -> io::Result<IoUring> {
     let mut ring = IoUring::builder();
     if deferred {
@@ -48,11 +49,11 @@ fn ring(deferred: bool) -> io::Result<IoUring> {
 /// One side: its ring, and what it has given to the kernel.
 struct Line {
     ring: IoUring,
-    /// The kernel may write there even when this line is gone, so the memory stays.
+    /// The kernel may write there even when this side is gone, so the memory is never freed.
     out: &'static mut [u64],
     place: &'static mut [u64],
     len: usize,
-    /// Completions that are to come.
+    /// How many completions are still to come.
     due: usize,
     _end: OwnedFd,
 }
@@ -66,13 +67,13 @@ impl Line {
     }
 
     fn push(&mut self, entry: &Entry) -> anyhow::Result<()> {
-        // SAFETY: both buffers are never freed; nobody touches them until `settle` has returned.
+        // SAFETY: both buffers are never freed, and are not touched until `settle` has returned.
         unsafe { self.ring.submission().push(entry) }.context("the ring is full")?;
         self.due += 1;
         Ok(())
     }
 
-    /// Waits until all that was pushed is done.
+    /// Waits until everything that was pushed is done.
     fn settle(&mut self) -> anyhow::Result<()> {
         while self.due > 0 {
             match self.ring.submit_and_wait(self.due) {
@@ -94,7 +95,7 @@ impl Line {
 }
 
 impl Sending for Line {
-    /// It goes when [`receive`](Receiving::receive) waits.
+    /// The message is sent when [`receive`](Receiving::receive) waits.
     #[inline]
     fn send(&mut self, source: &mut Source) -> anyhow::Result<()> {
         source.write(&mut bytemuck::cast_slice_mut(self.out)[..self.len]);

@@ -1,6 +1,6 @@
-//! ZeroMQ, whose library the crate `zmq` builds from source: a PAIR of sockets there and back, PUSH and
-//! PULL one way, XPUB and SUB for fan-out. Between processes over its ipc transport, a Unix stream that
-//! one background thread on each side serves; between threads over inproc, without one. Each side's
+//! ZeroMQ; the crate `zmq` builds its library from source. A pair of PAIR sockets there and back, PUSH
+//! and PULL one way, XPUB and SUB for fan-out. Processes use its ipc transport, a Unix stream with a
+//! background thread on each side. Threads use inproc, which needs no such thread. Each side's
 //! high-water mark is as many messages as the other rivals have room for.
 
 use super::Contender;
@@ -28,14 +28,14 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
     }
 }
 
-/// Which sockets.
+/// The kind of sockets.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     /// A pair in one process.
     Threads,
-    /// A pair between two.
+    /// A pair between two processes.
     Processes,
-    /// To the one receiver.
+    /// To the one consumer.
     Push,
     /// To all subscribers.
     Publish,
@@ -71,8 +71,8 @@ mod library {
     use crate::line::{Receiving, Sending, request};
     use crate::load::{Job, Sink, Source};
 
-    /// A request and its answer. Threads have one context, which inproc asks for and `build` may make,
-    /// as it runs where they do; processes have one each.
+    /// A request and its answer. Threads share one context, which inproc needs; `build` may make it,
+    /// because it runs in their process. Processes have a context each.
     pub(super) fn pair(job: &Job, way: Way) -> Crew {
         let shared = (way == Way::Threads).then(Context::new);
         let address = match way {
@@ -85,7 +85,7 @@ mod library {
             move || {
                 let context = shared.unwrap_or_default();
                 let socket = context.socket(SocketType::PAIR).context("zmq_socket")?;
-                // The last answer is still to be sent when its socket is dropped.
+                // When its socket is dropped, the last answer may still have to be sent.
                 socket.set_linger(-1).context("ZMQ_LINGER")?;
                 open(&socket, &address).with_context(|| format!("opening {address}"))?;
                 Ok(End { socket, message: Message::new(), buffer: buffer(len) })
@@ -94,7 +94,7 @@ mod library {
         request(job, side(Socket::bind), side(Socket::connect))
     }
 
-    /// A socket, and room for the message that it sends and the one that it received.
+    /// A socket, and room for the message that it sends and for the message that it received.
     struct End {
         socket: Socket,
         message: Message,
@@ -119,12 +119,12 @@ mod library {
         }
     }
 
-    /// One who sends and some who receive. These are set up first, and their background threads try to
-    /// connect until there is something to connect to; so the sender, when he is set up, can wait until
-    /// all are connected.
+    /// One sender and several receivers. The receivers are set up first, and their background threads
+    /// try to connect until the sender is there. So when the sender is set up, it can wait until all
+    /// receivers have connected.
     ///
-    /// And he stays until all have everything: a socket that has reached its high-water mark throws
-    /// away what the kernel still has for it when its peer hangs up.
+    /// The sender stays until all receivers have everything: if its peer hangs up, a socket that
+    /// has reached its high-water mark throws away what it still holds for it.
     pub(super) fn stream(job: &Job, way: Way, receivers: usize) -> anyhow::Result<Crew> {
         let (most, limit) = (job.most(), limit(job, way));
         let (all, done) = pipe().context("pipe")?;
@@ -153,7 +153,7 @@ mod library {
         }))
     }
 
-    /// Of how many messages a socket keeps at most: a limit that each side has for itself.
+    /// How many messages a socket keeps at most. Each side has this limit for itself.
     fn limit(job: &Job, way: Way) -> i32 {
         let most = match way {
             Way::Publish => CAPACITY,
@@ -169,7 +169,7 @@ mod library {
         if way == Way::Publish {
             socket.set_subscribe(b"").context("ZMQ_SUBSCRIBE")?;
         }
-        // Milliseconds: nobody is there yet.
+        // Milliseconds, because the sender is not there yet.
         socket.set_reconnect_ivl(1).context("ZMQ_RECONNECT_IVL")?;
         socket.connect(address).with_context(|| format!("connecting to {address}"))?;
         Ok(socket)
@@ -180,7 +180,7 @@ mod library {
         let mut socket = Context::new().socket(kind).context("zmq_socket")?;
         socket.set_sndhwm(limit).context("ZMQ_SNDHWM")?;
         if way == Way::Publish {
-            // Every subscription is heard of, not only the first.
+            // The publisher hears of every subscription, not only of the first.
             socket.set_xpub_verbose(true).context("ZMQ_XPUB_VERBOSE")?;
             never_drop(&mut socket)?;
         }
@@ -196,7 +196,7 @@ mod library {
         Ok(socket)
     }
 
-    /// Makes a publisher wait where a subscriber has no room. The crate has no name for it.
+    /// Makes a publisher wait if a subscriber has no room. The crate has no name for this option.
     fn never_drop(socket: &mut Socket) -> anyhow::Result<()> {
         let on: c_int = 1;
         let (option, len) = (zmq_sys::ZMQ_XPUB_NODROP as c_int, size_of::<c_int>());

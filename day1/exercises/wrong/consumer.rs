@@ -29,7 +29,7 @@ enum Mistake {
     SpinsForTheMessage,
     /// Waits for as long as it takes.
     NeverGivesUp,
-    /// Waits for an object, and not for what is in it.
+    /// Waits for an object, and not for a message in it.
     BelievesTheName,
     /// Removes what its producer has made.
     RemovesTheQueue,

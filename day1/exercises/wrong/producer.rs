@@ -35,7 +35,7 @@ enum Mistake {
     SendsAnEmptyOne,
     /// Leaves the object when it ends.
     LeavesTheName,
-    /// Removes the object when it refuses, also one that it has not made.
+    /// Removes the object when it refuses, even an object that another program made.
     RemovesAnothers,
     /// Opens the object that is there.
     TakesAnothers,

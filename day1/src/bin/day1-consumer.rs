@@ -30,8 +30,9 @@ fn main() -> ExitCode {
 fn run(Arguments { name }: Arguments) -> anyhow::Result<()> {
     println!("Consumer attaching to the shared-memory queue {name}...");
     let object = open(&name)?;
-    // SAFETY: the object has SIZE bytes or more, and whoever knows Day 1's rules never shortens it.
-    // That nobody writes while we read is a hope: the rules of Day 2 make it a promise.
+    // SAFETY: the object has SIZE bytes or more, and a program that keeps Day 1's rules never
+    // shortens it. We only hope that the producer does not write while we read: Day 2 makes it a
+    // promise.
     let map = unsafe { MmapOptions::new().len(SIZE).map(&object) };
     let memory = map.with_context(|| format!("mapping {name}"))?;
     println!("Consumer attached to the shared-memory queue {name}.");

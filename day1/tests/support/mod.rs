@@ -11,8 +11,8 @@ pub(crate) fn start(path: &str, arguments: &[&str]) -> Program {
     Program::start(Command::new(path).args(arguments))
 }
 
-/// Starts a program whose stdout has room for `line`, its end, and no more, which holds it at its next line until
-/// the reader that comes with it is dropped: then that line fails.
+/// Starts a program whose stdout has room for `line` and its newline, and no more. So the program blocks at its
+/// next line until the reader, which is returned beside it, is dropped. Then that line fails.
 pub(crate) fn start_held_after(
     line: &str,
     path: &str,
@@ -25,7 +25,7 @@ pub(crate) fn start_held_after(
     (Program::start_printing_to(command.args(arguments), writer), reader)
 }
 
-/// What a producer prints that sends `messages`.
+/// What a producer of these messages prints.
 pub(crate) fn producer_lines(name: &str, messages: &[&str], seconds: &str) -> Vec<String> {
     let mut lines = vec![
         format!("Producer creating the shared-memory queue {name}..."),
@@ -40,7 +40,7 @@ pub(crate) fn producer_lines(name: &str, messages: &[&str], seconds: &str) -> Ve
     lines
 }
 
-/// What a consumer prints that finds `messages`.
+/// What a consumer of these messages prints.
 pub(crate) fn consumer_lines(name: &str, messages: &[&str]) -> Vec<String> {
     let mut lines = vec![
         format!("Consumer attaching to the shared-memory queue {name}..."),

@@ -1,4 +1,4 @@
-//! Wrong: opens the segment as a reader does, which writes itself into the header.
+//! Wrong: opens the segment as a reader does, and so counts itself in the segment.
 
 use ::common::QueueName;
 use day2::segment::READY_TIMEOUT;

@@ -1,4 +1,4 @@
-//! Wrong: removes an object that is no segment, and not its own.
+//! Wrong: removes an object that is no segment, and that another program made.
 
 use ::common::QueueName;
 use day2::OpenError;

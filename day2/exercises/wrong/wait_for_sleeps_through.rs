@@ -1,4 +1,4 @@
-//! Wrong: sleeps until the timeout, whatever comes before it.
+//! Wrong: sleeps until the timeout, even if the message comes before.
 
 use std::thread;
 use std::time::Duration;

@@ -25,7 +25,7 @@ pub(crate) fn wait_for<T: Pod>(
         if started.elapsed() >= timeout {
             return Err(WaitError::TimedOut);
         }
-        // Gives the core to others, and takes it back at once if they do not want it.
+        // Gives the core to other threads, and goes on at once if there is none.
         thread::yield_now();
     }
 }

@@ -1,4 +1,4 @@
-//! Wrong: takes any message for the one that it waits for.
+//! Wrong: takes any message for the message that was asked for.
 
 use std::thread;
 use std::time::{Duration, Instant};

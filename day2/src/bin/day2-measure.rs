@@ -1,4 +1,5 @@
-//! Measures what a segment costs: to reserve its pages, to touch them, and to open it with care.
+//! Measures what a segment costs: reserving its pages, touching them, and opening it with all
+//! checks.
 
 use std::fs::{self, File};
 use std::process::ExitCode;
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
     yardstick::report::exit(run(&Arguments::parse()))
 }
 
-/// One step: what each repeat took, and how often the kernel had to add a page to our mappings.
+/// One step: how long each repeat took, and how often the kernel had to add a page to our mappings.
 #[derive(Default)]
 struct Row {
     seconds: Vec<f64>,
@@ -67,7 +68,7 @@ fn run(&Arguments { mib, repeats }: &Arguments) -> anyhow::Result<()> {
     opens(&name, 100 * repeats)
 }
 
-/// Prints what it costs to make an object and to write to its pages, reserved and not.
+/// Prints the cost of making an object and of writing to its pages, reserved and not.
 fn pages(name: &QueueName, mib: u64, repeats: u64) -> anyhow::Result<()> {
     let geometry = geometry(mib << 10)?;
     let mut reserved: [Row; 3] = Default::default();
@@ -99,7 +100,7 @@ fn pages(name: &QueueName, mib: u64, repeats: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints what it costs to open an object and close it, checked and not.
+/// Prints the cost of opening and closing an object, checked and not.
 fn opens(name: &QueueName, repeats: u64) -> anyhow::Result<()> {
     let _segment = Segment::create(name, geometry(1)?, 0o600, |_| ())?;
     let [mut careful, mut careless]: [Row; 2] = Default::default();
@@ -118,7 +119,7 @@ fn geometry(messages: u64) -> anyhow::Result<Geometry> {
     Ok(Geometry::plan(&expected, messages, 0, 256, page_size())?)
 }
 
-/// What Day 1 did: opens an object, gives it a size if it is new, and maps all of it.
+/// What Day 1 did: opens an object, sizes it if it is new, and maps all of it.
 fn map(name: &QueueName, flags: OFlag, size: Option<u64>) -> anyhow::Result<MmapRaw> {
     let permissions = Permissions::S_IRUSR | Permissions::S_IWUSR;
     let object = File::from(shm_open(name.as_str(), flags, permissions)?);
@@ -131,7 +132,7 @@ fn map(name: &QueueName, flags: OFlag, size: Option<u64>) -> anyhow::Result<Mmap
 /// Writes one byte to every page.
 fn touch(start: NonNull<u8>, len: usize) -> anyhow::Result<()> {
     for offset in (0..len).step_by(page_size() as usize) {
-        // SAFETY: the offset is below `len`, and so many bytes are mapped from `start` on.
+        // SAFETY: the offset is below `len`, and `len` bytes are mapped from `start` on.
         let byte = unsafe { start.add(offset) };
         // SAFETY: mapped writable, and nobody else uses it.
         unsafe { byte.write_volatile(1) };
@@ -139,10 +140,10 @@ fn touch(start: NonNull<u8>, len: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How many page faults this process has had that took no disk.
+/// How many page faults without disk access this process has had.
 fn page_faults() -> anyhow::Result<f64> {
     let stat = fs::read_to_string("/proc/self/stat")?;
-    // The second field is the program's name in brackets, which may hold spaces.
+    // The second field is the program's name in parentheses. It may hold spaces.
     let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
     let faults = fields.nth(7).context("no tenth field in /proc/self/stat")?;
     faults.parse().context("the tenth field of /proc/self/stat is no number")

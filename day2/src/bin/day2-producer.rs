@@ -13,7 +13,7 @@ const SIZE: usize = 100;
 /// How many messages the log holds.
 const CAPACITY: u64 = 10;
 
-/// Day 2's producer: one message for the first reader that comes.
+/// Day 2's producer: one message for the first reader.
 #[derive(Parser)]
 struct Arguments {
     /// The queue's name

@@ -1,5 +1,5 @@
-//! Two threads, two words: each stores its own word, then loads the other's. Can both read what was
-//! there before?
+//! Two threads, two words: each stores its own word, then loads the other's. Can both read the old
+//! value?
 
 mod two_cores;
 
@@ -38,7 +38,7 @@ fn both_old<const FENCED: bool>() -> u64 {
     first.iter().zip(&second).filter(|(first, second)| **first && **second).count() as u64
 }
 
-/// All rounds of thread `me`; for each, whether it read the old word.
+/// All rounds of thread `me`: for each, whether the thread read the old word.
 fn rounds<const FENCED: bool>(
     me: usize,
     words: &[CachePadded<AtomicU64>; 2],

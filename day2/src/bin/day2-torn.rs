@@ -1,4 +1,4 @@
-//! A message of several words, which one thread writes while another copies it. Is a copy one message?
+//! One thread writes a message of several words while another copies it. Is each copy one message?
 
 mod two_cores;
 
@@ -16,8 +16,8 @@ const WORDS: usize = 8;
 /// How long the writer rests between two messages, in turns of a busy wait.
 const REST: u32 = 8;
 
-/// Where the message lies, and its number before and after. A word is an atomic, because two threads
-/// use it at once: it is never torn. Eight of them are.
+/// Where the message lies, between two copies of its number. A word is an atomic, because two
+/// threads use it at once. A single atomic is never torn, but eight of them together can be.
 #[derive(Default)]
 struct Place {
     begun: CachePadded<AtomicU64>,
@@ -25,13 +25,13 @@ struct Place {
     ended: CachePadded<AtomicU64>,
 }
 
-/// What came of the copies.
+/// How the copies turned out.
 #[derive(Default)]
 struct Copies {
     torn: u64,
-    /// The number was another before and after.
+    /// Copies before and after which the numbers differ.
     suspect: u64,
-    /// Torn, and not suspect.
+    /// Copies that are torn although the numbers agree.
     missed: u64,
 }
 
@@ -63,7 +63,7 @@ fn main() {
     }
 }
 
-/// Writes one message after another until it is told to stop; returns how many. All words of a message
+/// Writes one message after another until `stop` is set, and returns how many. All words of a message
 /// are its number.
 fn write(place: &Place, stop: &AtomicBool) -> u64 {
     let mut number = 0;
@@ -75,7 +75,7 @@ fn write(place: &Place, stop: &AtomicBool) -> u64 {
         for word in place.words.iter() {
             word.store(number, Ordering::Relaxed);
         }
-        // A reader of this number sees all the words.
+        // A reader that sees this number sees all the words.
         place.ended.store(number, Ordering::Release);
         (0..REST).for_each(|_| spin_loop());
     }

@@ -1,4 +1,4 @@
-//! Attaches to the ring of `day3-producer`, and checks every message that it is due.
+//! Attaches to the ring of `day3-producer`, and checks every message that it should get.
 
 mod numbered;
 
@@ -24,7 +24,7 @@ struct Arguments {
     /// Share the messages with the other members of this group
     #[arg(long, conflicts_with = "tap")]
     group: Option<String>,
-    /// Only look, without slowing anybody, and miss what is overwritten
+    /// Only look, without slowing the producer, and miss what is overwritten
     #[arg(long)]
     tap: bool,
     /// Where to begin
@@ -87,7 +87,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Takes what a consumer or a member of a group is due.
+/// Takes the messages of a consumer, or of a member of a group.
 fn read<K: Cursor>(
     mut receiver: Receiver<Message, K>,
     mut tally: Tally,
@@ -106,7 +106,7 @@ fn read<K: Cursor>(
     Ok(tally)
 }
 
-/// Copies what a tap can get.
+/// Copies the messages that a tap can get.
 fn listen(mut tap: Tap<Message>, arguments: &Arguments) -> anyhow::Result<Tally> {
     let mut tally = Tally::of_some();
     let mut messages = vec![[0; 8]; arguments.batch.get()];
@@ -128,9 +128,9 @@ fn listen(mut tap: Tap<Message>, arguments: &Arguments) -> anyhow::Result<Tally>
 
 /// What has arrived so far, and what may come next.
 struct Tally {
-    /// The least sequence that may come next; `None` before the first of a group or a tap.
+    /// The lowest sequence that may come next; `None` before the first message of a group or a tap.
     next: Option<Sequence>,
-    /// Whether some may be left out, for others or for good.
+    /// Whether sequences may be missing, because other members got them or a tap lost them.
     gaps: bool,
     received: u64,
     lost: u64,

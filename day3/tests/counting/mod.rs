@@ -1,4 +1,4 @@
-//! A consumer that counts how often it is asked for messages.
+//! A consumer that counts how often its ring is asked for messages.
 
 use std::ops::Deref;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use real_day3::{RecvError, RecvTimeoutError, Shared, TryRecvError, Yield};
 
 type Lent<'a, T> = Batch<'a, T, ConsumerCursor<Shared>, Yield>;
 
-/// Day 3's consumer, and how often it was asked. Everything that takes messages is here; the rest is
-/// the consumer's own.
+/// Day 3's consumer, and how often it was asked. All calls that take messages are counted here; the
+/// others go straight to the consumer.
 pub(crate) struct Consumer<T: Pod> {
     consumer: real_day3::Consumer<T>,
     asked: u32,
@@ -22,7 +22,7 @@ impl<T: Pod> Consumer<T> {
         Self { consumer, asked: 0 }
     }
 
-    /// How often it was asked since this was called last.
+    /// How often it was asked since the last call of this.
     pub(crate) fn asked(&mut self) -> u32 {
         std::mem::take(&mut self.asked)
     }
@@ -36,7 +36,7 @@ impl<T: Pod> Deref for Consumer<T> {
     }
 }
 
-/// The ways to ask, each counted.
+/// The calls that ask, each counted.
 macro_rules! counted {
     ($($ask:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
         #[allow(dead_code, reason = "which of them a solution uses is its own affair")]

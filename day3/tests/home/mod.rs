@@ -1,4 +1,4 @@
-//! The memories that a ring can live in, seen the same way.
+//! The memories that a ring can live in, behind one interface.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use day3::{
 };
 use testing::Unique;
 
-/// Where a ring of `u64`s lives.
+/// The memory of a ring of `u64`s.
 pub(crate) trait Home: Sized {
     /// A ring, and its producer.
     fn with_options(options: &QueueOptions) -> (Self, Producer<u64>);
@@ -75,7 +75,7 @@ impl Home for OnHeap {
     }
 }
 
-/// In a named segment, which every handle maps for itself. The name goes with the test.
+/// In a named segment, which every handle maps for itself. The test removes the name.
 pub(crate) struct InSegment(Unique);
 
 impl Home for InSegment {

@@ -13,11 +13,11 @@ use day3::{Ending, Start};
 /// Sequences start shortly before they wrap.
 pub(crate) const FIRST: Sequence = Sequence::new(u64::MAX - 2);
 
-/// How often one who finds nothing looks again.
+/// How often an end that finds nothing looks again.
 pub(crate) const TRIES: usize = 3;
 
-/// A place for a message, once as one would store it (loom reports a read that is not ordered with a
-/// write), and once as the two words that a tap copies.
+/// A place for a message. It is stored once as a message (loom reports a read that is not ordered
+/// with a write), and once as the two words that a tap copies.
 struct Place {
     message: UnsafeCell<u64>,
     words: [AtomicU64; 2],
@@ -25,13 +25,13 @@ struct Place {
 
 struct Places(Vec<Place>);
 
-// SAFETY: the places are only reached for sequences that the protocol has granted, which is what the
-// models check.
+// SAFETY: the places are reached only for sequences that the protocol has given out; the models
+// check just that.
 unsafe impl Send for Places {}
 // SAFETY: as above.
 unsafe impl Sync for Places {}
 
-/// What a message says: never what another message in the same place says.
+/// What a message contains: never the same as another message in the same place.
 fn message(sequence: Sequence) -> u64 {
     sequence.get() ^ 0xa5a5
 }
@@ -143,7 +143,7 @@ impl Writer {
         let Ok(sequence) = self.cursor.claim_one() else { return false };
         let place = self.rig.place(sequence);
         match self.payload {
-            // SAFETY: claimed; that nobody else is at it is what loom checks.
+            // SAFETY: claimed; loom checks that no other thread uses the place.
             Payload::Message => place.message.with_mut(|p| unsafe { *p = message(sequence) }),
             Payload::Words => {
                 for word in &place.words {
@@ -174,7 +174,7 @@ impl Writer {
         (0..TRIES).any(|_| self.try_send() || pause())
     }
 
-    /// Sends `n` messages, to nobody or to consumers that have room.
+    /// Sends `n` messages. There is no consumer, or the consumers have room.
     pub(crate) fn send_now(mut self, n: u64) -> Self {
         for _ in 0..n {
             assert!(self.try_send(), "there is room for {n} messages");
@@ -200,7 +200,7 @@ impl<C: Cursor> Reader<C> {
         let sequences = (0..run.len).map(|i| run.first.plus(i));
         let check = |sequence| {
             let place = self.rig.place(sequence);
-            // SAFETY: taken; that nobody writes it meanwhile is what loom checks.
+            // SAFETY: taken; loom checks that it is not written meanwhile.
             let found = place.message.with(|p| unsafe { *p });
             assert_eq!(found, message(sequence), "message {sequence} is not what was sent");
             sequence
@@ -208,7 +208,7 @@ impl<C: Cursor> Reader<C> {
         Ok(sequences.map(check).collect())
     }
 
-    /// A run, which is never longer than the ring, nor than what was asked for.
+    /// A run, which is never longer than the ring, nor longer than what was asked for.
     fn bounded(&mut self, most: u64) -> Result<Run, Unavailable> {
         let run = self.cursor.take(most);
         let capacity = self.rig.ring.capacity.get();
@@ -223,7 +223,7 @@ impl<C: Cursor> Reader<C> {
         Ok(sequences)
     }
 
-    /// Reads until `n` messages have come, one at a time, or a few tries in a row found nothing.
+    /// Reads one message at a time, until `n` have come or a few tries in a row found nothing.
     pub(crate) fn read(&mut self, n: usize) -> Vec<Sequence> {
         let mut sequences = Vec::new();
         let mut tries = 0;
@@ -239,7 +239,7 @@ impl<C: Cursor> Reader<C> {
         sequences
     }
 
-    /// Reads all that is there, which the caller has made sure to see.
+    /// Reads all that is there. The caller has made sure that it is visible.
     pub(crate) fn drain(&mut self) -> Vec<Sequence> {
         core::iter::from_fn(|| self.try_read(u64::MAX).ok()).flatten().collect()
     }
@@ -271,13 +271,13 @@ impl Watcher {
         Ok(trusted.collect())
     }
 
-    /// What has been published since a tap that began with the next message was made.
+    /// How much has been published since the tap was made, if it began with the next message.
     pub(crate) fn sent(&self) -> u64 {
         self.rig.published().since(self.begin)
     }
 }
 
-/// Lets somebody else run.
+/// Lets another thread run.
 pub(crate) fn pause() -> bool {
     yield_now();
     false

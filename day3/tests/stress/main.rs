@@ -1,6 +1,6 @@
-//! Processes that are killed at random moments, and others that must not notice.
+//! Processes that are killed at random moments, and other processes that must not notice.
 //!
-//! The ordinary run kills 50. A long one:
+//! The ordinary run kills 50 of them. A long run:
 //!
 //! ```console
 //! $ FANOUT_KILLS=1000 cargo test --release -p day3 --test stress -- --nocapture
@@ -8,8 +8,8 @@
 //!
 //! It prints its seed; `FANOUT_SEED` repeats the choices, though not the kernel's.
 //!
-//! A dead consumer still gates the producer, who cannot know (Day 6 finds out by itself). Here the
-//! producer asks the kernel which of the owners are gone, and evicts these.
+//! A dead consumer still gates the producer, which cannot know of the death (Day 6 repairs that).
+//! Here the producer asks the kernel which owners are gone, and evicts them.
 #![cfg(not(loom))]
 
 #[path = "../../src/bin/numbered/mod.rs"]
@@ -41,10 +41,10 @@ fn a_part() {
 
 /// SIGKILL's number.
 const KILLED: i32 = 9;
-/// How many processes are there at a time to be killed.
+/// How many processes there are at a time that may be killed.
 const VICTIMS: usize = 4;
 
-/// One ring from its creation to its removal.
+/// One ring, from its creation to its removal.
 struct Round {
     name: Unique,
     records: Records,
@@ -52,7 +52,7 @@ struct Round {
     broadcast: Program,
     member: Program,
     victims: Vec<Victim>,
-    /// It looks at nothing, and so its lag is the number of messages published.
+    /// It reads nothing, so its lag is the number of messages published.
     published: Tap<Message>,
     killed: Vec<Post>,
 }
@@ -69,7 +69,7 @@ struct Report {
     rounds: usize,
     messages: u64,
     killed: BTreeMap<Post, usize>,
-    /// What the dead consumers wrote down last: where it caught them.
+    /// The last lines that dead consumers wrote down: what they were doing when they were killed.
     last_words: BTreeMap<String, usize>,
     /// Messages that members took and did not live to read.
     taken_along: u64,
@@ -92,7 +92,7 @@ impl Round {
         round
     }
 
-    /// Waits until more messages came than the dead can have left places for.
+    /// Waits until more messages have come than there can be places left by the dead.
     fn flows_on(&self) {
         let before = self.published.lag();
         eventually("messages flow", || self.published.lag() > before + CAPACITY);
@@ -118,7 +118,7 @@ impl Round {
         self.killed.push(role);
         let last = Record::read(&record).last_word().to_owned();
         *report.last_words.entry(last).or_default() += 1;
-        // Otherwise the next one dies before anybody has noticed.
+        // In the other cases the next one dies before any process has noticed.
         if dice.once_in(2) {
             self.flows_on();
         }
@@ -133,8 +133,8 @@ impl Round {
             self.producer.hang_up();
             succeeded(&self.producer.finish());
         }
-        // That nobody sends any more, only we can tell them; Day 6 changes that. The member that was
-        // there first leaves last, and so there is one group all the time.
+        // Only the test can tell them that nothing will be sent any more; Day 6 changes that. The
+        // member that came first leaves last, so there is one group all the time.
         let others = self.victims.into_iter().map(|victim| victim.process);
         for mut other in others.chain([self.broadcast, self.member]) {
             other.hang_up();
@@ -163,17 +163,18 @@ fn succeeded(ended: &Ended) {
     assert!(ended.status.success(), "{}: {}", ended.status, ended.stderr);
 }
 
-/// Checks that a process died of its killing, and of nothing before.
+/// Checks that a process died because it was killed, and not before.
 #[track_caller]
 fn died(role: Post, ended: &Ended) {
     assert_eq!(ended.status.signal(), Some(KILLED), "{role:?}: {}", ended.stderr);
 }
 
-/// Compares what everybody wrote down with what was sent; says how many messages went to the dead.
+/// Compares what all processes wrote down with what was sent. Returns how many messages the dead
+/// took with them.
 fn settle(sent: u64, records: &[Record], shared: usize) -> u64 {
     let ends: Vec<u64> = records.iter().flat_map(Record::ends).collect();
     assert!(!ends.is_empty(), "the resident has seen no end");
-    assert!(ends.iter().all(|&end| end == sent), "{sent} sent, who stayed has seen {ends:?}");
+    assert!(ends.iter().all(|&end| end == sent), "{sent} sent, the residents have seen {ends:?}");
     let mut runs: Vec<Range<u64>> = records.iter().flat_map(Record::runs).collect();
     runs.sort_by_key(|run| run.start);
     let mut missing = Vec::new();
@@ -241,14 +242,15 @@ fn a_producer_that_dies_while_creating_leaves_a_name_that_can_be_freed() {
     for _ in 0..20 {
         let (name, mut records) = (Unique::new("create"), Records::new());
         let producer = Post::Producer.start(&name, &records.next(), dice.word());
-        // Around the moment when the object appears.
+        // Around the moment at which the object appears.
         eventually("it is about to create the ring", || dice.once_in(20) || name.exists());
         thread::sleep(dice.pause(Duration::from_micros(200)));
         died(Post::Producer, &producer.kill());
         match Segment::remove(&name) {
             Ok(()) => finished += 1,
             Err(RemoveError::Open(day2::OpenError::NotFound { .. })) => assert!(!name.exists()),
-            // It could still become a queue, if its creator lived: the message says how to free it.
+            // It could still become a queue if its creator were alive. The message says how to free
+            // the name.
             Err(error @ RemoveError::Open(day2::OpenError::NotReady { .. })) => {
                 assert!(error.to_string().contains(&format!("rm /dev/shm{}", *name)), "{error}");
                 std::fs::remove_file(name.path()).unwrap();

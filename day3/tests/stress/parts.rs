@@ -1,4 +1,4 @@
-//! What the processes do that the stress test starts, and kills.
+//! The parts of the processes that the stress test starts and kills.
 
 use std::env;
 use std::fs::{self, File};
@@ -20,29 +20,29 @@ use crate::numbered::{Message, message};
 
 /// Messages that the ring holds.
 pub(crate) const CAPACITY: u64 = 256;
-/// The most messages that one consumer has in hand.
+/// How many messages a consumer has in hand at most.
 pub(crate) const BATCH: u64 = 48;
 /// How many consumers stay from the first message to the last.
 pub(crate) const RESIDENTS: usize = 2;
 /// The group that all members are in.
 const GROUP: &str = "crew";
 
-/// What a process is there for.
+/// What a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Post {
-    /// Sends until its standard input is closed, and frees the slots of the dead.
+    /// Sends until its standard input is closed, and frees the slots of dead consumers.
     Producer,
-    /// Stays and sees everything.
+    /// A broadcast consumer that stays.
     Broadcast,
-    /// Stays and takes its share.
+    /// A member of the group that stays.
     Member,
-    /// Comes and goes, now as one, now as the other.
+    /// Comes and goes, as a broadcast consumer or as a member.
     Guest,
-    /// Does nothing but join and leave.
+    /// Only joins and leaves.
     Passerby,
-    /// Looks on.
+    /// A tap that stays.
     Tap,
-    /// Holds the lock that one who joins holds, for ever.
+    /// Holds the lock of joining for ever.
     Joiner,
 }
 
@@ -73,7 +73,7 @@ impl Post {
     }
 }
 
-/// A process that plays a role: what it was told, and where it writes down what it did.
+/// A process with its part: what it was told, and where it writes down what it did.
 struct Part {
     ring: QueueName,
     record: File,
@@ -81,14 +81,14 @@ struct Part {
     alone: Arc<AtomicBool>,
 }
 
-/// Plays the role that the environment names; none, if somebody runs all ignored tests.
+/// Plays the part that the environment names. There is none if all ignored tests are run.
 pub(crate) fn play() {
     let Ok(role) = env::var("FANOUT_PART") else { return };
     let given = |name| env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
     let role = Post::ALL.into_iter().find(|known| format!("{known:?}") == role).unwrap();
     let alone = Arc::new(AtomicBool::new(false));
     let told = alone.clone();
-    // Closed by the test, or by the kernel if the test itself is killed.
+    // The test closes it, or the kernel does if the test itself is killed.
     thread::spawn(move || {
         let _ = stdin().read_to_end(&mut Vec::new());
         told.store(true, Ordering::Relaxed);
@@ -125,12 +125,12 @@ impl Part {
         }
     }
 
-    /// Writes a line down, in one piece unless it is killed meanwhile.
+    /// Writes a line, in one piece unless the process is killed meanwhile.
     fn note(&mut self, line: String) {
         self.record.write_all((line + "\n").as_bytes()).unwrap();
     }
 
-    /// Whether nobody sends any more.
+    /// Whether the producer is gone.
     fn is_alone(&self) -> bool {
         self.alone.load(Ordering::Relaxed)
     }
@@ -152,7 +152,7 @@ impl Part {
                 for (place, sequence) in head.iter_mut().chain(tail).zip(sequences) {
                     *place = message(sequence);
                 }
-                // Killed here, it has written what nobody may see.
+                // If it is killed here, it has written messages that must not become visible.
                 self.rest(64);
                 places.publish();
             } else if self.dice.once_in(16) {
@@ -163,7 +163,7 @@ impl Part {
             self.rest(32);
         }
         producer.close();
-        eventually("everybody has read everything", || {
+        eventually("all consumers have read everything", || {
             evict_the_dead(&mut producer);
             producer.drain(Duration::from_millis(5)).is_ok()
         });
@@ -189,7 +189,7 @@ impl Part {
         }
     }
 
-    /// Reads until it has `count` messages, or there will be none, and leaves.
+    /// Reads `count` messages, or all if there are fewer, and leaves.
     fn read<K: Cursor>(&mut self, mut receiver: Receiver<Message, K>, duty: Duty, count: u64) {
         let mut next = receiver.first_sequence();
         self.note(format!("first {next}"));
@@ -204,7 +204,7 @@ impl Part {
                 Err(RecvTimeoutError::End(RecvError::Closed)) => break,
                 Err(error) => panic!("{error}"),
             };
-            // Whatever it has in hand must stay as it is for as long as that takes.
+            // Whatever it has in hand must stay unchanged for as long as that takes.
             self.rest(16);
             next = check(duty, next, lent.iter());
             if duty == Duty::Share {
@@ -215,7 +215,7 @@ impl Part {
         let word = if left > 0 && duty == Duty::Everything { "end" } else { "left" };
         self.note(format!("{word} {next}"));
         if count == u64::MAX {
-            // A group without members is forgotten: whoever came next would begin a new one.
+            // A group without members is forgotten: the next member would begin a new group.
             eventually("the test has ended", || self.is_alone());
         }
     }
@@ -229,7 +229,8 @@ impl Part {
             match tap.recv_timeout(Duration::from_millis(1)) {
                 Ok(found) => {
                     next = check(Duty::Share, next, [&found].into_iter());
-                    // One at a time, the sums must fit with every single message.
+                    // The tap reads one message at a time, so the sums must agree after every
+                    // message.
                     let began = next.minus(tap.received()).minus(tap.lost());
                     assert_eq!(*begin.get_or_insert(began), began, "received + lost is not sent");
                 }
@@ -244,7 +245,7 @@ impl Part {
     }
 }
 
-/// What it has joined; `None` if it came so late that the producer was gone, and the name with it.
+/// What it has joined; `None` if it came so late that the producer and the name were gone.
 fn there<T>(joined: Result<T, JoinError>) -> Option<T> {
     match joined {
         Ok(joined) => Some(joined),
@@ -253,7 +254,7 @@ fn there<T>(joined: Result<T, JoinError>) -> Option<T> {
     }
 }
 
-/// What a reader is due.
+/// What a reader should get.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Duty {
     /// Every message, in order.
@@ -262,7 +263,7 @@ enum Duty {
     Share,
 }
 
-/// Checks messages that were received, and says what may come next.
+/// Checks messages that were received. Returns what may come next.
 fn check<'a>(
     duty: Duty,
     mut next: Sequence,
@@ -286,8 +287,9 @@ fn evict_the_dead(producer: &mut Producer<Message>) {
     if dead.is_empty() {
         return;
     }
-    // Some of them had left in time, and somebody else may have their slots by now. Who is dead
-    // before this second list is made, and is in it, leaves no more: the slot is still its own.
+    // Some of them had left in time, and others may have taken their slots by now. A process that
+    // was dead before this second list is made, and is in it, does not leave any more: the slot is
+    // still its own.
     for consumer in producer.consumers() {
         if dead.contains(&consumer.owner) {
             // SAFETY: it was killed.

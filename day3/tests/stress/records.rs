@@ -1,4 +1,4 @@
-//! What the processes wrote down, which is all that is left of the dead.
+//! What the processes wrote down: all that is left of the dead.
 
 use std::fs;
 use std::ops::Range;
@@ -18,7 +18,7 @@ impl Records {
         Self { folder: Folder::new(), count: 0 }
     }
 
-    /// Where one more process may write.
+    /// A file for one more process to write to.
     pub(crate) fn next(&mut self) -> PathBuf {
         self.count += 1;
         self.folder.join(&self.count.to_string())
@@ -34,10 +34,10 @@ impl Records {
 pub(crate) struct Record(String);
 
 impl Record {
-    /// Reads what is there; a process that was killed early has written nothing.
+    /// Reads what is there. A process that was killed early has written nothing.
     pub(crate) fn read(path: &Path) -> Self {
         let mut text = fs::read_to_string(path).unwrap_or_default();
-        // A line without its end is one that its writer did not live to write.
+        // Its writer was killed in the middle of a line without an end.
         text.truncate(text.rfind('\n').map_or(0, |end| end + 1));
         Self(text)
     }
@@ -46,12 +46,12 @@ impl Record {
         self.0.lines().any(|found| found == line)
     }
 
-    /// Where consumers were when the producer was gone and everything read.
+    /// Where consumers stood when the producer was gone and everything was read.
     pub(crate) fn ends(&self) -> impl Iterator<Item = u64> {
         self.numbers("end").map(|numbers| numbers[0])
     }
 
-    /// The messages that a member received, a run at a time.
+    /// The messages that a member received, as runs.
     pub(crate) fn runs(&self) -> impl Iterator<Item = Range<u64>> {
         self.numbers("run").map(|numbers| numbers[0]..numbers[0] + numbers[1])
     }

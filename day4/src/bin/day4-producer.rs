@@ -1,4 +1,4 @@
-//! Sends lines from the keyboard, whatever their length, to everyone who listens.
+//! Sends lines from the keyboard, of any length, to all consumers.
 
 use std::io::BufRead;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! The memories that a ring of records can live in, seen the same way.
+//! The memories that a ring of records can live in, behind one interface.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use day3::{JoinError, JoinOptions, QueueOptions, Start};
 use day4::{ByteMemory, Local, Member, Offer, Reader, Tap, Writer};
 use testing::Unique;
 
-/// Where a ring of records lives.
+/// The memory of a ring of records.
 pub(crate) trait Home: Sized {
     /// A ring, and its writer.
     fn with_writer(capacity: u64, first: u64) -> (Self, Writer);
@@ -24,7 +24,7 @@ pub(crate) trait Home: Sized {
     }
 }
 
-/// In memory of this process, mapped once for all.
+/// In memory of this process, with one mapping for all handles.
 pub(crate) struct InProcess(Arc<dyn ByteMemory>);
 
 impl Home for InProcess {
@@ -52,7 +52,7 @@ impl Home for InProcess {
     }
 }
 
-/// In a named segment, which every handle maps for itself. The name goes with the test.
+/// In a named segment, which every handle maps for itself. The test removes the name.
 pub(crate) struct InSegment(Unique);
 
 impl Home for InSegment {
@@ -76,7 +76,7 @@ impl Home for InSegment {
     }
 }
 
-/// Without a name, handed out by descriptor.
+/// Without a name: other handles get it by descriptor.
 pub(crate) struct InMemfd(Offer);
 
 impl Home for InMemfd {

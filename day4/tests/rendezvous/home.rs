@@ -1,4 +1,4 @@
-//! What these tests share: peers that do not keep to the protocol.
+//! What these tests share: peers that break the protocol.
 
 use std::io::{IoSlice, PipeReader, PipeWriter, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -22,7 +22,7 @@ pub(crate) fn packet(numbers: &[u32]) -> Vec<u8> {
     MAGIC.iter().copied().chain(numbers).collect()
 }
 
-/// A socket that is connected to `path`, and has said nothing.
+/// A socket that is connected to `path`, and has sent nothing.
 pub(crate) fn dial(path: &Path) -> OwnedFd {
     let socket = unconnected();
     connect(socket.as_raw_fd(), &UnixAddr::new(path).unwrap()).unwrap();
@@ -37,7 +37,7 @@ pub(crate) fn unconnected() -> OwnedFd {
     socket
 }
 
-/// A socket that listens at `path`, and has nobody behind it.
+/// A socket that listens at `path`, without a server that accepts.
 pub(crate) fn listener(path: &Path) -> OwnedFd {
     let socket = unconnected();
     bind(socket.as_raw_fd(), &UnixAddr::new(path).unwrap()).unwrap();
@@ -57,7 +57,7 @@ pub(crate) fn say_with(socket: &OwnedFd, bytes: &[u8], descriptors: &[OwnedFd]) 
     sendmsg::<()>(socket.as_raw_fd(), &bytes, control, MsgFlags::MSG_NOSIGNAL, None).unwrap();
 }
 
-/// The next packet; an empty one if the peer hung up, however it did.
+/// The next packet. It is empty if the peer hung up, in whatever way.
 pub(crate) fn hear(socket: &OwnedFd) -> Vec<u8> {
     let mut bytes = [0; 256];
     match recv(socket.as_raw_fd(), &mut bytes, MsgFlags::empty()) {
@@ -67,7 +67,7 @@ pub(crate) fn hear(socket: &OwnedFd) -> Vec<u8> {
     }
 }
 
-/// A descriptor, and what tells when nobody has it any more.
+/// A descriptor, and a token that tells when its last copy is closed.
 pub(crate) fn token() -> (OwnedFd, Token) {
     let (reader, writer): (PipeReader, PipeWriter) = std::io::pipe().unwrap();
     (writer.into(), Token(reader))

@@ -189,7 +189,7 @@ fn nothing_there_is_an_error_at_once() {
     assert!(matches!(error, RendezvousError::NotFound { .. }), "{error}");
 }
 
-/// A timeout that no clock can tell the end of is one, and no panic.
+/// A timeout beyond what a clock can tell is no limit, and no panic.
 #[test]
 fn the_longest_timeout_is_as_good_as_none() {
     let folder = Folder::new();

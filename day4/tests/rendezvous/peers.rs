@@ -1,4 +1,4 @@
-//! Clients that do not keep to the protocol, and servers that are none.
+//! Clients that break the protocol, and servers that are none.
 
 use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -23,12 +23,12 @@ use testing::{DEADLINE, Folder, eventually};
 
 use crate::home::{dial, hear, listener, packet, say, say_with, token, unconnected};
 
-/// A good hello.
+/// A correct hello.
 fn hello() -> Vec<u8> {
     packet(&[1, 1])
 }
 
-/// A good answer without its descriptor.
+/// A correct answer without its descriptor.
 fn let_in(descriptors: u32) -> Vec<u8> {
     packet(&[1, 0, descriptors, 0])
 }
@@ -38,7 +38,7 @@ fn memfd() -> OwnedFd {
     writer.descriptor(Mode::Reader).unwrap()
 }
 
-/// What `connect` makes of a server that accepts one client, hears it, and does `then`.
+/// How `connect` ends with a server that accepts one client, hears it, and does `then`.
 fn connect_to(then: impl FnOnce(OwnedFd) + Send + 'static) -> Result<OwnedFd, RendezvousError> {
     connect_within(DEADLINE, then)
 }
@@ -109,7 +109,7 @@ fn broadcast_consumer_group_and_tap_connect() {
     let mut tap = Tap::connect(&path, Start::Oldest).unwrap();
     eventually("all are counted", || serving.admitted() == 3);
     assert_eq!((serving.turned_away(), serving.failed()), (0, 0));
-    // What they have needs no server.
+    // What the clients already have needs no server.
     drop(serving);
     assert_eq!(writer.consumers().len(), 2);
     for message in [&b""[..], b"x", &[7; 5000]] {
@@ -132,7 +132,7 @@ fn a_taps_descriptor_cannot_be_mapped_writable_and_a_consumers_can() {
     let consumer = connect(&path, Role::Consumer, DEADLINE).unwrap();
     let map = |ring: &OwnedFd, protection| {
         let page = NonZeroUsize::new(page_size() as usize).unwrap();
-        // SAFETY: a page where the kernel likes, which nobody touches.
+        // SAFETY: a page at an address that the kernel chooses. It is never touched.
         unsafe { mmap(None, page, protection, MapFlags::MAP_SHARED, ring, 0) }.map(drop)
     };
     let (look, write) = (ProtFlags::PROT_READ, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE);
@@ -180,7 +180,7 @@ fn silent_clients_hold_up_nobody_and_are_turned_away() {
     let writer = Writer::anonymous(4096).unwrap();
     let serving = serve(&path, writer.offer()).unwrap();
     let silent: Vec<_> = (0..10).map(|_| dial(&path)).collect();
-    // In much less than the time that ten deadlines one after another would take.
+    // In much less than the time of ten timeouts one after another.
     connect(&path, Role::Consumer, HELLO_TIMEOUT * 5).unwrap();
     for client in &silent {
         assert_eq!(hear(client), b"");
@@ -325,7 +325,7 @@ fn a_ring_that_cannot_leave_its_process_is_an_error_on_both_sides() {
     let error = client.join().unwrap();
     assert!(matches!(error, RendezvousError::Failed { .. }), "{error}");
 
-    // The server can go on.
+    // The server still works.
     let good = Writer::anonymous(4096).unwrap();
     let client = thread::spawn(move || connect(path, Role::Consumer, DEADLINE).unwrap());
     server.accept(&good, DEADLINE).unwrap();
@@ -477,12 +477,12 @@ fn a_server_whose_queue_is_full_is_waited_for_and_no_longer() {
     client.join().unwrap();
 }
 
-/// Does something as another user, who has no rights of its own.
+/// Runs `work` as another user, without any special rights.
 fn as_another_user<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> R {
     let worker = thread::spawn(move || {
         let (keep, other): (libc::uid_t, libc::uid_t) = (libc::uid_t::MAX, 65_534);
-        // SAFETY: the bare call takes three numbers, and changes the user of this thread alone, which
-        // ends after it.
+        // SAFETY: the bare call takes three numbers, and changes the user of this thread alone. The
+        // thread ends after it.
         let result = unsafe { libc::syscall(libc::SYS_setresuid, keep, other, keep) };
         assert_eq!(result, 0);
         work()
@@ -490,7 +490,7 @@ fn as_another_user<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static)
     worker.join().unwrap()
 }
 
-/// A folder that every user may look into, and a way to set permissions.
+/// A folder that every user may read, and a function that sets permissions.
 fn open_folder() -> (Folder, impl Fn(&Path, u32)) {
     let folder = Folder::new();
     let permit = |path: &Path, mode| {
@@ -516,7 +516,7 @@ fn other_users_are_refused_unless_they_are_allowed() {
     };
     let error = try_it().unwrap_err();
     assert!(matches!(error, RendezvousError::Permission { .. }), "{error}");
-    // Somebody opened the waiter from outside: the server still asks who comes in.
+    // The waiter's permissions were opened from outside: the server still checks who connects.
     permit(&path, 0o666);
     let error = try_it().unwrap_err();
     assert!(matches!(error, RendezvousError::Refused { .. }), "{error}");

@@ -1,4 +1,5 @@
-//! Rings without names between processes: strangers, children, and what those must not inherit.
+//! Rings without names between processes: unrelated ones, children, and what children must not
+//! inherit.
 
 use std::env;
 use std::fs::{self, File};
@@ -19,22 +20,22 @@ use testing::{DEADLINE, Dice, Folder, Program, another};
 
 use crate::home::{hear, listener, packet, say_with, token};
 
-/// Tells a process that runs [`a_child_of_another_test`] what to do.
+/// The variable that tells a process which runs [`a_child_of_another_test`] what to do.
 const TASK: &str = "FANOUT_TEST_TASK";
 
-/// Tells it where the ring is served.
+/// The variable with the path at which the ring is served.
 const PATH: &str = "FANOUT_TEST_PATH";
 
-/// Tells it an address that its data must not have.
+/// The variable with an address that the process's data must not have.
 const TAKEN: &str = "FANOUT_TEST_TAKEN";
 
-/// Messages to exchange; so many that the ring goes round many times.
+/// How many messages are exchanged: enough to go around the ring many times.
 const MESSAGES: u64 = 10_000;
 
-/// Bytes in the longest.
+/// How many bytes the longest message has.
 const LONGEST: u64 = 3_000;
 
-/// Bytes in the ring.
+/// How many bytes the ring has.
 const CAPACITY: u64 = 1 << 16;
 
 #[test]
@@ -42,7 +43,7 @@ const CAPACITY: u64 = 1 << 16;
 fn a_child_of_another_test() {
     let path = || env::var_os(PATH).unwrap();
     take_the_address();
-    // The test's name stands in the first line.
+    // The test harness has begun the first line with the test's name.
     println!();
     match env::var(TASK).as_deref() {
         Ok("read") => read(Reader::connect(path(), Start::Oldest).unwrap()),
@@ -56,7 +57,7 @@ fn a_child_of_another_test() {
     }
 }
 
-/// This program, with a task.
+/// A command that runs this program with a task.
 fn child(task: &str) -> Command {
     let mut command = another("processes::a_child_of_another_test");
     command.env_remove(VARIABLE).env(TASK, task);
@@ -69,7 +70,7 @@ fn stranger(task: &str, path: &Path) -> Command {
     command
 }
 
-/// The same command, after a shell's.
+/// The same command, run by a shell after its own commands.
 fn after(shell: &str, command: &Command) -> Command {
     let mut both = Command::new("sh");
     both.args(["-c", &format!("{shell}; exec \"$0\" \"$@\"")]).arg(command.get_program());
@@ -78,7 +79,7 @@ fn after(shell: &str, command: &Command) -> Command {
     both
 }
 
-/// A message of a length and content that only its number decides.
+/// A message. Its number alone decides its length and content.
 fn message(number: u64) -> Vec<u8> {
     let mut dice = Dice::new(number);
     let len = dice.below(LONGEST + 1);
@@ -86,13 +87,14 @@ fn message(number: u64) -> Vec<u8> {
     words.take(len as usize).collect()
 }
 
-/// Writes a first message, and says at which address this process has the ring's data.
+/// Writes a first message, and prints the address of the ring's data in this process.
 fn begin(writer: &mut Writer) -> usize {
     writer.send(b"0").unwrap();
     writer.memory().data().addr().get()
 }
 
-/// Makes sure that nothing of this process's will lie at an address, if something tells it one.
+/// Makes sure that this process will map nothing at the address that it was told, if it was told
+/// one.
 fn take_the_address() {
     let Ok(taken) = env::var(TAKEN) else { return };
     let address = NonZeroUsize::new(taken.parse().unwrap());
@@ -100,12 +102,13 @@ fn take_the_address() {
     let there = MapFlags::MAP_PRIVATE
         | MapFlags::MAP_NORESERVE
         | MapFlags::from_bits_retain(libc::MAP_FIXED_NOREPLACE);
-    // SAFETY: this lies over nothing that is mapped, and nobody ever touches it. If it fails, the
-    // address is taken already, which is as good.
+    // SAFETY: this maps over nothing that is mapped already, and the memory is never touched. If it
+    // fails, the address is taken already, which is as good.
     let _ = unsafe { mmap_anonymous(address, len, ProtFlags::PROT_NONE, there) };
 }
 
-/// Reads everything, checks it, and tells where the data lies and how much there was.
+/// Reads and checks everything, and prints the address of the data and how many messages there
+/// were.
 fn read(mut reader: Reader) {
     let first = reader.recv().unwrap();
     assert_eq!(&*first, b"0");
@@ -123,7 +126,7 @@ fn read(mut reader: Reader) {
     println!("read {number}");
 }
 
-/// Reads its share, and tells the numbers' count and sum.
+/// Reads its share, and prints the count and the sum of the messages' numbers.
 fn work(path: &str) {
     let mut member = Member::connect(path, "work", Start::Oldest).unwrap();
     println!("joined");
@@ -137,7 +140,7 @@ fn work(path: &str) {
     println!("share {count} {sum}");
 }
 
-/// Looks on to the end, and tells what it saw and what it missed.
+/// Follows the ring to its end, and prints what it saw and what it missed.
 fn tap(mut tap: Tap) {
     println!("joined");
     let (mut copy, mut last) = (Vec::new(), None);
@@ -156,7 +159,7 @@ fn take_the_invitation_twice() {
     assert!(flags.contains(FdFlag::FD_CLOEXEC));
     let again = invited().unwrap_err();
     assert!(matches!(again, InvitedError::Taken), "{again}");
-    // The variable goes on to a grandchild, and the descriptor does not.
+    // The grandchild gets the variable, but not the descriptor.
     let grandchild =
         Program::start(child("not invited").env(VARIABLE, env::var(VARIABLE).unwrap()));
     println!("{}", error_of(grandchild));
@@ -164,7 +167,7 @@ fn take_the_invitation_twice() {
     println!("done");
 }
 
-/// The error that a child with nothing else to say printed.
+/// The error of a child that prints nothing else.
 fn error_of(child: Program) -> String {
     let lines = child.finish().well();
     lines.iter().find_map(|line| line.strip_prefix("error: ")).unwrap().into()
@@ -176,11 +179,11 @@ fn connect_without_room(path: &str) {
     while let Ok(file) = File::open("/dev/null") {
         files.push(file);
     }
-    // One for the socket, one for the first that comes.
+    // One for the socket, and one for the first descriptor that comes.
     files.truncate(files.len() - 2);
     let error = connect(path, Role::Consumer, DEADLINE).unwrap_err();
     assert!(matches!(error, RendezvousError::NoRoom { .. }), "{error}");
-    // Neither the socket nor the one that fitted stayed open.
+    // Neither the socket nor the descriptor that fitted stayed open.
     files.push(File::open("/dev/null").unwrap());
     files.push(File::open("/dev/null").unwrap());
     File::open("/dev/null").unwrap_err();
@@ -366,7 +369,7 @@ fn a_child_without_a_good_invitation_is_told_why() {
         (Some("7:1".into()), "found \"7:1\""),
         (Some(format!("0:{device}:{inode}")), "DESCRIPTOR:DEVICE:INODE"),
         (Some(format!("1000:{device}:{inode}")), "descriptor 1000 is not"),
-        // Open, and something else than what was passed.
+        // The descriptor is open, but it is another than the parent passed.
         (Some(format!("9:{device}:{}", inode + 1)), "descriptor 9 is not"),
     ];
     for (value, expected) in cases {

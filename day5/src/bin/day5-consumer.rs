@@ -1,4 +1,4 @@
-//! Waits for messages one way or the other, and says what the waiting cost.
+//! Waits for messages by a chosen strategy, and says what the waiting cost.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -39,7 +39,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Err(RecvError::Closed) => break,
             Err(error) => return Err(error.into()),
         }
-        // What it took to start, and to wait for the other consumers, is not counted.
+        // Starting, and waiting for the other consumers, is not counted.
         begun.get_or_insert((Instant::now(), cpu_time()?));
     }
     let (since, used) = begun.unwrap_or((Instant::now(), cpu_time()?));

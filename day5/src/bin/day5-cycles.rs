@@ -1,7 +1,7 @@
 //! Two processes that wake each other up, again and again: is a wake-up ever lost?
 //!
-//! They sleep on the doorbell and look by themselves only after an hour, so that nothing but the other
-//! side can wake them. A wake-up that is lost would leave both asleep.
+//! They sleep on the doorbell, and look without being woken only after an hour. So nothing but the
+//! other side can wake them, and a lost wake-up would leave both asleep.
 
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread;
@@ -30,9 +30,9 @@ struct Arguments {
     answer_without_membarrier: bool,
 }
 
-/// Longer than any run: nobody looks by itself.
+/// Longer than any run: neither side looks without being woken.
 const FOR_EVER: Duration = Duration::from_secs(3600);
-/// Who has slept so long has been forgotten: nothing here takes a second.
+/// After this long, a wake-up was lost: nothing here takes a second.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the other process may take to start.
 const START: Duration = Duration::from_secs(10);
@@ -52,7 +52,8 @@ struct Ends {
 }
 
 impl Ends {
-    /// Creates the queue that it writes, and joins the other's when it is there.
+    /// Creates the queue that this process writes, and joins the other process's queue as soon as
+    /// it is there.
     fn new(own: &str, other: &str) -> anyhow::Result<Self> {
         let out = Producer::<u64, Sleep>::create(own, 4)?.waiting(Sleep::in_slices(FOR_EVER));
         let other: QueueName = other.parse()?;
@@ -73,7 +74,7 @@ impl Ends {
         Ok(ends)
     }
 
-    /// The next message, which has to be this one.
+    /// Receives the next message, which must have this number.
     fn expect(&mut self, number: u64) -> anyhow::Result<()> {
         let started = Instant::now();
         let found = self.back.recv_timeout(TIMEOUT);
@@ -82,7 +83,7 @@ impl Ends {
             ensure!(found == number, "expected message {number}, found {found}");
             return Ok(());
         }
-        // At its end the wait looks by itself.
+        // When its timeout has passed, the wait looks once more without being woken.
         match found {
             Ok(_) => bail!("a wake-up was lost: message {number} was there, and nobody woke us"),
             Err(_) => bail!("no message {number} within {TIMEOUT:?}: the other side sleeps"),
@@ -90,8 +91,8 @@ impl Ends {
     }
 }
 
-/// Stands still for a moment that differs each time, so that the other side is met before it sleeps,
-/// while it falls asleep, and after.
+/// Busy for a time that differs with each message, so that the message arrives before the other side
+/// sleeps, while it falls asleep, and after.
 fn dawdle(number: u64) {
     let mut moment = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54;
     if moment < 512 {
@@ -109,12 +110,12 @@ fn answer(name: &str, cycles: u64) -> anyhow::Result<()> {
         dawdle(!number);
         ends.out.send(number)?;
     }
-    // Whoever leaves closes, and the last answer is to be read before.
+    // Leaving closes the queue. The last answer has to be read first.
     ends.out.drain(TIMEOUT)?;
     Ok(())
 }
 
-/// The other process, which does not outlive this one's run.
+/// The other process. It is killed when this is dropped.
 struct Answerer(Child);
 
 impl Drop for Answerer {

@@ -1,4 +1,4 @@
-//! Why two sides do not come together.
+//! Why a consumer and a producer do not get connected.
 
 use std::io;
 use std::os::unix::fs::FileTypeExt;
@@ -10,7 +10,7 @@ use rustix::net::connect;
 
 use super::socket::{address, socket};
 
-/// Why a producer cannot be connected to, or a consumer not connect.
+/// Why a producer cannot listen, or a consumer cannot connect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotifyError {
@@ -20,13 +20,13 @@ pub enum NotifyError {
         /// The path as it was given.
         path: PathBuf,
     },
-    /// Somebody listens there.
+    /// Another producer listens there.
     #[error("somebody listens at {path:?} already: choose another path")]
     InUse {
         /// The path as it was given.
         path: PathBuf,
     },
-    /// Nobody listens there, and it is a socket: its producer was killed.
+    /// There is a socket that nobody listens at: its producer was killed.
     #[error(
         "found the socket of a producer at {path:?} that is gone: remove it, and start one again"
     )]
@@ -34,19 +34,19 @@ pub enum NotifyError {
         /// The path as it was given.
         path: PathBuf,
     },
-    /// There is something else.
+    /// There is something that is no socket.
     #[error("expected a socket at {path:?}, found something else: choose another path")]
     NotASocket {
         /// The path as it was given.
         path: PathBuf,
     },
-    /// There is nothing.
+    /// There is nothing at the path.
     #[error("found nothing at {path:?}: start the producer first, or give the path that it gave")]
     NotFound {
         /// The path as it was given.
         path: PathBuf,
     },
-    /// More have connected than the producer has let in: it sends nothing.
+    /// More consumers have connected than the producer has let in. It lets them in when it sends.
     #[error(
         "too many wait to be let in at {path:?}: try again when the producer has sent something"
     )]
@@ -54,7 +54,7 @@ pub enum NotifyError {
         /// The path as it was given.
         path: PathBuf,
     },
-    /// The kernel refused something else.
+    /// The kernel refused for another reason.
     #[error("{call} failed: {errno}")]
     System {
         /// The system call.
@@ -79,7 +79,7 @@ pub(super) fn not_connected(path: &Path, errno: Errno) -> NotifyError {
     }
 }
 
-/// The kernel says the same of a socket without a server and of what is no socket.
+/// The kernel gives the same error for a socket without a server and for a file that is no socket.
 fn refused(path: PathBuf) -> NotifyError {
     match path.symlink_metadata() {
         Ok(found) if found.file_type().is_socket() => NotifyError::Stale { path },

@@ -1,4 +1,4 @@
-//! What goes over the socket; see the [module](super).
+//! What is sent over the socket; see the [module](super).
 
 use std::io::IoSliceMut;
 use std::os::fd::OwnedFd;
@@ -17,10 +17,10 @@ const HELLO: usize = 16;
 const VERSION: u32 = 2;
 const ROLE: u32 = 3;
 
-/// How everything is sent: without waiting, and without a signal that kills.
+/// The flags of every send: do not wait, and raise no SIGPIPE.
 pub(super) const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
-/// What a consumer says first.
+/// The first packet of a consumer.
 pub(super) fn hello() -> [u8; HELLO] {
     let mut hello = [0; HELLO];
     hello[..8].copy_from_slice(&MAGIC.to_le_bytes());
@@ -29,12 +29,12 @@ pub(super) fn hello() -> [u8; HELLO] {
     hello
 }
 
-/// Whether a peer has said what it should. It stays in the queue.
+/// Whether a peer has sent the right hello. The packet stays in the queue.
 pub(super) fn is_hello(socket: &OwnedFd) -> Result<bool, Errno> {
-    // One byte more, so that one that is too long is seen to be.
+    // One byte more, so that a packet that is too long is recognized.
     let mut bytes = [0; HELLO + 1];
     let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
-    // No room for descriptors: that there were some is told by a flag.
+    // No room for descriptors. A flag says if there were any.
     let mut none = RecvAncillaryBuffer::default();
     let packet =
         retry_on_intr(|| recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut none, flags))?;
@@ -45,9 +45,9 @@ pub(super) fn is_hello(socket: &OwnedFd) -> Result<bool, Errno> {
         && (word(8), word(12)) == (VERSION, ROLE))
 }
 
-/// Ends a connection for the other side; it is closed later.
+/// Ends a connection for the other side. The descriptor is closed later.
 pub(super) fn hang_up(socket: &OwnedFd) {
-    // It fails if the other side was faster.
+    // It fails if the other side has hung up already.
     let _ = shutdown(socket, Shutdown::Both);
 }
 
@@ -58,7 +58,7 @@ pub(super) fn socket() -> Result<OwnedFd, NotifyError> {
 
 pub(super) fn address(path: &Path) -> Result<SocketAddrUnix, NotifyError> {
     let bytes = path.as_os_str().as_encoded_bytes();
-    // An empty path, and a leading NUL, would mean another name space.
+    // An empty path or a leading NUL would mean another name space.
     if bytes.is_empty() || bytes.contains(&0) || bytes.len() > 107 {
         return Err(NotifyError::Path { path: path.to_owned() });
     }

@@ -1,4 +1,5 @@
-//! Whom a producer signals: letting consumers in, and forgetting them, without waiting for anybody.
+//! The consumers that a producer signals: it lets them in and forgets them, and waits for none of
+//! them.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,16 +18,17 @@ use super::socket::{address, hang_up, is_hello, socket};
 use super::{NotifyError, failed};
 use crate::closer::Closer;
 
-/// Most consumers that one producer signals; one more is turned away.
+/// How many consumers a producer signals. One more is turned away.
 pub const MOST_PEERS: usize = 256;
 
-/// Most that have connected and sent nothing yet; one more costs the oldest its place.
+/// How many peers may be connected without a hello. One more, and the oldest of them is turned
+/// away.
 const MOST_STRANGERS: usize = 64;
 
-/// How many may have connected while the producer was busy.
+/// How many consumers may connect while the producer is busy.
 const BACKLOG: i32 = 1024;
 
-/// Whom a producer signals.
+/// The consumers that a producer signals.
 #[derive(Debug)]
 pub(super) struct State {
     listener: Option<Listener>,
@@ -61,36 +63,37 @@ impl Drop for State {
 }
 
 impl State {
-    /// Nobody yet, but those who come to this listener.
+    /// No consumer yet; they will come through this listener.
     pub(super) fn listening(listener: Listener) -> Self {
         let mut state = Self::default();
         state.listener = Some(listener);
         state
     }
 
-    /// Hangs up on everybody, and closes the listener. The child of a fork leaves that to its parent.
+    /// Ends all connections, and closes the listener. The child of a fork leaves that to its parent.
     pub(super) fn hang_up(&mut self) {
         self.is_hung_up = true;
         let listener = self.listener.take();
         let mut sockets: Vec<_> = self.peers.drain(..).chain(self.strangers.drain(..)).collect();
         if self.origin.is_here() {
             listener.iter().for_each(Listener::remove);
-            // At once: it takes a moment until they are closed.
+            // The peers learn of it at once: closing may take a moment.
             sockets.iter().for_each(hang_up);
         }
         sockets.extend(listener.map(|listener| listener.socket));
         self.closer.close(sockets);
     }
 
-    /// Lets newcomers in, listens to those that have something to say, and forgets the peers that have
-    /// hung up. Waits for nobody.
+    /// Lets new consumers in, reads the hellos that have come, and forgets the peers that have hung
+    /// up. It waits for no peer.
     pub(super) fn attend(&mut self) {
         let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
         let listener = self.listener.iter().map(|listener| listener.socket.as_fd());
         let strangers = self.strangers.iter().map(AsFd::as_fd);
         let speakers = strangers.chain(listener);
         let speakers = speakers.map(|socket| PollFd::from_borrowed_fd(socket, PollFlags::IN));
-        // A peer's hello is still in its queue, and whatever else it has said: what counts is the end.
+        // A peer's packets stay in its queue, so they mean nothing here. Only the end of the
+        // connection counts.
         let peers = self.peers.iter();
         let peers = peers.map(|peer| PollFd::from_borrowed_fd(peer.as_fd(), PollFlags::RDHUP));
         let mut polled: Vec<_> = peers.chain(speakers).collect();
@@ -123,10 +126,11 @@ impl State {
                 Ok(socket) => self.meet(socket),
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(Errno::MFILE | Errno::NFILE) if listener.spare.take().is_some() => {
-                    // Better to be told that nobody will signal it than to wait for it.
+                    // A consumer that cannot be let in learns it from the end of its connection,
+                    // and does not wait in vain.
                     let Ok(socket) = accept_with(&listener.socket, flags) else { return };
                     self.turn_away(socket);
-                    // There may be a descriptor for it again when that one is closed.
+                    // There may be a descriptor for the next consumer when that one is closed.
                     return;
                 }
                 Err(_) => return,
@@ -134,7 +138,7 @@ impl State {
         }
     }
 
-    /// Listens to one that has connected.
+    /// Looks for the hello of a peer that has connected.
     pub(super) fn meet(&mut self, socket: OwnedFd) {
         match is_hello(&socket) {
             Ok(true) if self.peers.len() < MOST_PEERS && !self.is_hung_up => {
@@ -158,7 +162,7 @@ impl State {
     }
 }
 
-/// A socket at a path that is ours, and a descriptor to give up when there is no other.
+/// A socket at a path of our own, and a spare descriptor to give up when there is no other.
 #[derive(Debug)]
 pub(super) struct Listener {
     socket: OwnedFd,
@@ -168,10 +172,10 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// Listens at `given`, which is left as it was if that fails.
+    /// Listens at `given`. If that fails, the path is left as it was.
     pub(super) fn bind(given: &Path) -> Result<Self, NotifyError> {
         let address = address(given)?;
-        // Absolute: this process may change its folder before it removes the path.
+        // Absolute: this process may change its working directory before it removes the path.
         let path = std::path::absolute(given).map_err(failed("getcwd"))?;
         let socket = socket()?;
         // Linux gives the file the mode that the socket has when it is bound.
@@ -184,7 +188,7 @@ impl Listener {
         Ok(listener)
     }
 
-    /// Removes the path, if it is still this one's.
+    /// Removes the path, if it still belongs to this socket.
     fn remove(&self) {
         if identity(&self.path).is_ok_and(|found| found == self.identity) {
             let _ = std::fs::remove_file(&self.path);

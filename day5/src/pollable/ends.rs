@@ -1,4 +1,4 @@
-//! The ends that a descriptor can be had for.
+//! The ends that can have a descriptor.
 
 use bytemuck::Pod;
 use day3::sequencer::Cursor;
@@ -8,15 +8,15 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// An end of a ring, of messages or of records. With another way to wait it is another type.
+/// An end of a ring, of messages or of records. Each way to wait makes it another type.
 pub trait End: sealed::Sealed + Sized {
-    /// The same end with this way to wait.
+    /// The same end, with `V` as its way to wait.
     type With<V: Wait>;
 
     /// The same end, waiting another way.
     fn with<V: Wait>(self, wait: V) -> Self::With<V>;
 
-    /// The same for one that has been changed before.
+    /// The same, for an end whose way to wait was changed before.
     fn change<V: Wait, U: Wait>(end: Self::With<V>, wait: U) -> Self::With<U>;
 }
 

@@ -17,17 +17,17 @@ use crate::eventfd::Alarm;
 use crate::notifier::{Connection, NotifyError, failed};
 use crate::strategy::{Adaptive, SLICE};
 
-/// The nap of an end that nobody wakes: the first one, and the longest.
+/// The naps of an end that is never woken: the first, and the longest.
 const NAPS: (Duration, Duration) = (Duration::from_micros(50), Duration::from_millis(4));
 
-/// Where the signal comes from.
+/// The origin of the signal.
 #[derive(Debug)]
 enum Source {
-    /// From the producer; `set` is an epoll that has all that may come.
+    /// From the producer. `set` is an epoll of the connection and the alarm.
     Connected { set: OwnedFd, line: Connection, slice: Alarm },
     /// From the bridge's thread.
     Bridged(Arc<Post>),
-    /// From an alarm clock; how long the next nap is, in nanoseconds.
+    /// From an alarm clock. `nap` is the length of the next nap, in nanoseconds.
     Napping { alarm: Alarm, nap: AtomicU64 },
 }
 
@@ -74,7 +74,7 @@ impl Signal {
         }
     }
 
-    /// Takes back old signals; says whether there was anything.
+    /// Takes back old signals. Returns whether there were any.
     fn clear(&self) -> bool {
         match &self.source {
             Source::Connected { line, slice, .. } => {
@@ -82,7 +82,7 @@ impl Signal {
                 if is_over {
                     self.is_hung_up.store(true, Ordering::Relaxed);
                 }
-                // Each is asked, whatever the others say.
+                // Each of them is asked, whatever the others answer.
                 self.count(signals) | slice.take() | is_over
             }
             Source::Bridged(post) => self.count(post.counter().take()),
@@ -95,7 +95,7 @@ impl Signal {
         signals > 0
     }
 
-    /// How often the end has announced that it sleeps.
+    /// How often the end has announced a sleep.
     pub(super) fn sleeps(&self) -> u64 {
         self.sleeps.load(Ordering::Relaxed)
     }
@@ -114,7 +114,7 @@ impl Signal {
         }
     }
 
-    /// There was something: the next nap is a short one.
+    /// There was something, so the next nap is a short one.
     pub(super) fn found(&self) {
         if let Source::Napping { nap, .. } = &self.source {
             nap.store(NAPS.0.as_nanos() as u64, Ordering::Relaxed);
@@ -122,13 +122,13 @@ impl Signal {
     }
 }
 
-/// The way to wait of a [`Pollable`](crate::Pollable): a wait whose time is up at the beginning, and in vain, leaves an
-/// announcement behind. All others are `V`'s affair, and it is `V` that rings.
+/// The way to wait of a [`Pollable`](crate::Pollable). A wait with a timeout of zero that finds nothing leaves an
+/// announcement behind. All other waits are `V`'s, and so is the ringing.
 #[derive(Debug, Default)]
 pub struct Armed<V = Adaptive> {
     inner: V,
     signal: Option<Arc<Signal>>,
-    /// The announcement that stands.
+    /// The announcement that still stands.
     ticket: Option<Ticket>,
 }
 
@@ -163,7 +163,7 @@ impl<V: Wait> Wait for Armed<V> {
     }
 }
 
-/// Arms the descriptor; there was nothing just now. `ticket` is the announcement made before.
+/// Arms the descriptor after a look in vain. `ticket` is the announcement that was made before.
 fn sleep_elsewhere<R>(
     signal: &Signal,
     ticket: &mut Option<Ticket>,
@@ -186,11 +186,11 @@ fn sleep_elsewhere<R>(
         poll()
     };
     arm::arm(word, ticket, clear, look, |announced| match &signal.source {
-        // The producer may miss us once.
+        // The producer may miss this sleep.
         Source::Connected { slice, .. } if announced.is_fenced() => slice.set(SLICE),
-        // SAFETY: the doorbell is the end's that this way to wait was given to, by `Pollable`, which
-        // keeps the end until after it has dropped the bridge, and lends it to nobody who could put
-        // another in its place.
+        // SAFETY: the doorbell belongs to the end that `Pollable` gave this way to wait to.
+        // `Pollable` keeps the end until after it has dropped the bridge, and never hands it out in
+        // a way that could replace it.
         Source::Bridged(post) => unsafe { post.watch(word, announced) },
         _ => {}
     })

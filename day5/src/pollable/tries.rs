@@ -1,4 +1,4 @@
-//! What each end tries; a try in vain arms its descriptor.
+//! The tries of each end. A try in vain arms the end's descriptor.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ impl<T: Pod, K: Cursor, W: Wait, V: Wait> Pollable<day3::ring::Receiver<T, K, W>
 impl<K: Cursor, W: Wait, V: Wait> Pollable<day4::reader::Receiver<K, W>, V> {
     /// Lends the next message, if there is one now; otherwise the descriptor is armed.
     ///
-    /// A record borrows the reader; wait for the descriptor where there is none any more.
+    /// A record borrows the reader; wait for the descriptor after the last record is dropped.
     ///
     /// # Errors
     ///
@@ -183,7 +183,7 @@ impl<W: Wait, V: Wait> Pollable<day4::writer::Writer<W>, V> {
     }
 }
 
-/// Why a wait that was over at its beginning found no room.
+/// Why a send with a timeout of zero found no room.
 fn unsent(error: SendTimeoutError) -> TrySendError {
     match error {
         SendTimeoutError::TimedOut(_) => TrySendError::Full,
@@ -191,7 +191,7 @@ fn unsent(error: SendTimeoutError) -> TrySendError {
     }
 }
 
-/// Why a wait that was over at its beginning found nothing.
+/// Why a wait with a timeout of zero found nothing.
 #[cold]
 fn why(signal: &Signal, nothing: RecvTimeoutError) -> TryRecvError {
     match nothing {

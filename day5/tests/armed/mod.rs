@@ -1,7 +1,7 @@
-//! Models of those who sleep elsewhere: no signal is lost.
+//! Models of ends whose sleeping is done elsewhere: no signal is lost.
 //!
-//! A descriptor is a counter behind a lock, as in the kernel. When all is over, whoever has found
-//! nothing, and has not read everything, has to have a readable descriptor.
+//! A descriptor is a counter behind a lock, as in the kernel. At the end, a consumer that found
+//! nothing in its last try, and has not read everything, must have a readable descriptor.
 
 use std::cell::Cell;
 
@@ -11,7 +11,7 @@ use day5::doorbell::{self, Ticket};
 
 use crate::explore;
 
-/// An eventfd, and a futex's list of those who sleep for it.
+/// An eventfd, and a futex's list of sleepers.
 #[derive(Default)]
 struct Kernel {
     counter: u64,
@@ -34,34 +34,34 @@ impl Queue {
         }
     }
 
-    /// Publishes one more; says whether somebody has to be signalled.
+    /// Publishes one more message. Returns whether a sleeper has to be signalled.
     fn publish(&self) -> bool {
         self.published.store(self.published.load(Ordering::Relaxed) + 1, Ordering::Release);
         doorbell::ring(&self.word)
     }
 
-    /// A producer that was passed the eventfd.
+    /// A producer that has the eventfd itself.
     fn publish_and_signal(&self) {
         if self.publish() {
             self.kernel.lock().unwrap().counter += 1;
         }
     }
 
-    /// A producer that knows only the futex, at which somebody sleeps and then signals.
+    /// A producer that knows only the futex. A watcher sleeps there, and then signals.
     fn publish_and_wake(&self) {
         if self.publish() {
             self.signal_if_watched();
         }
     }
 
-    /// The end of the watcher's sleep, be it a ring or its slice.
+    /// The end of the watcher's sleep, by a ring or at the end of its slice.
     fn signal_if_watched(&self) {
         let mut kernel = self.kernel.lock().unwrap();
         kernel.counter += u64::from(kernel.watched);
         kernel.watched = false;
     }
 
-    /// The watcher goes to sleep, if the word is what the ticket says.
+    /// The watcher goes to sleep, if the word still agrees with the ticket.
     fn watch(&self, ticket: Ticket) {
         let mut kernel = self.kernel.lock().unwrap();
         if self.word.load(Ordering::Relaxed) == ticket.word() {
@@ -71,8 +71,8 @@ impl Queue {
         }
     }
 
-    /// Tries so many times, without waiting; says how much was read, and whether the last try found
-    /// nothing.
+    /// Tries so many times, without waiting. Returns how much was read, and whether the last try
+    /// found nothing.
     fn read(&self, tries: usize, watch: impl Fn(Ticket)) -> (u64, bool) {
         let (mut read, mut was_empty, mut ticket) = (0, false, None);
         for _ in 0..tries {
@@ -123,7 +123,7 @@ fn no_signal_of_a_bridge_is_lost() {
     });
 }
 
-/// The thread's slice is over after the first try, whether anybody has rung or not.
+/// The thread's slice ends after the first try, whether the doorbell has rung or not.
 #[test]
 fn a_bridge_that_gave_up_is_asked_again() {
     explore("a_bridge_that_gave_up_is_asked_again", Some(3), || {

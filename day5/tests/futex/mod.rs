@@ -1,10 +1,10 @@
-//! What `day5::futex` is under loom: a kernel that puts threads to sleep.
+//! The stand-in for `day5::futex` under loom: a kernel that puts threads to sleep.
 //!
-//! loom runs one thread at a time, and changes to another only at loom's own operations. So the
-//! kernel's list needs no lock, which would order what the exercise has to order.
+//! loom runs one thread at a time, and switches only at loom's own operations. So the kernel's list
+//! needs no lock. A lock would order what the exercise itself has to order.
 //!
-//! A single sleeper yields until it is woken, which orders nothing. Several would yield to one another
-//! for ever, so they park; and loom's waking orders more than a kernel promises.
+//! A single sleeper yields until it is woken, which orders nothing. Several sleepers would yield to
+//! one another for ever, so they park. Waking them in loom orders more than a kernel promises.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use loom::thread::{self, Thread, yield_now};
 
 use crate::sync::{AtomicU32, Ordering};
 
-/// Why a sleep ended. Here it never does because the time is up.
+/// Why a sleep ended. Here no sleep ends because its time is up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(dead_code, reason = "what an exercise needs is its own affair")]
 pub(crate) enum Wake {
-    /// Somebody woke us, or the word was another from the beginning. Look again.
+    /// The sleeper was woken, or the word differed from the beginning. Look again.
     Woken,
     /// The time is up.
     TimedOut,
@@ -40,18 +40,18 @@ fn kernel<R>(f: impl FnOnce(&mut Kernel) -> R) -> R {
     KERNEL.with_borrow_mut(f)
 }
 
-/// Forgets the schedule before this one; so many will wait in this one.
+/// Forgets the schedule before this one. In this one, so many threads will wait.
 pub(crate) fn restart(waiting: usize) {
     kernel(|kernel| *kernel = Kernel { alone: waiting == 1, ..Kernel::default() });
 }
 
-/// How often the kernel was asked to wake somebody.
+/// How often the kernel was asked to wake threads.
 pub(crate) fn wakes() -> usize {
     kernel(|kernel| kernel.wakes)
 }
 
-/// From now on nobody wakes a sleeper: that there was one is noted, and it is woken after all, so that
-/// the model comes to its end.
+/// From now on no thread will wake a sleeper. If there is a sleeper, that is noted, and it is woken
+/// after all, so that the model comes to its end.
 pub(crate) fn nobody_wakes_any_more() {
     rouse(|kernel| {
         kernel.over = true;
@@ -59,13 +59,13 @@ pub(crate) fn nobody_wakes_any_more() {
     });
 }
 
-/// Whether there was one.
+/// Whether there was such a sleeper.
 pub(crate) fn left_asleep() -> bool {
     kernel(|kernel| kernel.left_asleep)
 }
 
 pub(crate) fn wait(word: &AtomicU32, value: u32, _: Duration) -> Wake {
-    // The kernel reads the word's last value, which a load may not; it holds nothing else in order.
+    // The kernel reads the word's newest value; a load might not. It orders nothing else.
     if word.fetch_add(0, Ordering::Relaxed) != value {
         yield_now();
         return Wake::Woken;
@@ -94,7 +94,7 @@ pub(crate) fn wake(_: &AtomicU32) -> usize {
     rouse(|kernel| kernel.wakes += 1)
 }
 
-/// Wakes all sleepers; says how many.
+/// Wakes all sleepers, and returns how many there were.
 fn rouse(note: impl FnOnce(&mut Kernel)) -> usize {
     let (alone, sleepers) = kernel(|kernel| {
         note(kernel);

@@ -1,9 +1,9 @@
-//! Models that join doorbell, gate, group and roster: whatever makes room wakes a producer that sleeps
-//! for it, and whatever there is to read wakes a consumer.
+//! Models that join doorbell, gate, group and roster. Whatever makes room wakes a producer that sleeps
+//! for room, and whatever can be read wakes a consumer.
 //!
-//! There are no messages here; that they arrive is for Day 3's models. A sleeper keeps its ticket, and
-//! sleeps for as long as the word is what the ticket says. When all is over, nobody may sleep whose next
-//! try would succeed.
+//! There are no messages here; Day 3's models check that messages arrive. A sleeper keeps its ticket,
+//! and sleeps while the word agrees with the ticket. At the end, no end may be asleep if its next try
+//! would succeed.
 
 use common::sync::thread::{JoinHandle, spawn};
 use common::sync::{Arc, AtomicU32, Mutex, Ordering};
@@ -78,7 +78,7 @@ fn sleeps(word: &AtomicU32, ticket: Option<Ticket>) -> bool {
     ticket.is_some_and(|ticket| word.load(Ordering::Relaxed) == ticket.word())
 }
 
-/// Tries, and goes to sleep on the word where that is in vain.
+/// Tries. If that is in vain, goes to sleep on the word.
 fn attempt(word: &AtomicU32, mut attempt: impl FnMut() -> bool) -> Option<Ticket> {
     let mut ticket = None;
     let mut look = || attempt().then_some(());
@@ -108,7 +108,7 @@ impl Producer {
         publish_one(&mut self.cursor)
     }
 
-    /// Sends one, or goes to sleep, unless it sleeps.
+    /// Sends one message, or goes to sleep, unless it is asleep already.
     fn send_or_sleep(&mut self) {
         let word = &self.control.doorbell.producer;
         if !sleeps(word, self.asleep) {
@@ -116,7 +116,7 @@ impl Producer {
         }
     }
 
-    /// Nobody rings any more.
+    /// After the last ring: no room that the producer sleeps through.
     fn assert_awake_if_there_is_room(&mut self) {
         let sleeps = sleeps(&self.control.doorbell.producer, self.asleep);
         assert!(!sleeps || !self.try_send(), "there is room, and the producer sleeps");
@@ -130,12 +130,12 @@ struct Consumer<C> {
 }
 
 impl<C: Cursor> Consumer<C> {
-    /// Takes one if there is one, and keeps it.
+    /// Takes a message if there is one, and keeps it.
     fn take(&mut self) -> bool {
         self.cursor.take(1).is_ok()
     }
 
-    /// Takes one if there is one, and releases it.
+    /// Takes a message if there is one, and releases it.
     fn try_read(&mut self) -> bool {
         let taken = self.take();
         if taken {
@@ -144,7 +144,7 @@ impl<C: Cursor> Consumer<C> {
         taken
     }
 
-    /// Reads one, learns of the end, or goes to sleep, unless it sleeps.
+    /// Reads a message, learns of the end, or goes to sleep, unless it is asleep already.
     fn read_or_sleep(&mut self) {
         let word = &self.control.doorbell.consumers;
         if !sleeps(word, self.asleep) {
@@ -159,7 +159,7 @@ impl<C: Cursor> Consumer<C> {
         }
     }
 
-    /// Nobody rings any more.
+    /// After the last ring: no message that the consumer sleeps through.
     fn assert_awake_if_there_is_something(&mut self) {
         if sleeps(&self.control.doorbell.consumers, self.asleep) {
             let found = self.cursor.take(1);
@@ -168,8 +168,8 @@ impl<C: Cursor> Consumer<C> {
     }
 }
 
-/// Explores a scene: a producer, threads that are at work, and ends that stay as they are. The producer sends,
-/// or goes to sleep; when the threads are done, it does not sleep where there is room. What a thread returns
+/// Explores a scene: a producer, threads that work, and ends that stay as they are. The producer sends, or
+/// goes to sleep. When the threads are done, it must not be asleep if there is room. What a thread returns
 /// stays attached until then.
 fn wakes_the_producer<T, K>(
     name: &str,
@@ -184,8 +184,8 @@ fn wakes_the_producer<T, K>(
     });
 }
 
-/// A member loses the race for the only message, and nothing else is there: its cursor, which said that
-/// it would take that message, held the producer back until then.
+/// A member loses the race for the only message. Its cursor had said that it would take that message,
+/// and so held the producer back until now.
 #[test]
 fn a_member_that_comes_too_late_wakes_the_producer() {
     wakes_the_producer("a_member_that_comes_too_late_wakes_the_producer", None, || {
@@ -201,7 +201,8 @@ fn a_member_that_comes_too_late_wakes_the_producer() {
     });
 }
 
-/// A member loses the race for the first message, takes the second, and keeps it: there is room for one.
+/// A member loses the race for the first message, takes the second, and keeps it: there is room for one
+/// more message.
 #[test]
 fn a_member_that_goes_on_wakes_the_producer() {
     wakes_the_producer("a_member_that_goes_on_wakes_the_producer", None, || {
@@ -217,7 +218,7 @@ fn a_member_that_goes_on_wakes_the_producer() {
     });
 }
 
-/// Two members and a producer, each in a thread of its own.
+/// Two members and a producer, each in its own thread.
 #[test]
 fn members_that_race_wake_the_producer() {
     wakes_the_producer("members_that_race_wake_the_producer", Some(2), || {
@@ -235,8 +236,8 @@ fn members_that_race_wake_the_producer() {
     });
 }
 
-/// A newcomer begins at the oldest message while the producer reserves its place: the producer waits for
-/// a cursor that is then moved on.
+/// A consumer joins at the oldest message while the producer reserves its place. The producer waits for
+/// the new cursor, which is then moved on.
 #[test]
 fn a_newcomer_that_is_moved_on_wakes_the_producer() {
     for capacity in [1, 2] {
@@ -248,7 +249,7 @@ fn a_newcomer_that_is_moved_on_wakes_the_producer() {
     }
 }
 
-/// The same for the first member of a group, whose place in the ring is the group's.
+/// The same for the first member of a group: here the group's place is moved on.
 #[test]
 fn a_new_group_that_is_moved_on_wakes_the_producer() {
     wakes_the_producer("a_new_group_that_is_moved_on_wakes_the_producer", None, || {
@@ -280,7 +281,8 @@ fn a_consumer_that_leaves_wakes_the_producer() {
     });
 }
 
-/// A member leaves with a message in hand, while another joins the group and takes the next.
+/// A member leaves with a message in hand, while another member joins the group and takes the next
+/// message.
 #[test]
 fn members_that_come_and_go_wake_the_producer() {
     wakes_the_producer("members_that_come_and_go_wake_the_producer", Some(2), || {
@@ -319,7 +321,7 @@ fn messages_and_the_end_wake_a_consumer() {
     });
 }
 
-/// The same for two members, one of which finds nothing.
+/// The same for two members; one of them finds nothing.
 #[test]
 fn messages_wake_members() {
     explore("messages_wake_members", Some(2), || {
@@ -339,7 +341,7 @@ fn messages_wake_members() {
     });
 }
 
-/// Each waits for the other by turns: not both sleep.
+/// Two ends wait for each other by turns: they are never both asleep.
 #[test]
 fn two_that_wait_for_each_other_are_not_both_asleep() {
     explore("two_that_wait_for_each_other_are_not_both_asleep", Some(4), || {

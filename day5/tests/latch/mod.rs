@@ -1,15 +1,15 @@
-//! What both judges of exercise 1 call a latch.
+//! What both judges of exercise 1 mean by a latch.
 
 use std::time::Duration;
 
-/// What all latches are: they differ in where they come from.
+/// The methods of all latches, whichever module they come from.
 pub(crate) trait Latch: Send + Sync + 'static {
     fn new() -> Self;
     fn wait(&self, timeout: Duration) -> bool;
     fn open(&self) -> bool;
 }
 
-/// Says that the `Latch` of each of these modules is one.
+/// Implements [`Latch`] for the `Latch` of each of these modules.
 macro_rules! implement {
     ($($module:ident)::+ $(, $($more:tt)*)?) => {
         impl $crate::latch::Latch for $($module)::+::Latch {

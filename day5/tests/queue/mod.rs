@@ -1,4 +1,4 @@
-//! What tests of pollable queues share: rings in memory, and how to wait.
+//! What tests of pollable queues share: rings in memory, and ways to wait.
 #![allow(dead_code, reason = "each test target uses a part of it")]
 
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use day3::{Heap, JoinOptions, Memory, Start};
 use day5::{Adaptive, Notifier, Notify, Pollable};
 use testing::DEADLINE;
 
-/// Waits for something, for at most [`DEADLINE`]. At its end a wait looks by itself, so one that took
-/// that long was not woken, whatever it found.
+/// Waits for at most [`DEADLINE`]. When its time is up, a wait looks once more without being woken.
+/// So a wait that took that long was not woken, whatever it found.
 pub(crate) fn woken<R>(wait: impl FnOnce(Duration) -> R) -> R {
     let started = Instant::now();
     let answer = wait(DEADLINE);
@@ -30,7 +30,7 @@ pub(crate) fn consumer(memory: &Arc<dyn Memory>) -> Consumer<u64> {
     unsafe { Consumer::from_memory(memory.clone(), Start::Oldest, &JoinOptions::new()) }.unwrap()
 }
 
-/// A producer that signals, a consumer that is signalled, and whom it signals.
+/// A producer that signals, a consumer that it signals, and its notifier.
 pub(crate) fn pair(capacity: u64) -> (Producer<u64, Notify>, Pollable<Consumer<u64>>, Notifier) {
     let (memory, producer) = ring(capacity);
     let notifier = Notifier::default();
@@ -39,7 +39,7 @@ pub(crate) fn pair(capacity: u64) -> (Producer<u64, Notify>, Pollable<Consumer<u
     (producer.waiting(Notify::new(notifier.clone(), Adaptive::default())), consumer, notifier)
 }
 
-/// The next message, by the rule: try, and if there is nothing, wait for the descriptor.
+/// The next message, by the rule: try; if there is nothing, wait for the descriptor.
 macro_rules! next {
     ($pollable:expr) => {
         loop {

@@ -1,4 +1,4 @@
-//! What `common::sync` is under loom.
+//! The stand-in for `common::sync` under loom.
 #![allow(unused_imports, dead_code, reason = "what an exercise needs is its own affair")]
 
 pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};

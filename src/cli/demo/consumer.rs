@@ -1,4 +1,4 @@
-//! The part of a child process.
+//! A consumer process of the demo, from the inside.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -53,7 +53,7 @@ fn watch(mut consumer: Consumer<Packet>) -> anyhow::Result<()> {
     state.print()
 }
 
-/// Messages that do not have the sequence expected of them.
+/// How many of the messages do not have the expected sequence.
 fn count_faults(messages: &[Packet], expected: &mut u64) -> u64 {
     let mut faults = 0;
     for message in messages {
@@ -73,7 +73,8 @@ fn tap(mut tap: Tap<Packet>) -> anyhow::Result<()> {
         match tap.try_recv_into(&mut messages) {
             Ok(received) => {
                 for message in &messages[..received] {
-                    // Later than the one before, and whole: each word follows from the first.
+                    // The sequence has grown, and the message is whole: each word follows from the
+                    // first.
                     let whole = message.iter().zip(message[0]..).all(|(word, due)| *word == due);
                     state.faults +=
                         u64::from(!whole || last.is_some_and(|last| message[0] <= last));

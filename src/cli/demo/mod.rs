@@ -44,9 +44,9 @@ type Packet = Message<8>;
 const CAPACITY: u64 = 4096;
 const BATCH: usize = 64;
 const KINDS: [Kind; 3] = [Kind::Broadcast, Kind::Broadcast, Kind::Tap];
-/// How often the line on the screen changes, and consumers report.
+/// How often the line on the screen changes, and how often consumers report.
 const TICK: Duration = Duration::from_millis(100);
-/// How long anything may stand still before the demo gives up.
+/// How long the demo waits without any progress before it gives up.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()> {
@@ -77,7 +77,7 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()
     Ok(())
 }
 
-/// Sends for as long as was asked, as fast as the slowest broadcast consumer lets it.
+/// Sends for the time that was asked for, as fast as the slowest broadcast consumer allows.
 fn send(
     producer: &mut Producer<Packet>,
     arguments: &Arguments,
@@ -138,7 +138,7 @@ fn lags(producer: &Producer<Packet>, children: &[Peer]) -> String {
             .iter()
             .find(|consumer| consumer.owner == child.process.id())
             .map_or(0, |consumer| consumer.lag),
-        // Nobody but the tap itself knows; it has said so up to a tick ago.
+        // Only the tap itself knows its lag. Its last report is at most a tick old.
         Kind::Tap => child.state().lag,
     };
     let label = |child: &Peer| match child.kind {
@@ -172,7 +172,7 @@ fn wait_until(
     Ok(())
 }
 
-/// An error if a consumer has ended before its time.
+/// Fails if a consumer process has ended early.
 fn check(children: &mut [Peer]) -> anyhow::Result<()> {
     for child in children {
         if let Some(status) = child.process.try_wait()?

@@ -1,4 +1,5 @@
-//! A consumer process of the demo, as its parent knows it, and the lines that it writes to it.
+//! A consumer process of the demo, as its parent sees it, and the lines that it sends to its
+//! parent.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
@@ -12,7 +13,7 @@ use yardstick::payload::sum;
 
 use super::{Kind, Packet};
 
-/// A consumer process, as its parent knows it.
+/// A consumer process, as its parent sees it.
 pub(super) struct Peer {
     pub(super) kind: Kind,
     pub(super) process: Child,
@@ -20,7 +21,7 @@ pub(super) struct Peer {
     reader: Option<JoinHandle<()>>,
 }
 
-/// What a consumer has said last.
+/// A consumer's last report.
 #[derive(Clone, Copy, Default)]
 pub(super) struct State {
     pub(super) ready: bool,
@@ -60,7 +61,7 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // It has ended by itself unless we are here for an error.
+        // Unless we are here because of an error, it has ended by itself.
         let _ = self.process.kill();
         let _ = self.process.wait();
         if let Some(reader) = self.reader.take() {

@@ -1,4 +1,4 @@
-//! What was sent, what arrived, and whether that is proof.
+//! What was sent, what arrived, and whether the one proves the other.
 
 use std::time::Duration;
 
@@ -94,7 +94,7 @@ impl Summary {
     }
 }
 
-/// Programs that read JSON may know integers up to 2^53 only; a checksum has all 64 bits.
+/// Some programs that read JSON only know integers up to 2^53, and a checksum has 64 bits.
 fn hexadecimal<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{number:016x}"))
 }

@@ -1,4 +1,4 @@
-//! What is said of a queue, as a person reads it.
+//! A queue's report, for people.
 
 use std::fmt::{Error, Write};
 
@@ -40,7 +40,8 @@ pub(super) fn describe(name: &QueueName, snapshot: &Snapshot) -> Result<String, 
 fn state(report: &Report<'_>) -> String {
     match (report.ending, report.reason) {
         ("aborted", Some(reason)) if !reason.is_empty() => {
-            // Others may have written anything there: no control characters on our terminal.
+            // Other programs may have written anything there: no control characters on our
+            // terminal.
             format!("aborted: {}", reason.escape_debug())
         }
         ("aborted", _) => "aborted".to_owned(),
@@ -76,7 +77,7 @@ fn consumers(
     if report.consumers.is_empty() {
         return writeln!(out, "consumers none (taps are registered nowhere)");
     }
-    // Others may have written anything there.
+    // Other programs may have written anything there.
     let group = |row: &Row<'_>| row.group.unwrap_or("-").escape_debug().to_string();
     let wide = width(report.consumers.iter().map(|row| group(row).len()), "group");
     writeln!(out, "slot  {:<11}{:<wide$}  {:>8}{:>12}  label", "kind", "group", "pid", "lag")?;
@@ -104,7 +105,7 @@ fn consumers(
     Ok(())
 }
 
-/// The groups that nobody is in; those that have members stand beside them.
+/// The groups without a member. Groups with members are listed beside them.
 fn groups(out: &mut String, report: &Report<'_>, unit: &str) -> Result<(), Error> {
     let empty = || report.groups.iter().filter(|group| group.members == 0);
     if empty().next().is_none() {

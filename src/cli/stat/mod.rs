@@ -1,4 +1,4 @@
-//! `fanout stat`: how a queue goes, once or again and again.
+//! `fanout stat`: the state of a queue, once or again and again.
 
 mod describe;
 mod report;
@@ -58,7 +58,7 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()
             };
             json + "\n"
         } else {
-            // With --watch, each picture takes the place of the one before.
+            // With --watch, each report replaces the report before it.
             let home = if arguments.watch && screen { "\x1b[H\x1b[2J" } else { "" };
             format!("{home}{}", describe(&arguments.name, &snapshot)?)
         };

@@ -1,4 +1,4 @@
-//! What is said of a queue, as a program reads it.
+//! A queue's report, for programs.
 
 use fanout::inspect::{ConsumerKind, Snapshot};
 use fanout::{Ending, QueueName};
@@ -30,7 +30,7 @@ pub(super) struct Report<'a> {
     pub(super) producer: Producer,
     /// How much room the producer waits for; 0 while it does not wait.
     pub(super) waits_for: u64,
-    /// Whether somebody is in its way, or a whole lap behind.
+    /// Whether a consumer is in the producer's way, or a whole lap behind.
     pub(super) full: bool,
     pub(super) gating_slot: Option<usize>,
     pub(super) consumers: Vec<Row<'a>>,
@@ -39,9 +39,9 @@ pub(super) struct Report<'a> {
 
 #[derive(Serialize)]
 pub(super) struct Producer {
-    /// As it said itself; another pid namespace has other numbers.
+    /// As the producer itself has written it. Another pid namespace has other numbers.
     pub(super) pid: u32,
-    /// Whether it, or a child of it, has the queue open.
+    /// Whether the producer, or a child of it, has the queue open.
     pub(super) lives: bool,
 }
 
@@ -54,26 +54,26 @@ pub(super) struct Row<'a> {
     pub(super) pid: u32,
     pub(super) lag: u64,
     pub(super) gates: bool,
-    /// Whether the producer cannot go on because of it.
+    /// Whether this consumer keeps the producer waiting.
     pub(super) blocks: bool,
 }
 
-/// A group whose place the queue knows, with or without a member.
+/// A group that the queue keeps a place for, with or without a member.
 #[derive(Serialize)]
 pub(super) struct Group<'a> {
     pub(super) name: &'a str,
     pub(super) members: usize,
     pub(super) lag: u64,
-    /// Whether the producer waits for it also while it has no member.
+    /// Whether the producer waits for the group even while it has no member.
     pub(super) holds: bool,
-    /// Whether its place has been overwritten.
+    /// Whether the group's place has been overwritten.
     pub(super) overwritten: bool,
-    /// Whether the producer cannot go on although it has no member, and because of that.
+    /// Whether the group, without a member, keeps the producer waiting.
     pub(super) blocks: bool,
 }
 
-/// A sequence begins where the producer says, and may lie above 2^53, where many programs read numbers
-/// wrong.
+/// The producer chooses where sequences begin. They may lie above 2^53, where many programs misread
+/// numbers.
 fn digits<S: Serializer>(sequence: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(sequence)
 }
@@ -137,15 +137,15 @@ fn groups(snapshot: &Snapshot) -> Vec<Group<'_>> {
     rows.collect()
 }
 
-/// No more than there is, whatever somebody wrote there.
+/// At most the capacity, whatever is written there.
 fn waits_for(snapshot: &Snapshot) -> u64 {
     snapshot.waits_for.min(snapshot.capacity)
 }
 
-/// Whether somebody so far behind is in the producer's way.
+/// Whether a consumer with this lag is in the producer's way.
 fn blocks(snapshot: &Snapshot, lag: u64) -> bool {
     let needed = match waits_for(snapshot) {
-        // It has not asked yet; but there is no room for anything.
+        // The producer has not asked for room yet, but there is none.
         0 => 1,
         needed => needed,
     };

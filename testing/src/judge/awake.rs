@@ -1,6 +1,6 @@
 //! How much of a wait was spent awake.
 //!
-//! No time is asserted: what is compared are two times of the same wait. A slow computer changes both.
+//! No time is asserted. Two times of the same wait are compared, and a slow computer changes both.
 
 use std::fs;
 use std::path::Path;
@@ -9,29 +9,29 @@ use std::time::{Duration, Instant};
 use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 
-/// How long a judge lets something wait that should sleep, at a time.
+/// How long the program under test waits at a time, and should sleep.
 pub const A_WHILE: Duration = Duration::from_millis(100);
 
-/// How much a judge has to have seen.
+/// How long a judge has to watch in all.
 const ENOUGH: Duration = Duration::from_millis(100);
 
-/// The most times that a judge looks: on a computer that has no time for it, it sees little each time.
+/// How often a judge watches at most. On a busy computer it sees little each time.
 const MOST_TIMES: u32 = 30;
 
-/// Who is watched.
+/// What is watched.
 #[derive(Clone, Copy)]
 pub enum Who {
     /// The thread that calls.
     ThisThread,
-    /// A process that lives.
+    /// A process that is running.
     Process(u32),
 }
 
-/// Calls `wait`, which waits for [`A_WHILE`], until enough was seen of it; fails if the waiting thread or
-/// process was awake for more than a quarter of that.
+/// Calls `wait`, which waits for [`A_WHILE`], until it has been watched for long enough. Fails if the
+/// waiting thread or process was awake for more than a quarter of that time.
 ///
-/// A thread that sleeps a little between two looks is awake for some hundredths of a wait, a thread that
-/// never sleeps for all of it. While others have the core, it can do neither: that time does not count.
+/// A thread that sleeps a little between looks is awake for some hundredths of a wait. A thread that
+/// never sleeps is awake for all of it. Time in which other threads have the core does not count.
 #[track_caller]
 pub fn sleeps(who: Who, waiting_for: &str, mut wait: impl FnMut()) {
     let (started, mut times) = (Instant::now(), 0);
@@ -68,7 +68,7 @@ impl Who {
         Duration::from(clock_gettime(clock).unwrap())
     }
 
-    /// How long it was ready to run while others ran, where the kernel tells.
+    /// How long it was ready to run while other threads ran, if the kernel tells.
     fn queued(self) -> Duration {
         match self {
             Self::ThisThread => queued(Path::new("/proc/thread-self")),

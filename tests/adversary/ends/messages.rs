@@ -49,7 +49,7 @@ impl Producing {
     }
 }
 
-/// Publishes some of it, or nothing; says how many.
+/// Publishes some of the reserved places, or none. Returns how many.
 #[expect(clippy::forget_non_drop, reason = "that it does nothing is the point")]
 fn use_up(
     mut reservation: Reservation<'_, Message, Mood>,
@@ -144,14 +144,14 @@ impl Sending for Producing {
 /// How a batch is given back.
 pub(crate) type GiveBack<K> = fn(Batch<'_, Message, K, Mood>);
 
-/// A registered consumer; a broadcast one can give back what it was lent.
+/// A registered consumer. A broadcast consumer can give back what it has borrowed.
 pub(crate) struct MessageEnd<K: Cursor> {
     pub(crate) receiver: ends::Receiver<Message, K, Mood>,
     pub(crate) give_back: Option<GiveBack<K>>,
     pub(crate) capacity: u64,
 }
 
-/// For a broadcast consumer.
+/// How a broadcast consumer gives a batch back.
 pub(crate) fn give_back(batch: Batch<'_, Message, ConsumerCursor, Mood>) {
     batch.give_back();
 }

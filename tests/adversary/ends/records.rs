@@ -65,7 +65,7 @@ impl Writing {
     }
 }
 
-/// Sends a message in place, or not; says whether it did.
+/// Sends a message in place, or not. Returns whether it did.
 #[expect(clippy::forget_non_drop, reason = "that it does nothing is the point")]
 fn use_up(mut reservation: Reservation<'_, Mood>, at: &mut Act<'_>, message: &[u8]) -> bool {
     reservation[..message.len()].copy_from_slice(message);
@@ -84,7 +84,7 @@ fn use_up(mut reservation: Reservation<'_, Mood>, at: &mut Act<'_>, message: &[u
     false
 }
 
-/// Sends as many messages as there is room for, or none; says how many.
+/// Sends as many messages as there is room for, or none. Returns how many.
 #[expect(clippy::forget_non_drop, reason = "that it does nothing is the point")]
 fn fill(mut batch: WriteBatch<'_, Mood>, at: &mut Act<'_>, plan: &Plan, next: u64) -> u64 {
     let mut message = Vec::new();
@@ -169,7 +169,7 @@ pub(crate) struct GiveBack<K: Cursor> {
     many: fn(Records<'_, K, Mood>),
 }
 
-/// For a broadcast reader.
+/// How a broadcast reader gives back what it has borrowed.
 pub(crate) fn give_back() -> GiveBack<ConsumerCursor> {
     GiveBack { one: |record| record.give_back(), many: |records| records.give_back() }
 }
@@ -212,7 +212,7 @@ impl<K: Cursor> RecordEnd<K> {
             let released = at.dice.below(batch.len() as u64 + 1) as usize;
             show(batch.first().get(), batch.iter().take(released), true, see);
             at.tally.add("batches released in part");
-            // A producer that means harm has changed the headers meanwhile.
+            // A hostile process may have changed the headers meanwhile.
             let released = released.min(batch.len());
             batch.release_first(released);
         }
@@ -224,7 +224,7 @@ impl<K: Cursor> RecordEnd<K> {
         Ok(())
     }
 
-    /// Where a call has no deadline.
+    /// Calls without a timeout.
     fn copy(&mut self, at: &mut Act<'_>, see: &mut dyn FnMut(Seen<'_>)) -> Result<(), Step> {
         let mut into = vec![0; at.dice.pick(&[0, 7, 100, 5000, 70_000])];
         let middle = into.len().min(3);
@@ -259,7 +259,8 @@ fn show<'m>(
 impl<K: Cursor + Send> Reading for RecordEnd<K> {
     fn act(&mut self, at: &mut Act<'_>, see: &mut dyn FnMut(Seen<'_>)) -> Step {
         let outcome = match at.dice.below(6) {
-            // Only a broadcast reader knows which record it is that comes without a sequence.
+            // Only a broadcast reader can tell which record it gets from a call that does not give
+            // the sequence.
             0 if at.style == super::Style::Free && self.give_back.is_some() => self.copy(at, see),
             0..3 => self.one(at, see),
             _ => self.batch(at, see),

@@ -1,4 +1,4 @@
-//! Its driver, and both ends of its log.
+//! Aeron's driver, and both ends of its log.
 
 use std::ffi::{CStr, CString};
 use std::mem::ManuallyDrop;
@@ -20,10 +20,10 @@ use crate::load::{Job, Sink, Source};
 
 const STREAM: i32 = 1001;
 
-/// How long to wait for what the driver makes.
+/// How long to wait for the driver.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many messages one poll may give.
+/// How many messages one poll may return.
 const FRAGMENTS: usize = 256;
 
 pub(super) fn build(job: &Job, term: usize, consumers: usize) -> anyhow::Result<Crew> {
@@ -42,8 +42,8 @@ fn connect(folder: &CStr) -> anyhow::Result<Aeron> {
     Aeron::connect_dir(folder.to_str()?).context("connecting to the driver")
 }
 
-/// Nothing of it is dropped: closing a client is not what is measured, and the driver of the
-/// comparison removes its folder.
+/// Nothing of it is dropped: closing a client is not measured, and the comparison's driver removes
+/// its folder.
 struct Publisher {
     publication: ManuallyDrop<AeronExclusivePublication>,
     _client: ManuallyDrop<Aeron>,

@@ -1,16 +1,17 @@
 //! Aeron IPC: a log in shared memory, through the C client and media driver that the crates
 //! `rusteron-client` and `rusteron-media-driver` build and wrap.
 //!
-//! Building those needs cmake 3.30 and libclang, so they are no default: `--features aeron`. Both can
-//! be had from pip (`pip install cmake libclang`); then cmake has to be on the `PATH`, `LIBCLANG_PATH`
-//! says where `libclang.so` is, and `BINDGEN_EXTRA_CLANG_ARGS=-I...` where a compiler keeps its
-//! `stddef.h`, which pip's libclang lacks. Its C library is linked with libbsd and libuuid.
+//! Building those needs cmake 3.30 and libclang, so Aeron is not a default: `--features aeron`. Both
+//! can be installed with pip (`pip install cmake libclang`). Then cmake has to be on the `PATH`,
+//! `LIBCLANG_PATH` says where `libclang.so` is, and `BINDGEN_EXTRA_CLANG_ARGS=-I...` where a compiler
+//! keeps its `stddef.h`, which pip's libclang lacks. Aeron's C library is linked with libbsd and
+//! libuuid.
 //!
-//! The media driver runs as one thread of the sender's process, and whatever it costs counts. It has to
-//! run often, for it tells the sender how far consumers are: so with it there is one side more, and with
-//! two cores everybody yields, without which a log as small as everybody else's is several times as
-//! slow. Aeron's own default is terms of 64 MiB, whose pages are touched for the first time in a short
-//! run. Messages are claimed in the log, written in place, committed one by one, and polled.
+//! The media driver runs as one thread of the sender's process, and its costs count. It has to run
+//! often, because it tells the sender how far consumers are. So Aeron has one side more, and on two
+//! cores all sides yield. Without that, a log as small as the other rivals' rings is several times as
+//! slow. Aeron's own default is terms of 64 MiB, and a short run would touch their pages for the first
+//! time. Messages are claimed in the log, written in place, committed one by one, and polled.
 
 #[cfg(feature = "aeron")]
 mod log;
@@ -41,7 +42,7 @@ fn contender(question: Question, mode: &str, term: usize, consumers: usize) -> C
     Contender::rival(question, (NAME, mode), sides, move |job| log::build(job, term, consumers))
 }
 
-/// The sender, the driver, and so many consumers.
+/// The number of sides: the sender, the driver, and the consumers.
 #[cfg(feature = "aeron")]
 fn sides(consumers: usize) -> usize {
     consumers + 2

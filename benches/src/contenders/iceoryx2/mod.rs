@@ -1,11 +1,11 @@
 //! iceoryx2: services in shared memory, between processes or threads, in their lossless configuration:
-//! nothing overflows, and whoever publishes waits until every subscriber has room.
+//! nothing overflows, and a publisher waits until every subscriber has room.
 //!
-//! It has no batches. A message is loaned, written in place, sent, and read in place. Whoever receives
-//! polls, or waits for an event that follows each message; a publisher that finds no room yields, and
-//! after 10,000 times sleeps, as iceoryx2 does it by itself. Its `ipc` services are used everywhere,
-//! and for fan-out between threads also its `local` ones, which stay within one process: there and back
-//! they are no faster.
+//! It has no batches. A message is loaned, written in place, sent, and read in place. A subscriber
+//! polls, or waits for an event that follows each message. A publisher that finds no room yields, and
+//! after 10,000 times sleeps, as iceoryx2 itself does. All rows use its `ipc` services. Fan-out between
+//! threads also has a row with its `local` services, which stay within one process; there and back they
+//! are no faster.
 
 #[cfg(feature = "iceoryx2")]
 mod services;
@@ -16,25 +16,25 @@ use crate::question::Question;
 
 const NAME: &str = "iceoryx2 0.10";
 
-/// Which of its services.
+/// The kind of service.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Scope {
-    /// Between processes, or threads that do not know that they share one.
+    /// Between processes, or between threads that do not know that they share a process.
     Ipc,
     /// Between threads of one process.
     Local,
 }
 
-/// Which of its ways to pass messages.
+/// The messaging pattern.
 #[derive(Clone, Copy)]
 enum Pattern {
     /// Slices of bytes, one way.
     Slices,
-    /// Messages of one type, to all.
+    /// Messages of one type, to all subscribers.
     Broadcast,
     /// Slices of bytes both ways.
     BothWays,
-    /// The same, and an event after each.
+    /// Slices of bytes both ways, and an event after each.
     Events,
     /// Requests and responses.
     RequestResponse,

@@ -1,7 +1,7 @@
-//! Its services, and their ends.
+//! iceoryx2's services, and their ends.
 //!
-//! No end is dropped: taking a service down is not what is measured, and the driver removes what is
-//! left of it.
+//! No end is dropped: taking a service down is not measured, and the driver removes what is left of
+//! it.
 
 use std::mem::ManuallyDrop;
 
@@ -71,13 +71,13 @@ fn crew<S: Service + 'static>(job: &Job, pattern: Pattern, sides: usize) -> anyh
 const THERE: &str = "there";
 const BACK: &str = "back";
 
-/// Where the services of one run are, which nobody else sees, and what they are like.
+/// The services of one run, which no other run sees, and their settings.
 #[derive(Clone)]
 struct Domain {
     config: Config,
-    /// How many threads or processes open each.
+    /// How many threads or processes open each service.
     sides: usize,
-    /// The longest message.
+    /// The length of the longest message.
     most: usize,
     /// How many messages a subscriber holds.
     buffer: usize,
@@ -88,8 +88,8 @@ impl Domain {
         let mut config = Config::default();
         let name = job.name.trim_start_matches('/');
         config.global.prefix = format!("{name}_").as_str().try_into()?;
-        // What has no folder of its own goes to the root, under the prefix; a socket among it, whose
-        // path must be short.
+        // Files without a folder of their own go to the root, under the prefix. One of them is a
+        // socket, whose path must be short.
         let root = job.folder.parent().context("the job's folder is a root")?;
         let path =
             |path: &std::path::Path| anyhow::Ok(Path::new(path.as_os_str().as_encoded_bytes())?);
@@ -98,7 +98,7 @@ impl Domain {
             std::path::Path::new(job.folder.file_name().context("the folder has no name")?);
         config.global.service.directory = path(&folder.join("services"))?;
         config.global.node.directory = path(&folder.join("nodes"))?;
-        // Nobody is there but the sides.
+        // There are no other nodes than the sides.
         config.global.service.cleanup_dead_nodes_on_open = false;
         config.global.node.cleanup_dead_nodes_on_creation = false;
         config.global.node.cleanup_dead_nodes_on_destruction = false;
@@ -115,7 +115,7 @@ impl Domain {
         node.context("making a node")
     }
 
-    /// One publisher and the others subscribers, and no message is lost.
+    /// One publisher, and the other sides as subscribers; no message is lost.
     fn lossless<S: Service, P: core::fmt::Debug + IceoryxSend + ?Sized>(
         &self,
         node: &Node<S>,
@@ -150,7 +150,7 @@ impl Domain {
     fn sliced<S: Service>(&self, node: &Node<S>, name: &str) -> anyhow::Result<Sliced<S>> {
         let service = self.lossless::<S, [u8]>(node, name)?.open_or_create();
         let subscriber = ManuallyDrop::new(service?.subscriber_builder().create()?);
-        // Whoever has not yet connected loses what does not fit into his buffer.
+        // A subscriber that has not connected yet loses what does not fit into its buffer.
         subscriber.update_connections()?;
         Ok(Sliced { subscriber, idle: Idle::new(self.sides) })
     }
@@ -359,7 +359,7 @@ impl<S: Service> Sending for Answering<S> {
     }
 }
 
-/// Asks.
+/// Sends requests, and waits for responses.
 struct Asking<S: Service> {
     client: ManuallyDrop<Asks<S>>,
     pending: Option<Awaited<S>>,
@@ -396,7 +396,7 @@ impl<S: Service> Receiving for Asking<S> {
     }
 }
 
-/// One publisher of messages of one type, and the other sides subscribe.
+/// One publisher of messages of one type, and the other sides as subscribers.
 fn broadcast<S: Service + 'static>(job: &Job, domain: &Domain) -> Crew {
     let (ours, messages) = (domain.clone(), job.messages);
     let crew = Crew::new(Delivery::Each).side(move || {
@@ -415,7 +415,7 @@ fn broadcast<S: Service + 'static>(job: &Job, domain: &Domain) -> Crew {
         crew.side(move || {
             let service = ours.lossless::<S, Packet>(&ours.node()?, THERE)?.open_or_create();
             let subscriber = ManuallyDrop::new(service?.subscriber_builder().create()?);
-            // As above: this connects.
+            // As above: this call connects.
             ensure!(subscriber.receive()?.is_none(), "a message came before any was sent");
             let idle = Idle::new(ours.sides);
             Ok(Box::new(move || Ok(Done::received(receive((&subscriber, messages, idle))?))))

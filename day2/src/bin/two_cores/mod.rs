@@ -6,7 +6,8 @@ use common::sync::{AtomicU64, Ordering, spin_loop, yield_now};
 use crossbeam_utils::CachePadded;
 use yardstick::affinity;
 
-/// Runs both at the same time, each on its own core where there are two; returns what they return.
+/// Runs both at the same time, each on a core of its own if there are two, and returns both
+/// results.
 pub(crate) fn on_two_cores<A: Send, B: Send>(
     first: impl FnOnce() -> A + Send,
     second: impl FnOnce() -> B + Send,
@@ -30,14 +31,15 @@ pub(crate) fn on_two_cores<A: Send, B: Send>(
 pub(crate) struct Meeting([CachePadded<AtomicU64>; 2]);
 
 impl Meeting {
-    /// How often a thread looks before it gives its core away; on one core, the other needs it.
+    /// How often a thread looks before it yields its core. On a machine with one core, the other
+    /// thread needs it.
     const LOOKS: u32 = 64;
 
     pub(crate) fn new() -> Self {
         Self([0, 0].map(|round| CachePadded::new(AtomicU64::new(round))))
     }
 
-    /// Says that thread `me`, 0 or 1, has come to this round, and waits until the other has.
+    /// Says that thread `me`, 0 or 1, has reached this round, and waits until the other has.
     pub(crate) fn meet(&self, me: usize, round: u64) {
         self.0[me].store(round, Ordering::Release);
         let mut looks = 0;

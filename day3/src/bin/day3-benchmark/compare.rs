@@ -15,7 +15,7 @@ use crate::rivals::{Bare, Contender, HandOver, Textbook, copy};
 use crate::transport::{receive, send};
 use bytemuck::Pod;
 
-/// What every contender moves.
+/// What each contender has to move.
 #[derive(Clone, Copy)]
 pub(crate) struct Plan {
     pub(crate) messages: u64,
@@ -23,7 +23,7 @@ pub(crate) struct Plan {
     pub(crate) repeats: usize,
 }
 
-/// The batch of the batched contenders.
+/// How many messages a batch of the batched contenders has.
 const BATCH: usize = 64;
 
 /// A contender's result.
@@ -41,7 +41,7 @@ pub(crate) struct Row {
 
 type Run<'a> = Box<dyn Fn() -> anyhow::Result<Duration> + 'a>;
 
-/// Runs all contenders `repeats` times, one after another each time, and says their medians.
+/// Runs all contenders `repeats` times, in turns, and returns the medians.
 pub(crate) fn compare<P: Payload + Pod>(
     name: &QueueName,
     plan: Plan,
@@ -84,7 +84,7 @@ pub(crate) fn compare<P: Payload + Pod>(
     Ok(contenders.iter().zip(samples.iter().zip(&rates)).map(row).collect())
 }
 
-/// The table that the reader compares.
+/// Prints the table of a comparison.
 pub(crate) fn print(rows: &[Row]) {
     println!(
         "{:<30}{:>10}{:>10}{:>10}{:>10}{:>9}{:>9}{:>9}",
@@ -105,7 +105,7 @@ pub(crate) fn print(rows: &[Row]) {
     }
 }
 
-/// Two threads, one contender between them.
+/// Runs one contender between two threads.
 fn duel(contender: &dyn Contender, messages: u64) -> anyhow::Result<Duration> {
     let receive = || contender.receive(messages);
     race(messages, receive, || Ok(contender.send(messages)))
@@ -125,7 +125,7 @@ fn ring<P: Payload + Pod>(name: &QueueName, plan: Plan, batch: usize) -> anyhow:
     )
 }
 
-/// Runs both sides on threads of their own, and checks that what arrived is what was sent.
+/// Runs each side on its own thread, and checks that what was sent has arrived.
 fn race(
     messages: u64,
     receive: impl FnOnce() -> Tally + Send,

@@ -1,5 +1,5 @@
-//! How many MB/s the ring moves, on this machine, from one producer to any number of consumers; and,
-//! with `--compare`, what share of this machine's limits that is.
+//! How many MB/s the ring moves on this machine, from one producer to one or more consumers. With
+//! `--compare`, what share of the machine's limits that is.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -60,7 +60,7 @@ struct Arguments {
     child: Option<usize>,
 }
 
-/// What a JSON reader gets beside the figures.
+/// What `--json` prints beside the figures.
 #[derive(Serialize)]
 struct Outcome<'a, R> {
     size: usize,

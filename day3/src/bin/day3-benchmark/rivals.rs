@@ -1,4 +1,4 @@
-//! What the ring is compared with: the textbook's ring, a bare ring, and the limits of the machine.
+//! The rivals of the ring: a textbook ring, a bare ring, and the limits of the machine.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use bytemuck::Pod;
 use day3::{Heap, Memory};
 use yardstick::payload::{Payload, Tally, fill, sum};
 
-/// Page-aligned places that two threads share by the rules of whoever holds them.
+/// Page-aligned places that two threads share. The type that holds them makes the rules.
 struct Places<P: Pod> {
     memory: Arc<Heap<P>>,
     capacity: usize,
@@ -23,18 +23,18 @@ impl<P: Payload + Pod> Places<P> {
 
     /// # Safety
     ///
-    /// The places are the caller's alone until it hands them on.
+    /// The caller must own these places until it hands them on.
     #[inline(always)]
     #[expect(clippy::mut_from_ref, reason = "the caller owns the places for now")]
     unsafe fn slice(&self, start: usize, len: usize) -> &mut [P] {
         assert!(start + len <= self.capacity);
         let first = self.memory.data().cast::<P>().as_ptr().wrapping_add(start);
-        // SAFETY: in bounds (asserted), laid out like `P`, and the caller's alone.
+        // SAFETY: in bounds (asserted), laid out like `P`, and owned by the caller alone.
         unsafe { core::slice::from_raw_parts_mut(first, len) }
     }
 }
 
-/// Something that one thread can send through and another receive from.
+/// A way from one thread, which sends, to another, which receives.
 pub(crate) trait Contender: Sync {
     /// Sends this many messages.
     fn send(&self, messages: u64) -> Tally;
@@ -42,7 +42,7 @@ pub(crate) trait Contender: Sync {
     fn receive(&self, messages: u64) -> Tally;
 }
 
-/// (a) The ring that one writes first: both indices SeqCst and side by side, the other's index read
+/// (a) The ring of a first attempt: both indices SeqCst and side by side, the other's index read
 /// for every message, `%`, one message at a time.
 pub(crate) struct Textbook<P: Pod> {
     head: AtomicU64,
@@ -97,8 +97,8 @@ impl<P: Payload + Pod> Contender for Textbook<P> {
     }
 }
 
-/// (d) What is left of the ring when many consumers, joining and closing are taken away: two cursors,
-/// each cached by the other side, and batches.
+/// (d) The ring without many consumers, joining and closing: two cursors, each cached by the other
+/// side, and batches.
 pub(crate) struct Bare<P: Pod> {
     published: CachePadded<AtomicU64>,
     released: CachePadded<AtomicU64>,
@@ -164,8 +164,8 @@ impl<P: Payload + Pod> Contender for Bare<P> {
     }
 }
 
-/// (f) The hand-over limit: the four quarters of a buffer go around, one side writes one while the
-/// other reads another, and nothing else happens.
+/// (f) The hand-over limit: the four quarters of a buffer go around. One side writes one quarter
+/// while the other reads another, and nothing else happens.
 pub(crate) struct HandOver<P: Pod> {
     written: CachePadded<AtomicU64>,
     read: CachePadded<AtomicU64>,
@@ -185,7 +185,7 @@ impl<P: Payload + Pod> HandOver<P> {
         self.places.capacity / QUARTERS as usize
     }
 
-    /// The part of quarter number `turn` that is needed for what is left.
+    /// How much of quarter number `turn` is needed for the messages that are left.
     #[inline(always)]
     fn span(&self, turn: u64, left: u64) -> (usize, usize) {
         let start = (turn % QUARTERS) as usize * self.quarter();
@@ -228,7 +228,8 @@ impl<P: Payload + Pod> Contender for HandOver<P> {
     }
 }
 
-/// (e) A plain copy of as many bytes, from one buffer of the ring's size to another, by one thread.
+/// (e) A plain copy of the same number of bytes by one thread, from one buffer of the ring's size
+/// to another.
 pub(crate) fn copy<P: Payload + Pod>(capacity: usize, messages: u64) -> Tally {
     let mut from = vec![P::ZERO; capacity];
     fill(&mut from, 0);

@@ -17,7 +17,7 @@ use crate::transport::{receive, send};
 use crate::{Arguments, throughput};
 use bytemuck::Pod;
 
-/// The group that `--groups` makes.
+/// The group of `--groups`.
 const GROUP: &str = "benchmark";
 /// How long consumers may take to read the rest once the producer has closed.
 const DRAIN: Duration = Duration::from_secs(60);
@@ -32,7 +32,7 @@ pub(crate) struct Figures {
     consumer_sums: Vec<u64>,
 }
 
-/// Either kind of registered consumer.
+/// A registered consumer of either kind.
 trait Receive: Send {
     fn receive(&mut self, batch: usize) -> Tally;
 }
@@ -52,7 +52,7 @@ fn join<P: Payload + Pod>(arguments: &Arguments) -> anyhow::Result<Box<dyn Recei
     })
 }
 
-/// The story of a run, silent for those who want JSON.
+/// The story of a run. With `--json` it prints nothing.
 struct Story<'a> {
     arguments: &'a Arguments,
 }
@@ -78,7 +78,7 @@ impl Story<'_> {
     }
 }
 
-/// Runs the benchmark, and tells of it unless JSON was asked for.
+/// Runs the benchmark, and prints its story unless JSON was asked for.
 pub(crate) fn run<P: Payload + Pod>(arguments: &Arguments) -> anyhow::Result<Figures> {
     let story = Story { arguments };
     story.tell("Initializing the performance benchmark...");
@@ -122,7 +122,7 @@ fn a_core_each(arguments: &Arguments, cores: &[usize]) -> bool {
     arguments.consumers < cores.len()
 }
 
-/// A consumer, wherever it runs.
+/// A consumer, in a thread or in a process.
 enum Side {
     Thread(Box<dyn Receive>),
     Process(ChildConsumer),
@@ -137,7 +137,7 @@ impl Side {
     }
 }
 
-/// Lets all sides go at once.
+/// Lets all sides start at the same moment.
 fn race<P: Payload + Pod>(
     arguments: &Arguments,
     story: &Story<'_>,
@@ -186,7 +186,7 @@ fn race<P: Payload + Pod>(
     })
 }
 
-/// Checks that everything arrived; a figure of a run that lost something means nothing.
+/// Checks that everything arrived: the figures of a run that lost something mean nothing.
 fn figures(
     arguments: &Arguments,
     sent: Tally,
@@ -218,7 +218,7 @@ fn figures(
     })
 }
 
-/// A consumer in a process of its own: says `ready` when it has joined, and at the end its tally.
+/// A consumer in its own process. It prints `ready` when it has joined, and its tally at the end.
 struct ChildConsumer {
     child: Child,
     output: BufReader<ChildStdout>,
@@ -257,7 +257,7 @@ impl ChildConsumer {
 
 impl Drop for ChildConsumer {
     fn drop(&mut self) {
-        // It ends by itself after its tally; if we are here for an error, it must not stay.
+        // After its tally it ends by itself. If we are here because of an error, it must not stay.
         let started = Instant::now();
         while matches!(self.child.try_wait(), Ok(None)) && started.elapsed() < DRAIN {
             if thread::panicking() {
@@ -270,7 +270,7 @@ impl Drop for ChildConsumer {
     }
 }
 
-/// The part of a child.
+/// A child process's part.
 pub(crate) fn child<P: Payload + Pod>(arguments: &Arguments, core: usize) -> anyhow::Result<()> {
     let cores = affinity::cores();
     if a_core_each(arguments, &cores) {

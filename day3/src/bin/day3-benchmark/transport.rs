@@ -1,4 +1,4 @@
-//! The ring of this day, driven as a user would.
+//! The ring of this day, used as a program would use it.
 
 use bytemuck::Pod;
 use day3::ring::Producer;

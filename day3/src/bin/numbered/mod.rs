@@ -1,6 +1,6 @@
-//! What `day3-producer` sends and `day3-consumer` checks: messages that say which they are.
+//! What `day3-producer` sends and `day3-consumer` checks: messages that carry their own sequence.
 
-/// Its sequence, six words that follow from it, and a check word over these seven: 64 bytes.
+/// A sequence, six words that follow from it, and a check word over these seven: 64 bytes.
 pub(crate) type Message = [u64; 8];
 
 /// The size of a message in bytes.
@@ -20,7 +20,7 @@ pub(crate) fn message(sequence: u64) -> Message {
     message
 }
 
-/// The sum of check words: the same in whatever order, and by however many, they are added.
+/// A sum of check words. It does not depend on their order, nor on how many consumers add them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Checksum(u64);
 

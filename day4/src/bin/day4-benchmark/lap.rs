@@ -1,4 +1,4 @@
-//! A lap: what each of a crew moves, all of them at once.
+//! A lap: what each member of a crew moves, all of them at the same time.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use anyhow::bail;
 use yardstick::bytes::Tally;
 use yardstick::crew::{Crew, member, now, step};
 
-/// What a member of the crew moved, and between when and when.
+/// What a member of the crew moved, and its start and end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lap {
     pub(crate) tally: Tally,
@@ -15,7 +15,7 @@ pub(crate) struct Lap {
 }
 
 impl Lap {
-    /// From when the first of them started until the last had finished.
+    /// The time from the first member's start to the last member's end.
     pub(crate) fn time(laps: &[Self]) -> Duration {
         let started = laps.iter().map(|lap| lap.started).min().unwrap_or_default();
         let ended = laps.iter().map(|lap| lap.ended).max().unwrap_or_default();
@@ -23,7 +23,7 @@ impl Lap {
     }
 }
 
-/// Lets all of the crew go at once, and waits until all have finished.
+/// Lets all members start at the same moment, and waits until they have finished.
 pub(crate) fn race(mut crew: Crew) -> anyhow::Result<Vec<Lap>> {
     crew.tell("go")?;
     crew.hear(0, "done")?.iter().map(|line| lap(line)).collect()
@@ -38,13 +38,13 @@ fn lap(line: &str) -> anyhow::Result<Lap> {
     Ok(Lap { tally: Tally { count, bytes, checksum }, started, ended })
 }
 
-/// What a member does: gets ready, says something for the next to hear, and then does its work.
+/// A member's work: it gets ready, says something that the next member needs, and then works.
 pub(crate) struct Work<'a> {
     pub(crate) offer: String,
     pub(crate) run: Box<dyn FnOnce() -> anyhow::Result<Tally> + 'a>,
 }
 
-/// The part of one of the crew, in its own process.
+/// One member's part, in its own process.
 pub(crate) fn run<'a>(prepare: impl FnOnce() -> anyhow::Result<Work<'a>>) -> anyhow::Result<()> {
     member(|| {
         let work = prepare()?;

@@ -1,5 +1,6 @@
 //! The memory wheel: messages of random size from one process to another, through the ring of records
-//! with spinning and with sleeping sides, and through a socket; beside them what this machine allows.
+//! with spinning and with sleeping sides, and through a socket. Beside them stand the limits of this
+//! machine.
 
 use std::io::Write;
 use std::os::fd::RawFd;
@@ -69,7 +70,7 @@ struct Arguments {
     at: String,
 }
 
-/// What a JSON reader gets.
+/// What `--json` prints.
 #[derive(Serialize)]
 struct Outcome<'a> {
     messages: u64,
@@ -130,7 +131,7 @@ fn load(arguments: &Arguments) -> Load {
     };
     let bytes = lengths.clone().total(messages);
     let touch = if arguments.touch_first { Touch::First } else { Touch::All };
-    // Given back in quarters, as the hand-over does it.
+    // It is given back in quarters, as the hand-over does it.
     let release = (capacity / 4) as usize;
     let batch = arguments.batch;
     Load { messages, lengths, bytes, touch, capacity, batch, release }
@@ -181,7 +182,7 @@ fn benchmark(arguments: &Arguments, load: Load) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What is about to be moved, before anything is.
+/// Says what is about to be moved.
 fn announce(
     arguments: &Arguments,
     load: &Load,
@@ -215,7 +216,7 @@ fn announce(
     Ok(out.flush()?)
 }
 
-/// The arguments that the processes of a run get as well.
+/// The arguments that the processes of a run get, too.
 fn passed_on(arguments: &Arguments) -> Vec<String> {
     let Arguments { messages, most, size, seed, capacity, batch, touch_first, .. } = arguments;
     let mut all = vec![

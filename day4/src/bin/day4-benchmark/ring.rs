@@ -1,4 +1,4 @@
-//! The ring of records, driven as a user would, waiting one way or the other.
+//! The ring of records, used as a program would use it, with one strategy or another.
 
 use std::fs::OpenOptions;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -14,7 +14,7 @@ use yardstick::bytes::Tally;
 use crate::lap::Work;
 use crate::wheel::Load;
 
-/// The side that writes: makes the ring, and says where the other process finds its descriptor.
+/// The writing side: creates the ring, and says where the other process finds its descriptor.
 pub(crate) fn sender<W: Wait + 'static>(load: &Load, wait: W) -> anyhow::Result<Work<'_>> {
     let mut writer = Writer::<W>::anonymous(load.capacity)?.waiting(wait);
     let descriptor = writer.descriptor(Mode::Reader)?;
@@ -63,7 +63,7 @@ fn send_batches<W: Wait>(writer: &mut Writer<W>, load: &Load) -> anyhow::Result<
     Ok(tally)
 }
 
-/// The side that reads the ring found at `offer`.
+/// The reading side, with the ring found at `offer`.
 pub(crate) fn receiver<'a, W: Wait + 'static>(
     load: &'a Load,
     offer: &str,

@@ -1,7 +1,7 @@
 //! Sleeping until there is something to do: an eventfd for each side, and epoll.
 //!
-//! The plainest way that is correct, as a measure for the one that Day 5 builds: whoever finds nothing
-//! goes to sleep at once, and whoever changes something pays for a full fence each time.
+//! The plainest correct way, as a yardstick for Day 5's: an end that finds nothing goes to sleep at
+//! once, and an end that has changed something makes a full fence each time.
 
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -16,16 +16,16 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::unistd::{read, write};
 
-/// A bell for one side to sleep by, and for the other to ring.
+/// A bell: one side sleeps on it, and the other rings it.
 pub(crate) fn bell() -> anyhow::Result<OwnedFd> {
     let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
     Ok(EventFd::from_value_and_flags(0, flags).context("eventfd")?.into())
 }
 
-/// Sleeps in epoll until the other side rings. One without bells, the default one, yields.
+/// Sleeps in epoll until the other side rings. The default sleeper has no bells, and yields.
 ///
-/// Its side's word says that it sleeps from before its last look until an end rings, and that ends have to
-/// make a full fence before they look at the word.
+/// Its side's word says that it sleeps: from before its last look until an end rings. The word also says
+/// that the other end has to make a full fence before it looks at the word.
 #[derive(Debug, Default)]
 pub(crate) struct Sleeper(Option<Bells>);
 
@@ -37,7 +37,7 @@ struct Bells {
 }
 
 impl Sleeper {
-    /// Sleeps by the bell `mine`, and wakes the other side by `theirs`.
+    /// Sleeps on the bell `mine`, and wakes the other side with `theirs`.
     pub(crate) fn new(mine: OwnedFd, theirs: OwnedFd) -> anyhow::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll_create")?;
         epoll.add(&mine, EpollEvent::new(EpollFlags::EPOLLIN, 0)).context("epoll_ctl")?;
@@ -46,11 +46,11 @@ impl Sleeper {
 }
 
 impl Bells {
-    /// Sleeps until the bell rings or the deadline has passed. A failure is a short sleep: whoever
-    /// waits looks again.
+    /// Sleeps until the bell rings or the deadline has passed. If epoll fails, the sleep is a short
+    /// one, and its caller looks again.
     fn sleep(&self, deadline: Option<Instant>) {
         let left = |deadline: Instant| {
-            // Rounded up, so that one who wakes is not too early.
+            // Rounded up, so that the sleep does not end too early.
             let left = deadline.saturating_duration_since(Instant::now());
             left.saturating_add(Duration::from_micros(999)).try_into().unwrap_or(EpollTimeout::MAX)
         };
@@ -79,8 +79,9 @@ impl Wait for Sleeper {
                 yield_now();
                 continue;
             };
-            // edge: announce <-> ring. Either we see below what has changed, or the end that changed it
-            // sees that we sleep; but for one that did not know yet that it has to make a fence.
+            // edge: announce <-> ring. Either we see the change in the look that follows, or the end
+            // that made it sees that we sleep. An end that does not know yet that it has to make a
+            // fence may miss us.
             let before = word.fetch_or(ASLEEP | FENCED, Ordering::Relaxed);
             fence(Ordering::SeqCst);
             let answer = poll();
@@ -96,7 +97,7 @@ impl Wait for Sleeper {
         }
     }
 
-    /// The end has rung for a sleeper, on a futex that nobody sleeps on: the eventfd is what wakes it.
+    /// The end has rung for a sleeper on a futex, where none sleeps. The eventfd wakes the sleeper.
     fn rung(&self, _: Side) {
         if let Some(bells) = &self.0 {
             let _ = write(&bells.theirs, &1u64.to_ne_bytes());

@@ -22,12 +22,12 @@ pub(crate) fn pair(room: usize) -> anyhow::Result<(OwnedFd, OwnedFd)> {
     Ok(ends)
 }
 
-/// The bytes that the kernel keeps for messages on their way, its own records of them included.
+/// How many bytes the kernel keeps for messages on their way, with its own records of them.
 pub(crate) fn room(end: &impl AsFd) -> anyhow::Result<usize> {
     getsockopt(end, sockopt::SndBuf).context("asking for SO_SNDBUF")
 }
 
-/// The side that writes.
+/// The writing side.
 pub(crate) fn sender(end: &OwnedFd, load: &Load) -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
     let mut lengths = load.lengths.clone();
@@ -43,13 +43,13 @@ pub(crate) fn sender(end: &OwnedFd, load: &Load) -> anyhow::Result<Tally> {
     Ok(tally)
 }
 
-/// The side that reads. An empty message looks like the end of the stream, so it counts.
+/// The reading side. An empty message looks like the end of the stream, so messages are counted.
 pub(crate) fn receiver(end: &OwnedFd, load: &Load) -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
     let mut words = buffer(load.lengths.most());
     let message: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
     for _ in 0..load.messages {
-        // With this flag the answer is the length that was sent, even if it does not fit.
+        // With this flag the answer is the length that was sent, even if the buffer is too short.
         let len = recv(end.as_raw_fd(), message, MsgFlags::MSG_TRUNC).context("receiving")?;
         ensure!(len <= message.len(), "a message of {len} bytes came, longer than any was sent");
         tally.read(&message[..len], load.touch);

@@ -18,7 +18,7 @@ use crate::lap::{Lap, Work, race};
 use crate::sleeper::{Sleeper, bell};
 use crate::{ring, socket};
 
-/// A way to move messages from one process to another, or what one such way is measured by.
+/// A way to move messages from one process to another, or a limit that such ways are compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Mode {
@@ -30,7 +30,7 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
-    /// All of them, in the order in which they run.
+    /// All modes, in the order in which they run.
     pub(crate) const ALL: [Self; 5] =
         [Self::Spin, Self::Sleep, Self::Seqpacket, Self::Memcpy, Self::HandOver];
 
@@ -51,7 +51,7 @@ impl Mode {
     }
 }
 
-/// Who a process is in a run.
+/// Which party of a run a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Party {
     Sender,
@@ -63,10 +63,10 @@ pub(crate) enum Party {
 pub(crate) struct Load {
     pub(crate) messages: u64,
     pub(crate) lengths: Lengths,
-    /// All messages together.
+    /// The bytes of all messages together.
     pub(crate) bytes: u64,
     pub(crate) touch: Touch,
-    /// Of the ring, in bytes.
+    /// The ring's capacity in bytes.
     pub(crate) capacity: u64,
     /// Bytes of ring that the sender makes visible together; 0 for each message by itself.
     pub(crate) batch: usize,
@@ -74,12 +74,12 @@ pub(crate) struct Load {
     pub(crate) release: usize,
 }
 
-/// The slowest that a run may be before it is stopped: 20 MB/s, and a minute for the rest.
+/// How slow a run may be before it is stopped: 20 MB/s, and a minute for the rest.
 fn timeout(load: &Load) -> Duration {
     Duration::from_secs(60 + load.bytes / 20_000_000 + load.messages / 10_000)
 }
 
-/// One run; `arguments` are those that the processes get besides their part.
+/// One run. The processes get `arguments` besides their part.
 fn run(mode: Mode, load: &Load, arguments: &[String]) -> anyhow::Result<(Tally, Duration)> {
     let mut crew = Crew::new(Instant::now() + timeout(load), "use fewer --messages");
     let (sender, receiver) = descriptors(mode, load)?;
@@ -111,7 +111,7 @@ fn run(mode: Mode, load: &Load, arguments: &[String]) -> anyhow::Result<(Tally, 
     Ok((tally, Lap::time(&laps)))
 }
 
-/// What sender and receiver inherit.
+/// The descriptors that sender and receiver inherit.
 fn descriptors(mode: Mode, load: &Load) -> anyhow::Result<(Vec<OwnedFd>, Vec<OwnedFd>)> {
     Ok(match mode {
         Mode::Spin | Mode::Memcpy => (vec![], vec![]),
@@ -130,7 +130,7 @@ fn descriptors(mode: Mode, load: &Load) -> anyhow::Result<(Vec<OwnedFd>, Vec<Own
     })
 }
 
-/// What a process does that has this part in a run.
+/// What a process with this part does in a run.
 pub(crate) fn work<'a>(
     mode: Mode,
     party: Party,
@@ -246,8 +246,8 @@ fn row(mode: Mode, load: &Load, runs: &[(Tally, Duration)]) -> Row {
     }
 }
 
-/// The median of how much faster `these` runs were than `those` of the same repeats: what the machine
-/// does meanwhile changes from minute to minute, and so both by as much.
+/// The median of how much faster `these` runs were than `those`, repeat by repeat. The machine
+/// changes from minute to minute, and changes both runs of one repeat alike.
 fn ratio(these: &[(Tally, Duration)], those: &[(Tally, Duration)]) -> Option<f64> {
     let seconds = |run: &(Tally, Duration)| run.1.as_secs_f64();
     let ratios: Vec<f64> =
@@ -255,7 +255,7 @@ fn ratio(these: &[(Tally, Duration)], those: &[(Tally, Duration)]) -> Option<f64
     median(&ratios)
 }
 
-/// The table that the reader compares.
+/// Prints the table of a benchmark.
 pub(crate) fn print(rows: &[Row]) {
     println!(
         "{:<30}{:>9}{:>13}{:>9}{:>9}{:>14}{:>14}",

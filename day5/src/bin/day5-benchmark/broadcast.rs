@@ -1,4 +1,4 @@
-//! Throughput: how much one producer gets to any number of consumers, on the cores that there are.
+//! Throughput: how many messages reach one or more consumers, on the cores of this machine.
 
 use std::time::{Duration, Instant};
 
@@ -26,24 +26,24 @@ const CAPACITY: u64 = 1024;
 pub(crate) struct Moved {
     pub(crate) count: u64,
     sum: u64,
-    /// By the clock that all processes read alike, in nanoseconds.
+    /// In nanoseconds, on a clock that is the same for all processes.
     started: u64,
     ended: u64,
 }
 
 impl Broadcast {
-    /// Whether some of them have to take turns.
+    /// Whether there are more processes than cores, so that they have to take turns.
     pub(crate) fn is_crowded(&self) -> bool {
         self.consumers >= affinity::cores().len()
     }
 
-    /// How fast each consumer got everything; the producer reports first.
+    /// The throughput of the consumers; the producer's report is the first.
     ///
     /// # Errors
     ///
-    /// If anybody got anything but what was sent.
+    /// If a consumer got anything but what was sent, or a report is missing.
     pub(crate) fn rate(&self, reports: &[Moved]) -> anyhow::Result<Throughput> {
-        ensure!(reports.len() == self.consumers + 1, "somebody did not report");
+        ensure!(reports.len() == self.consumers + 1, "a process did not report");
         let sent = reports[0];
         for got in reports {
             ensure!(
@@ -69,7 +69,7 @@ impl Broadcast {
     }
 }
 
-/// The part of the producer: sends for a quarter of the plan's time.
+/// The producer's part: sends for a quarter of the plan's time.
 pub(crate) fn produce(
     case: Broadcast,
     plan: &Plan,
@@ -88,7 +88,7 @@ pub(crate) fn produce(
     report(tally, started, ended)
 }
 
-/// The part of a consumer: receives until the producer closes.
+/// A consumer's part: receives until the producer closes.
 pub(crate) fn consume(
     case: Broadcast,
     at: &str,
@@ -109,7 +109,7 @@ fn report(tally: Tally, started: Duration, ended: Duration) -> anyhow::Result<se
     Ok(serde_json::to_value(Moved { count, sum, started, ended })?)
 }
 
-/// How many messages go by before the clock is read.
+/// How many messages pass between two looks at the clock.
 const BETWEEN_CLOCKS: u64 = 256;
 
 #[inline(never)]

@@ -10,20 +10,23 @@ use yardstick::crew::{Crew, member, step};
 pub(crate) struct Cue(());
 
 impl Cue {
-    /// Says that we are ready, and waits until all are: then what others have created can be joined.
+    /// Says that we are ready, and waits until all are: then we can join what the others have
+    /// created.
     pub(crate) fn meet(&mut self) -> anyhow::Result<()> {
         step("ready", "", "meet")
     }
 
-    /// Says that we have joined all that we need, and waits until everybody has.
+    /// Says that we have joined all that we need, and waits until all members have.
     pub(crate) fn go(&mut self) -> anyhow::Result<()> {
         step("met", "", "go")
     }
 }
 
-/// Lets all of the crew meet, and then go, at once; what each reports, in the order of hiring.
+/// Lets the crew meet and then start at the same moment. Returns their reports, in the order of
+/// hiring.
 ///
-/// `met` is called in between: whatever they needed to find one another has served.
+/// `met` is called in between: names that the members used to find one another are no longer
+/// needed.
 pub(crate) fn race(crew: &mut Crew, met: impl FnOnce()) -> anyhow::Result<Vec<String>> {
     crew.hear(0, "ready")?;
     crew.tell("meet")?;
@@ -33,7 +36,7 @@ pub(crate) fn race(crew: &mut Crew, met: impl FnOnce()) -> anyhow::Result<Vec<St
     crew.hear(0, "done")
 }
 
-/// The part of one of the crew, in its own process.
+/// One member's part, in a process of its own.
 pub(crate) fn play(
     play: impl FnOnce(&mut Cue) -> anyhow::Result<serde_json::Value>,
 ) -> anyhow::Result<()> {

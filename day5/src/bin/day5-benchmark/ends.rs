@@ -1,4 +1,5 @@
-//! What a number goes through, there and back: two rings, or what the machine and the kernel offer.
+//! The ways that a number can take there and back: two rings, or means of the machine and the
+//! kernel.
 
 use std::os::fd::OwnedFd;
 
@@ -15,18 +16,18 @@ use yardstick::payload::Message;
 
 use crate::ping::Side;
 
-/// One side of a way there and back. Numbers begin at 1, and each is another than the one before.
+/// One side of a round trip. Numbers begin at 1, and each differs from the number before it.
 pub(crate) trait End {
     /// Sends a number to the other side.
     fn send(&mut self, number: u32) -> anyhow::Result<()>;
-    /// The number that the other side has sent.
+    /// Receives the number that the other side has sent.
     fn receive(&mut self) -> anyhow::Result<u32>;
 }
 
-/// How many messages each of the two rings holds.
+/// How many messages each ring holds.
 pub(crate) const CAPACITY: u64 = 64;
 
-/// Two rings, one each way.
+/// Two rings, one for each direction.
 pub(crate) struct Rings {
     pub(crate) out: Producer<Message<1>, AnyStrategy>,
     pub(crate) back: Consumer<Message<1>, AnyStrategy>,
@@ -46,18 +47,18 @@ impl End for Rings {
     }
 }
 
-/// A word that nobody else writes on the line of, nor on the one beside it.
+/// A word with a cache line of its own, and nothing on the neighbouring line.
 #[repr(C, align(128))]
 struct Line(AtomicU32);
 
-/// What both processes share: a word each way.
+/// What both processes share: a word for each direction.
 #[repr(C)]
 struct Lines([Line; 2]);
 
-// SAFETY: any bits are two words, which are changed as atomics.
+// SAFETY: any bits are two valid words, and they are only changed as atomics.
 unsafe impl Shared for Lines {}
 
-/// Two words in memory that both processes share, one each way.
+/// Two words in memory that both processes share, one for each direction.
 struct Words {
     out: &'static AtomicU32,
     back: &'static AtomicU32,
@@ -87,7 +88,7 @@ impl Words {
     }
 }
 
-/// The floor: two words, and both sides spin.
+/// The lower limit: two words, and both sides spin.
 pub(crate) struct Bare(Words);
 
 impl End for Bare {
@@ -104,7 +105,7 @@ impl End for Bare {
     }
 }
 
-/// Two words, and both sides sleep on them at once and always wake the other.
+/// Two words. Each side sleeps on the word at once, and always wakes the other side.
 pub(crate) struct Futex(Words);
 
 impl End for Futex {
@@ -160,7 +161,7 @@ impl End for Files {
     }
 }
 
-/// What the two sides inherit.
+/// The descriptors that the two sides inherit.
 pub(crate) type Descriptors = [Vec<OwnedFd>; 2];
 
 impl Bare {
@@ -177,7 +178,7 @@ impl Futex {
 
 impl Counters {
     pub(crate) fn new(out: OwnedFd, back: OwnedFd) -> Self {
-        // SAFETY: whoever started us made it by `eventfd`.
+        // SAFETY: the process that started us made it by `eventfd`.
         let out = unsafe { EventFd::from_owned_fd(out) };
         // SAFETY: as above.
         let back = unsafe { EventFd::from_owned_fd(back) };

@@ -1,4 +1,4 @@
-//! What it costs to wait for a message that does not come.
+//! The cost of waiting for a message that does not come.
 
 use anyhow::ensure;
 use day3::Start;
@@ -13,12 +13,12 @@ use crate::cue::{Cue, used};
 use crate::ends::CAPACITY;
 use crate::plan::Plan;
 
-/// What the one who waited reports.
+/// What the waiting process reports.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Idled {
     /// CPU time used, in nanoseconds.
     pub(crate) used: u64,
-    /// Time gone by, in nanoseconds.
+    /// Elapsed time, in nanoseconds.
     pub(crate) elapsed: u64,
 }
 
@@ -29,7 +29,7 @@ impl Idled {
     }
 }
 
-/// The part of the one who creates the ring, and sends nothing before the other has waited.
+/// The host's part: creates the ring, and sends nothing until the other process has waited.
 pub(crate) fn host(
     strategy: Strategy,
     plan: &Plan,
@@ -40,14 +40,14 @@ pub(crate) fn host(
     cue.meet()?;
     cue.go()?;
     std::thread::sleep(plan.idle);
-    // And a little longer: closing would wake the other.
+    // Wait until the other process has left: closing would wake it.
     while !producer.consumers().is_empty() {
         std::thread::sleep(plan.idle / 100);
     }
     Ok(serde_json::Value::Null)
 }
 
-/// The part of the one who waits.
+/// The waiting process's part.
 pub(crate) fn idler(
     strategy: Strategy,
     plan: &Plan,

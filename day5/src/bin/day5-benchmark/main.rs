@@ -1,5 +1,5 @@
 //! What waiting costs: round trips, CPU time while nothing comes, and throughput with more processes
-//! than cores, by each way to wait and beside what the machine and the kernel offer.
+//! than cores. Each way to wait is measured beside what the machine and the kernel offer.
 
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -70,7 +70,7 @@ struct Arguments {
     at: Vec<String>,
 }
 
-/// What a JSON reader gets.
+/// What `--json` prints.
 #[derive(Serialize)]
 struct Outcome<'a> {
     origin: &'a Machine,

@@ -18,14 +18,14 @@ use crate::cue::Cue;
 use crate::ends::{self, Bare, CAPACITY, Counters, Descriptors, End, Files, Futex, Rings};
 use crate::plan::Plan;
 
-/// Who a process is.
+/// Which of the two sides a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
     Pinger,
     Ponger,
 }
 
-/// How a number goes to the other side.
+/// How a number reaches the other side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     Rings(Strategy),
@@ -57,12 +57,13 @@ impl fmt::Display for Way {
     }
 }
 
-/// When the next number goes.
+/// When the next number is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Schedule {
-    /// When the one before has come back.
+    /// As soon as the number before it has come back.
     Fast,
-    /// At its time, `--rate` times a second; the time counts from then, also if we were late.
+    /// At its scheduled time, `--rate` times a second. The round trip is timed from there, even if
+    /// we sent late.
     Rate,
 }
 
@@ -86,15 +87,14 @@ pub(crate) struct Pinged {
     pub(crate) timed: u64,
     /// The round trip at each of [`PERCENTILES`].
     pub(crate) percentiles: Vec<u64>,
-    /// The mean of as many that were not timed one by one: without the clock in between. Only of
-    /// [`Schedule::Fast`].
+    /// The mean of as many round trips without a clock between them. Only for [`Schedule::Fast`].
     pub(crate) untimed: Option<f64>,
 }
 
-/// Tells the ponger that this was the last one.
+/// Tells the other side that this number is the last.
 const LAST: u32 = u32::MAX;
 
-/// What the two sides inherit, pinger first.
+/// The descriptors that the two sides inherit, the pinger's first.
 pub(crate) fn descriptors(way: Way) -> anyhow::Result<Descriptors> {
     match way {
         Way::Rings(_) => Ok([vec![], vec![]]),
@@ -105,7 +105,7 @@ pub(crate) fn descriptors(way: Way) -> anyhow::Result<Descriptors> {
     }
 }
 
-/// The part of one side.
+/// One side's part.
 pub(crate) fn play(
     (way, schedule, side): (Way, Schedule, Side),
     plan: &Plan,
@@ -142,7 +142,7 @@ struct Part<'a> {
     schedule: Schedule,
     side: Side,
     plan: &'a Plan,
-    /// On a core of our own.
+    /// Whether we have a core to ourselves.
     alone: bool,
 }
 
@@ -180,7 +180,7 @@ impl Part<'_> {
     }
 }
 
-/// Sends every number back; says how many there were.
+/// Sends every number back, and returns how many there were.
 fn serve(end: &mut impl End) -> anyhow::Result<u64> {
     let mut served = 0;
     loop {

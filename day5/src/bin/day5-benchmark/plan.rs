@@ -1,4 +1,4 @@
-//! What is run: the cases, by name, and for how long.
+//! The cases, by name, and how long each runs.
 
 use core::fmt;
 use std::time::Duration;
@@ -11,15 +11,16 @@ use crate::ping::{Schedule, Way};
 /// How long, and how often.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// Of each ping-pong, and a tenth of it before to warm up; a quarter of it each broadcast.
+    /// How long a ping-pong runs. It warms up for a tenth of that, and a broadcast runs for a
+    /// quarter of it.
     pub(crate) seconds: Duration,
-    /// How long the idle wait.
+    /// How long an idle wait takes.
     pub(crate) idle: Duration,
-    /// Calls per second where they have a schedule.
+    /// Calls per second, for ping-pongs with a schedule.
     pub(crate) rate: f64,
 }
 
-/// A single thing to measure.
+/// One thing to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Case {
     Ping(Way, Schedule),
@@ -27,7 +28,7 @@ pub(crate) enum Case {
     Broadcast(Broadcast),
 }
 
-/// One producer, and consumers that each see every message.
+/// One producer, and consumers that each get every message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Broadcast {
     pub(crate) strategy: Strategy,
@@ -72,9 +73,9 @@ impl fmt::Display for Case {
 pub(crate) enum Duty {
     Pinger,
     Ponger,
-    /// Creates the ring that nobody sends on.
+    /// Creates the ring that nothing is sent on.
     Host,
-    /// Waits on it.
+    /// Waits on that ring.
     Idler,
     Producer,
     Consumer,

@@ -1,5 +1,5 @@
-//! A plot of the round trips, written by hand: latency over percentile, a line for each way, both on
-//! logarithmic axes.
+//! A plot of the round trips as handwritten SVG: latency over percentile, one line for each way,
+//! both axes logarithmic.
 
 use std::fmt::Write;
 
@@ -9,20 +9,20 @@ use yardstick::machine::Machine;
 use crate::ping::{PERCENTILES, Schedule};
 use crate::table::PingRow;
 
-/// Of a panel's drawing area, in pixels.
+/// The width of a panel's drawing area, in pixels.
 const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 420.0;
 /// Where the first panel's area begins.
 const LEFT: f64 = 80.0;
 const TOP: f64 = 90.0;
-/// From one panel's area to the next: there the lines are named.
+/// The distance from one panel's area to the next. The lines' names stand in between.
 const PITCH: f64 = WIDTH + 170.0;
-/// The least distance of two names.
+/// The smallest distance between two names.
 const LEADING: f64 = 15.0;
-/// The text size in which most of it is written.
+/// The text size of most labels.
 const TEXT: u32 = 13;
 
-/// A way's colour and the dashes of its line; what this project made has full lines.
+/// A way's colour and dashes. This project's lines are solid.
 fn look(way: &str) -> (&'static str, &'static str) {
     match way {
         "spin" => ("#c0392b", "none"),
@@ -37,7 +37,8 @@ fn look(way: &str) -> (&'static str, &'static str) {
     }
 }
 
-/// Where a percentile is: evenly for each nine; 0 at the left, the last one kept at the right.
+/// Where a percentile lies: each nine takes the same width, 0 is at the left, and the last kept
+/// percentile at the right.
 fn across(percentile: f64) -> f64 {
     let nines = |percentile: f64| -(1.0 - percentile / 100.0).log10();
     WIDTH * nines(percentile) / nines(PERCENTILES[PERCENTILES.len() - 1])
@@ -57,7 +58,7 @@ impl Decades {
         Self { first, last: last.max(first + 1) }
     }
 
-    /// Where a time is, from the top of the area.
+    /// Where a time lies, measured from the top of the area.
     fn down(&self, nanoseconds: f64) -> f64 {
         let share =
             (nanoseconds.log10() - f64::from(self.first)) / f64::from(self.last - self.first);
@@ -184,7 +185,7 @@ fn lines(out: &mut String, decades: &Decades, rows: &[&PingRow]) -> std::fmt::Re
         let last = row.percentiles.last().map_or(0.0, |(_, time)| decades.down(*time));
         names.push((last, &row.way));
     }
-    // Names stand beside the ends of their lines, moved apart where they would overlap.
+    // Names stand at the ends of their lines, and are moved apart where they would overlap.
     names.sort_by(|one, other| one.0.total_cmp(&other.0));
     let mut lowest = f64::NEG_INFINITY;
     for (i, (end, way)) in names.iter().enumerate() {

@@ -17,19 +17,19 @@ use crate::ping::{Pinged, Side};
 use crate::plan::{Case, Duty, Plan};
 use crate::{broadcast, idle, ping};
 
-/// How long a member may take, beyond what it was asked to take.
+/// How much longer a member may take than it was asked to.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What a run of a case found.
+/// The result of one run of a case.
 #[derive(Clone, Debug)]
 pub(crate) enum Found {
     Pinged(Pinged),
     Idled(Idled),
-    /// To each consumer.
+    /// The throughput to each consumer.
     Moved(Throughput),
 }
 
-/// Names of rings that nobody else has, removed when this is dropped.
+/// Names of rings that no other program uses. They are removed when this is dropped.
 struct Names([QueueName; 2]);
 
 impl Names {
@@ -44,15 +44,16 @@ impl Names {
 impl Drop for Names {
     fn drop(&mut self) {
         for name in &self.0 {
-            // Whoever created it may have removed it, or it was never needed.
+            // The creator may have removed it, or it may never have been created.
             let _ = Segment::remove(name);
         }
     }
 }
 
-/// One run; `arguments` are those that all processes get.
+/// One run. All processes get `arguments`.
 pub(crate) fn run(case: Case, plan: &Plan, arguments: &[String]) -> anyhow::Result<Found> {
-    // Outlives the crew: whoever is still creating something is killed before it is removed.
+    // Declared first, so that it is dropped after the crew: by then no process is left that could
+    // create these names.
     let mut shared = Some(Names::new()?);
     let names = shared.as_ref().map(|names| names.0.clone()).context("names are gone")?;
     let mut crew =
@@ -84,7 +85,7 @@ pub(crate) fn run(case: Case, plan: &Plan, arguments: &[String]) -> anyhow::Resu
             }
         }
     }
-    // Once all have joined, nothing is left, whatever happens.
+    // Once all have joined, the names are not needed; nothing is left behind, whatever happens.
     let reports = race(&mut crew, || drop(shared.take()))?;
     let unread = || format!("a child reported {:?}", reports[0]);
     Ok(match case {
@@ -98,7 +99,7 @@ pub(crate) fn run(case: Case, plan: &Plan, arguments: &[String]) -> anyhow::Resu
     })
 }
 
-/// What a process does that has this duty in a case.
+/// What a process with this duty does in a case.
 pub(crate) fn play(
     (case, duty): (Case, Duty),
     plan: &Plan,
@@ -118,14 +119,14 @@ pub(crate) fn play(
         (Case::Idle(strategy), Duty::Host) => idle::host(strategy, plan, there, cue),
         (Case::Broadcast(case), Duty::Producer) => broadcast::produce(case, plan, there, cue),
         (Case::Broadcast(case), Duty::Consumer) => broadcast::consume(case, there, cue),
-        _ => bail!("nobody is {duty} in {case}"),
+        _ => bail!("no process is {duty} in {case}"),
     }
 }
 
 /// Every run of a case, in order.
 pub(crate) type Runs = Vec<(Case, Vec<Found>)>;
 
-/// Runs each of `cases` `repeats` times; those that wait for nothing run once.
+/// Runs each of `cases` `repeats` times. Idle waits run once.
 pub(crate) fn turn(
     cases: &[Case],
     plan: &Plan,
@@ -146,7 +147,7 @@ pub(crate) fn turn(
     Ok(runs)
 }
 
-/// About how long all of it takes, processes not counted.
+/// About how long the whole benchmark takes, without starting processes.
 pub(crate) fn estimate(cases: &[Case], plan: &Plan, repeats: usize) -> Duration {
     let repeats = repeats as u32;
     cases

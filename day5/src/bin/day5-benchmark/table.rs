@@ -1,4 +1,4 @@
-//! What the runs say: rows for people and for programs.
+//! The results as rows, for people and for programs.
 
 use std::fmt::Write;
 
@@ -22,17 +22,17 @@ pub(crate) struct PingRow {
     pub(crate) p99_9: f64,
     /// Mean without the clock in between.
     pub(crate) untimed: Option<f64>,
-    /// What it is compared with.
+    /// The name of the way that it is compared with.
     pub(crate) to: Option<String>,
-    /// How many times as long it takes, by `p50`.
+    /// How many times as long this takes as that, by `p50`.
     pub(crate) ratio: Option<f64>,
-    /// The same by `untimed`.
+    /// The same, by `untimed`.
     pub(crate) ratio_untimed: Option<f64>,
-    /// Percentile, and the round trip there.
+    /// Each percentile, and its round trip.
     pub(crate) percentiles: Vec<(f64, f64)>,
 }
 
-/// The cost of waiting in vain.
+/// The cost of waiting for a message that does not come.
 #[derive(Debug, Serialize)]
 pub(crate) struct IdleRow {
     strategy: &'static str,
@@ -51,11 +51,11 @@ pub(crate) struct BroadcastRow {
     more_processes_than_cores: bool,
     each_megabytes_per_second: f64,
     each_messages_per_second: f64,
-    /// All consumers together.
+    /// The throughput of all consumers together.
     aggregate_megabytes_per_second: f64,
-    /// Of one consumer's, with the same strategy and batch.
+    /// The ratio to the throughput of one consumer, with the same strategy and batch.
     of_one: Option<f64>,
-    /// For `adaptive`: of the better of `spin` and `sleep`.
+    /// For `adaptive`: the ratio to the better of `spin` and `sleep`.
     of_better: Option<f64>,
 }
 
@@ -85,13 +85,13 @@ fn of(runs: &Runs, wanted: Case) -> Option<&[Found]> {
     runs.iter().find(|(case, _)| *case == wanted).map(|(_, found)| found.as_slice())
 }
 
-/// A number of each repeat of a case; none if the case did not run, or has no such number.
+/// One number per repeat of a case. It is empty if the case did not run, or has no such number.
 fn series(runs: &Runs, case: Case, get: impl Fn(&Found) -> Option<f64>) -> Vec<f64> {
     of(runs, case).unwrap_or_default().iter().filter_map(get).collect()
 }
 
-/// The median of how many times as much `these` are as `those` of the same repeats: what the machine
-/// does meanwhile changes from minute to minute, and so both by as much.
+/// The median of the ratios of `these` to `those`, repeat by repeat. The machine changes from minute
+/// to minute, and changes both numbers of one repeat alike.
 fn ratio(these: &[f64], those: &[f64]) -> Option<f64> {
     let ratios: Vec<f64> = these.iter().zip(those).map(|(this, that)| this / that).collect();
     median(&ratios)
@@ -107,7 +107,8 @@ fn untimed(found: &Found) -> Option<f64> {
     pinged.untimed
 }
 
-/// The ways that a way is compared with: of several, in each repeat, the better one.
+/// The ways that a way is compared with. If there are several, the better one of each repeat
+/// counts.
 fn compared(way: Way) -> (&'static str, &'static [Way]) {
     match way {
         Way::Rings(Strategy::Spin | Strategy::Yield) => ("bare", &[Way::Bare]),
@@ -119,7 +120,8 @@ fn compared(way: Way) -> (&'static str, &'static [Way]) {
     }
 }
 
-/// Repeat by repeat, the best of several series as `better` says; none if one of them did not run.
+/// The best of several series in each repeat, as `better` says. It is empty if one of them did not
+/// run.
 fn best(all: &[Vec<f64>], better: fn(f64, f64) -> f64) -> Vec<f64> {
     let Some((first, rest)) = all.split_first() else { return vec![] };
     let fold = |best: Vec<f64>, next: &Vec<f64>| {
@@ -210,7 +212,7 @@ fn microseconds(nanoseconds: f64) -> String {
 }
 
 impl Tables {
-    /// The tables that a reader compares.
+    /// The tables, for people.
     pub(crate) fn text(&self, rate: f64) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         self.write_ping(&mut text, rate)?;

@@ -1,7 +1,7 @@
-//! What else the machine did meanwhile.
+//! What other programs did meanwhile.
 
-/// What the cores did since it was made: how much of it was for others than this process and the
-/// children that it has waited for.
+/// Counts how busy the cores were since this was made, and how much of that was not for this
+/// process or a child that it has waited for.
 pub(crate) struct Watch {
     busy: f64,
     idle: f64,
@@ -9,7 +9,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// From now on; `None` where the kernel does not say.
+    /// Starts now; `None` if the kernel does not tell.
     pub(crate) fn start() -> Option<Self> {
         let stat = std::fs::read_to_string("/proc/stat").ok()?;
         let ticks: Vec<f64> =
@@ -25,7 +25,7 @@ impl Watch {
         Some(Self { busy, idle: idle + iowait, ours })
     }
 
-    /// The share of all cores' time that others have used since, in percent.
+    /// How much of all cores' time other programs have used since, in percent.
     pub(crate) fn others(&self) -> Option<f64> {
         let now = Self::start()?;
         let busy = now.busy - self.busy;
