@@ -177,10 +177,13 @@ pub mod records {
 
     /// The ends of a ring of records, with the way they wait in their type; `waiting` changes it.
     ///
-    /// Say how they are to wait: where it is left out here, they yield.
+    /// Say how they are to wait: where it is left out here, they yield. A function for readers and members alike takes
+    /// an [`ends::Receiver`] of any [`ends::Cursor`].
     pub mod ends {
         #[doc(inline)]
-        pub use crate::ends::{ConsumerCursor, Cursor, MemberCursor};
+        pub use crate::ends::{ConsumerCursor, MemberCursor};
+        #[doc(inline)]
+        pub use day3::measured::Measured as Cursor;
         #[doc(inline)]
         pub use day4::reader::{Member, Reader, Receiver};
         #[doc(inline)]

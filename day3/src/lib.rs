@@ -18,6 +18,7 @@ pub mod doorbell;
 pub mod gate;
 pub mod group;
 pub mod landing;
+pub mod measured;
 pub mod roster;
 pub mod sequencer;
 pub mod tap;

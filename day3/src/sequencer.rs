@@ -73,52 +73,34 @@ pub struct Run {
 
 /// What the kinds of registered consumers have in common: take a run, read it, release it.
 pub trait Cursor {
-    /// Takes the first part of what there is, as long as `measure` says: the sequences are this
-    /// consumer's to read until it releases them.
-    ///
-    /// `measure` sees all that there is, and may read it; but where consumers compete, somebody else
-    /// may take it meanwhile, and the producer may overwrite it. So it reads atomic words, and what it
-    /// says counts only if nobody else was first; otherwise it is asked again. If it says 0, the run
-    /// is empty, and nothing is taken.
-    ///
-    /// # Errors
-    ///
-    /// Why there is [`Unavailable`].
-    fn take_by(&mut self, measure: impl FnMut(Run) -> u64) -> Result<Run, Unavailable>;
-
-    /// Up to `most` messages that are this consumer's to read until it releases them.
-    ///
-    /// # Errors
-    ///
-    /// Why there is [`Unavailable`].
-    #[inline]
-    fn take(&mut self, most: u64) -> Result<Run, Unavailable> {
-        self.take_by(|run| most.min(run.len))
-    }
-
-    /// Whether nobody else takes from what this consumer sees, so that it may take everything there
-    /// is, and find out later how much of it it wants.
+    /// Whether no other consumer takes from the messages that this one sees. It is so for a broadcast
+    /// consumer. A member of a group competes for each message.
     const EXCLUSIVE: bool;
 
-    /// Keeps only the first `len` sequences of the run taken last, of one that is [alone](Self::EXCLUSIVE).
-    fn truncate(&mut self, len: u64);
+    /// Takes up to `most` messages: they are this consumer's to read until it releases them.
+    ///
+    /// # Errors
+    ///
+    /// Why there is nothing to take: [`Unavailable`].
+    fn take(&mut self, most: u64) -> Result<Run, Unavailable>;
 
-    /// Gives back the run taken last: its places may be written again. Says whether the producer slept,
-    /// and was woken.
+    /// Releases the run taken last: the producer may write its places again. Says whether the producer
+    /// slept, and was woken.
     fn release(&mut self) -> bool;
 
-    /// Gives back the first `len` sequences of the run taken last, and keeps the others. Says whether the
+    /// Releases the first `len` sequences of the run taken last, and keeps the others. Says whether the
     /// producer slept, and was woken.
     ///
     /// # Panics
     ///
-    /// If there are fewer.
+    /// If the run is shorter.
     fn release_first(&mut self, len: u64) -> bool;
 
-    /// How far the producer is known to have published; messages of which others may have taken some.
+    /// How far the producer had published at this consumer's last look. Other members may have taken
+    /// some of these messages.
     fn known(&self) -> Sequence;
 
-    /// The slot that it has, and since when.
+    /// The slot that this consumer has, and since when.
     fn registration(&self) -> &Registration;
 }
 
@@ -485,7 +467,7 @@ pub struct ConsumerCursor<C: Deref<Target = Control>> {
     taken: u64,
     /// What had been published when we last looked.
     known: Sequence,
-    pace: EmptyPace,
+    pub(crate) pace: EmptyPace,
 }
 
 impl<C: Deref<Target = Control>> ConsumerCursor<C> {
@@ -500,17 +482,31 @@ impl<C: Deref<Target = Control>> ConsumerCursor<C> {
         Self { control, registration, next, taken: 0, known: next, pace }
     }
 
-    /// The same, chasing the producer another way: one that finds fewer than `few` sequences, and at
-    /// once, holds back for `hold_back` turns of a busy wait before it looks again.
-    #[must_use]
-    pub fn chasing(mut self, few: u64, hold_back: u32) -> Self {
-        self.pace = EmptyPace::new(few, hold_back);
-        self
-    }
-
     /// The next sequence to read.
     pub fn next(&self) -> Sequence {
         self.next
+    }
+
+    /// All that is there to read: one sequence or more.
+    #[inline]
+    pub(crate) fn available(&mut self) -> Result<Run, Unavailable> {
+        if self.known == self.next {
+            self.refresh()?;
+        }
+        Ok(Run { first: self.next, len: self.known.since(self.next) })
+    }
+
+    /// Takes the first `len` sequences of what is [there](Self::available).
+    #[inline]
+    pub(crate) fn lend(&mut self, len: u64) -> Run {
+        debug_assert!(len <= self.known.since(self.next));
+        self.taken = len;
+        Run { first: self.next, len }
+    }
+
+    /// Gives back, unread, what was taken last: it comes again with the next call.
+    pub fn give_back(&mut self) {
+        self.lend(0);
     }
 
     /// Reads how far the producer is.
@@ -530,23 +526,12 @@ impl<C: Deref<Target = Control>> ConsumerCursor<C> {
 }
 
 impl<C: Deref<Target = Control>> Cursor for ConsumerCursor<C> {
-    #[inline]
-    fn take_by(&mut self, mut measure: impl FnMut(Run) -> u64) -> Result<Run, Unavailable> {
-        if self.known == self.next {
-            self.refresh()?;
-        }
-        let run = Run { first: self.next, len: self.known.since(self.next) };
-        self.taken = measure(run);
-        debug_assert!(self.taken <= run.len);
-        Ok(Run { len: self.taken, ..run })
-    }
-
     const EXCLUSIVE: bool = true;
 
     #[inline]
-    fn truncate(&mut self, len: u64) {
-        debug_assert!(len <= self.taken);
-        self.taken = len;
+    fn take(&mut self, most: u64) -> Result<Run, Unavailable> {
+        let all = self.available()?;
+        Ok(self.lend(most.min(all.len)))
     }
 
     #[inline]

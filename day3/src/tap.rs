@@ -51,11 +51,7 @@ impl<C: Deref<Target = Control>> TapCursor<C> {
     #[inline]
     pub fn confirm(&mut self, run: Run) -> u64 {
         let torn = self.torn(run);
-        self.next = run.first.plus(run.len);
-        self.number = self.number.wrapping_add(run.len);
-        self.received += run.len - torn;
-        self.lost = self.lost.wrapping_add(torn);
-        self.has_read(run.len);
+        self.advance(run, run.len, torn);
         if torn > 0 {
             // There is always a place to go on.
             let _ = self.skip();
@@ -90,26 +86,14 @@ impl<C: Deref<Target = Control>, L: Landing> TapCursor<C, L> {
         Ok(Run { first: self.next, len: most.min(self.known.since(self.next)) })
     }
 
-    /// Says, after the one message that `run` is has been copied, whether the copy can be trusted; and
-    /// moves on, past it or to where messages can be had.
+    /// Moves on past `run`, which holds so many messages, of which so many are torn.
     #[inline]
-    pub fn confirm_one(&mut self, run: Run) -> bool {
-        if self.torn(run) > 0 {
-            // Where a torn message ends, nobody knows: the next mark will tell.
-            // If it has to be waited for, the next look says so.
-            let _ = self.skip();
-            return false;
-        }
+    pub(crate) fn advance(&mut self, run: Run, messages: u64, torn: u64) {
         self.next = run.first.plus(run.len);
-        self.number = self.number.wrapping_add(1);
-        self.received += 1;
-        self.has_read(run.len);
-        true
-    }
-
-    #[inline]
-    fn has_read(&mut self, len: u64) {
-        self.read = self.read.saturating_add(len);
+        self.number = self.number.wrapping_add(messages);
+        self.received += messages - torn;
+        self.lost = self.lost.wrapping_add(torn);
+        self.read = self.read.saturating_add(run.len);
         self.calm |= self.read >= self.ring.capacity.get();
     }
 
@@ -181,7 +165,7 @@ impl<C: Deref<Target = Control>, L: Landing> TapCursor<C, L> {
     ///
     /// [`Unavailable::Empty`] if there is no mark to land on yet: the producer is about to leave one.
     #[cold]
-    fn skip(&mut self) -> Result<(), Unavailable> {
+    pub(crate) fn skip(&mut self) -> Result<(), Unavailable> {
         // edge: publish -> observe
         let order = ordering!("tap-skip-acquire", Acquire);
         self.known = Sequence::new(self.control.head.published.load(order));

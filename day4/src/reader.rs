@@ -14,9 +14,10 @@ use common::sync::Ordering;
 use common::{NameError, QueueName, Sequence};
 use day2::Mode;
 use day3::group::MemberCursor;
+use day3::measured::Measured;
 use day3::memory::admit;
 use day3::roster::JoinAs;
-use day3::sequencer::{ConsumerCursor, Cursor};
+use day3::sequencer::ConsumerCursor;
 use day3::wait::{Side, Waiter, settle_recv};
 use day3::{Ending, JoinError, JoinOptions, Shared, Start, Wait, Yield};
 
@@ -37,7 +38,7 @@ pub struct Receiver<K, W: Wait = Yield> {
     waiter: Waiter<W>,
 }
 
-impl<K: Cursor, W: Wait> fmt::Debug for Receiver<K, W> {
+impl<K: Measured, W: Wait> fmt::Debug for Receiver<K, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Receiver")
             .field("registration", self.cursor.registration())
@@ -218,7 +219,7 @@ impl<W: Wait> Member<W> {
     }
 }
 
-impl<K: Cursor, W: Wait> Receiver<K, W> {
+impl<K: Measured, W: Wait> Receiver<K, W> {
     fn with_cursor(cursor: K, shared: Shared) -> Self {
         let data = Data::of(shared.memory());
         Self { cursor, data, waiter: Waiter::new(shared, Side::Consumer) }
@@ -256,7 +257,7 @@ impl Taken {
     }
 }
 
-impl<K: Cursor, W: Wait> Receiver<K, W> {
+impl<K: Measured, W: Wait> Receiver<K, W> {
     /// The same consumer, waiting another way.
     pub fn waiting<V: Wait>(self, wait: V) -> Receiver<K, V> {
         let Self { cursor, data, waiter } = self;
@@ -444,7 +445,7 @@ impl<K: Cursor, W: Wait> Receiver<K, W> {
 }
 
 #[inline]
-fn take_one<K: Cursor>(cursor: &mut K, data: Data) -> Result<Taken, TryRecvError> {
+fn take_one<K: Measured>(cursor: &mut K, data: Data) -> Result<Taken, TryRecvError> {
     // No message is longer than this.
     let taken = take_one_within(cursor, data, usize::MAX)?;
     taken.or(Err(TryRecvError::Empty))
@@ -452,7 +453,7 @@ fn take_one<K: Cursor>(cursor: &mut K, data: Data) -> Result<Taken, TryRecvError
 
 /// Takes the next record if its message has at most `room` bytes; otherwise says how many it has.
 #[inline]
-fn take_one_within<K: Cursor>(
+fn take_one_within<K: Measured>(
     cursor: &mut K,
     data: Data,
     room: usize,
@@ -481,12 +482,12 @@ pub(crate) fn corrupt(data: Data, first: Sequence, room: u64) -> Corrupt {
 
 /// A message lent to be read; dropping it gives its place back.
 #[must_use = "it is given back when it is dropped"]
-pub struct Record<'a, K: Cursor, W: Wait> {
+pub struct Record<'a, K: Measured, W: Wait> {
     receiver: &'a mut Receiver<K, W>,
     taken: Taken,
 }
 
-impl<K: Cursor, W: Wait> fmt::Debug for Record<'_, K, W> {
+impl<K: Measured, W: Wait> fmt::Debug for Record<'_, K, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Record").field("taken", &self.taken).finish_non_exhaustive()
     }
@@ -497,11 +498,11 @@ impl<W: Wait> Record<'_, ConsumerCursor<Shared>, W> {
     ///
     /// A member of a group cannot do this: what it has claimed goes to no other.
     pub fn give_back(self) {
-        self.receiver.cursor.truncate(0);
+        self.receiver.cursor.give_back();
     }
 }
 
-impl<K: Cursor, W: Wait> Record<'_, K, W> {
+impl<K: Measured, W: Wait> Record<'_, K, W> {
     /// What kind of message its sender said it is.
     pub fn kind(&self) -> u16 {
         self.taken.frame.kind
@@ -513,7 +514,7 @@ impl<K: Cursor, W: Wait> Record<'_, K, W> {
     }
 }
 
-impl<K: Cursor, W: Wait> Deref for Record<'_, K, W> {
+impl<K: Measured, W: Wait> Deref for Record<'_, K, W> {
     type Target = [u8];
 
     #[inline]
@@ -523,7 +524,7 @@ impl<K: Cursor, W: Wait> Deref for Record<'_, K, W> {
     }
 }
 
-impl<K: Cursor, W: Wait> Drop for Record<'_, K, W> {
+impl<K: Measured, W: Wait> Drop for Record<'_, K, W> {
     #[inline]
     fn drop(&mut self) {
         self.receiver.release();

@@ -383,7 +383,7 @@ impl<T: Pod, W: Wait> Batch<'_, T, ConsumerCursor<Shared>, W> {
     ///
     /// A member of a group cannot do this: what it has claimed goes to no other.
     pub fn give_back(self) {
-        self.receiver.cursor.truncate(0);
+        self.receiver.cursor.give_back();
     }
 }
 

@@ -5,7 +5,8 @@ use core::fmt;
 use core::ptr::NonNull;
 
 use common::Sequence;
-use day3::sequencer::{ConsumerCursor, Cursor, Run};
+use day3::measured::Measured;
+use day3::sequencer::{ConsumerCursor, Run};
 use day3::{Shared, Wait};
 
 use super::{Receiver, Taken, corrupt};
@@ -38,7 +39,7 @@ struct Progress {
 /// takes all that there is, and measures the batch while its messages are read: the headers come with them.
 /// A member must claim no more than its batch, so it measures first.
 #[inline]
-pub(super) fn take_some<K: Cursor>(
+pub(super) fn take_some<K: Measured>(
     cursor: &mut K,
     data: Data,
     bytes: usize,
@@ -63,7 +64,7 @@ pub(super) fn take_some<K: Cursor>(
 
 /// Messages lent to be read; dropping it gives all their places back at once.
 #[must_use = "its messages are given back when it is dropped"]
-pub struct Records<'a, K: Cursor, W: Wait> {
+pub struct Records<'a, K: Measured, W: Wait> {
     receiver: &'a mut Receiver<K, W>,
     run: Run,
     /// Bytes that the batch may take.
@@ -71,7 +72,7 @@ pub struct Records<'a, K: Cursor, W: Wait> {
     progress: Cell<Progress>,
 }
 
-impl<'a, K: Cursor, W: Wait> Records<'a, K, W> {
+impl<'a, K: Measured, W: Wait> Records<'a, K, W> {
     #[inline]
     pub(super) fn new(receiver: &'a mut Receiver<K, W>, taken: TakenRun, bytes: usize) -> Self {
         let TakenRun { run, first, progress } = taken;
@@ -152,7 +153,7 @@ impl<'a, K: Cursor, W: Wait> Records<'a, K, W> {
     }
 }
 
-impl<K: Cursor, W: Wait> fmt::Debug for Records<'_, K, W> {
+impl<K: Measured, W: Wait> fmt::Debug for Records<'_, K, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Records").field("run", &self.run).finish_non_exhaustive()
     }
@@ -168,7 +169,7 @@ impl<W: Wait> Records<'_, ConsumerCursor<Shared>, W> {
     }
 }
 
-impl<'b, 'a, K: Cursor, W: Wait> IntoIterator for &'b Records<'a, K, W> {
+impl<'b, 'a, K: Measured, W: Wait> IntoIterator for &'b Records<'a, K, W> {
     type Item = &'b [u8];
     type IntoIter = RecordsIter<'b, 'a, K, W>;
 
@@ -179,9 +180,9 @@ impl<'b, 'a, K: Cursor, W: Wait> IntoIterator for &'b Records<'a, K, W> {
 }
 
 /// The messages of a batch in order; see [`Records::iter`].
-pub struct RecordsIter<'b, 'a, K: Cursor, W: Wait>(BatchIter<'b, 'a, K, W>);
+pub struct RecordsIter<'b, 'a, K: Measured, W: Wait>(BatchIter<'b, 'a, K, W>);
 
-impl<'b, K: Cursor, W: Wait> Iterator for RecordsIter<'b, '_, K, W> {
+impl<'b, K: Measured, W: Wait> Iterator for RecordsIter<'b, '_, K, W> {
     type Item = &'b [u8];
 
     #[inline(always)]
@@ -190,20 +191,20 @@ impl<'b, K: Cursor, W: Wait> Iterator for RecordsIter<'b, '_, K, W> {
     }
 }
 
-impl<K: Cursor, W: Wait> fmt::Debug for RecordsIter<'_, '_, K, W> {
+impl<K: Measured, W: Wait> fmt::Debug for RecordsIter<'_, '_, K, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RecordsIter").field("gone", &self.0.gone).finish_non_exhaustive()
     }
 }
 
 /// Goes through a batch, and remembers how far it came.
-struct BatchIter<'b, 'a, K: Cursor, W: Wait> {
+struct BatchIter<'b, 'a, K: Measured, W: Wait> {
     records: &'b Records<'a, K, W>,
     walk: Walk,
     gone: Progress,
 }
 
-impl<'b, K: Cursor, W: Wait> BatchIter<'b, '_, K, W> {
+impl<'b, K: Measured, W: Wait> BatchIter<'b, '_, K, W> {
     /// The next message, and its kind.
     #[inline(always)]
     fn message(&mut self) -> Option<(u16, &'b [u8])> {
@@ -230,7 +231,7 @@ impl<'b, K: Cursor, W: Wait> BatchIter<'b, '_, K, W> {
     }
 }
 
-impl<K: Cursor, W: Wait> Drop for BatchIter<'_, '_, K, W> {
+impl<K: Measured, W: Wait> Drop for BatchIter<'_, '_, K, W> {
     #[inline]
     fn drop(&mut self) {
         if self.gone.len >= self.records.progress.get().len {
@@ -239,7 +240,7 @@ impl<K: Cursor, W: Wait> Drop for BatchIter<'_, '_, K, W> {
     }
 }
 
-impl<K: Cursor, W: Wait> Drop for Records<'_, K, W> {
+impl<K: Measured, W: Wait> Drop for Records<'_, K, W> {
     #[inline]
     fn drop(&mut self) {
         let len = self.measured().len;
