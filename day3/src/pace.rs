@@ -8,6 +8,7 @@
 use std::sync::OnceLock;
 
 use common::sync::spin_loop;
+#[cfg(not(loom))]
 use day2::segment::processors;
 
 /// The empty side: a broadcast consumer that follows the producer.
@@ -112,6 +113,12 @@ impl FullLaw {
             Self::CROWDED
         }
     }
+}
+
+/// A model's machine has a core for each thread.
+#[cfg(loom)]
+fn processors() -> usize {
+    usize::MAX
 }
 
 /// How many cores the machine has. A thread that is pinned to one of them still counts all.
