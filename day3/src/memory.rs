@@ -15,9 +15,11 @@ use day2::{LockError, Mode, OpenError, Segment};
 
 use crate::control::Control;
 use crate::error::{Corrupt, CreateError, JoinError, TimedOut};
+use crate::group::MemberCursor;
 use crate::landing::{Everywhere, Landing};
 use crate::options::{JoinOptions, QueueOptions};
 use crate::roster::{self, JoinAs, JoinRequest, NoSlot, Registration, Ring, Start};
+use crate::sequencer::ConsumerCursor;
 use crate::wait;
 use common::QueueName;
 
@@ -69,6 +71,39 @@ impl Shared {
     pub fn memory(&self) -> &dyn Memory {
         &*self.memory
     }
+
+    /// Registers a broadcast consumer.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError::TooManyConsumers`], [`JoinError::Lock`].
+    pub fn join(
+        &self,
+        start: Start,
+        options: &JoinOptions,
+    ) -> Result<ConsumerCursor<Self>, JoinError> {
+        let registration = admit(self.memory(), JoinAs::Broadcast, start, options)?;
+        // SAFETY: the registration was just given out, in this ring.
+        Ok(unsafe { ConsumerCursor::new(self.clone(), registration) })
+    }
+
+    /// Registers a member of this group.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError::GroupName`], [`JoinError::TooManyConsumers`], [`JoinError::TooManyGroups`],
+    /// [`JoinError::Lock`].
+    pub fn join_group(
+        &self,
+        group: &str,
+        start: Start,
+        options: &JoinOptions,
+    ) -> Result<MemberCursor<Self>, JoinError> {
+        let role = JoinAs::Member { group, holds: options.holds_when_empty() };
+        let registration = admit(self.memory(), role, start, options)?;
+        // SAFETY: the registration was just given out, in this ring.
+        Ok(unsafe { MemberCursor::new(self.clone(), registration) })
+    }
 }
 
 impl Deref for Shared {
@@ -82,12 +117,7 @@ impl Deref for Shared {
 }
 
 /// Takes a slot of the ring in this memory, while nobody else joins.
-///
-/// # Errors
-///
-/// [`JoinError::GroupName`], [`JoinError::TooManyConsumers`], [`JoinError::TooManyGroups`],
-/// [`JoinError::Lock`].
-pub fn admit(
+fn admit(
     memory: &dyn Memory,
     role: JoinAs<'_>,
     start: Start,

@@ -2,12 +2,17 @@
 
 use std::time::{Duration, Instant};
 
+use common::Sequence;
 use common::sync::{AtomicU32, spin_loop, yield_now};
 
 use crate::control::Doorbell;
-use crate::error::{RecvError, SendError, TimedOut, TryRecvError, TrySendError};
+use crate::error::{
+    RecvError, RecvTimeoutError, SendError, SendTimeoutError, TimedOut, TryRecvError, TrySendError,
+};
+use crate::landing::Trail;
 use crate::memory::Shared;
 use crate::roster::{self, ConsumerInfo};
+use crate::sequencer::{ProducerCursor, Refusal};
 
 /// Who waits for whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +135,7 @@ fn poll_until<R>(
 
 /// What a call that does not wait has answered, for [`Waiter`]: `None` where waiting may help.
 #[inline]
-pub fn settle_recv<R>(taken: Result<R, impl Into<TryRecvError>>) -> Option<Result<R, RecvError>> {
+fn settle_recv<R>(taken: Result<R, impl Into<TryRecvError>>) -> Option<Result<R, RecvError>> {
     match taken.map_err(Into::into) {
         Ok(taken) => Some(Ok(taken)),
         Err(TryRecvError::Empty) => None,
@@ -140,12 +145,18 @@ pub fn settle_recv<R>(taken: Result<R, impl Into<TryRecvError>>) -> Option<Resul
 
 /// The same for a claim.
 #[inline]
-pub fn settle_send<R>(claimed: Result<R, impl Into<TrySendError>>) -> Option<Result<R, SendError>> {
+fn settle_send(claimed: Result<Sequence, Refusal>) -> Option<Result<Sequence, SendError>> {
     match claimed.map_err(Into::into) {
         Ok(claimed) => Some(Ok(claimed)),
         Err(TrySendError::Full) => None,
         Err(TrySendError::End(end)) => Some(Err(end)),
     }
+}
+
+/// When a wait for at most `timeout` ends that begins now. A timeout so long that no clock can tell its end
+/// has none.
+fn end_of(timeout: Duration) -> Option<Instant> {
+    Instant::now().checked_add(timeout)
 }
 
 /// The time that lies so far ahead; one that no clock can tell is as good as never.
@@ -245,16 +256,87 @@ impl<W: Wait> Waiter<W> {
         }
     }
 
+    /// For a consumer or a tap: calls `take` until it has taken something, or the end of the queue is reached.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError`].
+    pub fn receive<R, E: Into<TryRecvError>>(
+        &mut self,
+        mut take: impl FnMut() -> Result<R, E>,
+    ) -> Result<R, RecvError> {
+        self.wait(|| settle_recv(take()))
+    }
+
+    /// As [`Waiter::receive`], for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvTimeoutError`].
+    pub fn receive_within<R, E: Into<TryRecvError>>(
+        &mut self,
+        timeout: Duration,
+        mut take: impl FnMut() -> Result<R, E>,
+    ) -> Result<R, RecvTimeoutError> {
+        match self.until(end_of(timeout), || settle_recv(take())) {
+            Some(taken) => Ok(taken?),
+            None => Err(RecvTimeoutError::TimedOut(timeout)),
+        }
+    }
+
+    /// For a producer: claims `n` sequences, which were refused for this reason, as soon as they are free.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]; nothing was claimed.
+    pub fn claim<T: Trail>(
+        &mut self,
+        cursor: &mut ProducerCursor<Shared, T>,
+        n: u64,
+        refusal: Refusal,
+    ) -> Result<Sequence, SendError> {
+        if let TrySendError::End(end) = refusal.into() {
+            return Err(end);
+        }
+        let _wanting = self.wanting(n);
+        self.wait(|| settle_send(cursor.claim(n)))
+    }
+
+    /// For a producer: claims `n` sequences as soon as they are free, waiting for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`SendTimeoutError`]; nothing was claimed.
+    pub fn claim_within<T: Trail>(
+        &mut self,
+        cursor: &mut ProducerCursor<Shared, T>,
+        n: u64,
+        timeout: Duration,
+    ) -> Result<Sequence, SendTimeoutError> {
+        let deadline = end_of(timeout);
+        let _wanting = self.wanting(n);
+        let claimed = self.until(deadline, || settle_send(cursor.claim(n)));
+        Ok(claimed.ok_or(SendTimeoutError::TimedOut(timeout))??)
+    }
+
     /// Says, for observers, that this producer waits for `n` places, until the result is dropped.
-    pub fn wanting(&self, n: u64) -> Wanting {
+    fn wanting(&self, n: u64) -> Wanting {
         self.shared.set_wanted(n);
         Wanting { shared: self.shared.clone() }
     }
 
-    /// After sleepers on the other side were woken.
+    /// Called after this end has changed something. `woke` says whether sleepers on the other side were woken:
+    /// then the strategy is told.
+    #[inline(always)]
+    pub fn changed(&self, woke: bool) {
+        if woke {
+            self.rung();
+        }
+    }
+
     #[cold]
     #[inline(never)]
-    pub fn rung(&self) {
+    fn rung(&self) {
         self.wait.rung(self.own.opposite());
     }
 
@@ -266,10 +348,8 @@ impl<W: Wait> Waiter<W> {
     pub unsafe fn evict(&self, consumer: &ConsumerInfo) -> bool {
         // SAFETY: the caller says so.
         let evicted = unsafe { roster::evict(&self.shared, consumer) };
-        if evicted {
-            // It may be alive after all, and wait for a descriptor.
-            self.rung();
-        }
+        // It may be alive after all, and wait for a descriptor.
+        self.changed(evicted);
         evicted
     }
 }
@@ -277,7 +357,7 @@ impl<W: Wait> Waiter<W> {
 /// While it lives, observers see that the producer waits. It ends also where a strategy panics.
 #[derive(Debug)]
 #[must_use]
-pub struct Wanting {
+struct Wanting {
     shared: Shared,
 }
 

@@ -8,17 +8,15 @@ use core::ptr::NonNull;
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::sync::Ordering;
 use common::{NameError, QueueName, Sequence};
 use day2::Mode;
 use day3::group::MemberCursor;
 use day3::measured::Measured;
-use day3::memory::admit;
-use day3::roster::JoinAs;
 use day3::sequencer::ConsumerCursor;
-use day3::wait::{Side, Waiter, settle_recv};
+use day3::wait::{Side, Waiter};
 use day3::{Ending, JoinError, JoinOptions, Shared, Start, Wait, Yield};
 
 use crate::data::Data;
@@ -137,12 +135,10 @@ impl<W: Wait> Reader<W> {
         start: Start,
         options: &JoinOptions,
     ) -> Result<Self, JoinError> {
-        let registration = admit(&*memory, JoinAs::Broadcast, start, options)?;
         let few = FEW.min(memory.ring().capacity.get() / 8);
         let shared = Shared::new(memory);
-        // SAFETY: the registration was just given out, in this ring.
-        let cursor = unsafe { ConsumerCursor::new(shared.clone(), registration) };
-        Ok(Self::with_cursor(cursor.chasing(few, HOLD_BACK), shared))
+        let cursor = shared.join(start, options)?.chasing(few, HOLD_BACK);
+        Ok(Self::with_cursor(cursor, shared))
     }
 }
 
@@ -210,12 +206,8 @@ impl<W: Wait> Member<W> {
         start: Start,
         options: &JoinOptions,
     ) -> Result<Self, JoinError> {
-        let role = JoinAs::Member { group, holds: options.holds_when_empty() };
-        let registration = admit(&*memory, role, start, options)?;
         let shared = Shared::new(memory);
-        // SAFETY: the registration was just given out, in this ring.
-        let cursor = unsafe { MemberCursor::new(shared.clone(), registration) };
-        Ok(Self::with_cursor(cursor, shared))
+        Ok(Self::with_cursor(shared.join_group(group, start, options)?, shared))
     }
 }
 
@@ -412,9 +404,7 @@ impl<K: Measured, W: Wait> Receiver<K, W> {
 
     #[inline]
     pub(crate) fn release(&mut self) {
-        if self.cursor.release() {
-            self.waiter.rung();
-        }
+        self.waiter.changed(self.cursor.release());
     }
 
     #[cold]
@@ -424,7 +414,7 @@ impl<K: Measured, W: Wait> Receiver<K, W> {
         mut take: impl FnMut(&mut K, Data) -> Result<R, TryRecvError>,
     ) -> Result<R, RecvError> {
         let Self { cursor, data, waiter } = self;
-        waiter.wait(|| settle_recv(take(cursor, *data)))
+        waiter.receive(|| take(cursor, *data))
     }
 
     #[cold]
@@ -435,12 +425,7 @@ impl<K: Measured, W: Wait> Receiver<K, W> {
         mut take: impl FnMut(&mut K, Data) -> Result<R, TryRecvError>,
     ) -> Result<R, RecvTimeoutError> {
         let Self { cursor, data, waiter } = self;
-        // A timeout so long that no clock can tell its end has none.
-        let deadline = Instant::now().checked_add(timeout);
-        match waiter.until(deadline, || settle_recv(take(cursor, *data))) {
-            Some(taken) => Ok(taken?),
-            None => Err(RecvTimeoutError::TimedOut(timeout)),
-        }
+        waiter.receive_within(timeout, || take(cursor, *data))
     }
 }
 

@@ -6,7 +6,7 @@ use core::ptr::NonNull;
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::sync::AtomicU64;
 use common::{Capacity, NameError, QueueName, Sequence};
@@ -14,7 +14,7 @@ use day2::{DescriptorError, LockError, Mode};
 use day3::landing::{Mark, Trail};
 use day3::roster::{self, ConsumerInfo, GroupInfo};
 use day3::sequencer::{ProducerCursor, Refusal};
-use day3::wait::{self, Side, Waiter, settle_send};
+use day3::wait::{self, Side, Waiter};
 use day3::{QueueOptions, Shared, TimedOut, Unattended, Wait, Yield};
 
 use crate::data::{Data, seal};
@@ -150,7 +150,7 @@ impl<W: Wait> Writer<W> {
     ///
     /// # Safety
     ///
-    /// As for [`over`](Self::from_memory).
+    /// As for [`from_memory`](Self::from_memory).
     pub unsafe fn from_memory_with(memory: Arc<dyn ByteMemory>, unattended: Unattended) -> Self {
         let shared = Shared::new(memory.clone());
         let (ring, data) = (memory.ring(), Data::of(&*memory));
@@ -421,9 +421,7 @@ impl<W: Wait> Writer<W> {
     ///
     /// The ring stays, and keeps its name, until the writer is dropped; to send is an error.
     pub fn close(&mut self) {
-        if self.cursor.close() {
-            self.waiter.rung();
-        }
+        self.waiter.changed(self.cursor.close());
     }
 
     /// Tells consumers that nothing more will come, though not everything is sent, and why. They read what
@@ -432,9 +430,7 @@ impl<W: Wait> Writer<W> {
     /// Of the reason, [`REASON_BYTES`](day3::control::REASON_BYTES) bytes are kept. A ring that is
     /// closed already stays so.
     pub fn abort(&mut self, reason: &str) {
-        if self.cursor.abort(reason) {
-            self.waiter.rung();
-        }
+        self.waiter.changed(self.cursor.abort(reason));
     }
 
     /// Whether it was closed or aborted.
@@ -480,41 +476,31 @@ impl<W: Wait> Writer<W> {
     }
 
     #[inline]
-    fn claim(&mut self, size: u64) -> Result<(), SendError> {
+    fn claim(&mut self, size: u64) -> Result<Sequence, SendError> {
         match self.cursor.claim(size) {
-            Ok(_) => Ok(()),
+            Ok(first) => Ok(first),
             Err(refusal) => self.wait_for(size, refusal),
         }
     }
 
     #[inline]
-    fn claim_within(&mut self, size: u64, timeout: Duration) -> Result<(), SendTimeoutError> {
+    fn claim_within(&mut self, size: u64, timeout: Duration) -> Result<Sequence, SendTimeoutError> {
         match self.cursor.claim(size) {
-            Ok(_) => Ok(()),
+            Ok(first) => Ok(first),
             Err(_) => self.wait_until(size, timeout),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn wait_for(&mut self, size: u64, refusal: Refusal) -> Result<(), SendError> {
-        let Self { cursor, waiter, .. } = self;
-        if let TrySendError::End(end) = refusal.into() {
-            return Err(end);
-        }
-        let _wanting = waiter.wanting(size);
-        waiter.wait(|| settle_send(cursor.claim(size).map(|_| ())))
+    fn wait_for(&mut self, size: u64, refusal: Refusal) -> Result<Sequence, SendError> {
+        self.waiter.claim(&mut self.cursor, size, refusal)
     }
 
     #[cold]
     #[inline(never)]
-    fn wait_until(&mut self, size: u64, timeout: Duration) -> Result<(), SendTimeoutError> {
-        let Self { cursor, waiter, .. } = self;
-        // A timeout so long that no clock can tell its end has none.
-        let deadline = Instant::now().checked_add(timeout);
-        let _wanting = waiter.wanting(size);
-        let claimed = waiter.until(deadline, || settle_send(cursor.claim(size).map(|_| ())));
-        Ok(claimed.ok_or(SendTimeoutError::TimedOut(timeout))??)
+    fn wait_until(&mut self, size: u64, timeout: Duration) -> Result<Sequence, SendTimeoutError> {
+        self.waiter.claim_within(&mut self.cursor, size, timeout)
     }
 
     /// # Safety
@@ -525,10 +511,8 @@ impl<W: Wait> Writer<W> {
         let sent = &mut self.cursor.trail().sent;
         *sent = sent.wrapping_add(messages);
         // SAFETY: the caller says so.
-        let rung = unsafe { self.cursor.publish(bytes) };
-        if rung {
-            self.waiter.rung();
-        }
+        let woke = unsafe { self.cursor.publish(bytes) };
+        self.waiter.changed(woke);
     }
 }
 

@@ -139,9 +139,7 @@ impl<'a, K: Measured, W: Wait> Records<'a, K, W> {
         let mut walk = self.receiver.data.walk(run);
         let sizes = (0..n).filter_map(|_| walk.next()).map(|(frame, _)| frame.size());
         let len = sizes.sum();
-        if self.receiver.cursor.release_first(len) {
-            self.receiver.waiter.rung();
-        }
+        self.receiver.waiter.changed(self.receiver.cursor.release_first(len));
         self.run = Run { first: self.run.first.plus(len), len: self.run.len - len };
         self.most = self.most.saturating_sub(len);
         self.progress.set(Progress { len: all.len - len, count: count - n, end: true });
