@@ -33,7 +33,7 @@ impl<C: Deref<Target = Control>> MemberCursor<C> {
     ///
     /// # Safety
     ///
-    /// The registration is with this control, and nobody else uses it.
+    /// The registration is with this control, and no other cursor uses it.
     pub unsafe fn new(control: C, registration: Registration) -> Self {
         doorbell::attach(&control.doorbell.producer);
         let group = control.slots[registration.slot].group.load(Ordering::Relaxed) as usize % SLOTS;

@@ -27,9 +27,9 @@ use common::QueueName;
 ///
 /// # Safety
 ///
-/// While the memory lives, [`control`](Memory::control) and [`data`](Memory::data) stay where they
-/// are; data holds [`capacity`](Memory::ring) messages of the type that it was made for, at an
-/// alignment that suits it and 8-byte words, and may be read, and written by whoever created it.
+/// While the memory lives, [`control`](Memory::control) and [`data`](Memory::data) stay where they are. Data
+/// holds [`capacity`](Memory::ring) messages of the type that it was made for, at an alignment that suits the
+/// type and 8-byte words. It may be read; in the process that created it, it may be written, too.
 pub unsafe trait Memory: Debug + Send + Sync {
     /// The shared lines.
     fn control(&self) -> &Control;
@@ -41,11 +41,11 @@ pub unsafe trait Memory: Debug + Send + Sync {
     fn landing(&self) -> &dyn Landing {
         &Everywhere
     }
-    /// Runs `f` while nobody else joins.
+    /// Runs `f` while no other consumer joins.
     ///
     /// # Errors
     ///
-    /// [`LockError`] if somebody else has been joining for as long as `timeout`.
+    /// [`LockError`] if other consumers have been joining for as long as `timeout`.
     fn locked(&self, timeout: Duration, f: &mut dyn FnMut()) -> Result<(), LockError>;
 }
 
@@ -116,7 +116,7 @@ impl Deref for Shared {
     }
 }
 
-/// Takes a slot of the ring in this memory, while nobody else joins.
+/// Takes a slot of the ring in this memory, while no other consumer joins.
 fn admit(
     memory: &dyn Memory,
     role: JoinAs<'_>,
@@ -133,7 +133,7 @@ fn admit(
     let mut registration = Err(NoSlot::Consumers);
     memory.locked(options.timeout, &mut || {
         let (control, ring) = (memory.control(), memory.ring());
-        // SAFETY: this runs while nobody else joins.
+        // SAFETY: this runs while no other consumer joins.
         registration = unsafe { roster::join(control, ring, memory.landing(), &request) };
     })?;
     registration.map_err(|none| match none {
@@ -145,7 +145,7 @@ fn admit(
     })
 }
 
-/// Forgets the place of a group that has no member, while nobody joins; says whether there was one.
+/// Forgets the place of a group that has no member, while no consumer joins; says whether there was one.
 ///
 /// # Errors
 ///
@@ -153,13 +153,13 @@ fn admit(
 pub fn forget(memory: &dyn Memory, group: &str, timeout: Duration) -> Result<bool, LockError> {
     let mut forgotten = false;
     memory.locked(timeout, &mut || {
-        // SAFETY: this runs while nobody joins.
+        // SAFETY: this runs while no consumer joins.
         forgotten = unsafe { roster::forget(memory.control(), group) };
     })?;
     Ok(forgotten)
 }
 
-/// Runs `f` with this lock in hand, for memory of one process.
+/// Runs `f` while it holds this lock, for memory of one process.
 ///
 /// # Errors
 ///
@@ -210,9 +210,9 @@ impl NamedMemory {
         let geometry =
             Geometry::plan(&expected, capacity.get(), first.get(), control_len, page_size())?;
         let segment = Segment::create(name, geometry, options.permissions, |start| {
-            // SAFETY: control is page-aligned, as long as was planned, zero, and nobody else's yet.
+            // SAFETY: control is page-aligned, as long as was planned, zero, and no other end has it yet.
             let control = unsafe { start.cast::<Control>().as_ref() };
-            // SAFETY: nobody else has the memory yet.
+            // SAFETY: no other end has the memory yet.
             unsafe { control.start_at(first) };
         })?;
         Ok(Self { segment, ring: Ring { capacity, first } })
@@ -230,7 +230,7 @@ impl NamedMemory {
         Ok(this)
     }
 
-    /// Opens a ring of whatever messages, of one of these kinds.
+    /// Opens a ring of any messages, if it is of one of these kinds.
     pub(crate) fn open_any(
         name: &QueueName,
         mode: Mode,

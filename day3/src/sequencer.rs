@@ -1,7 +1,7 @@
 //! The heart: who may touch which sequence.
 //!
-//! It knows sequences, not messages. The cursors here are generic over how they reach the shared lines
-//! (`C`), so that the same source runs over a mapped segment, over the heap, and under loom.
+//! The cursors know sequences, not messages. They are generic over how they reach the shared lines (`C`), so
+//! that the same source runs over a mapped segment, over the heap, and under loom.
 
 use core::ops::Deref;
 
@@ -114,11 +114,12 @@ pub struct ProducerCursor<C: Deref<Target = Control>, T: Trail = ()> {
     unattended: Unattended,
     origin: Origin,
     is_closed: bool,
-    /// Whether each claim has to ask: the ring is closed, or made to watch whether anybody listens.
+    /// Whether each claim goes the slow way. It does after the end, and in a producer that waits or refuses
+    /// while no consumer is registered.
     asks: bool,
     /// The next sequence to publish.
     next: Sequence,
-    /// Everything before this may be written without a question.
+    /// Everything before this may be claimed the fast way.
     allowance: Sequence,
     /// Everything before this may be written without asking the gate.
     granted: Sequence,
@@ -134,9 +135,9 @@ pub struct ProducerCursor<C: Deref<Target = Control>, T: Trail = ()> {
     pace: FullPace,
 }
 
-/// How many sequences beyond the ones asked for a producer reserves at a time: at most this share of the
-/// ring, and of a large ring less. It is rare enough to cost nothing, and leaves the rest to a consumer
-/// that joins at the oldest message.
+/// How many sequences more than it needs a producer reserves at a time: at most this share of the ring, and
+/// less of a large ring. So it reserves seldom, and leaves the rest of the ring to a consumer that joins at
+/// the oldest message.
 const STRIDE_SHARE: u64 = 8;
 /// The same for a ring that is large, or has no consumer.
 const STRIDE_SHARE_OF_MUCH: u64 = 64;
@@ -144,7 +145,7 @@ const STRIDE_SHARE_OF_MUCH: u64 = 64;
 const STRIDE_OF_FEW: u64 = 128;
 
 impl<C: Deref<Target = Control>> ProducerCursor<C> {
-    /// The producer of a ring that nobody has produced into; `first` as in [`Control::new`].
+    /// The producer of a new ring; `first` as in [`Control::new`].
     ///
     /// # Safety
     ///
@@ -156,7 +157,7 @@ impl<C: Deref<Target = Control>> ProducerCursor<C> {
 }
 
 impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
-    /// The same, leaving a trail of marks.
+    /// The same, for a producer that leaves a trail of marks.
     ///
     /// # Safety
     ///
@@ -184,7 +185,7 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
         }
     }
 
-    /// The same, doing this with messages while no consumer is registered.
+    /// The same producer, doing this with messages while no consumer is registered.
     #[must_use]
     pub fn unattended(mut self, unattended: Unattended) -> Self {
         self.unattended = unattended;
@@ -296,14 +297,14 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
         self.is_closed
     }
 
-    /// Tells consumers that nothing more will come, because everything is sent; says whether one slept,
-    /// and was woken. Only the first end counts.
+    /// Tells consumers that nothing more will come, because everything is sent. Says whether a consumer
+    /// slept, and was woken. Only the first call of `close` or `abort` counts.
     pub fn close(&mut self) -> bool {
         self.end(FINISHED)
     }
 
-    /// Tells consumers that nothing more will come, though not everything is sent; says whether one
-    /// slept, and was woken.
+    /// Tells consumers that nothing more will come, though not everything is sent. Says whether a
+    /// consumer slept, and was woken.
     pub fn abort(&mut self, reason: &str) -> bool {
         if !self.is_closed {
             self.control.head.reason.store(reason);
@@ -327,11 +328,11 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
         doorbell::wake(&self.control.doorbell.consumers)
     }
 
-    /// How far the slowest registered consumer is behind, in messages; 0 with nobody attached.
+    /// How far the slowest registered consumer is behind, in sequences; 0 if no consumer is registered.
     pub fn lag(&mut self) -> u64 {
         let lag = self.gate.lag(&self.control, self.next, self.capacity);
-        // The gate has taken note of a newcomer, and says so only once: the limit has to go with it.
-        // What was granted before stays granted: a consumer that has joined since begins after it.
+        // The gate reports a new consumer only once, so the limit has to follow at once. What was
+        // granted before stays granted: a consumer that has joined since begins after it.
         if !mutant("keep-limit") {
             self.limit = self.next.plus(self.capacity.get() - lag).later(self.granted);
         }
@@ -415,8 +416,8 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
                 self.reserved = target;
                 self.control.head.reserved.store(target.get(), Ordering::Relaxed);
             }
-            // edge: reserve <-> join, reserve -> torn. Either we see below that somebody has joined, or the
-            // newcomer sees what we have reserved.
+            // edge: reserve <-> join, reserve -> torn. Either we see below that a consumer has joined, or
+            // the consumer sees what we have reserved.
             fence!("reserve-fence", SeqCst);
             if mutant("skip-join-recheck") || !self.gate.has_changed(&self.control) {
                 self.granted = target.later(self.granted);
@@ -475,7 +476,7 @@ impl<C: Deref<Target = Control>> ConsumerCursor<C> {
     ///
     /// # Safety
     ///
-    /// The registration is with this control, and nobody else uses it.
+    /// The registration is with this control, and no other cursor uses it.
     pub unsafe fn new(control: C, registration: Registration) -> Self {
         doorbell::attach(&control.doorbell.producer);
         let (next, pace) = (registration.first, EmptyPace::default());
@@ -559,7 +560,7 @@ impl<C: Deref<Target = Control>> ConsumerCursor<C> {
     fn advance(&mut self, len: u64) -> bool {
         self.next = self.next.plus(len);
         self.taken -= len;
-        // One that was evicted, and lives after all, must not write into its successor's slot.
+        // A consumer that was evicted, and lives after all, must not write into its successor's slot.
         if !self.registration.is_current(&self.control) && !mutant("skip-registration-check") {
             return false;
         }
@@ -577,15 +578,15 @@ impl<C: Deref<Target = Control>> Drop for ConsumerCursor<C> {
     }
 }
 
-/// What is published beyond `next`, or why there is nothing. How far beyond it lies is for the caller to
-/// check: [`out_of_range`] says what it means.
+/// How far the producer has published, if that is beyond `next`; otherwise why there is nothing. The caller
+/// checks that it is within a lap: [`out_of_range`] says what it means if it is not.
 #[inline]
 pub(crate) fn observe(
     control: &Control,
     registration: &Registration,
     next: Sequence,
 ) -> Result<Sequence, Unavailable> {
-    // First: what is published may be overwritten before a consumer reads it whom nobody waits for.
+    // First: the producer does not wait for an evicted consumer, and may overwrite what it would read.
     if !registration.is_current(control) {
         return Err(Unavailable::Evicted);
     }

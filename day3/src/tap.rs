@@ -1,4 +1,4 @@
-//! A reader that nobody waits for: it copies, then asks whether the copy can be trusted.
+//! A reader that the producer does not wait for: it copies, then asks whether the copy can be trusted.
 
 use core::ops::Deref;
 
@@ -32,7 +32,7 @@ pub struct TapCursor<C: Deref<Target = Control>, L: Landing = Everywhere> {
     read: u64,
 }
 
-/// The least that a tap jumps over which is lapped again and again, as a share of the ring; and the most.
+/// How far a tap jumps that is lapped again and again, as shares of the ring: at least, and at most.
 const JUMP_SHARES: (u64, u64) = (64, 2);
 
 impl<C: Deref<Target = Control>> TapCursor<C> {
@@ -158,10 +158,9 @@ impl<C: Deref<Target = Control>, L: Landing> TapCursor<C, L> {
 
     /// Jumps over what is overwritten.
     ///
-    /// It goes on at the oldest message that it can still get in time. Where it was lapped once, that is
-    /// the oldest one that is whole. Where it is lapped again before it has caught up or read a lap, the
-    /// oldest one would be gone before it was copied, so it jumps further each time: at most to the
-    /// middle of what is left.
+    /// A tap that was lapped once goes on at the oldest message that is whole. If it is lapped again before
+    /// it has caught up or read a lap, the oldest message would be overwritten before the tap had copied
+    /// it. So it jumps further each time: at most to the middle of what is left.
     ///
     /// [`Unavailable::Empty`] if there is no mark to land on yet: the producer is about to leave one.
     #[cold]
@@ -191,7 +190,7 @@ impl<C: Deref<Target = Control>, L: Landing> TapCursor<C, L> {
         self.check()
     }
 
-    /// How far beyond the oldest message to go on; there is more of it the more often it was lapped.
+    /// How far beyond the oldest message to go on: further, the more often the tap was lapped.
     fn next_jump(&mut self, oldest: Sequence) -> u64 {
         let lap = self.ring.capacity.get();
         let is_final = self.control.is_closed();
@@ -219,8 +218,8 @@ impl<C: Deref<Target = Control>, L: Landing> TapCursor<C, L> {
 
 /// The oldest sequence that is whole, and that the producer is not writing over.
 ///
-/// It may be writing what it has reserved, and nothing that is further beyond what is published than
-/// its claims are wide. Both hold, so the lesser of the two.
+/// The producer writes nothing that it has not reserved. Nor does it write further beyond what is published
+/// than its widest claim. The lower of these two bounds counts.
 pub fn intact(control: &Control, ring: Ring) -> Sequence {
     let head = &control.head;
     let capacity = ring.capacity.get();

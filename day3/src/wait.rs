@@ -21,12 +21,12 @@ pub enum Side {
     Consumer,
     /// The producer waits for consumers to release places.
     Producer,
-    /// A tap waits for the producer. It has the doorbell mapped read-only, and nobody wakes it.
+    /// A tap waits for the producer. It has the doorbell mapped read-only, so no end can wake it.
     Tap,
 }
 
 impl Side {
-    /// The side that this one waits for.
+    /// The side that it waits for.
     pub fn opposite(self) -> Self {
         match self {
             Self::Producer => Self::Consumer,
@@ -34,7 +34,7 @@ impl Side {
         }
     }
 
-    /// Where those on this side say that they sleep. A tap, which may write nothing, says so nowhere.
+    /// The word in which ends on this side say that they sleep. A tap may write nothing, and has none.
     #[inline]
     pub fn word(self, doorbell: &Doorbell) -> Option<&AtomicU32> {
         match self {
@@ -47,9 +47,9 @@ impl Side {
 
 /// A way to wait, and nothing else: the ends themselves wake the other side.
 ///
-/// The doorbell is there for a strategy that sleeps (Day 5). Whatever a strategy answers, an end goes by
-/// what `poll` has answered: one that gives up too early, or keeps the answer to itself, makes its end
-/// look again.
+/// The doorbell is there for a strategy that sleeps (Day 5). An end goes by what `poll` has answered, whatever
+/// the strategy answers. If the strategy gives up too early, or keeps the answer to itself, the end looks
+/// again.
 pub trait Wait: Default {
     /// Calls `poll` until it answers, or until `deadline` has passed; `None` then.
     ///
@@ -62,9 +62,8 @@ pub trait Wait: Default {
         poll: impl FnMut() -> Option<R>,
     ) -> Option<R>;
 
-    /// Called after this end has changed something and found that `side` had announced itself: its
-    /// sleepers were woken. It is for a strategy that also wakes by other means than the doorbell (Day 5's
-    /// descriptors). A consumer's is called after a release.
+    /// Called after this end has woken the sleepers of `side`. It is for a strategy that also wakes by other
+    /// means than the doorbell (Day 5's descriptors). A consumer's strategy is called after a release.
     fn rung(&self, side: Side) {
         let _ = side;
     }
@@ -159,14 +158,14 @@ fn end_of(timeout: Duration) -> Option<Instant> {
     Instant::now().checked_add(timeout)
 }
 
-/// The time that lies so far ahead; one that no clock can tell is as good as never.
+/// The time `timeout` from now. A time that no clock can tell becomes one that is as good as never.
 pub fn deadline(timeout: Duration) -> Instant {
     const AN_AGE: Duration = Duration::from_secs(1 << 32);
     let now = Instant::now();
     now.checked_add(timeout).unwrap_or_else(|| now + AN_AGE)
 }
 
-/// Calls `done` every 200 us until it says yes: to wait for what nobody rings for.
+/// Calls `done` every 200 us until it says yes: for what no end rings the doorbell for.
 ///
 /// # Errors
 ///
@@ -187,7 +186,7 @@ pub fn poll(timeout: Duration, mut done: impl FnMut() -> bool) -> Result<(), Tim
 pub struct Waiter<W: Wait> {
     shared: Shared,
     own: Side,
-    /// For a tap, which has the ring's mapped read-only: a strategy may write to this one.
+    /// A tap's own doorbell. A strategy may write to it, and the ring's is mapped read-only.
     private: Doorbell,
     wait: W,
 }

@@ -27,7 +27,7 @@ use crate::memory::{ByteMemory, Segmented};
 use batch::take_some;
 pub use batch::{Records, RecordsIter};
 
-/// A registered consumer; how it comes by its records is `K`'s to say.
+/// A registered consumer; its cursor `K` says how it comes by its records.
 ///
 /// Use it as [`Reader`] or [`Member`]. Dropping it frees its slot.
 pub struct Receiver<K, W: Wait = Yield> {
@@ -74,8 +74,8 @@ pub type Member<W = Yield> = Receiver<MemberCursor<Shared>, W>;
 /// A look that finds fewer bytes than this, or than an eighth of the ring, was too early.
 const FEW: u64 = 1 << 16;
 
-/// How long one who chases the producer holds back, in turns of a busy wait. A message of some
-/// kilobytes takes that long to be written; Day 3's are there sooner.
+/// How long a reader that chases the producer holds back, in turns of a busy wait. A message of some
+/// kilobytes takes that long to be written; Day 3's messages are there sooner.
 const HOLD_BACK: u32 = 64;
 
 impl<W: Wait> Reader<W> {
@@ -444,7 +444,7 @@ fn take_one_within<K: Measured>(
     room: usize,
 ) -> Result<Result<Taken, usize>, TryRecvError> {
     let (mut seen, mut published) = (None, 0);
-    // It is asked again where another member was faster: what it saw before that means nothing.
+    // Where another member was faster, the closure runs again: what it saw before means nothing then.
     let run = cursor.take_by(|run| {
         published = run.len;
         seen = data.frame(run);

@@ -61,7 +61,7 @@ impl<W: Wait> Tap<W> {
         Self::open_with(name, start, &JoinOptions::new())
     }
 
-    /// Opens the ring `name` to look at what goes by. A tap has no label: nobody sees it.
+    /// Opens the ring `name` to look at what goes by. A tap has no label: no list shows it.
     ///
     /// # Errors
     ///
@@ -126,7 +126,7 @@ impl<W: Wait> Tap<W> {
     }
 }
 
-/// The producer outran one who looked for a place to begin, or was stopped while it left a mark.
+/// A tap found no place to begin: the producer was faster, or was stopped while it left a mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "found no place to begin within {waited:?}: the producer is too fast, or was stopped; try again"

@@ -116,7 +116,7 @@ impl<W: Wait> Writer<W> {
         Ok(unsafe { Self::from_memory_with(memory, options.unattended()) })
     }
 
-    /// Creates a ring without a name, for whoever gets a [descriptor](Writer::descriptor) of it.
+    /// Creates a ring without a name, for processes that get a [descriptor](Writer::descriptor) of it.
     ///
     /// # Errors
     ///
@@ -125,7 +125,7 @@ impl<W: Wait> Writer<W> {
         Self::anonymous_with(&QueueOptions::new(capacity))
     }
 
-    /// Creates a ring without a name, for whoever gets a [descriptor](Writer::descriptor) of it.
+    /// Creates a ring without a name, for processes that get a [descriptor](Writer::descriptor) of it.
     ///
     /// # Errors
     ///
@@ -368,7 +368,7 @@ impl<W: Wait> Writer<W> {
         roster::list(self.waiter.shared())
     }
 
-    /// Whether no consumer is registered: nobody will read what is sent now, unless one joins in time.
+    /// Whether no consumer is registered. What is sent now is read only if a consumer joins in time.
     pub fn is_abandoned(&mut self) -> bool {
         self.cursor.is_abandoned()
     }
@@ -406,12 +406,13 @@ impl<W: Wait> Writer<W> {
         wait::poll(timeout, || self.cursor.lag() == 0)
     }
 
-    /// Frees the slot of a consumer that is dead; says whether there was one.
+    /// Frees the slot of a consumer that is dead, so that it does not hold this writer back. Says whether
+    /// there was one.
     ///
     /// # Safety
     ///
-    /// The consumer is dead: its process has ended. One that lives may have borrowed messages that are
-    /// overwritten from now on; see [`roster::evict`].
+    /// The consumer is dead: its process has ended. A consumer that lives may have borrowed messages that
+    /// are overwritten from now on; see [`roster::evict`].
     pub unsafe fn evict(&mut self, consumer: &ConsumerInfo) -> bool {
         // SAFETY: the caller says so.
         unsafe { self.waiter.evict(consumer) }
@@ -583,7 +584,7 @@ impl<W: Wait> Deref for Reservation<'_, W> {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        // SAFETY: claimed, so nobody else's until it is published, and mapped in one piece; the
+        // SAFETY: claimed, so ours alone until it is published, and mapped in one piece; the
         // borrow of the writer keeps it so.
         unsafe { self.place().as_ref() }
     }
@@ -701,7 +702,7 @@ impl<'a, W: Wait> WriteBatch<'a, W> {
         // SAFETY: there is room for a header, and more.
         let start = unsafe { self.at.add(HEADER) };
         let mut place = NonNull::slice_from_raw_parts(start, len);
-        // SAFETY: claimed, so nobody else's until it is published, and mapped in one piece; the
+        // SAFETY: claimed, so ours alone until it is published, and mapped in one piece; the
         // borrow keeps it so.
         Ok(unsafe { place.as_mut() })
     }

@@ -262,7 +262,7 @@ impl<T: Pod, W: Wait> Producer<T, W> {
         roster::list(self.waiter.shared())
     }
 
-    /// Whether no consumer is registered: nobody will read what is sent now, unless one joins in time.
+    /// Whether no consumer is registered. What is sent now is read only if a consumer joins in time.
     pub fn is_abandoned(&mut self) -> bool {
         self.cursor.is_abandoned()
     }
@@ -300,12 +300,13 @@ impl<T: Pod, W: Wait> Producer<T, W> {
         wait::poll(timeout, || self.cursor.lag() == 0)
     }
 
-    /// Frees the slot of a consumer that is dead, so that it gates nobody; says whether there was one.
+    /// Frees the slot of a consumer that is dead, so that it does not hold this producer back. Says whether
+    /// there was one.
     ///
     /// # Safety
     ///
-    /// The consumer is dead: its process has ended. One that lives may have borrowed messages that are
-    /// overwritten from now on; see [`roster::evict`].
+    /// The consumer is dead: its process has ended. A consumer that lives may have borrowed messages that
+    /// are overwritten from now on; see [`roster::evict`].
     pub unsafe fn evict(&mut self, consumer: &ConsumerInfo) -> bool {
         // SAFETY: the caller says so.
         unsafe { self.waiter.evict(consumer) }

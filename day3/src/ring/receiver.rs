@@ -19,7 +19,7 @@ use crate::roster::Start;
 use crate::sequencer::{ConsumerCursor, Cursor, Run};
 use crate::wait::{Side, Wait, Waiter, Yield};
 
-/// A registered consumer; how it comes by its sequences is `K`'s to say.
+/// A registered consumer; its cursor `K` says how it comes by its sequences.
 ///
 /// Use it as [`Consumer`] or [`Member`]. Dropping it frees its slot.
 pub struct Receiver<T, K, W: Wait = Yield> {
@@ -319,7 +319,7 @@ impl<T: Pod, K: Cursor, W: Wait> Batch<'_, T, K, W> {
     #[inline]
     pub fn slices(&self) -> (&[T], &[T]) {
         let (head, tail) = self.receiver.places.of(self.run);
-        // SAFETY: the run is ours to read until this batch is dropped, and nobody writes it before.
+        // SAFETY: the run is ours to read until this batch is dropped: the producer does not write it before.
         let head = unsafe { head.as_ref() };
         // SAFETY: as above.
         let tail = unsafe { tail.as_ref() };

@@ -52,7 +52,7 @@ impl<T: Pod, W: Wait> Tap<T, W> {
         Self::open_with(name, start, &JoinOptions::new())
     }
 
-    /// Opens the ring `name` to look at what goes by. A tap has no label: nobody sees it.
+    /// Opens the ring `name` to look at what goes by. A tap has no label: no list shows it.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The side waiter: a parent hands a ring to its child.
+//! A parent hands a ring to its child.
 
 use std::env;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -72,7 +72,7 @@ impl Invitation {
 
     /// Lets the process that `command` starts inherit the ring, and sets [`VARIABLE`] for it.
     ///
-    /// No other child inherits it, whoever starts one meanwhile. The descriptor stays open here as
+    /// No other child inherits it, also none that another thread starts meanwhile. The descriptor stays open here as
     /// long as `command` lives. Start it once: two children would share one open file description,
     /// and so each other's locks.
     ///
