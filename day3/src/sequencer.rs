@@ -210,7 +210,7 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
         &self.control
     }
 
-    /// The trail that it leaves.
+    /// The trail that this producer leaves.
     #[inline]
     pub fn trail(&mut self) -> &mut T {
         &mut self.trail
@@ -318,7 +318,7 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
         }
         (self.is_closed, self.asks) = (true, true);
         (self.allowance, self.granted) = (self.next, self.next);
-        // Nothing will be written any more. What was lent and not published may have been.
+        // Nothing will be written any more. What was lent and not published may have been written.
         let dirty = if self.next.is_before(self.lent) { self.lent } else { self.next };
         // Relaxed: the fence behind the last message comes before it.
         self.control.head.widest.store(dirty.since(self.next), Ordering::Relaxed);
@@ -371,7 +371,7 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
             self.allowance = self.granted;
             return Ok(());
         }
-        // A claim that is made after the last consumer has left is told.
+        // A claim after the last consumer has left is refused, even where there is room.
         if self.is_abandoned() {
             let is_refused = self.unattended == Unattended::Refuse;
             return Err(if is_refused { Refusal::Abandoned } else { Refusal::Full });
@@ -624,7 +624,7 @@ pub(crate) fn out_of_range(
     known: Sequence,
 ) -> Unavailable {
     if !registration.is_current(control) {
-        // It was evicted after we had looked, and the producer has gone on without it.
+        // The consumer was evicted after we had looked, and the producer has gone on without it.
         return Unavailable::Evicted;
     }
     Unavailable::Corrupt {

@@ -10,9 +10,9 @@ use crate::landing::{Everywhere, Landing, Mark};
 use crate::roster::{Ring, Start};
 use crate::sequencer::{Run, Unavailable};
 
-/// A tap's place in the ring. It writes nothing that others see.
+/// A tap's place in the ring. It writes nothing into the ring.
 ///
-/// `received + lost` is the number of messages published since it began, once it has caught up.
+/// Once the tap has caught up, `received + lost` is the number of messages published since it began.
 #[derive(Debug)]
 pub struct TapCursor<C: Deref<Target = Control>, L: Landing = Everywhere> {
     control: C,
@@ -66,7 +66,7 @@ impl<C: Deref<Target = Control>> TapCursor<C> {
 }
 
 impl<C: Deref<Target = Control>, L: Landing> TapCursor<C, L> {
-    /// A tap that begins at this mark, and finds others where it is lapped.
+    /// A tap that begins at this mark. When it is lapped, `landing` finds the mark at which it goes on.
     pub fn landing(control: C, ring: Ring, landing: L, begin: Mark) -> Self {
         let Mark { sequence: next, number } = begin;
         let (received, lost, jump, calm, read) = (0, 0, 0, true, 0);
@@ -134,7 +134,7 @@ impl<C: Deref<Target = Control>, L: Landing> TapCursor<C, L> {
             // edge: close -> drained
             let state = self.control.head.state.load(ordering!("tap-drained-acquire", Acquire));
             if state == 0 {
-                // It keeps up: the next lap comes as a surprise.
+                // The tap keeps up again: it jumps no further for having been lapped before.
                 self.calm = true;
                 return Err(Unavailable::Empty);
             }

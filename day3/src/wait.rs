@@ -347,13 +347,13 @@ impl<W: Wait> Waiter<W> {
     pub unsafe fn evict(&self, consumer: &ConsumerInfo) -> bool {
         // SAFETY: the caller says so.
         let evicted = unsafe { roster::evict(&self.shared, consumer) };
-        // It may be alive after all, and wait for a descriptor.
+        // The consumer may be alive after all, and wait for a descriptor.
         self.changed(evicted);
         evicted
     }
 }
 
-/// While it lives, observers see that the producer waits. It ends also where a strategy panics.
+/// While it lives, observers see that the producer waits. It is dropped also where a strategy panics.
 #[derive(Debug)]
 #[must_use]
 struct Wanting {
