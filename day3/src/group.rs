@@ -77,7 +77,7 @@ impl<C: Deref<Target = Control>> MemberCursor<C> {
     }
 
     /// What there is from the group's claim on: one message or more, and at most a lap of them.
-    #[inline]
+    #[inline(always)]
     fn unclaimed(&mut self) -> Result<Run, Unavailable> {
         let claimed = |this: &Self| Sequence::new(this.claimed().load(Ordering::Relaxed));
         let mut first = claimed(self);
@@ -100,7 +100,7 @@ impl<C: Deref<Target = Control>> MemberCursor<C> {
     ///
     /// `measure` looks at what other members may claim meanwhile. Where one of them was faster, the answer does
     /// not count, and `measure` is asked again.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn claim_by(
         &mut self,
         mut measure: impl FnMut(Run) -> u64,
@@ -135,7 +135,7 @@ impl<C: Deref<Target = Control>> MemberCursor<C> {
 
     /// Tries to claim `run`, where the unclaimed messages begin; says whether it was faster than the other
     /// members.
-    #[inline]
+    #[inline(always)]
     fn try_claim(&mut self, run: Run) -> bool {
         // edge: release -> overwrite. A producer that sees this cursor no longer sees that the
         // last run was released, so this store has to say that too.
@@ -172,7 +172,7 @@ fn first_part(all: Run, measure: &mut impl FnMut(Run) -> u64) -> Run {
 impl<C: Deref<Target = Control>> Cursor for MemberCursor<C> {
     const EXCLUSIVE: bool = false;
 
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, most: u64) -> Result<Run, Unavailable> {
         self.claim_by(|all| most.min(all.len))
     }
