@@ -182,10 +182,13 @@ pub mod records {
     /// The ends of a ring of records, with their way to wait as a type parameter; `waiting` changes
     /// it.
     ///
-    /// Name the way to wait: an end that is created here without one yields.
+    /// Name the way to wait: an end that is created here without one yields. A function for readers and members alike takes
+    /// an [`ends::Receiver`] of any [`ends::Cursor`].
     pub mod ends {
         #[doc(inline)]
-        pub use crate::ends::{ConsumerCursor, Cursor, MemberCursor};
+        pub use crate::ends::{ConsumerCursor, MemberCursor};
+        #[doc(inline)]
+        pub use day3::measured::Measured as Cursor;
         #[doc(inline)]
         pub use day4::reader::{Member, Reader, Receiver};
         #[doc(inline)]

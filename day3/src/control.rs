@@ -6,13 +6,13 @@
 //! | offset | line | written by |
 //! |---:|---|---|
 //! | 0 | head: reserved, published, state, widest claim, what it waits for, pid, reason | the producer |
-//! | 128 | doorbell: who sleeps (Day 5) | sleepers |
-//! | 256 | roster: how often somebody joined or left; which ring this is | consumers |
-//! | 384 | 64 consumer slots: state, cursor, who | each its consumer |
+//! | 128 | doorbell: which side sleeps (Day 5) | sleepers |
+//! | 256 | roster: how often consumers joined or left; which ring this is | consumers |
+//! | 384 | 64 consumer slots: state, cursor, process, label | each its consumer |
 //! | 8576 | 64 groups: claimed, flags, name | each its members |
 //!
-//! It is part of the segment's layout: a change raises [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION). Whoever changes a
-//! struct below meets the assertions beside it.
+//! It is part of the segment's layout: a change raises [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION). The
+//! assertions beside each struct notice it.
 
 #[cfg(not(loom))]
 use core::mem::offset_of;
@@ -132,7 +132,7 @@ const _: () = {
 };
 
 impl Doorbell {
-    /// One that nobody has rung or announced itself at.
+    /// A doorbell that no end has rung, and at which none sleeps.
     pub(crate) fn new() -> Self {
         Self { consumers: AtomicU32::new(0), producer: AtomicU32::new(0) }
     }
@@ -190,7 +190,7 @@ const _: () = {
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct GroupLine {
-    /// Everything before this has gone to some member.
+    /// Everything before this has gone to a member.
     pub(crate) claimed: AtomicU64,
     /// [`HOLDS`], or 0.
     pub(crate) flags: AtomicU64,
@@ -218,7 +218,7 @@ pub(crate) enum SlotUse {
     Member,
 }
 
-/// The state of a slot: its use, and a ticket that differs each time that it is taken, so that a
+/// The state of a slot: its use, and a ticket. The ticket differs each time that the slot is taken. So a
 /// consumer that was evicted does not mistake its successor's slot for its own.
 ///
 /// A change raises [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
@@ -337,7 +337,7 @@ impl Control {
             slots: core::array::from_fn(slot),
             groups: core::array::from_fn(group),
         };
-        // SAFETY: nobody else has it yet.
+        // SAFETY: no other end has it yet.
         unsafe { control.start_at(first) };
         control
     }
@@ -346,7 +346,7 @@ impl Control {
     ///
     /// # Safety
     ///
-    /// Nobody else has the memory yet: an end that is attached goes by these words.
+    /// No other end has the memory yet: an end that is attached goes by these words.
     pub unsafe fn start_at(&self, first: Sequence) {
         let order = Ordering::Relaxed;
         self.head.reserved.store(first.get(), order);

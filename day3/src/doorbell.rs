@@ -1,14 +1,14 @@
-//! The waker's half of the doorbell: every end rings, however it waits itself.
+//! The waker's half of the doorbell: every end rings, whatever its own way to wait.
 //!
-//! Nobody sleeps before Day 5, which brings the sleeper's half and explains both. Until then an end
-//! that has published, released or left reads one word, finds nothing in it, and goes on.
+//! Day 5 brings the sleeper's half, and explains both. Until then no end sleeps: an end that has published,
+//! released or left reads one word, finds nothing in it, and goes on.
 //!
 //! There is a word for each side:
 //!
 //! | bits | meaning |
 //! |---:|---|
-//! | 0 | somebody sleeps, or is about to |
-//! | 1 | somebody sleeps or rings here for whom the kernel makes no fences: ring with one of your own |
+//! | 0 | an end on this side sleeps, or is about to |
+//! | 1 | the kernel makes no fences for some end that sleeps or rings here: ring with a fence of your own |
 //! | 2–31 | how often it has rung |
 //!
 //! A change raises [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
@@ -22,9 +22,9 @@ use {
     std::sync::OnceLock,
 };
 
-/// Somebody sleeps, or is about to.
+/// An end sleeps, or is about to.
 pub const ASLEEP: u32 = 1;
-/// Somebody sleeps or rings here for whom the kernel makes no fences.
+/// The kernel makes no fences for some end that sleeps or rings here.
 pub const FENCED: u32 = 2;
 /// One ring.
 pub const RING: u32 = 4;
@@ -43,13 +43,13 @@ pub fn is_expedited() -> bool {
     })
 }
 
-/// `FANOUT_MEMBARRIER=off` makes this process behave as one whose kernel refuses.
+/// `FANOUT_MEMBARRIER=off` makes this process behave as if the kernel refused.
 #[cfg(not(loom))]
 fn is_switched_off() -> bool {
     std::env::var_os("FANOUT_MEMBARRIER").is_some_and(|value| value == "off")
 }
 
-/// Under loom both sides make their own fence: it knows no kernel.
+/// loom knows no kernel: there both sides make their own fence.
 #[cfg(loom)]
 pub fn is_expedited() -> bool {
     true
@@ -84,18 +84,18 @@ pub fn light() {
     }
 }
 
-/// Says that this process is going to ring. If the kernel makes no fences for it, it has to make its
-/// own with each ring, and the word says so from now on.
+/// Says that this process is going to ring. If the kernel makes no fences for the process, it makes its own
+/// with each ring, and the word says so from now on.
 pub fn attach(word: &AtomicU32) {
     if !is_expedited() {
         word.fetch_or(FENCED, Ordering::Relaxed);
     }
 }
 
-/// Whether somebody has to be woken, after something has changed that they may be waiting for. Then
-/// it is the caller's to wake all who sleep on the word.
+/// Says, after something has changed, whether sleepers wait for it. Then the caller has to wake all that sleep
+/// on the word.
 ///
-/// With nobody asleep this is one plain load. The process has called [`attach`] before.
+/// Without sleepers this is one plain load. The process has called [`attach`] before.
 #[inline(always)]
 pub fn ring(word: &AtomicU32) -> bool {
     light();
@@ -125,7 +125,7 @@ fn answer(word: &AtomicU32, mut now: u32) -> bool {
     false
 }
 
-/// Rings, and wakes all who sleep on the word; says whether there was anybody to be woken.
+/// Rings, and wakes all that sleep on the word; says whether there were sleepers.
 #[inline(always)]
 pub fn wake(word: &AtomicU32) -> bool {
     ring(word) && {
@@ -134,11 +134,11 @@ pub fn wake(word: &AtomicU32) -> bool {
     }
 }
 
-/// Wakes all who sleep on the word, on a *shared* futex: they may be in other processes.
+/// Wakes all that sleep on the word, on a *shared* futex: they may be in other processes.
 #[cfg(not(loom))]
 #[cold]
 pub fn rouse(word: &AtomicU32) {
-    // It can only fail for an address that is none.
+    // It can fail only for a bad address.
     let _ = futex_wake(word, Flags::empty(), i32::MAX as u32);
 }
 

@@ -121,7 +121,7 @@ pub enum SendError {
 /// There are these two answers for good, so a `match` needs no third arm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TrySendError {
-    /// Every place that was asked for lies a lap before a message that somebody has yet to read.
+    /// A consumer has yet to read what lies in the places that were asked for.
     #[error(
         "the ring is full: its slowest consumer is a lap behind; send later, or wait with send"
     )]
@@ -153,8 +153,8 @@ pub struct TimedOut(
     pub Duration,
 );
 
-/// What lies in the shared memory cannot have been left there by a producer and consumers that keep to
-/// the protocol. The consumer goes no further; everything before has been delivered.
+/// The shared memory holds what no producer and no consumer writes that keeps to the protocol. The consumer
+/// goes no further; everything before has been delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Corrupt {
@@ -171,7 +171,7 @@ pub enum Corrupt {
         /// What the ring has room for.
         capacity: u64,
     },
-    /// In a ring of records, what lies where a record should begin is none.
+    /// In a ring of records, there is no record where one should begin.
     #[error(
         "expected a record at byte {sequence} of the ring, of at most {room} bytes, found \
          {found:#018x}: its producer is broken or its memory was written by another; start it again \
@@ -204,10 +204,9 @@ pub enum RecvError {
     /// The shared memory is not what it should be.
     #[error(transparent)]
     Corrupt(#[from] Corrupt),
-    /// The producer has hung up without closing: it was killed, or it signals nobody any more
-    /// (Day 5).
+    /// The producer has hung up without closing: it was killed, or no longer signals descriptors (Day 5).
     ///
-    /// What it had published is read. If it lives, the queue goes on for a consumer that waits in
+    /// What it had published has been read. If it lives, the queue goes on for a consumer that waits in
     /// another way.
     #[error(
         "the producer hung up without closing the queue, and everything is read: it was killed, or \

@@ -1,14 +1,14 @@
-//! The slow path of the producer: how far it may go before it would overrun somebody.
+//! The slow path of the producer: how far it may go before it would overrun a consumer.
 
 use common::sync::{Ordering, mutant};
 use common::{Capacity, Sequence, ordering};
 
 use crate::control::{Control, HOLDS, SLOTS, SlotState, SlotUse};
 
-/// How often the slots are read anew in one look, because somebody has joined or left meanwhile.
+/// How often the slots are read anew in one look, because consumers have joined or left meanwhile.
 const REREADS: usize = 64;
 
-/// The producer's private list of who is attached.
+/// The producer's private list of the registered consumers.
 ///
 /// It is read from the slots when the roster's generation has changed, and only then; so a look at
 /// the gate costs one load for each cursor that is in use, not for each slot that there is.
@@ -21,14 +21,14 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// Whether somebody has joined or left since the slots were last read.
+    /// Whether a consumer has joined or left since the slots were last read.
     pub(crate) fn has_changed(&self, control: &Control) -> bool {
         // edge: join -> gate. Acquire, so that a changed generation shows the slots that changed.
         let order = ordering!("join-gate-acquire", Acquire);
         control.roster.generation.load(order) != self.generation
     }
 
-    /// Whether nobody was attached when the slots were last read, and no group held a place.
+    /// Whether no consumer was registered when the slots were last read, and no group held a place.
     pub(crate) fn is_empty(&self) -> bool {
         self.broadcast.is_empty() && self.groups.is_empty()
     }
@@ -45,7 +45,7 @@ impl Gate {
 
     /// How far the slowest consumer is behind `next`: 0 to the capacity.
     ///
-    /// With nobody attached that is zero: the producer may run ahead a whole lap.
+    /// With no consumer that is zero: the producer may run ahead a whole lap.
     pub(crate) fn lag(&mut self, control: &Control, next: Sequence, lap: Capacity) -> u64 {
         for _ in 0..REREADS {
             // Claims first, then the roster, then the cursors. A claim that we see makes visible
@@ -68,15 +68,15 @@ impl Gate {
                 lag = lag.max(held);
             }
             if lag >= Some(lap.get()) && self.has_a_free_slot(control) {
-                // Whoever sat there was killed between freeing the slot and telling of it.
+                // Its consumer was killed after it had freed the slot, and before it said so in the roster.
                 self.read_slots(control);
                 continue;
             }
-            // More than a lap behind: somebody is joining and still being moved; it has been
-            // promised nothing yet, and we wait the moment that it takes.
+            // More than a lap behind is a consumer that is just joining, and has not found its place yet.
+            // It has been promised nothing. We wait the moment that it takes.
             return lag.unwrap_or(0).min(lap.get());
         }
-        // Somebody raises the generation all the time. Nothing is known for sure, so nothing is granted.
+        // The generation rises all the time. Nothing is known for sure, so nothing is granted.
         lap.get()
     }
 
@@ -94,9 +94,9 @@ impl Gate {
         let order = ordering!("join-gate-acquire", Acquire);
         *self = Self { generation: control.roster.generation.load(order), ..Self::default() };
         for (index, slot) in control.slots.iter().enumerate() {
-            // edge: leave -> gate. What a consumer has read, it has read before it left. The fence in
-            // `ProducerCursor::extend`, which comes before any write, would do; but it is unknown to
-            // ThreadSanitizer, which could then not watch.
+            // edge: leave -> gate. A consumer's reads are done before it leaves. The fence in
+            // `ProducerCursor::grant`, which comes before any write, would be enough. But
+            // ThreadSanitizer does not know fences, and could then not watch.
             let state = slot.state.load(Ordering::Acquire);
             match SlotState::from_bits(state).usage() {
                 SlotUse::Free => {}
@@ -117,8 +117,8 @@ impl Gate {
 
 #[inline]
 fn cursor_lag(control: &Control, slot: usize, next: Sequence) -> u64 {
-    // edge: release -> overwrite. What the consumer has read, it has read before we overwrite it.
-    // Here, too, the fence would do, and ThreadSanitizer could not watch.
+    // edge: release -> overwrite. The consumer's reads are done before we overwrite what it read.
+    // Here, too, the fence would be enough, and ThreadSanitizer could not watch.
     next.since(Sequence::new(control.slots[slot].cursor.load(Ordering::Acquire)))
 }
 

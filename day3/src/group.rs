@@ -2,8 +2,8 @@
 
 use core::ops::Deref;
 
-use common::sync::{Ordering, mutant, spin_loop};
-use common::{Sequence, fence, ordering};
+use common::sync::{AtomicU64, Ordering, mutant, spin_loop};
+use common::{Sequence, ordering};
 
 use crate::control::{Control, SLOTS};
 use crate::doorbell;
@@ -13,18 +13,18 @@ use crate::sequencer::{Cursor, Run, Unavailable, observe, out_of_range};
 /// A member's end.
 ///
 /// The members share one word, `claimed`. A member announces in its own cursor what it is about to
-/// try, then moves `claimed` forward; so whoever sees the claim also sees whose it is. With nothing in
-/// hand its cursor is parked, and gates nobody.
+/// try, then moves `claimed` forward. So a producer that sees the claim also sees whose it is. A member
+/// with nothing in hand parks its cursor, so that it does not gate the producer.
 #[derive(Debug)]
 pub struct MemberCursor<C: Deref<Target = Control>> {
     control: C,
     registration: Registration,
     group: usize,
-    /// What had been published when we last looked.
+    /// What had been published at our last look.
     known: Sequence,
-    /// What was claimed and not yet released.
+    /// What we have claimed and not yet released.
     held: Run,
-    /// How much of it is lent to the reader.
+    /// How much of it, from its begin on, was taken.
     taken: u64,
 }
 
@@ -33,7 +33,7 @@ impl<C: Deref<Target = Control>> MemberCursor<C> {
     ///
     /// # Safety
     ///
-    /// The registration is with this control, and nobody else uses it.
+    /// The registration is with this control, and no other cursor uses it.
     pub unsafe fn new(control: C, registration: Registration) -> Self {
         doorbell::attach(&control.doorbell.producer);
         let group = control.slots[registration.slot].group.load(Ordering::Relaxed) as usize % SLOTS;
@@ -49,33 +49,44 @@ impl<C: Deref<Target = Control>> MemberCursor<C> {
         }
     }
 
+    /// The group's word: everything before it is claimed.
+    #[inline]
+    pub(crate) fn claimed(&self) -> &AtomicU64 {
+        &self.control.groups[self.group].claimed
+    }
+
+    /// Whether it holds a claim that it has not released.
+    #[inline]
+    pub(crate) fn is_holding(&self) -> bool {
+        self.held.len > 0
+    }
+
     /// Says that it holds nothing before `cursor`, and wakes a producer that waits for that.
     #[inline]
-    fn give_back(&mut self, cursor: Sequence) -> bool {
+    fn release_before(&mut self, cursor: Sequence) -> bool {
         // edge: release -> overwrite
         self.set_cursor(cursor, ordering!("member-release-release", Release));
         !mutant("skip-park-ring") && doorbell::wake(&self.control.doorbell.producer)
     }
 
-    /// Gives everything back, so that the cursor gates nobody.
+    /// Releases everything: a parked cursor does not gate the producer.
     #[inline]
     fn park(&mut self) -> bool {
         (self.held.len, self.taken) = (0, 0);
-        self.give_back(self.known.opposite())
+        self.release_before(self.known.opposite())
     }
 
     /// What there is from the group's claim on: one message or more, and at most a lap of them.
-    #[inline]
+    #[inline(always)]
     fn unclaimed(&mut self) -> Result<Run, Unavailable> {
-        let line = &self.control.groups[self.group];
-        let claimed = || Sequence::new(line.claimed.load(Ordering::Relaxed));
-        let mut first = claimed();
+        let claimed = |this: &Self| Sequence::new(this.claimed().load(Ordering::Relaxed));
+        let mut first = claimed(self);
         while !first.is_before(self.known) {
             self.known = observe(&self.control, &self.registration, first)?;
             // Between the two loads the others may have gone on for a lap, and more. So the claim is read
             // once more: one that is read after `known` lies at most a lap before it.
             if !mutant("skip-claim-reload") {
-                first = claimed();
+                first = claimed(self);
             }
         }
         let run = Run { first, len: self.known.since(first) };
@@ -85,59 +96,34 @@ impl<C: Deref<Target = Control>> MemberCursor<C> {
         Ok(run)
     }
 
-    /// Tries to claim the first part of what there is, as long as `measure` says. `None` if another
-    /// member was faster.
-    #[inline]
-    fn try_claim(&mut self, run: Run, measure: &mut impl FnMut(Run) -> u64) -> Option<Run> {
-        let len = measure(run);
-        assert!(len <= run.len, "a run of {} was measured as {len}", run.len);
-        let line = &self.control.groups[self.group];
-        if len == 0 {
-            // edge: reserve -> torn. If a word that we measured was written in a later lap,
-            // this fence makes visible the claim that the producer saw before it wrote.
-            fence!("measure-fence", Acquire);
-            let now = Sequence::new(line.claimed.load(Ordering::Relaxed));
-            let is_ours = now == run.first || mutant("skip-measure-recheck");
-            return is_ours.then_some(Run { len: 0, ..run });
-        }
-        // edge: release -> overwrite. A producer that sees this cursor no longer sees that the
-        // last run was released, so this store has to say that too.
-        if !mutant("skip-member-cursor") {
-            self.set_cursor(run.first, ordering!("member-cursor-release", Release));
-        }
-        // edge: claim -> gate. A producer that sees the claim sees the cursor written before it.
-        let won = line.claimed.compare_exchange(
-            run.first.get(),
-            run.first.plus(len).get(),
-            ordering!("claim-gate-release", Release),
-            Ordering::Relaxed,
-        );
-        won.is_ok().then_some(Run { len, ..run })
-    }
-}
-
-impl<C: Deref<Target = Control>> Cursor for MemberCursor<C> {
-    #[inline]
-    fn take_by(&mut self, mut measure: impl FnMut(Run) -> u64) -> Result<Run, Unavailable> {
-        if self.held.len > 0 {
+    /// Claims the first part of what there is, as long as `measure` says. Where it says 0, nothing is claimed.
+    ///
+    /// `measure` looks at what other members may claim meanwhile. Where one of them was faster, the answer does
+    /// not count, and `measure` is asked again.
+    #[inline(always)]
+    pub(crate) fn claim_by(
+        &mut self,
+        mut measure: impl FnMut(Run) -> u64,
+    ) -> Result<Run, Unavailable> {
+        if self.is_holding() {
             return Ok(self.again(measure));
         }
-        // Whether the cursor stands where it gates the producer, and is about to be moved on.
+        // Whether the cursor stands where we lost a claim: there it gates the producer.
         let mut gates = false;
         loop {
-            let run = match self.unclaimed() {
-                Ok(run) => run,
-                Err(nothing) => {
-                    self.park();
-                    return Err(nothing);
-                }
-            };
-            if let Some(run) = self.try_claim(run, &mut measure) {
+            let all = self.unclaimed().inspect_err(|_| {
+                self.park();
+            })?;
+            let run = first_part(all, &mut measure);
+            if run.len == 0 {
+                self.park();
+                return Ok(run);
+            }
+            if self.try_claim(run) {
                 (self.held, self.taken) = (run, run.len);
-                if run.len == 0 {
-                    self.park();
-                } else if gates && !mutant("skip-lost-ring") {
-                    // A producer that saw where the cursor stood before may sleep because of it.
+                if gates && !mutant("skip-lost-ring") {
+                    // The claim has moved the cursor on. A producer that saw it where it stood before
+                    // may sleep because of it.
                     doorbell::wake(&self.control.doorbell.producer);
                 }
                 return Ok(run);
@@ -147,10 +133,49 @@ impl<C: Deref<Target = Control>> Cursor for MemberCursor<C> {
         }
     }
 
+    /// Tries to claim `run`, where the unclaimed messages begin; says whether it was faster than the other
+    /// members.
+    #[inline(always)]
+    fn try_claim(&mut self, run: Run) -> bool {
+        // edge: release -> overwrite. A producer that sees this cursor no longer sees that the
+        // last run was released, so this store has to say that too.
+        if !mutant("skip-member-cursor") {
+            self.set_cursor(run.first, ordering!("member-cursor-release", Release));
+        }
+        // edge: claim -> gate. A producer that sees the claim sees the cursor written before it.
+        let won = self.claimed().compare_exchange(
+            run.first.get(),
+            run.first.plus(run.len).get(),
+            ordering!("claim-gate-release", Release),
+            Ordering::Relaxed,
+        );
+        won.is_ok()
+    }
+
+    /// Takes once more from what it holds: the caller forgot a batch, or never got it.
+    #[cold]
+    fn again(&mut self, mut measure: impl FnMut(Run) -> u64) -> Run {
+        let run = first_part(self.held, &mut measure);
+        self.taken = run.len;
+        run
+    }
+}
+
+/// The first part of `all`, as long as `measure` says.
+#[inline]
+fn first_part(all: Run, measure: &mut impl FnMut(Run) -> u64) -> Run {
+    let len = measure(all);
+    assert!(len <= all.len, "a run of {} was measured as {len}", all.len);
+    Run { len, ..all }
+}
+
+impl<C: Deref<Target = Control>> Cursor for MemberCursor<C> {
     const EXCLUSIVE: bool = false;
 
-    /// What was claimed is this member's to read, all of it.
-    fn truncate(&mut self, _: u64) {}
+    #[inline(always)]
+    fn take(&mut self, most: u64) -> Result<Run, Unavailable> {
+        self.claim_by(|all| most.min(all.len))
+    }
 
     #[inline]
     fn release(&mut self) -> bool {
@@ -162,7 +187,7 @@ impl<C: Deref<Target = Control>> Cursor for MemberCursor<C> {
         assert!(len <= self.taken, "{len} of {} messages were to be given back", self.taken);
         self.taken -= len;
         self.held = Run { first: self.held.first.plus(len), len: self.held.len - len };
-        if self.held.len == 0 { self.park() } else { self.give_back(self.held.first) }
+        if self.is_holding() { self.release_before(self.held.first) } else { self.park() }
     }
 
     #[inline(always)]
@@ -172,17 +197,6 @@ impl<C: Deref<Target = Control>> Cursor for MemberCursor<C> {
 
     fn registration(&self) -> &Registration {
         &self.registration
-    }
-}
-
-impl<C: Deref<Target = Control>> MemberCursor<C> {
-    /// What was claimed and not released comes again: a batch was forgotten, or the caller never got it.
-    #[cold]
-    fn again(&mut self, mut measure: impl FnMut(Run) -> u64) -> Run {
-        let len = measure(self.held);
-        assert!(len <= self.held.len, "a run of {} was measured as {len}", self.held.len);
-        self.taken = len;
-        Run { len, ..self.held }
     }
 }
 

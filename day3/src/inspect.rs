@@ -17,7 +17,7 @@ pub struct Observer {
     memory: NamedMemory,
 }
 
-/// A ring at one moment, as far as one can tell while it moves on.
+/// A ring at one moment, as far as an observer can tell while the ring moves on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     /// What the segment holds. In a ring of records, capacity, sequences and lags count bytes.
@@ -52,7 +52,7 @@ pub struct Snapshot {
     pub consumers: Vec<ConsumerInfo>,
 }
 
-/// What can be watched; the first is what one expects.
+/// What can be watched; errors name the first.
 const KINDS: [Kind; 2] = [Kind::Ring, Kind::Records];
 
 impl Observer {

@@ -1,8 +1,8 @@
-//! Where a message begins, for those who come in the middle.
+//! Where a message begins, for an end that comes in the middle. Day 4 needs it.
 //!
-//! Where sequences count messages, one begins at each of them. Where they count something smaller, as
-//! Day 4's count bytes, one who joins at the oldest message, or who was lapped, cannot know where the
-//! next one begins; so the producer leaves a trail of marks, and they land on the next mark.
+//! On Day 3 sequences count messages, and a message begins at each of them. Day 4's sequences count bytes. A
+//! consumer that joins at the oldest message, or a tap that was lapped, cannot know where the next message
+//! begins. So the producer leaves a trail of marks, and consumer and tap land on the next mark.
 
 use common::Sequence;
 
@@ -11,8 +11,8 @@ use common::Sequence;
 pub struct Mark {
     /// The sequence.
     pub sequence: Sequence,
-    /// How many messages came before it, since the first one ever or since some other number that is
-    /// the same for all marks of a ring.
+    /// How many messages came before it: since the ring's first message, or since another one that is the
+    /// same for all marks of the ring.
     pub number: u64,
 }
 
@@ -38,7 +38,7 @@ pub trait Trail {
     /// Leaves a mark at `next`, where a message will begin.
     ///
     /// The producer calls it each time before it reserves further, and reserves at most a lap from
-    /// `next` on. So at any moment the last mark is one that nobody is overwriting.
+    /// `next` on. So at no moment does it overwrite the message at the last mark.
     fn mark(&mut self, next: Sequence);
 
     /// How many sequences a short message takes.

@@ -6,7 +6,7 @@
 //!
 //! - a broadcast [`Consumer`] sees every message, and the slowest of them gates the producer;
 //! - [`Member`]s of a group share the work: each message goes to exactly one of them;
-//! - a [`Tap`] is registered nowhere, slows nobody, and learns exactly how many messages it missed.
+//! - a [`Tap`] is registered nowhere, slows no producer, and learns exactly how many messages it missed.
 //!
 //! The idea of counting sequences, gating on the slowest consumer and publishing with one store is the
 //! LMAX Disruptor's (Thompson, Farley, Barker, Gee, Stewart, 2011). The tap is a sequence lock
@@ -18,6 +18,7 @@ pub mod doorbell;
 pub mod gate;
 pub mod group;
 pub mod landing;
+pub mod measured;
 pub mod roster;
 pub mod sequencer;
 pub mod tap;

@@ -15,9 +15,11 @@ use day2::{LockError, Mode, OpenError, Segment};
 
 use crate::control::Control;
 use crate::error::{Corrupt, CreateError, JoinError, TimedOut};
+use crate::group::MemberCursor;
 use crate::landing::{Everywhere, Landing};
 use crate::options::{JoinOptions, QueueOptions};
 use crate::roster::{self, JoinAs, JoinRequest, NoSlot, Registration, Ring, Start};
+use crate::sequencer::ConsumerCursor;
 use crate::wait;
 use common::QueueName;
 
@@ -25,9 +27,9 @@ use common::QueueName;
 ///
 /// # Safety
 ///
-/// While the memory lives, [`control`](Memory::control) and [`data`](Memory::data) stay where they
-/// are; data holds [`capacity`](Memory::ring) messages of the type that it was made for, at an
-/// alignment that suits it and 8-byte words, and may be read, and written by whoever created it.
+/// While the memory lives, [`control`](Memory::control) and [`data`](Memory::data) stay where they are. Data
+/// holds [`capacity`](Memory::ring) messages of the type that it was made for, at an alignment that suits the
+/// type and 8-byte words. It may be read; in the process that created it, it may be written, too.
 pub unsafe trait Memory: Debug + Send + Sync {
     /// The shared lines.
     fn control(&self) -> &Control;
@@ -39,11 +41,11 @@ pub unsafe trait Memory: Debug + Send + Sync {
     fn landing(&self) -> &dyn Landing {
         &Everywhere
     }
-    /// Runs `f` while nobody else joins.
+    /// Runs `f` while no other consumer joins.
     ///
     /// # Errors
     ///
-    /// [`LockError`] if somebody else has been joining for as long as `timeout`.
+    /// [`LockError`] if other consumers have been joining for as long as `timeout`.
     fn locked(&self, timeout: Duration, f: &mut dyn FnMut()) -> Result<(), LockError>;
 }
 
@@ -69,6 +71,39 @@ impl Shared {
     pub fn memory(&self) -> &dyn Memory {
         &*self.memory
     }
+
+    /// Registers a broadcast consumer.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError::TooManyConsumers`], [`JoinError::Lock`].
+    pub fn join(
+        &self,
+        start: Start,
+        options: &JoinOptions,
+    ) -> Result<ConsumerCursor<Self>, JoinError> {
+        let registration = admit(self.memory(), JoinAs::Broadcast, start, options)?;
+        // SAFETY: the registration was just given out, in this ring.
+        Ok(unsafe { ConsumerCursor::new(self.clone(), registration) })
+    }
+
+    /// Registers a member of this group.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError::GroupName`], [`JoinError::TooManyConsumers`], [`JoinError::TooManyGroups`],
+    /// [`JoinError::Lock`].
+    pub fn join_group(
+        &self,
+        group: &str,
+        start: Start,
+        options: &JoinOptions,
+    ) -> Result<MemberCursor<Self>, JoinError> {
+        let role = JoinAs::Member { group, holds: options.holds_when_empty() };
+        let registration = admit(self.memory(), role, start, options)?;
+        // SAFETY: the registration was just given out, in this ring.
+        Ok(unsafe { MemberCursor::new(self.clone(), registration) })
+    }
 }
 
 impl Deref for Shared {
@@ -81,13 +116,8 @@ impl Deref for Shared {
     }
 }
 
-/// Takes a slot of the ring in this memory, while nobody else joins.
-///
-/// # Errors
-///
-/// [`JoinError::GroupName`], [`JoinError::TooManyConsumers`], [`JoinError::TooManyGroups`],
-/// [`JoinError::Lock`].
-pub fn admit(
+/// Takes a slot of the ring in this memory, while no other consumer joins.
+fn admit(
     memory: &dyn Memory,
     role: JoinAs<'_>,
     start: Start,
@@ -103,7 +133,7 @@ pub fn admit(
     let mut registration = Err(NoSlot::Consumers);
     memory.locked(options.timeout, &mut || {
         let (control, ring) = (memory.control(), memory.ring());
-        // SAFETY: this runs while nobody else joins.
+        // SAFETY: this runs while no other consumer joins.
         registration = unsafe { roster::join(control, ring, memory.landing(), &request) };
     })?;
     registration.map_err(|none| match none {
@@ -115,7 +145,7 @@ pub fn admit(
     })
 }
 
-/// Forgets the place of a group that has no member, while nobody joins; says whether there was one.
+/// Forgets the place of a group that has no member, while no consumer joins; says whether there was one.
 ///
 /// # Errors
 ///
@@ -123,13 +153,13 @@ pub fn admit(
 pub fn forget(memory: &dyn Memory, group: &str, timeout: Duration) -> Result<bool, LockError> {
     let mut forgotten = false;
     memory.locked(timeout, &mut || {
-        // SAFETY: this runs while nobody joins.
+        // SAFETY: this runs while no consumer joins.
         forgotten = unsafe { roster::forget(memory.control(), group) };
     })?;
     Ok(forgotten)
 }
 
-/// Runs `f` with this lock in hand, for memory of one process.
+/// Runs `f` while it holds this lock, for memory of one process.
 ///
 /// # Errors
 ///
@@ -180,9 +210,9 @@ impl NamedMemory {
         let geometry =
             Geometry::plan(&expected, capacity.get(), first.get(), control_len, page_size())?;
         let segment = Segment::create(name, geometry, options.permissions, |start| {
-            // SAFETY: control is page-aligned, as long as was planned, zero, and nobody else's yet.
+            // SAFETY: control is page-aligned, as long as was planned, zero, and no other end has it yet.
             let control = unsafe { start.cast::<Control>().as_ref() };
-            // SAFETY: nobody else has the memory yet.
+            // SAFETY: no other end has the memory yet.
             unsafe { control.start_at(first) };
         })?;
         Ok(Self { segment, ring: Ring { capacity, first } })
@@ -200,7 +230,7 @@ impl NamedMemory {
         Ok(this)
     }
 
-    /// Opens a ring of whatever messages, of one of these kinds.
+    /// Opens a ring of any messages, if it is of one of these kinds.
     pub(crate) fn open_any(
         name: &QueueName,
         mode: Mode,

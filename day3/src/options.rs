@@ -85,7 +85,7 @@ impl QueueOptions {
         self.first
     }
 
-    /// What the message type is called, `default` unless somebody said.
+    /// What the message type is called, `default` unless it was set.
     pub fn message_type_or<'a>(&'a self, default: &'a str) -> &'a str {
         self.message_type.as_deref().unwrap_or(default)
     }
@@ -194,7 +194,7 @@ impl JoinOptions {
         self.timeout
     }
 
-    /// What the message type is called, `default` unless somebody said.
+    /// What the message type is called, `default` unless it was set.
     pub fn message_type_or<'a>(&'a self, default: &'a str) -> &'a str {
         self.message_type.as_deref().unwrap_or(default)
     }

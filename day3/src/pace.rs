@@ -1,13 +1,14 @@
 //! How long an end holds back before it looks at the other side's lines again.
 //!
-//! A look is not free for the other side: the line that is read comes from the core that writes it, and
-//! that core's next write has to fetch it back. An end that looks as soon as it can, and as often as it can,
-//! keeps the ring empty (a consumer) or full (the producer), and each message costs such a trip. So an end
-//! that follows closely behind the other lets it get ahead.
+//! A look is not free for the other side. The line that is read comes from the core that writes it, and
+//! that core's next write has to fetch it back. A consumer that looks as often as it can keeps the ring empty;
+//! a producer that does so keeps it full. Then each message costs such a trip. So an end that follows closely
+//! behind the other lets it get ahead.
 
 use std::sync::OnceLock;
 
 use common::sync::spin_loop;
+#[cfg(not(loom))]
 use day2::segment::processors;
 
 /// The empty side: a broadcast consumer that follows the producer.
@@ -112,6 +113,12 @@ impl FullLaw {
             Self::CROWDED
         }
     }
+}
+
+/// A model's machine has a core for each thread.
+#[cfg(loom)]
+fn processors() -> usize {
+    usize::MAX
 }
 
 /// How many cores the machine has. A thread that is pinned to one of them still counts all.

@@ -25,7 +25,7 @@ pub enum Start {
     Latest,
 }
 
-/// As what a consumer joins.
+/// What a consumer joins as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JoinAs<'a> {
     /// It sees every message.
@@ -42,10 +42,10 @@ pub enum JoinAs<'a> {
 /// A consumer that wants a slot.
 #[derive(Clone, Copy, Debug)]
 pub struct JoinRequest<'a> {
-    /// As what.
+    /// What it joins as.
     pub role: JoinAs<'a>,
-    /// From where. The first member of a group decides for it, if the ring does not know the group's
-    /// place, or has overwritten it.
+    /// Where it begins. For a group its first member decides, if the ring does not know the group's place, or
+    /// has overwritten it.
     pub start: Start,
     /// The process it runs in.
     pub owner: u32,
@@ -81,7 +81,7 @@ pub enum NoSlot {
     },
 }
 
-/// A ring as one who joins needs to know it.
+/// What a consumer has to know of a ring to join it.
 #[derive(Clone, Copy, Debug)]
 pub struct Ring {
     /// How many messages it holds.
@@ -90,7 +90,7 @@ pub struct Ring {
     pub first: Sequence,
 }
 
-/// Takes a free slot, and moves in. The producer is not locked out and may publish all the while.
+/// Takes a free slot, and enters the roster. The producer may publish all the while.
 ///
 /// # Errors
 ///
@@ -98,7 +98,7 @@ pub struct Ring {
 ///
 /// # Safety
 ///
-/// The caller holds the ring's lock: two that join at once exclude one another.
+/// The caller holds the ring's lock: no other consumer joins meanwhile.
 pub unsafe fn join(
     control: &Control,
     ring: Ring,
@@ -116,39 +116,40 @@ pub unsafe fn join(
         free(control, slot, state);
         return Err(corrupt);
     };
-    // The producer may have seen our cursor, or the group's, where it was before, and sleep; or it may
-    // wait for a consumer.
+    // The producer may sleep because it saw our cursor, or the group's, where it was before; or because
+    // there was no consumer.
     if !mutant("skip-join-ring") {
         doorbell::wake(&control.doorbell.producer);
     }
     Ok(Registration { slot, state, first, capacity: ring.capacity, origin: Origin::here() })
 }
 
-/// A slot that nobody has, and its state.
+/// A free slot, and its state.
 fn free_slot(control: &Control) -> Result<(usize, SlotState), NoSlot> {
-    // edge: leave -> join. The consumer that had the slot before has read, and moved its cursor, before we
-    // write the slot; the producer, which may see only us in it, learns so through us.
+    // edge: leave -> join. The slot's last consumer read, and moved its cursor, before we write the slot.
+    // The producer may see only us in the slot, and learns of that through us.
     let order = ordering!("leave-join-acquire", Acquire);
     let slots = control.slots.iter().enumerate();
     let mut states = slots.map(|(slot, line)| (slot, SlotState::from_bits(line.state.load(order))));
     states.find(|(_, state)| state.usage() == SlotUse::Free).ok_or(NoSlot::Consumers)
 }
 
-/// Why a newcomer found no place that it can be promised.
+/// Why a new consumer found no place that it can be promised.
 fn corrupt(control: &Control, ring: Ring, place: &Place<'_>) -> NoSlot {
     let found = control.head.reserved.load(Ordering::Relaxed);
     let next = place.word.load(Ordering::Relaxed);
     NoSlot::Corrupt { next, found, capacity: ring.capacity.get() }
 }
 
-/// Where a newcomer's place in the ring is kept.
+/// Where a new consumer's place in the ring is kept.
 struct Place<'a> {
     word: &'a AtomicU64,
     /// Its group, and whether the producer knew the group before it came.
     group: Option<(usize, bool)>,
 }
 
-/// Writes the lines of a newcomer, but for the state of its slot, which is returned: who it is, and where it begins.
+/// Writes who the new consumer is, and where it begins. Returns the state that its slot will have; the caller
+/// writes that.
 fn move_in<'a>(
     control: &'a Control,
     slot: usize,
@@ -159,8 +160,8 @@ fn move_in<'a>(
     let line = &control.slots[slot];
     line.owner.store(u64::from(request.owner), Ordering::Relaxed);
     line.label.store(request.label);
-    // edge: release -> overwrite. A producer that does not know yet that the slot has changed hands
-    // takes this cursor for the one before; so it has to say that what its predecessor read, it has read.
+    // edge: release -> overwrite. A producer that does not know yet that the slot has a new consumer takes
+    // this cursor for the last one's. So this store has to say, too, that the last one's reads are done.
     let order = ordering!("join-cursor-release", Release);
     match request.role {
         JoinAs::Broadcast => {
@@ -183,12 +184,12 @@ fn move_in<'a>(
     }
 }
 
-/// How often a newcomer looks for a place that it can be promised. Once it is in the roster, the producer
-/// overruns it with what it had reserved before, and then no more.
+/// How often a new consumer looks for a place that it can be promised. Once it is in the roster, the producer
+/// can overrun it only with what was reserved before.
 const SETTLE_TRIES: usize = 64;
 
-/// Finds, once the newcomer is in the roster, the first sequence that it can be promised. `None` if what is
-/// reserved has nothing to do with what is published.
+/// Finds the first sequence that a new consumer, which is in the roster now, can be promised. `None` if what
+/// is reserved has nothing to do with what is published.
 fn settle(
     control: &Control,
     ring: Ring,
@@ -205,9 +206,9 @@ fn settle(
         if mutant("skip-join-verify") || !first.is_before(oldest(control, ring)) {
             return Some(first);
         }
-        // The producer reserves before it asks, so a group that it waits for may look overrun and is
-        // not: while somebody else is a member, or the group holds, the producer knows the group, and
-        // it is in order. Once we are in the roster, that holds even if the other leaves now.
+        // The producer reserves before it asks the gate. So a group that it waits for may look overrun,
+        // and is not. While the group has another member, or holds its place, the producer knows the
+        // group and waits for it. We are in the roster: so it stays even if the other member leaves now.
         if place.group.is_some_and(|(group, held)| held || has_others(control, group, slot)) {
             return Some(first);
         }
@@ -244,13 +245,13 @@ impl Registration {
         self.slot
     }
 
-    /// Whether it still belongs to the one who took it.
+    /// Whether the slot still belongs to the consumer that took it.
     pub(crate) fn is_current(&self, control: &Control) -> bool {
         control.slots[self.slot].state.load(Ordering::Relaxed) == self.state.bits()
     }
 
-    /// Frees the slot; does nothing if it was evicted, or in a child that was forked from the process
-    /// that took it.
+    /// Frees the slot. It does nothing if the consumer was evicted, or in a child that was forked from the
+    /// process that took the slot.
     pub(crate) fn leave(&self, control: &Control) {
         if self.origin.is_here() {
             free(control, self.slot, self.state);
@@ -260,8 +261,8 @@ impl Registration {
 
 /// Frees a slot whose consumer is dead; says whether there was one.
 ///
-/// Messages that it had not read are given up. It is evicted as it was listed: if it has left since, and
-/// its slot is another's, or if it was listed for another ring, nothing happens.
+/// The messages that the consumer had not read are given up. Nothing happens if it has left since it was
+/// listed, or was listed for another ring.
 ///
 /// # Safety
 ///
@@ -281,7 +282,7 @@ pub unsafe fn evict(control: &Control, consumer: &ConsumerInfo) -> bool {
 }
 
 fn free(control: &Control, slot: usize, state: SlotState) -> bool {
-    // edge: leave -> gate, leave -> join. What this consumer has read, it has read before it left.
+    // edge: leave -> gate, leave -> join. This consumer's reads are done before it leaves.
     let order = ordering!("leave-gate-release", Release);
     let word = &control.slots[slot].state;
     let freed =
@@ -296,8 +297,8 @@ fn free(control: &Control, slot: usize, state: SlotState) -> bool {
     freed
 }
 
-/// Forgets the place of a group that has no member, so that it holds the producer back no longer, and a
-/// member that joins begins anew. Says whether there was such a group.
+/// Forgets the place of a group that has no member. So the group no longer holds the producer back, and its
+/// next member begins anew. Says whether there was such a group.
 ///
 /// # Safety
 ///
@@ -305,7 +306,7 @@ fn free(control: &Control, slot: usize, state: SlotState) -> bool {
 pub unsafe fn forget(control: &Control, group: &str) -> bool {
     let known = |line: &GroupLine| !line.name.is_empty() && line.name.load() == group;
     let Some(index) = control.groups.iter().position(|line| known(line)) else { return false };
-    // No slot has this number, so that every member counts.
+    // No slot has this number: every member counts.
     if has_others(control, index, SLOTS) {
         return false;
     }
@@ -317,7 +318,7 @@ pub unsafe fn forget(control: &Control, group: &str) -> bool {
     true
 }
 
-/// The oldest sequence that the producer is sure not to overwrite before it asks who has joined.
+/// The oldest sequence that the producer does not overwrite before it looks at the roster again.
 pub fn oldest(control: &Control, ring: Ring) -> Sequence {
     let reserved = Sequence::new(control.head.reserved.load(Ordering::Relaxed));
     if reserved.since(ring.first) <= ring.capacity.get() {
@@ -335,8 +336,8 @@ fn start_of(control: &Control, ring: Ring, landing: &dyn Landing, start: Start) 
     mark.map_or_else(|| control.published(), |mark| mark.sequence)
 }
 
-/// The line of the group of this name: the one that it has had before, also if its last member has left;
-/// otherwise a new one, which begins at `begin`.
+/// The line of the group of this name. A group keeps its line when its last member leaves; a new group gets
+/// one that begins at `begin`.
 fn find_group(control: &Control, name: &str, begin: Sequence) -> Result<usize, NoSlot> {
     let has_members = with_members(control);
     if let Some(known) = control.groups.iter().position(|line| line.name.load() == name) {
@@ -363,8 +364,8 @@ fn with_members(control: &Control) -> [bool; SLOTS] {
     has_members
 }
 
-/// The group line that is missed least: one that no group has had, or else that of the group that is furthest
-/// behind. A group that has members, or holds the producer back, keeps its line.
+/// The line for a new group: one that no group has had, or else that of the group that is furthest behind. A
+/// group that has members, or holds the producer back, keeps its line.
 fn spare_group(control: &Control, has_members: &[bool; SLOTS]) -> Option<usize> {
     let holds = |line: &GroupLine| line.flags.load(Ordering::Relaxed) & HOLDS != 0;
     let rank = |line: &GroupLine| {

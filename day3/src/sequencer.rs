@@ -1,7 +1,7 @@
 //! The heart: who may touch which sequence.
 //!
-//! It knows sequences, not messages. The cursors here are generic over how they reach the shared lines
-//! (`C`), so that the same source runs over a mapped segment, over the heap, and under loom.
+//! The cursors know sequences, not messages. They are generic over how they reach the shared lines (`C`), so
+//! that the same source runs over a mapped segment, over the heap, and under loom.
 
 use core::ops::Deref;
 
@@ -73,52 +73,34 @@ pub struct Run {
 
 /// What the kinds of registered consumers have in common: take a run, read it, release it.
 pub trait Cursor {
-    /// Takes the first part of what there is, as long as `measure` says: the sequences are this
-    /// consumer's to read until it releases them.
-    ///
-    /// `measure` sees all that there is, and may read it; but where consumers compete, somebody else
-    /// may take it meanwhile, and the producer may overwrite it. So it reads atomic words, and what it
-    /// says counts only if nobody else was first; otherwise it is asked again. If it says 0, the run
-    /// is empty, and nothing is taken.
-    ///
-    /// # Errors
-    ///
-    /// Why there is [`Unavailable`].
-    fn take_by(&mut self, measure: impl FnMut(Run) -> u64) -> Result<Run, Unavailable>;
-
-    /// Up to `most` messages that are this consumer's to read until it releases them.
-    ///
-    /// # Errors
-    ///
-    /// Why there is [`Unavailable`].
-    #[inline]
-    fn take(&mut self, most: u64) -> Result<Run, Unavailable> {
-        self.take_by(|run| most.min(run.len))
-    }
-
-    /// Whether nobody else takes from what this consumer sees, so that it may take everything there
-    /// is, and find out later how much of it it wants.
+    /// Whether no other consumer takes from the messages that this one sees. It is so for a broadcast
+    /// consumer. A member of a group competes for each message.
     const EXCLUSIVE: bool;
 
-    /// Keeps only the first `len` sequences of the run taken last, of one that is [alone](Self::EXCLUSIVE).
-    fn truncate(&mut self, len: u64);
+    /// Takes up to `most` messages: they are this consumer's to read until it releases them.
+    ///
+    /// # Errors
+    ///
+    /// Why there is nothing to take: [`Unavailable`].
+    fn take(&mut self, most: u64) -> Result<Run, Unavailable>;
 
-    /// Gives back the run taken last: its places may be written again. Says whether the producer slept,
-    /// and was woken.
+    /// Releases the run taken last: the producer may write its places again. Says whether the producer
+    /// slept, and was woken.
     fn release(&mut self) -> bool;
 
-    /// Gives back the first `len` sequences of the run taken last, and keeps the others. Says whether the
+    /// Releases the first `len` sequences of the run taken last, and keeps the others. Says whether the
     /// producer slept, and was woken.
     ///
     /// # Panics
     ///
-    /// If there are fewer.
+    /// If the run is shorter.
     fn release_first(&mut self, len: u64) -> bool;
 
-    /// How far the producer is known to have published; messages of which others may have taken some.
+    /// How far the producer had published at this consumer's last look. Other members may have taken
+    /// some of these messages.
     fn known(&self) -> Sequence;
 
-    /// The slot that it has, and since when.
+    /// The slot that this consumer has, and since when.
     fn registration(&self) -> &Registration;
 }
 
@@ -132,11 +114,12 @@ pub struct ProducerCursor<C: Deref<Target = Control>, T: Trail = ()> {
     unattended: Unattended,
     origin: Origin,
     is_closed: bool,
-    /// Whether each claim has to ask: the ring is closed, or made to watch whether anybody listens.
+    /// Whether each claim goes the slow way. It does after the end, and in a producer that waits or refuses
+    /// while no consumer is registered.
     asks: bool,
     /// The next sequence to publish.
     next: Sequence,
-    /// Everything before this may be written without a question.
+    /// Everything before this may be claimed the fast way.
     allowance: Sequence,
     /// Everything before this may be written without asking the gate.
     granted: Sequence,
@@ -152,9 +135,9 @@ pub struct ProducerCursor<C: Deref<Target = Control>, T: Trail = ()> {
     pace: FullPace,
 }
 
-/// How many sequences beyond the ones asked for a producer reserves at a time: at most this share of the
-/// ring, and of a large ring less. It is rare enough to cost nothing, and leaves the rest to a consumer
-/// that joins at the oldest message.
+/// How many sequences more than it needs a producer reserves at a time: at most this share of the ring, and
+/// less of a large ring. So it reserves seldom, and leaves the rest of the ring to a consumer that joins at
+/// the oldest message.
 const STRIDE_SHARE: u64 = 8;
 /// The same for a ring that is large, or has no consumer.
 const STRIDE_SHARE_OF_MUCH: u64 = 64;
@@ -162,7 +145,7 @@ const STRIDE_SHARE_OF_MUCH: u64 = 64;
 const STRIDE_OF_FEW: u64 = 128;
 
 impl<C: Deref<Target = Control>> ProducerCursor<C> {
-    /// The producer of a ring that nobody has produced into; `first` as in [`Control::new`].
+    /// The producer of a new ring; `first` as in [`Control::new`].
     ///
     /// # Safety
     ///
@@ -174,7 +157,7 @@ impl<C: Deref<Target = Control>> ProducerCursor<C> {
 }
 
 impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
-    /// The same, leaving a trail of marks.
+    /// The same, for a producer that leaves a trail of marks.
     ///
     /// # Safety
     ///
@@ -202,7 +185,7 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
         }
     }
 
-    /// The same, doing this with messages while no consumer is registered.
+    /// The same producer, doing this with messages while no consumer is registered.
     #[must_use]
     pub fn unattended(mut self, unattended: Unattended) -> Self {
         self.unattended = unattended;
@@ -227,7 +210,7 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
         &self.control
     }
 
-    /// The trail that it leaves.
+    /// The trail that this producer leaves.
     #[inline]
     pub fn trail(&mut self) -> &mut T {
         &mut self.trail
@@ -314,14 +297,14 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
         self.is_closed
     }
 
-    /// Tells consumers that nothing more will come, because everything is sent; says whether one slept,
-    /// and was woken. Only the first end counts.
+    /// Tells consumers that nothing more will come, because everything is sent. Says whether a consumer
+    /// slept, and was woken. Only the first call of `close` or `abort` counts.
     pub fn close(&mut self) -> bool {
         self.end(FINISHED)
     }
 
-    /// Tells consumers that nothing more will come, though not everything is sent; says whether one
-    /// slept, and was woken.
+    /// Tells consumers that nothing more will come, though not everything is sent. Says whether a
+    /// consumer slept, and was woken.
     pub fn abort(&mut self, reason: &str) -> bool {
         if !self.is_closed {
             self.control.head.reason.store(reason);
@@ -335,7 +318,7 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
         }
         (self.is_closed, self.asks) = (true, true);
         (self.allowance, self.granted) = (self.next, self.next);
-        // Nothing will be written any more. What was lent and not published may have been.
+        // Nothing will be written any more. What was lent and not published may have been written.
         let dirty = if self.next.is_before(self.lent) { self.lent } else { self.next };
         // Relaxed: the fence behind the last message comes before it.
         self.control.head.widest.store(dirty.since(self.next), Ordering::Relaxed);
@@ -345,11 +328,11 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
         doorbell::wake(&self.control.doorbell.consumers)
     }
 
-    /// How far the slowest registered consumer is behind, in messages; 0 with nobody attached.
+    /// How far the slowest registered consumer is behind, in sequences; 0 if no consumer is registered.
     pub fn lag(&mut self) -> u64 {
         let lag = self.gate.lag(&self.control, self.next, self.capacity);
-        // The gate has taken note of a newcomer, and says so only once: the limit has to go with it.
-        // What was granted before stays granted: a consumer that has joined since begins after it.
+        // The gate reports a new consumer only once, so the limit has to follow at once. What was
+        // granted before stays granted: a consumer that has joined since begins after it.
         if !mutant("keep-limit") {
             self.limit = self.next.plus(self.capacity.get() - lag).later(self.granted);
         }
@@ -441,8 +424,8 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
                 self.reserved = target;
                 self.control.head.reserved.store(target.get(), Ordering::Relaxed);
             }
-            // edge: reserve <-> join, reserve -> torn. Either we see below that somebody has joined, or the
-            // newcomer sees what we have reserved.
+            // edge: reserve <-> join, reserve -> torn. Either we see below that a consumer has joined, or
+            // the consumer sees what we have reserved.
             fence!("reserve-fence", SeqCst);
             if mutant("skip-join-recheck") || !self.gate.has_changed(&self.control) {
                 self.granted = target.later(self.granted);
@@ -493,7 +476,7 @@ pub struct ConsumerCursor<C: Deref<Target = Control>> {
     taken: u64,
     /// What had been published when we last looked.
     known: Sequence,
-    pace: EmptyPace,
+    pub(crate) pace: EmptyPace,
 }
 
 impl<C: Deref<Target = Control>> ConsumerCursor<C> {
@@ -501,24 +484,38 @@ impl<C: Deref<Target = Control>> ConsumerCursor<C> {
     ///
     /// # Safety
     ///
-    /// The registration is with this control, and nobody else uses it.
+    /// The registration is with this control, and no other cursor uses it.
     pub unsafe fn new(control: C, registration: Registration) -> Self {
         doorbell::attach(&control.doorbell.producer);
         let (next, pace) = (registration.first, EmptyPace::default());
         Self { control, registration, next, taken: 0, known: next, pace }
     }
 
-    /// The same, chasing the producer another way: one that finds fewer than `few` sequences, and at
-    /// once, holds back for `hold_back` turns of a busy wait before it looks again.
-    #[must_use]
-    pub fn chasing(mut self, few: u64, hold_back: u32) -> Self {
-        self.pace = EmptyPace::new(few, hold_back);
-        self
-    }
-
     /// The next sequence to read.
     pub fn next(&self) -> Sequence {
         self.next
+    }
+
+    /// All that is there to read: one sequence or more.
+    #[inline]
+    pub(crate) fn available(&mut self) -> Result<Run, Unavailable> {
+        if self.known == self.next {
+            self.refresh()?;
+        }
+        Ok(Run { first: self.next, len: self.known.since(self.next) })
+    }
+
+    /// Takes the first `len` sequences of what is [there](Self::available).
+    #[inline]
+    pub(crate) fn lend(&mut self, len: u64) -> Run {
+        debug_assert!(len <= self.known.since(self.next));
+        self.taken = len;
+        Run { first: self.next, len }
+    }
+
+    /// Gives back, unread, what was taken last: it comes again with the next call.
+    pub fn give_back(&mut self) {
+        self.lend(0);
     }
 
     /// Reads how far the producer is.
@@ -538,23 +535,12 @@ impl<C: Deref<Target = Control>> ConsumerCursor<C> {
 }
 
 impl<C: Deref<Target = Control>> Cursor for ConsumerCursor<C> {
-    #[inline]
-    fn take_by(&mut self, mut measure: impl FnMut(Run) -> u64) -> Result<Run, Unavailable> {
-        if self.known == self.next {
-            self.refresh()?;
-        }
-        let run = Run { first: self.next, len: self.known.since(self.next) };
-        self.taken = measure(run);
-        debug_assert!(self.taken <= run.len);
-        Ok(Run { len: self.taken, ..run })
-    }
-
     const EXCLUSIVE: bool = true;
 
     #[inline]
-    fn truncate(&mut self, len: u64) {
-        debug_assert!(len <= self.taken);
-        self.taken = len;
+    fn take(&mut self, most: u64) -> Result<Run, Unavailable> {
+        let all = self.available()?;
+        Ok(self.lend(most.min(all.len)))
     }
 
     #[inline]
@@ -582,7 +568,7 @@ impl<C: Deref<Target = Control>> ConsumerCursor<C> {
     fn advance(&mut self, len: u64) -> bool {
         self.next = self.next.plus(len);
         self.taken -= len;
-        // One that was evicted, and lives after all, must not write into its successor's slot.
+        // A consumer that was evicted, and lives after all, must not write into its successor's slot.
         if !self.registration.is_current(&self.control) && !mutant("skip-registration-check") {
             return false;
         }
@@ -600,15 +586,15 @@ impl<C: Deref<Target = Control>> Drop for ConsumerCursor<C> {
     }
 }
 
-/// What is published beyond `next`, or why there is nothing. How far beyond it lies is for the caller to
-/// check: [`out_of_range`] says what it means.
+/// How far the producer has published, if that is beyond `next`; otherwise why there is nothing. The caller
+/// checks that it is within a lap: [`out_of_range`] says what it means if it is not.
 #[inline]
 pub(crate) fn observe(
     control: &Control,
     registration: &Registration,
     next: Sequence,
 ) -> Result<Sequence, Unavailable> {
-    // First: what is published may be overwritten before a consumer reads it whom nobody waits for.
+    // First: the producer does not wait for an evicted consumer, and may overwrite what it would read.
     if !registration.is_current(control) {
         return Err(Unavailable::Evicted);
     }
@@ -646,7 +632,7 @@ pub(crate) fn out_of_range(
     known: Sequence,
 ) -> Unavailable {
     if !registration.is_current(control) {
-        // It was evicted after we had looked, and the producer has gone on without it.
+        // The consumer was evicted after we had looked, and the producer has gone on without it.
         return Unavailable::Evicted;
     }
     Unavailable::Corrupt {

@@ -1,4 +1,4 @@
-//! A reader that nobody waits for: it copies, then asks whether the copy can be trusted.
+//! A reader that the producer does not wait for: it copies, then asks whether the copy can be trusted.
 
 use core::ops::Deref;
 
@@ -10,9 +10,9 @@ use crate::landing::{Everywhere, Landing, Mark};
 use crate::roster::{Ring, Start};
 use crate::sequencer::{Run, Unavailable};
 
-/// A tap's place in the ring. It writes nothing that others see.
+/// A tap's place in the ring. It writes nothing into the ring.
 ///
-/// `received + lost` is the number of messages published since it began, once it has caught up.
+/// Once the tap has caught up, `received + lost` is the number of messages published since it began.
 #[derive(Debug)]
 pub struct TapCursor<C: Deref<Target = Control>, L: Landing = Everywhere> {
     control: C,
@@ -32,7 +32,7 @@ pub struct TapCursor<C: Deref<Target = Control>, L: Landing = Everywhere> {
     read: u64,
 }
 
-/// The least that a tap jumps over which is lapped again and again, as a share of the ring; and the most.
+/// How far a tap jumps that is lapped again and again, as shares of the ring: at least, and at most.
 const JUMP_SHARES: (u64, u64) = (64, 2);
 
 impl<C: Deref<Target = Control>> TapCursor<C> {
@@ -51,11 +51,7 @@ impl<C: Deref<Target = Control>> TapCursor<C> {
     #[inline]
     pub fn confirm(&mut self, run: Run) -> u64 {
         let torn = self.torn(run);
-        self.next = run.first.plus(run.len);
-        self.number = self.number.wrapping_add(run.len);
-        self.received += run.len - torn;
-        self.lost = self.lost.wrapping_add(torn);
-        self.has_read(run.len);
+        self.advance(run, run.len, torn);
         if torn > 0 {
             // There is always a place to go on.
             let _ = self.skip();
@@ -70,7 +66,7 @@ impl<C: Deref<Target = Control>> TapCursor<C> {
 }
 
 impl<C: Deref<Target = Control>, L: Landing> TapCursor<C, L> {
-    /// A tap that begins at this mark, and finds others where it is lapped.
+    /// A tap that begins at this mark. When it is lapped, `landing` finds the mark at which it goes on.
     pub fn landing(control: C, ring: Ring, landing: L, begin: Mark) -> Self {
         let Mark { sequence: next, number } = begin;
         let (received, lost, jump, calm, read) = (0, 0, 0, true, 0);
@@ -90,26 +86,14 @@ impl<C: Deref<Target = Control>, L: Landing> TapCursor<C, L> {
         Ok(Run { first: self.next, len: most.min(self.known.since(self.next)) })
     }
 
-    /// Says, after the one message that `run` is has been copied, whether the copy can be trusted; and
-    /// moves on, past it or to where messages can be had.
+    /// Moves on past `run`, which holds so many messages, of which so many are torn.
     #[inline]
-    pub fn confirm_one(&mut self, run: Run) -> bool {
-        if self.torn(run) > 0 {
-            // Where a torn message ends, nobody knows: the next mark will tell.
-            // If it has to be waited for, the next look says so.
-            let _ = self.skip();
-            return false;
-        }
+    pub(crate) fn advance(&mut self, run: Run, messages: u64, torn: u64) {
         self.next = run.first.plus(run.len);
-        self.number = self.number.wrapping_add(1);
-        self.received += 1;
-        self.has_read(run.len);
-        true
-    }
-
-    #[inline]
-    fn has_read(&mut self, len: u64) {
-        self.read = self.read.saturating_add(len);
+        self.number = self.number.wrapping_add(messages);
+        self.received += messages - torn;
+        self.lost = self.lost.wrapping_add(torn);
+        self.read = self.read.saturating_add(run.len);
         self.calm |= self.read >= self.ring.capacity.get();
     }
 
@@ -150,7 +134,7 @@ impl<C: Deref<Target = Control>, L: Landing> TapCursor<C, L> {
             // edge: close -> drained
             let state = self.control.head.state.load(ordering!("tap-drained-acquire", Acquire));
             if state == 0 {
-                // It keeps up: the next lap comes as a surprise.
+                // The tap keeps up again: it jumps no further for having been lapped before.
                 self.calm = true;
                 return Err(Unavailable::Empty);
             }
@@ -174,14 +158,13 @@ impl<C: Deref<Target = Control>, L: Landing> TapCursor<C, L> {
 
     /// Jumps over what is overwritten.
     ///
-    /// It goes on at the oldest message that it can still get in time. Where it was lapped once, that is
-    /// the oldest one that is whole. Where it is lapped again before it has caught up or read a lap, the
-    /// oldest one would be gone before it was copied, so it jumps further each time: at most to the
-    /// middle of what is left.
+    /// A tap that was lapped once goes on at the oldest message that is whole. If it is lapped again before
+    /// it has caught up or read a lap, the oldest message would be overwritten before the tap had copied
+    /// it. So it jumps further each time: at most to the middle of what is left.
     ///
     /// [`Unavailable::Empty`] if there is no mark to land on yet: the producer is about to leave one.
     #[cold]
-    fn skip(&mut self) -> Result<(), Unavailable> {
+    pub(crate) fn skip(&mut self) -> Result<(), Unavailable> {
         // edge: publish -> observe
         let order = ordering!("tap-skip-acquire", Acquire);
         self.known = Sequence::new(self.control.head.published.load(order));
@@ -207,7 +190,7 @@ impl<C: Deref<Target = Control>, L: Landing> TapCursor<C, L> {
         self.check()
     }
 
-    /// How far beyond the oldest message to go on; there is more of it the more often it was lapped.
+    /// How far beyond the oldest message to go on: further, the more often the tap was lapped.
     fn next_jump(&mut self, oldest: Sequence) -> u64 {
         let lap = self.ring.capacity.get();
         let is_final = self.control.is_closed();
@@ -235,8 +218,8 @@ impl<C: Deref<Target = Control>, L: Landing> TapCursor<C, L> {
 
 /// The oldest sequence that is whole, and that the producer is not writing over.
 ///
-/// It may be writing what it has reserved, and nothing that is further beyond what is published than
-/// its claims are wide. Both hold, so the lesser of the two.
+/// The producer writes nothing that it has not reserved. Nor does it write further beyond what is published
+/// than its widest claim. The lower of these two bounds counts.
 pub fn intact(control: &Control, ring: Ring) -> Sequence {
     let head = &control.head;
     let capacity = ring.capacity.get();

@@ -2,12 +2,17 @@
 
 use std::time::{Duration, Instant};
 
+use common::Sequence;
 use common::sync::{AtomicU32, spin_loop, yield_now};
 
 use crate::control::Doorbell;
-use crate::error::{RecvError, SendError, TimedOut, TryRecvError, TrySendError};
+use crate::error::{
+    RecvError, RecvTimeoutError, SendError, SendTimeoutError, TimedOut, TryRecvError, TrySendError,
+};
+use crate::landing::Trail;
 use crate::memory::Shared;
 use crate::roster::{self, ConsumerInfo};
+use crate::sequencer::{ProducerCursor, Refusal};
 
 /// Who waits for whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,12 +21,12 @@ pub enum Side {
     Consumer,
     /// The producer waits for consumers to release places.
     Producer,
-    /// A tap waits for the producer. It has the doorbell mapped read-only, and nobody wakes it.
+    /// A tap waits for the producer. It has the doorbell mapped read-only, so no end can wake it.
     Tap,
 }
 
 impl Side {
-    /// The side that this one waits for.
+    /// The side that it waits for.
     pub fn opposite(self) -> Self {
         match self {
             Self::Producer => Self::Consumer,
@@ -29,7 +34,7 @@ impl Side {
         }
     }
 
-    /// Where those on this side say that they sleep. A tap, which may write nothing, says so nowhere.
+    /// The word in which ends on this side say that they sleep. A tap may write nothing, and has none.
     #[inline]
     pub fn word(self, doorbell: &Doorbell) -> Option<&AtomicU32> {
         match self {
@@ -42,9 +47,9 @@ impl Side {
 
 /// A way to wait, and nothing else: the ends themselves wake the other side.
 ///
-/// The doorbell is there for a strategy that sleeps (Day 5). Whatever a strategy answers, an end goes by
-/// what `poll` has answered: one that gives up too early, or keeps the answer to itself, makes its end
-/// look again.
+/// The doorbell is there for a strategy that sleeps (Day 5). An end goes by what `poll` has answered, whatever
+/// the strategy answers. If the strategy gives up too early, or keeps the answer to itself, the end looks
+/// again.
 pub trait Wait: Default {
     /// Calls `poll` until it answers, or until `deadline` has passed; `None` then.
     ///
@@ -57,9 +62,8 @@ pub trait Wait: Default {
         poll: impl FnMut() -> Option<R>,
     ) -> Option<R>;
 
-    /// Called after this end has changed something and found that `side` had announced itself: its
-    /// sleepers were woken. It is for a strategy that also wakes by other means than the doorbell (Day 5's
-    /// descriptors). A consumer's is called after a release.
+    /// Called after this end has woken the sleepers of `side`. It is for a strategy that also wakes by other
+    /// means than the doorbell (Day 5's descriptors). A consumer's strategy is called after a release.
     fn rung(&self, side: Side) {
         let _ = side;
     }
@@ -130,7 +134,7 @@ fn poll_until<R>(
 
 /// What a call that does not wait has answered, for [`Waiter`]: `None` where waiting may help.
 #[inline]
-pub fn settle_recv<R>(taken: Result<R, impl Into<TryRecvError>>) -> Option<Result<R, RecvError>> {
+fn settle_recv<R>(taken: Result<R, impl Into<TryRecvError>>) -> Option<Result<R, RecvError>> {
     match taken.map_err(Into::into) {
         Ok(taken) => Some(Ok(taken)),
         Err(TryRecvError::Empty) => None,
@@ -140,7 +144,7 @@ pub fn settle_recv<R>(taken: Result<R, impl Into<TryRecvError>>) -> Option<Resul
 
 /// The same for a claim.
 #[inline]
-pub fn settle_send<R>(claimed: Result<R, impl Into<TrySendError>>) -> Option<Result<R, SendError>> {
+fn settle_send(claimed: Result<Sequence, Refusal>) -> Option<Result<Sequence, SendError>> {
     match claimed.map_err(Into::into) {
         Ok(claimed) => Some(Ok(claimed)),
         Err(TrySendError::Full) => None,
@@ -148,14 +152,20 @@ pub fn settle_send<R>(claimed: Result<R, impl Into<TrySendError>>) -> Option<Res
     }
 }
 
-/// The time that lies so far ahead; one that no clock can tell is as good as never.
+/// When a wait for at most `timeout` ends that begins now. A timeout so long that no clock can tell its end
+/// has none.
+fn end_of(timeout: Duration) -> Option<Instant> {
+    Instant::now().checked_add(timeout)
+}
+
+/// The time `timeout` from now. A time that no clock can tell becomes one that is as good as never.
 pub fn deadline(timeout: Duration) -> Instant {
     const AN_AGE: Duration = Duration::from_secs(1 << 32);
     let now = Instant::now();
     now.checked_add(timeout).unwrap_or_else(|| now + AN_AGE)
 }
 
-/// Calls `done` every 200 us until it says yes: to wait for what nobody rings for.
+/// Calls `done` every 200 us until it says yes: for what no end rings the doorbell for.
 ///
 /// # Errors
 ///
@@ -176,7 +186,7 @@ pub fn poll(timeout: Duration, mut done: impl FnMut() -> bool) -> Result<(), Tim
 pub struct Waiter<W: Wait> {
     shared: Shared,
     own: Side,
-    /// For a tap, which has the ring's mapped read-only: a strategy may write to this one.
+    /// A tap's own doorbell. A strategy may write to it, and the ring's is mapped read-only.
     private: Doorbell,
     wait: W,
 }
@@ -245,16 +255,87 @@ impl<W: Wait> Waiter<W> {
         }
     }
 
+    /// For a consumer or a tap: calls `take` until it has taken something, or the end of the queue is reached.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError`].
+    pub fn receive<R, E: Into<TryRecvError>>(
+        &mut self,
+        mut take: impl FnMut() -> Result<R, E>,
+    ) -> Result<R, RecvError> {
+        self.wait(|| settle_recv(take()))
+    }
+
+    /// As [`Waiter::receive`], for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvTimeoutError`].
+    pub fn receive_within<R, E: Into<TryRecvError>>(
+        &mut self,
+        timeout: Duration,
+        mut take: impl FnMut() -> Result<R, E>,
+    ) -> Result<R, RecvTimeoutError> {
+        match self.until(end_of(timeout), || settle_recv(take())) {
+            Some(taken) => Ok(taken?),
+            None => Err(RecvTimeoutError::TimedOut(timeout)),
+        }
+    }
+
+    /// For a producer: claims `n` sequences, which were refused for this reason, as soon as they are free.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]; nothing was claimed.
+    pub fn claim<T: Trail>(
+        &mut self,
+        cursor: &mut ProducerCursor<Shared, T>,
+        n: u64,
+        refusal: Refusal,
+    ) -> Result<Sequence, SendError> {
+        if let TrySendError::End(end) = refusal.into() {
+            return Err(end);
+        }
+        let _wanting = self.wanting(n);
+        self.wait(|| settle_send(cursor.claim(n)))
+    }
+
+    /// For a producer: claims `n` sequences as soon as they are free, waiting for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`SendTimeoutError`]; nothing was claimed.
+    pub fn claim_within<T: Trail>(
+        &mut self,
+        cursor: &mut ProducerCursor<Shared, T>,
+        n: u64,
+        timeout: Duration,
+    ) -> Result<Sequence, SendTimeoutError> {
+        let deadline = end_of(timeout);
+        let _wanting = self.wanting(n);
+        let claimed = self.until(deadline, || settle_send(cursor.claim(n)));
+        Ok(claimed.ok_or(SendTimeoutError::TimedOut(timeout))??)
+    }
+
     /// Says, for observers, that this producer waits for `n` places, until the result is dropped.
-    pub fn wanting(&self, n: u64) -> Wanting {
+    fn wanting(&self, n: u64) -> Wanting {
         self.shared.set_wanted(n);
         Wanting { shared: self.shared.clone() }
     }
 
-    /// After sleepers on the other side were woken.
+    /// Called after this end has changed something. `woke` says whether sleepers on the other side were woken:
+    /// then the strategy is told.
+    #[inline(always)]
+    pub fn changed(&self, woke: bool) {
+        if woke {
+            self.rung();
+        }
+    }
+
     #[cold]
     #[inline(never)]
-    pub fn rung(&self) {
+    fn rung(&self) {
         self.wait.rung(self.own.opposite());
     }
 
@@ -266,18 +347,16 @@ impl<W: Wait> Waiter<W> {
     pub unsafe fn evict(&self, consumer: &ConsumerInfo) -> bool {
         // SAFETY: the caller says so.
         let evicted = unsafe { roster::evict(&self.shared, consumer) };
-        if evicted {
-            // It may be alive after all, and wait for a descriptor.
-            self.rung();
-        }
+        // The consumer may be alive after all, and wait for a descriptor.
+        self.changed(evicted);
         evicted
     }
 }
 
-/// While it lives, observers see that the producer waits. It ends also where a strategy panics.
+/// While it lives, observers see that the producer waits. It is dropped also where a strategy panics.
 #[derive(Debug)]
 #[must_use]
-pub struct Wanting {
+struct Wanting {
     shared: Shared,
 }
 

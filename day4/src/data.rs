@@ -51,7 +51,7 @@ impl Data {
         unsafe { place.as_ref() }
     }
 
-    /// The first frame of a run: `None` if there is none, or one that would not end within it.
+    /// The first frame of a run; `None` if no frame begins there, or it would not end within the run.
     #[inline(always)]
     pub(crate) fn frame(&self, run: Run) -> Option<Frame> {
         if run.len < HEADER as u64 || !is_aligned(run) {
@@ -79,8 +79,8 @@ impl Data {
         Walk { at: self.at(run.first), left: run.len }
     }
 
-    /// How long the whole frames at the begin of a run are that together take up to `most` bytes, but
-    /// at least one; and how many they are. (0, 0) where the first is none.
+    /// The first frames of a run, as many as take up to `most` bytes together, but at least one: how long they
+    /// are, and how many. (0, 0) if no frame begins there.
     #[inline]
     pub(crate) fn frames(&self, run: Run, most: u64) -> (u64, u64) {
         let (mut walk, mut count) = (self.walk(run), 0);
@@ -106,13 +106,13 @@ fn is_aligned(run: Run) -> bool {
 #[inline(always)]
 pub(crate) fn seal(word: &AtomicU64, len: usize, kind: u16) -> u64 {
     let header = Frame { len: len as u32, kind };
-    // Relaxed: it is published with the message.
+    // Relaxed: the header is published with its message.
     word.store(header.word(), Ordering::Relaxed);
     header.size()
 }
 
-/// Asks for what is to be read soon, if there is that much. Where a frame begins, only the one before can tell;
-/// so without a hint each header would come from the writer's core only when the one before is there.
+/// Asks for what is to be read soon, if there is that much. Only a frame's header tells where the next frame
+/// begins. So without a hint each header would come from the writer's core only after the one before it.
 #[inline(always)]
 fn ahead(at: NonNull<u8>, left: u64) {
     if left > AHEAD as u64 {
@@ -129,8 +129,8 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
-    /// The next frame, and where its message begins; `None` at the end, or at one that is none or
-    /// would not end within the run.
+    /// The next frame, and where its message begins. `None` at the end of the run, where there is no frame, or
+    /// where the frame would not end within the run.
     #[inline(always)]
     pub(crate) fn next(&mut self) -> Option<(Frame, NonNull<u8>)> {
         if self.left < HEADER as u64 {

@@ -1,4 +1,4 @@
-//! What can go wrong with a ring of records beside what can with any ring.
+//! What can go wrong only with a ring of records.
 
 use crate::frame::record_len;
 
@@ -25,7 +25,7 @@ pub struct BatchFull {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// It is longer than the buffers together; it is still there.
+    /// The message is longer than the buffers together; it comes again with the next call.
     #[error(
         "a message of {len} bytes was to be read into {room}: it is still there; give it more room"
     )]

@@ -3,8 +3,8 @@
 //! | offset | bytes | field |
 //! |---:|---:|---|
 //! | 0 | 4 | length of the message in bytes, without this header |
-//! | 4 | 2 | kind: for those above; 0 unless the sender says otherwise |
-//! | 6 | 2 | tag: always the same, so that a reader that has lost its way notices |
+//! | 4 | 2 | kind: for the program; 0 unless the sender says otherwise |
+//! | 6 | 2 | tag: always the same, so that a reader notices a word that is no header |
 //! | 8 | length | the message |
 //! | … | 0–7 | padding to the next multiple of 8; whatever was there before |
 //!
@@ -26,7 +26,7 @@ pub const MOST: usize = u32::MAX as usize - 7;
 pub struct Frame {
     /// Length of the message in bytes.
     pub len: u32,
-    /// For those above.
+    /// For the program: the queue does not look at it.
     pub kind: u16,
 }
 
@@ -59,8 +59,8 @@ const _: () = {
     assert!(Frame { len: 3, kind: 0x102 }.size() == 16);
 };
 
-/// Bytes of ring that a message of `message` bytes takes: its header, itself, and padding to a
-/// multiple of 8. More than can be counted is `usize::MAX`.
+/// Bytes of ring that a message of `message` bytes takes: its header, the message, and padding to a
+/// multiple of 8; `usize::MAX` if that is more than can be counted.
 #[inline]
 pub const fn record_len(message: usize) -> usize {
     match message.checked_add(HEADER + 7) {

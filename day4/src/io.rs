@@ -7,7 +7,7 @@ use core::fmt::Debug;
 use std::io::{self, BufRead, IoSlice, Read, Write};
 
 use day3::Wait;
-use day3::sequencer::Cursor;
+use day3::measured::Measured;
 
 use crate::error::RecvError;
 use crate::reader::{Receiver, Taken};
@@ -82,14 +82,14 @@ impl<W: Wait> Write for WriteRecords<'_, W> {
 /// A read waits while there is nothing. Dropping it gives back the message that it is in, read to the
 /// end or not.
 #[derive(Debug)]
-pub struct ReadRecords<'a, K: Cursor, W: Wait> {
+pub struct ReadRecords<'a, K: Measured, W: Wait> {
     receiver: &'a mut Receiver<K, W>,
     current: Option<Taken>,
     /// How much of the current message has been consumed.
     position: usize,
 }
 
-impl<'a, K: Cursor, W: Wait> ReadRecords<'a, K, W> {
+impl<'a, K: Measured, W: Wait> ReadRecords<'a, K, W> {
     /// From the next message on.
     pub fn new(receiver: &'a mut Receiver<K, W>) -> Self {
         Self { receiver, current: None, position: 0 }
@@ -103,7 +103,7 @@ impl<'a, K: Cursor, W: Wait> ReadRecords<'a, K, W> {
     }
 }
 
-impl<K: Cursor, W: Wait> BufRead for ReadRecords<'_, K, W> {
+impl<K: Measured, W: Wait> BufRead for ReadRecords<'_, K, W> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         loop {
             if let Some(taken) = self.current {
@@ -129,7 +129,7 @@ impl<K: Cursor, W: Wait> BufRead for ReadRecords<'_, K, W> {
     }
 }
 
-impl<K: Cursor, W: Wait> Read for ReadRecords<'_, K, W> {
+impl<K: Measured, W: Wait> Read for ReadRecords<'_, K, W> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if into.is_empty() {
             return Ok(0);
@@ -142,7 +142,7 @@ impl<K: Cursor, W: Wait> Read for ReadRecords<'_, K, W> {
     }
 }
 
-impl<K: Cursor, W: Wait> Drop for ReadRecords<'_, K, W> {
+impl<K: Measured, W: Wait> Drop for ReadRecords<'_, K, W> {
     fn drop(&mut self) {
         self.release();
     }

@@ -7,7 +7,7 @@
 //!
 //! - [`Writer`] lends a slice to write in, and publishes what was written;
 //! - [`Reader`] (broadcast), [`Member`] and [`Tap`] lend or copy it out again;
-//! - [`marks`] tell those who come in the middle where a message begins;
+//! - [`marks`] tell an end that comes in the middle where a message begins;
 //! - [`rendezvous`] hands a ring without a name to another process;
 //! - [`io`] makes streams of it.
 //!

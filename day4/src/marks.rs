@@ -1,13 +1,12 @@
 //! Where messages begin: a short trail that the producer leaves in control.
 //!
-//! One who joins at the oldest message, or a tap that was lapped, knows how far the producer may be
-//! writing, to the byte, but not where a message begins there. The producer therefore leaves a mark
-//! each time before it reserves further, which is rare (an eighth of the ring at a time, if consumers
-//! keep up). A mark also says how many messages came before it, and that is how a tap knows what it
-//! missed.
+//! A consumer that joins at the oldest message, or a tap that was lapped, knows to the byte how far the
+//! producer may be writing, but not where a message begins there. Therefore the producer leaves a mark each
+//! time before it reserves further, which is rare (an eighth of the ring at a time, if consumers keep up). A
+//! mark also says how many messages came before it. That is how a tap knows what it missed.
 //!
-//! A mark is three words, written as the producer's own line is: `begun` before, `ended` after. Who
-//! reads the same in both has read a whole mark.
+//! A mark is three words: `begun` is written before the number, `ended` after it. A reader that finds the same
+//! sequence in both has read a whole mark.
 
 use common::sync::{AtomicU64, Ordering};
 use common::{Capacity, Sequence, fence, ordering};
@@ -22,21 +21,21 @@ pub const MARKS: usize = 32;
 #[cfg(loom)]
 pub const MARKS: usize = 1;
 
-/// For how many of them the first mark is kept, too.
+/// For how many parts the first mark is kept, too.
 #[cfg(not(loom))]
 const FIRSTS: usize = MARKS;
 /// A model has only last ones.
 #[cfg(loom)]
 const FIRSTS: usize = 0;
 
-/// How many parts a ring is cut into. There are marks for two laps, so that a part's mark of this lap
-/// does not take the place of one that is still good.
+/// How many parts a ring is cut into. There are marks for two laps, so that a mark of this lap does not
+/// overwrite a mark that is still good.
 const PARTS: u64 = MARKS as u64 / 2;
 
 /// The trail, in shared memory. Only the producer writes it.
 ///
-/// Of each part the first mark and the last one are kept. The last one of all is one that nobody is
-/// overwriting; the first ones let a newcomer begin as close to the oldest message as a part is long.
+/// Of each part the first mark and the last one are kept. The message at the last mark of all is not being
+/// overwritten. The first ones let a new consumer begin as close to the oldest message as a part is long.
 ///
 /// It is part of the segment's layout: a change raises [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
 #[derive(Debug)]
@@ -80,7 +79,7 @@ impl Marks {
         marks
     }
 
-    /// Sets all marks to the first message. Nobody else has the memory yet.
+    /// Sets all marks to the first message. No other end has the memory yet.
     pub(crate) fn start_at(&self, first: Sequence) {
         for line in self.lasts.iter().chain(&self.firsts) {
             line.begun.store(first.get(), Ordering::Relaxed);
@@ -107,7 +106,7 @@ impl Marks {
 
     fn whole(&self) -> impl Iterator<Item = Mark> {
         let marks = self.lasts.iter().chain(&self.firsts).filter_map(MarkLine::read);
-        // Records begin at multiples of 8, whatever somebody has written here.
+        // Records begin at multiples of 8, whatever another process has written here.
         marks.filter(|mark| mark.sequence.get().is_multiple_of(HEADER as u64))
     }
 

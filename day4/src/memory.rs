@@ -1,4 +1,4 @@
-//! The memory that a ring of records lives in: a named segment, one without a name, or this process.
+//! The memory that a ring of records lives in: a segment with a name or without, or memory of this process.
 
 use core::fmt::Debug;
 use core::ptr::NonNull;
@@ -63,7 +63,7 @@ pub struct Segmented {
     ring: Ring,
 }
 
-/// What messages are called in the header, unless somebody says otherwise.
+/// What messages are called in the header, unless the options say otherwise.
 const MESSAGE_TYPE: &str = "bytes";
 
 impl Segmented {
@@ -82,9 +82,9 @@ impl Segmented {
             page_size(),
         )?;
         let fill = |start: NonNull<u8>| {
-            // SAFETY: control is page-aligned, as long as was planned, zero, and nobody else's yet.
+            // SAFETY: control is page-aligned, as long as was planned, zero, and no other end has it yet.
             let control = unsafe { start.cast::<ByteControl>().as_ref() };
-            // SAFETY: nobody else has the memory yet.
+            // SAFETY: no other end has the memory yet.
             unsafe { control.start_at(ring.first) };
         };
         let segment = match name {
@@ -179,7 +179,7 @@ fn plan(options: &QueueOptions) -> Result<Ring, CreateError> {
     let rounded = found.max(page_size()).checked_next_power_of_two();
     let capacity = match rounded {
         Some(rounded) if found > 0 => Capacity::new(rounded)?,
-        // Zero, and what cannot be rounded, are refused for what they are.
+        // Zero, and what cannot be rounded up, stay as they are: they are refused.
         _ => Capacity::new(found)?,
     };
     let first = options.first_sequence();
@@ -194,7 +194,7 @@ impl ByteControl {
     ///
     /// # Safety
     ///
-    /// Nobody else has the memory yet.
+    /// No other end has the memory yet.
     unsafe fn start_at(&self, first: Sequence) {
         // SAFETY: the caller says so.
         unsafe { self.control.start_at(first) };

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Byte `i` and byte `len + i` are the same byte. So `n <= len` bytes from any place on are one slice,
-//! also where the ring wraps. The pages before and after may not be touched at all: what overruns the
-//! second mapping is a fault, and not somebody else's memory.
+//! also where the ring wraps. The pages before and after may not be touched at all: a read or write beyond the
+//! second mapping is a fault, and does not reach other memory.
 
 use core::ffi::c_void;
 use core::num::NonZeroUsize;
@@ -21,7 +21,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
-/// Who may do what with the pages.
+/// What may be done with the pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Reads only: a write is a fault.
@@ -37,15 +37,15 @@ pub struct Mirror {
     len: usize,
 }
 
-/// Address space that nobody else gets.
+/// Address space that no other mapping gets.
 #[derive(Debug)]
 struct AddressRange {
     start: NonNull<c_void>,
     len: usize,
 }
 
-// SAFETY: a mapping belongs to the process, not to a thread; what may be done with its bytes is the
-// caller's to know.
+// SAFETY: a mapping belongs to the process, not to a thread; the callers know what may be done with its
+// bytes.
 unsafe impl Send for AddressRange {}
 // SAFETY: as above.
 unsafe impl Sync for AddressRange {}
@@ -105,7 +105,7 @@ impl Mirror {
         let total = total.and_then(|total| usize::try_from(total).ok()).ok_or(Errno::ENOMEM)?;
         let wanted = NonZeroUsize::new(total).ok_or(Errno::EINVAL)?;
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
-        // SAFETY: a new mapping, wherever the kernel finds room, takes nothing from anybody.
+        // SAFETY: a new mapping, where the kernel finds room, replaces no other.
         let start = unsafe { mmap_anonymous(None, wanted, ProtFlags::PROT_NONE, flags) }?;
         Ok(Self { reservation: AddressRange { start, len: total }, len: len as usize })
     }
@@ -134,7 +134,7 @@ impl Mirror {
 
 impl Drop for AddressRange {
     fn drop(&mut self) {
-        // SAFETY: reserved by us, and whoever reaches into it holds the mirror.
+        // SAFETY: reserved by us, and every handle that reaches into it holds the mirror.
         let unmapped = unsafe { munmap(self.start, self.len) };
         debug_assert_eq!(unmapped, Ok(()));
     }
@@ -155,7 +155,7 @@ mod tests {
             // SAFETY: inside the second half.
             let again = unsafe { mirror.start().add(len + i) };
             for (from, to, value) in [(once, again, 7u8), (again, once, 9u8)] {
-                // SAFETY: mapped writable, and nobody else's.
+                // SAFETY: mapped writable, and ours alone.
                 unsafe { from.write_volatile(value) };
                 // SAFETY: mapped.
                 assert_eq!(unsafe { to.read_volatile() }, value, "byte {i} of {len}");

@@ -1,30 +1,33 @@
 //! The ends that read and are waited for: broadcast readers and members of groups.
 
-use core::cell::Cell;
+mod batch;
+
 use core::fmt;
 use core::ops::Deref;
 use core::ptr::NonNull;
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::sync::Ordering;
 use common::{NameError, QueueName, Sequence};
 use day2::Mode;
 use day3::group::MemberCursor;
-use day3::memory::admit;
-use day3::roster::JoinAs;
-use day3::sequencer::{ConsumerCursor, Cursor, Run};
-use day3::wait::{Side, Waiter, settle_recv};
+use day3::measured::Measured;
+use day3::sequencer::ConsumerCursor;
+use day3::wait::{Side, Waiter};
 use day3::{Ending, JoinError, JoinOptions, Shared, Start, Wait, Yield};
 
-use crate::data::{Data, Walk};
+use crate::data::Data;
 use crate::error::{Corrupt, ReadError, RecvError, RecvTimeoutError, TryRecvError};
 use crate::frame::Frame;
 use crate::memory::{ByteMemory, Segmented};
 
-/// A registered consumer; how it comes by its records is `K`'s to say.
+use batch::take_some;
+pub use batch::{Records, RecordsIter};
+
+/// A registered consumer; its cursor `K` says how it comes by its records.
 ///
 /// Use it as [`Reader`] or [`Member`]. Dropping it frees its slot.
 pub struct Receiver<K, W: Wait = Yield> {
@@ -33,7 +36,7 @@ pub struct Receiver<K, W: Wait = Yield> {
     waiter: Waiter<W>,
 }
 
-impl<K: Cursor, W: Wait> fmt::Debug for Receiver<K, W> {
+impl<K: Measured, W: Wait> fmt::Debug for Receiver<K, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Receiver")
             .field("registration", self.cursor.registration())
@@ -71,8 +74,8 @@ pub type Member<W = Yield> = Receiver<MemberCursor<Shared>, W>;
 /// A look that finds fewer bytes than this, or than an eighth of the ring, was too early.
 const FEW: u64 = 1 << 16;
 
-/// How long one who chases the producer holds back, in turns of a busy wait. A message of some
-/// kilobytes takes that long to be written; Day 3's are there sooner.
+/// How long a reader that chases the producer holds back, in turns of a busy wait. A message of some
+/// kilobytes takes that long to be written; Day 3's messages are there sooner.
 const HOLD_BACK: u32 = 64;
 
 impl<W: Wait> Reader<W> {
@@ -132,12 +135,10 @@ impl<W: Wait> Reader<W> {
         start: Start,
         options: &JoinOptions,
     ) -> Result<Self, JoinError> {
-        let registration = admit(&*memory, JoinAs::Broadcast, start, options)?;
         let few = FEW.min(memory.ring().capacity.get() / 8);
         let shared = Shared::new(memory);
-        // SAFETY: the registration was just given out, in this ring.
-        let cursor = unsafe { ConsumerCursor::new(shared.clone(), registration) };
-        Ok(Self::with_cursor(cursor.chasing(few, HOLD_BACK), shared))
+        let cursor = shared.join(start, options)?.chasing(few, HOLD_BACK);
+        Ok(Self::with_cursor(cursor, shared))
     }
 }
 
@@ -205,16 +206,12 @@ impl<W: Wait> Member<W> {
         start: Start,
         options: &JoinOptions,
     ) -> Result<Self, JoinError> {
-        let role = JoinAs::Member { group, holds: options.holds_when_empty() };
-        let registration = admit(&*memory, role, start, options)?;
         let shared = Shared::new(memory);
-        // SAFETY: the registration was just given out, in this ring.
-        let cursor = unsafe { MemberCursor::new(shared.clone(), registration) };
-        Ok(Self::with_cursor(cursor, shared))
+        Ok(Self::with_cursor(shared.join_group(group, start, options)?, shared))
     }
 }
 
-impl<K: Cursor, W: Wait> Receiver<K, W> {
+impl<K: Measured, W: Wait> Receiver<K, W> {
     fn with_cursor(cursor: K, shared: Shared) -> Self {
         let data = Data::of(shared.memory());
         Self { cursor, data, waiter: Waiter::new(shared, Side::Consumer) }
@@ -252,7 +249,7 @@ impl Taken {
     }
 }
 
-impl<K: Cursor, W: Wait> Receiver<K, W> {
+impl<K: Measured, W: Wait> Receiver<K, W> {
     /// The same consumer, waiting another way.
     pub fn waiting<V: Wait>(self, wait: V) -> Receiver<K, V> {
         let Self { cursor, data, waiter } = self;
@@ -407,9 +404,7 @@ impl<K: Cursor, W: Wait> Receiver<K, W> {
 
     #[inline]
     pub(crate) fn release(&mut self) {
-        if self.cursor.release() {
-            self.waiter.rung();
-        }
+        self.waiter.changed(self.cursor.release());
     }
 
     #[cold]
@@ -419,7 +414,7 @@ impl<K: Cursor, W: Wait> Receiver<K, W> {
         mut take: impl FnMut(&mut K, Data) -> Result<R, TryRecvError>,
     ) -> Result<R, RecvError> {
         let Self { cursor, data, waiter } = self;
-        waiter.wait(|| settle_recv(take(cursor, *data)))
+        waiter.receive(|| take(cursor, *data))
     }
 
     #[cold]
@@ -430,17 +425,12 @@ impl<K: Cursor, W: Wait> Receiver<K, W> {
         mut take: impl FnMut(&mut K, Data) -> Result<R, TryRecvError>,
     ) -> Result<R, RecvTimeoutError> {
         let Self { cursor, data, waiter } = self;
-        // A timeout so long that no clock can tell its end has none.
-        let deadline = Instant::now().checked_add(timeout);
-        match waiter.until(deadline, || settle_recv(take(cursor, *data))) {
-            Some(taken) => Ok(taken?),
-            None => Err(RecvTimeoutError::TimedOut(timeout)),
-        }
+        waiter.receive_within(timeout, || take(cursor, *data))
     }
 }
 
 #[inline]
-fn take_one<K: Cursor>(cursor: &mut K, data: Data) -> Result<Taken, TryRecvError> {
+fn take_one<K: Measured>(cursor: &mut K, data: Data) -> Result<Taken, TryRecvError> {
     // No message is longer than this.
     let taken = take_one_within(cursor, data, usize::MAX)?;
     taken.or(Err(TryRecvError::Empty))
@@ -448,13 +438,13 @@ fn take_one<K: Cursor>(cursor: &mut K, data: Data) -> Result<Taken, TryRecvError
 
 /// Takes the next record if its message has at most `room` bytes; otherwise says how many it has.
 #[inline]
-fn take_one_within<K: Cursor>(
+fn take_one_within<K: Measured>(
     cursor: &mut K,
     data: Data,
     room: usize,
 ) -> Result<Result<Taken, usize>, TryRecvError> {
     let (mut seen, mut published) = (None, 0);
-    // It is asked again where another member was faster: what it saw before that means nothing.
+    // Where another member was faster, the closure runs again: what it saw before means nothing then.
     let run = cursor.take_by(|run| {
         published = run.len;
         seen = data.frame(run);
@@ -469,54 +459,6 @@ fn take_one_within<K: Cursor>(
     }
 }
 
-/// What a batch is taken from.
-#[derive(Clone, Copy, Debug)]
-struct TakenRun {
-    run: Run,
-    /// Bytes of its first frame.
-    first: u64,
-    /// How much of it belongs to the batch, as far as that is known.
-    progress: Progress,
-}
-
-/// How far one has gone through a taken.
-#[derive(Clone, Copy, Debug, Default)]
-struct Progress {
-    len: u64,
-    count: u64,
-    /// What follows does not belong to the batch.
-    end: bool,
-}
-
-/// Takes a taken with at least one record.
-///
-/// A header is cold when it is read first, and where the next one is, only it can tell. So the taken is
-/// measured while its messages are read, if nobody else can take it meanwhile: then the headers come
-/// with them.
-#[inline]
-fn take_some<K: Cursor>(
-    cursor: &mut K,
-    data: Data,
-    bytes: usize,
-) -> Result<TakenRun, TryRecvError> {
-    let (mut progress, mut first, mut room) = (Progress::default(), 0, 0);
-    let run = cursor.take_by(|run| {
-        room = run.len;
-        first = data.frame(run).map_or(0, Frame::size);
-        if first == 0 || K::EXCLUSIVE {
-            return if first == 0 { 0 } else { run.len };
-        }
-        let (len, count) = data.frames(run, bytes as u64);
-        progress = Progress { len, count, end: true };
-        len
-    })?;
-    if run.len == 0 {
-        Err(corrupt(data, run.first, room).into())
-    } else {
-        Ok(TakenRun { run, first, progress })
-    }
-}
-
 #[cold]
 pub(crate) fn corrupt(data: Data, first: Sequence, room: u64) -> Corrupt {
     let found = data.word(first).load(Ordering::Relaxed);
@@ -525,12 +467,12 @@ pub(crate) fn corrupt(data: Data, first: Sequence, room: u64) -> Corrupt {
 
 /// A message lent to be read; dropping it gives its place back.
 #[must_use = "it is given back when it is dropped"]
-pub struct Record<'a, K: Cursor, W: Wait> {
+pub struct Record<'a, K: Measured, W: Wait> {
     receiver: &'a mut Receiver<K, W>,
     taken: Taken,
 }
 
-impl<K: Cursor, W: Wait> fmt::Debug for Record<'_, K, W> {
+impl<K: Measured, W: Wait> fmt::Debug for Record<'_, K, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Record").field("taken", &self.taken).finish_non_exhaustive()
     }
@@ -541,11 +483,11 @@ impl<W: Wait> Record<'_, ConsumerCursor<Shared>, W> {
     ///
     /// A member of a group cannot do this: what it has claimed goes to no other.
     pub fn give_back(self) {
-        self.receiver.cursor.truncate(0);
+        self.receiver.cursor.give_back();
     }
 }
 
-impl<K: Cursor, W: Wait> Record<'_, K, W> {
+impl<K: Measured, W: Wait> Record<'_, K, W> {
     /// What kind of message its sender said it is.
     pub fn kind(&self) -> u16 {
         self.taken.frame.kind
@@ -557,7 +499,7 @@ impl<K: Cursor, W: Wait> Record<'_, K, W> {
     }
 }
 
-impl<K: Cursor, W: Wait> Deref for Record<'_, K, W> {
+impl<K: Measured, W: Wait> Deref for Record<'_, K, W> {
     type Target = [u8];
 
     #[inline]
@@ -567,196 +509,9 @@ impl<K: Cursor, W: Wait> Deref for Record<'_, K, W> {
     }
 }
 
-impl<K: Cursor, W: Wait> Drop for Record<'_, K, W> {
+impl<K: Measured, W: Wait> Drop for Record<'_, K, W> {
     #[inline]
     fn drop(&mut self) {
-        self.receiver.release();
-    }
-}
-
-/// Messages lent to be read; dropping it gives all their places back at once.
-#[must_use = "its messages are given back when it is dropped"]
-pub struct Records<'a, K: Cursor, W: Wait> {
-    receiver: &'a mut Receiver<K, W>,
-    run: Run,
-    /// Bytes that the batch may take.
-    most: u64,
-    progress: Cell<Progress>,
-}
-
-impl<'a, K: Cursor, W: Wait> Records<'a, K, W> {
-    #[inline]
-    fn new(receiver: &'a mut Receiver<K, W>, taken: TakenRun, bytes: usize) -> Self {
-        let TakenRun { run, first, progress } = taken;
-        Self { receiver, run, most: first.max(bytes as u64), progress: Cell::new(progress) }
-    }
-
-    /// The messages in order.
-    #[inline]
-    pub fn iter(&self) -> RecordsIter<'_, 'a, K, W> {
-        RecordsIter(self.batch_iter())
-    }
-
-    /// The messages in order, each with its kind.
-    #[inline]
-    pub fn iter_with_kinds(&self) -> impl Iterator<Item = (u16, &[u8])> {
-        let mut iter = self.batch_iter();
-        core::iter::from_fn(move || iter.message())
-    }
-
-    #[inline]
-    fn batch_iter(&self) -> BatchIter<'_, 'a, K, W> {
-        let walk = self.receiver.data.walk(self.run);
-        BatchIter { records: self, walk, gone: Progress::default() }
-    }
-
-    /// How far the batch goes; nobody may have gone through all of it yet.
-    #[inline]
-    fn measured(&self) -> Progress {
-        if !self.progress.get().end {
-            self.measure();
-        }
-        self.progress.get()
-    }
-
-    #[cold]
-    fn measure(&self) {
-        let gone = self.progress.get();
-        let rest = Run { first: self.run.first.plus(gone.len), len: self.run.len - gone.len };
-        let mut iter = BatchIter { records: self, walk: self.receiver.data.walk(rest), gone };
-        while iter.next().is_some() {}
-    }
-
-    /// How many messages: at least one, until they are [released](Records::release_first).
-    pub fn len(&self) -> usize {
-        self.measured().count as usize
-    }
-
-    /// Whether all of them have been released.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Gives the places of the first `n` messages back, so that the producer may write there, and keeps
-    /// the others.
-    ///
-    /// # Panics
-    ///
-    /// If it has fewer.
-    pub fn release_first(&mut self, n: usize) {
-        let all = self.measured();
-        let (n, count) = (n as u64, all.count);
-        assert!(n <= count, "{n} of {count} messages were to be released");
-        let run = Run { first: self.run.first, len: all.len };
-        let mut walk = self.receiver.data.walk(run);
-        let sizes = (0..n).filter_map(|_| walk.next()).map(|(frame, _)| frame.size());
-        let len = sizes.sum();
-        if self.receiver.cursor.release_first(len) {
-            self.receiver.waiter.rung();
-        }
-        self.run = Run { first: self.run.first.plus(len), len: self.run.len - len };
-        self.most = self.most.saturating_sub(len);
-        self.progress.set(Progress { len: all.len - len, count: count - n, end: true });
-    }
-
-    /// The sequence at which the first frame begins.
-    pub fn first(&self) -> Sequence {
-        self.run.first
-    }
-}
-
-impl<K: Cursor, W: Wait> fmt::Debug for Records<'_, K, W> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Records").field("run", &self.run).finish_non_exhaustive()
-    }
-}
-
-impl<W: Wait> Records<'_, ConsumerCursor<Shared>, W> {
-    /// Gives the batch back unread: its messages come again with the next call.
-    ///
-    /// A member of a group cannot do this: what it has claimed goes to no other.
-    pub fn give_back(self) {
-        // Nothing of it is kept when it is dropped.
-        self.progress.set(Progress { len: 0, count: 0, end: true });
-    }
-}
-
-impl<'b, 'a, K: Cursor, W: Wait> IntoIterator for &'b Records<'a, K, W> {
-    type Item = &'b [u8];
-    type IntoIter = RecordsIter<'b, 'a, K, W>;
-
-    #[inline]
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
-    }
-}
-
-/// The messages of a batch in order; see [`Records::iter`].
-pub struct RecordsIter<'b, 'a, K: Cursor, W: Wait>(BatchIter<'b, 'a, K, W>);
-
-impl<'b, K: Cursor, W: Wait> Iterator for RecordsIter<'b, '_, K, W> {
-    type Item = &'b [u8];
-
-    #[inline(always)]
-    fn next(&mut self) -> Option<&'b [u8]> {
-        self.0.message().map(|(_, message)| message)
-    }
-}
-
-impl<K: Cursor, W: Wait> fmt::Debug for RecordsIter<'_, '_, K, W> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RecordsIter").field("gone", &self.0.gone).finish_non_exhaustive()
-    }
-}
-
-/// Goes through a batch, and remembers how far it came.
-struct BatchIter<'b, 'a, K: Cursor, W: Wait> {
-    records: &'b Records<'a, K, W>,
-    walk: Walk,
-    gone: Progress,
-}
-
-impl<'b, K: Cursor, W: Wait> BatchIter<'b, '_, K, W> {
-    /// The next message, and its kind.
-    #[inline(always)]
-    fn message(&mut self) -> Option<(u16, &'b [u8])> {
-        let (frame, start) = self.next()?;
-        let taken = Taken { start, frame, sequence: self.records.run.first };
-        // SAFETY: released when the batch is dropped, which no slice of it outlives.
-        Some((frame.kind, unsafe { taken.bytes() }))
-    }
-
-    #[inline(always)]
-    fn next(&mut self) -> Option<(Frame, NonNull<u8>)> {
-        // Checked again where it is read again: a producer that means harm may have written.
-        match self.walk.next() {
-            Some(next) if self.gone.len + next.0.size() <= self.records.most => {
-                self.gone.len += next.0.size();
-                self.gone.count += 1;
-                Some(next)
-            }
-            _ => {
-                self.gone.end = true;
-                None
-            }
-        }
-    }
-}
-
-impl<K: Cursor, W: Wait> Drop for BatchIter<'_, '_, K, W> {
-    #[inline]
-    fn drop(&mut self) {
-        if self.gone.len >= self.records.progress.get().len {
-            self.records.progress.set(self.gone);
-        }
-    }
-}
-
-impl<K: Cursor, W: Wait> Drop for Records<'_, K, W> {
-    #[inline]
-    fn drop(&mut self) {
-        let len = self.measured().len;
-        self.receiver.cursor.truncate(len);
         self.receiver.release();
     }
 }

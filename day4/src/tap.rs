@@ -11,7 +11,7 @@ use day2::{Mode, OpenError};
 use day3::landing::{Landing, Mark};
 use day3::sequencer::Run;
 use day3::tap::{TapCursor, intact, torn};
-use day3::wait::{Side, Waiter, settle_recv};
+use day3::wait::{Side, Waiter};
 use day3::{Ending, JoinError, JoinOptions, Shared, Start, Wait, Yield};
 
 use crate::data::Data;
@@ -61,7 +61,7 @@ impl<W: Wait> Tap<W> {
         Self::open_with(name, start, &JoinOptions::new())
     }
 
-    /// Opens the ring `name` to look at what goes by. A tap has no label: nobody sees it.
+    /// Opens the ring `name` to look at what goes by. A tap has no label: no list shows it.
     ///
     /// # Errors
     ///
@@ -126,7 +126,7 @@ impl<W: Wait> Tap<W> {
     }
 }
 
-/// The producer outran one who looked for a place to begin, or was stopped while it left a mark.
+/// A tap found no place to begin: the producer was faster, or was stopped while it left a mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "found no place to begin within {waited:?}: the producer is too fast, or was stopped; try again"
@@ -202,7 +202,7 @@ impl<W: Wait> Tap<W> {
     /// [`RecvError`].
     pub fn recv(&mut self, into: &mut Vec<u8>) -> Result<usize, RecvError> {
         let Self { cursor, data, waiter } = self;
-        waiter.wait(|| settle_recv(copy(cursor, *data, into)))?;
+        waiter.receive(|| copy(cursor, *data, into))?;
         Ok(into.len())
     }
 
@@ -230,12 +230,7 @@ impl<W: Wait> Tap<W> {
         timeout: Duration,
     ) -> Result<u16, RecvTimeoutError> {
         let Self { cursor, data, waiter } = self;
-        // A timeout so long that no clock can tell its end has none.
-        let deadline = Instant::now().checked_add(timeout);
-        match waiter.until(deadline, || settle_recv(copy(cursor, *data, into))) {
-            Some(received) => Ok(received?),
-            None => Err(RecvTimeoutError::TimedOut(timeout)),
-        }
+        waiter.receive_within(timeout, || copy(cursor, *data, into))
     }
 
     /// Messages received.

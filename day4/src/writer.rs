@@ -6,7 +6,7 @@ use core::ptr::NonNull;
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::sync::AtomicU64;
 use common::{Capacity, NameError, QueueName, Sequence};
@@ -14,7 +14,7 @@ use day2::{DescriptorError, LockError, Mode};
 use day3::landing::{Mark, Trail};
 use day3::roster::{self, ConsumerInfo, GroupInfo};
 use day3::sequencer::{ProducerCursor, Refusal};
-use day3::wait::{self, Side, Waiter, settle_send};
+use day3::wait::{self, Side, Waiter};
 use day3::{QueueOptions, Shared, TimedOut, Unattended, Wait, Yield};
 
 use crate::data::{Data, seal};
@@ -116,7 +116,7 @@ impl<W: Wait> Writer<W> {
         Ok(unsafe { Self::from_memory_with(memory, options.unattended()) })
     }
 
-    /// Creates a ring without a name, for whoever gets a [descriptor](Writer::descriptor) of it.
+    /// Creates a ring without a name, for processes that get a [descriptor](Writer::descriptor) of it.
     ///
     /// # Errors
     ///
@@ -125,7 +125,7 @@ impl<W: Wait> Writer<W> {
         Self::anonymous_with(&QueueOptions::new(capacity))
     }
 
-    /// Creates a ring without a name, for whoever gets a [descriptor](Writer::descriptor) of it.
+    /// Creates a ring without a name, for processes that get a [descriptor](Writer::descriptor) of it.
     ///
     /// # Errors
     ///
@@ -150,7 +150,7 @@ impl<W: Wait> Writer<W> {
     ///
     /// # Safety
     ///
-    /// As for [`over`](Self::from_memory).
+    /// As for [`from_memory`](Self::from_memory).
     pub unsafe fn from_memory_with(memory: Arc<dyn ByteMemory>, unattended: Unattended) -> Self {
         let shared = Shared::new(memory.clone());
         let (ring, data) = (memory.ring(), Data::of(&*memory));
@@ -368,7 +368,7 @@ impl<W: Wait> Writer<W> {
         roster::list(self.waiter.shared())
     }
 
-    /// Whether no consumer is registered: nobody will read what is sent now, unless one joins in time.
+    /// Whether no consumer is registered. What is sent now is read only if a consumer joins in time.
     pub fn is_abandoned(&mut self) -> bool {
         self.cursor.is_abandoned()
     }
@@ -406,12 +406,13 @@ impl<W: Wait> Writer<W> {
         wait::poll(timeout, || self.cursor.lag() == 0)
     }
 
-    /// Frees the slot of a consumer that is dead; says whether there was one.
+    /// Frees the slot of a consumer that is dead, so that it does not hold this writer back. Says whether
+    /// there was one.
     ///
     /// # Safety
     ///
-    /// The consumer is dead: its process has ended. One that lives may have borrowed messages that are
-    /// overwritten from now on; see [`roster::evict`].
+    /// The consumer is dead: its process has ended. A consumer that lives may have borrowed messages that
+    /// are overwritten from now on; see [`roster::evict`].
     pub unsafe fn evict(&mut self, consumer: &ConsumerInfo) -> bool {
         // SAFETY: the caller says so.
         unsafe { self.waiter.evict(consumer) }
@@ -421,9 +422,7 @@ impl<W: Wait> Writer<W> {
     ///
     /// The ring stays, and keeps its name, until the writer is dropped; to send is an error.
     pub fn close(&mut self) {
-        if self.cursor.close() {
-            self.waiter.rung();
-        }
+        self.waiter.changed(self.cursor.close());
     }
 
     /// Tells consumers that nothing more will come, though not everything is sent, and why. They read what
@@ -432,9 +431,7 @@ impl<W: Wait> Writer<W> {
     /// Of the reason, [`REASON_BYTES`](day3::control::REASON_BYTES) bytes are kept. A ring that is
     /// closed already stays so.
     pub fn abort(&mut self, reason: &str) {
-        if self.cursor.abort(reason) {
-            self.waiter.rung();
-        }
+        self.waiter.changed(self.cursor.abort(reason));
     }
 
     /// Whether it was closed or aborted.
@@ -480,41 +477,31 @@ impl<W: Wait> Writer<W> {
     }
 
     #[inline]
-    fn claim(&mut self, size: u64) -> Result<(), SendError> {
+    fn claim(&mut self, size: u64) -> Result<Sequence, SendError> {
         match self.cursor.claim(size) {
-            Ok(_) => Ok(()),
+            Ok(first) => Ok(first),
             Err(refusal) => self.wait_for(size, refusal),
         }
     }
 
     #[inline]
-    fn claim_within(&mut self, size: u64, timeout: Duration) -> Result<(), SendTimeoutError> {
+    fn claim_within(&mut self, size: u64, timeout: Duration) -> Result<Sequence, SendTimeoutError> {
         match self.cursor.claim(size) {
-            Ok(_) => Ok(()),
+            Ok(first) => Ok(first),
             Err(_) => self.wait_until(size, timeout),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn wait_for(&mut self, size: u64, refusal: Refusal) -> Result<(), SendError> {
-        let Self { cursor, waiter, .. } = self;
-        if let TrySendError::End(end) = refusal.into() {
-            return Err(end);
-        }
-        let _wanting = waiter.wanting(size);
-        waiter.wait(|| settle_send(cursor.claim(size).map(|_| ())))
+    fn wait_for(&mut self, size: u64, refusal: Refusal) -> Result<Sequence, SendError> {
+        self.waiter.claim(&mut self.cursor, size, refusal)
     }
 
     #[cold]
     #[inline(never)]
-    fn wait_until(&mut self, size: u64, timeout: Duration) -> Result<(), SendTimeoutError> {
-        let Self { cursor, waiter, .. } = self;
-        // A timeout so long that no clock can tell its end has none.
-        let deadline = Instant::now().checked_add(timeout);
-        let _wanting = waiter.wanting(size);
-        let claimed = waiter.until(deadline, || settle_send(cursor.claim(size).map(|_| ())));
-        Ok(claimed.ok_or(SendTimeoutError::TimedOut(timeout))??)
+    fn wait_until(&mut self, size: u64, timeout: Duration) -> Result<Sequence, SendTimeoutError> {
+        self.waiter.claim_within(&mut self.cursor, size, timeout)
     }
 
     /// # Safety
@@ -525,10 +512,8 @@ impl<W: Wait> Writer<W> {
         let sent = &mut self.cursor.trail().sent;
         *sent = sent.wrapping_add(messages);
         // SAFETY: the caller says so.
-        let rung = unsafe { self.cursor.publish(bytes) };
-        if rung {
-            self.waiter.rung();
-        }
+        let woke = unsafe { self.cursor.publish(bytes) };
+        self.waiter.changed(woke);
     }
 }
 
@@ -599,7 +584,7 @@ impl<W: Wait> Deref for Reservation<'_, W> {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        // SAFETY: claimed, so nobody else's until it is published, and mapped in one piece; the
+        // SAFETY: claimed, so ours alone until it is published, and mapped in one piece; the
         // borrow of the writer keeps it so.
         unsafe { self.place().as_ref() }
     }
@@ -717,7 +702,7 @@ impl<'a, W: Wait> WriteBatch<'a, W> {
         // SAFETY: there is room for a header, and more.
         let start = unsafe { self.at.add(HEADER) };
         let mut place = NonNull::slice_from_raw_parts(start, len);
-        // SAFETY: claimed, so nobody else's until it is published, and mapped in one piece; the
+        // SAFETY: claimed, so ours alone until it is published, and mapped in one piece; the
         // borrow keeps it so.
         Ok(unsafe { place.as_mut() })
     }

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use day3::control::SLOTS;
-use day3::sequencer::Cursor;
+use day3::measured::Measured;
 use day3::{JoinError, Start};
 use day4::io::{ReadRecords, WriteRecords};
 use day4::{
@@ -78,7 +78,7 @@ fn message(number: u64, len: usize) -> Vec<u8> {
         .collect()
 }
 
-fn rest<K: Cursor>(receiver: &mut Receiver<K>) -> Vec<Vec<u8>> {
+fn rest<K: Measured>(receiver: &mut Receiver<K>) -> Vec<Vec<u8>> {
     let mut messages = Vec::new();
     while let Ok(batch) = receiver.try_recv_batch(usize::MAX) {
         messages.extend(batch.iter().map(<[u8]>::to_vec));

@@ -13,6 +13,7 @@ use day3::Start;
 use day3::control::Control;
 use day3::group::MemberCursor;
 use day3::landing::{Landing, Mark, Trail};
+use day3::measured::Measured;
 use day3::roster::{self, JoinAs, JoinRequest, Registration, Ring};
 use day3::sequencer::{ConsumerCursor, Cursor, ProducerCursor, Run, Unavailable};
 use day3::tap::TapCursor;
@@ -179,7 +180,7 @@ struct Reader<C> {
     rig: Rig,
 }
 
-impl<C: Cursor> Reader<C> {
+impl<C: Measured> Reader<C> {
     /// Takes, checks and releases one message. Returns where it began, and its length in words.
     fn try_read(&mut self) -> Result<(Sequence, u32), Unavailable> {
         let (rig, mut seen) = (&self.rig, None);

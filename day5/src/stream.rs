@@ -52,6 +52,7 @@ use std::io;
 
 use bytemuck::Pod;
 use day3::SendError as RingError;
+use day3::measured::Measured;
 use day3::sequencer::Cursor;
 use day3::wait::Wait;
 use day3::{RecvError, TryRecvError, TrySendError};
@@ -134,7 +135,7 @@ where
     }
 }
 
-impl<K: Cursor, W: Wait, V: Wait> Receive for Pollable<day4::reader::Receiver<K, W>, V>
+impl<K: Measured, W: Wait, V: Wait> Receive for Pollable<day4::reader::Receiver<K, W>, V>
 where
     Self: Unpin,
 {

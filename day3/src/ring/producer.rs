@@ -2,7 +2,7 @@
 
 use core::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytemuck::Pod;
 use common::{NameError, QueueName, Sequence};
@@ -14,7 +14,7 @@ use crate::memory::{self, Memory, NamedMemory, Shared};
 use crate::options::QueueOptions;
 use crate::roster::{self, ConsumerInfo, GroupInfo};
 use crate::sequencer::{ProducerCursor, Refusal, Run, Unattended};
-use crate::wait::{self, Side, Wait, Waiter, Yield, settle_send};
+use crate::wait::{self, Side, Wait, Waiter, Yield};
 
 /// The end that writes a ring. A ring has one.
 ///
@@ -92,7 +92,7 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     ///
     /// # Safety
     ///
-    /// As for [`over`](Self::from_memory).
+    /// As for [`from_memory`](Self::from_memory).
     pub unsafe fn from_memory_with(memory: Arc<dyn Memory>, unattended: Unattended) -> Self {
         let shared = Shared::new(memory);
         let ring = shared.memory().ring();
@@ -262,7 +262,7 @@ impl<T: Pod, W: Wait> Producer<T, W> {
         roster::list(self.waiter.shared())
     }
 
-    /// Whether no consumer is registered: nobody will read what is sent now, unless one joins in time.
+    /// Whether no consumer is registered. What is sent now is read only if a consumer joins in time.
     pub fn is_abandoned(&mut self) -> bool {
         self.cursor.is_abandoned()
     }
@@ -300,12 +300,13 @@ impl<T: Pod, W: Wait> Producer<T, W> {
         wait::poll(timeout, || self.cursor.lag() == 0)
     }
 
-    /// Frees the slot of a consumer that is dead, so that it gates nobody; says whether there was one.
+    /// Frees the slot of a consumer that is dead, so that it does not hold this producer back. Says whether
+    /// there was one.
     ///
     /// # Safety
     ///
-    /// The consumer is dead: its process has ended. One that lives may have borrowed messages that are
-    /// overwritten from now on; see [`roster::evict`].
+    /// The consumer is dead: its process has ended. A consumer that lives may have borrowed messages that
+    /// are overwritten from now on; see [`roster::evict`].
     pub unsafe fn evict(&mut self, consumer: &ConsumerInfo) -> bool {
         // SAFETY: the caller says so.
         unsafe { self.waiter.evict(consumer) }
@@ -315,9 +316,7 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     ///
     /// The ring stays, and keeps its name, until the producer is dropped; to send is an error.
     pub fn close(&mut self) {
-        if self.cursor.close() {
-            self.waiter.rung();
-        }
+        self.waiter.changed(self.cursor.close());
     }
 
     /// Tells consumers that nothing more will come, though not everything is sent, and why. They read what
@@ -326,9 +325,7 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     /// Of the reason, [`REASON_BYTES`](crate::control::REASON_BYTES) bytes are kept. A ring that is
     /// closed already stays so.
     pub fn abort(&mut self, reason: &str) {
-        if self.cursor.abort(reason) {
-            self.waiter.rung();
-        }
+        self.waiter.changed(self.cursor.abort(reason));
     }
 
     /// Whether it was closed or aborted.
@@ -346,10 +343,8 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     #[inline(always)]
     fn publish(&mut self, n: u64) {
         // SAFETY: every caller has claimed as many, and every bit pattern in a place is a message.
-        let rung = unsafe { self.cursor.publish(n) };
-        if rung {
-            self.waiter.rung();
-        }
+        let woke = unsafe { self.cursor.publish(n) };
+        self.waiter.changed(woke);
     }
 
     fn check(&self, asked: usize) -> Result<(), SendError> {
@@ -364,24 +359,14 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     #[cold]
     #[inline(never)]
     fn wait_for(&mut self, n: u64, refusal: Refusal) -> Result<Sequence, SendError> {
-        let Self { cursor, waiter, .. } = self;
-        if let TrySendError::End(end) = refusal.into() {
-            return Err(end);
-        }
-        let _wanting = waiter.wanting(n);
-        waiter.wait(|| settle_send(cursor.claim(n)))
+        self.waiter.claim(&mut self.cursor, n, refusal)
     }
 
     /// Waits for `n` places for at most `timeout`.
     #[cold]
     #[inline(never)]
     fn wait_until(&mut self, n: u64, timeout: Duration) -> Result<Sequence, SendTimeoutError> {
-        let Self { cursor, waiter, .. } = self;
-        // A timeout so long that no clock can tell its end has none.
-        let deadline = Instant::now().checked_add(timeout);
-        let _wanting = waiter.wanting(n);
-        let claimed = waiter.until(deadline, || settle_send(cursor.claim(n)));
-        Ok(claimed.ok_or(SendTimeoutError::TimedOut(timeout))??)
+        self.waiter.claim_within(&mut self.cursor, n, timeout)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use core::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytemuck::Pod;
 use common::cache::{AHEAD, prefetch};
@@ -13,13 +13,13 @@ use super::{Places, open};
 use crate::control::Ending;
 use crate::error::{JoinError, RecvError, RecvTimeoutError, TryRecvError};
 use crate::group::MemberCursor;
-use crate::memory::{Memory, Shared, admit};
+use crate::memory::{Memory, Shared};
 use crate::options::JoinOptions;
-use crate::roster::{JoinAs, Start};
+use crate::roster::Start;
 use crate::sequencer::{ConsumerCursor, Cursor, Run};
-use crate::wait::{Side, Wait, Waiter, Yield, settle_recv};
+use crate::wait::{Side, Wait, Waiter, Yield};
 
-/// A registered consumer; how it comes by its sequences is `K`'s to say.
+/// A registered consumer; its cursor `K` says how it comes by its sequences.
 ///
 /// Use it as [`Consumer`] or [`Member`]. Dropping it frees its slot.
 pub struct Receiver<T, K, W: Wait = Yield> {
@@ -92,11 +92,8 @@ impl<T: Pod, W: Wait> Consumer<T, W> {
         start: Start,
         options: &JoinOptions,
     ) -> Result<Self, JoinError> {
-        let registration = admit(&*memory, JoinAs::Broadcast, start, options)?;
         let shared = Shared::new(memory);
-        // SAFETY: the registration was just given out, in this ring.
-        let cursor = unsafe { ConsumerCursor::new(shared.clone(), registration) };
-        Ok(Self::with_cursor(cursor, shared))
+        Ok(Self::with_cursor(shared.join(start, options)?, shared))
     }
 }
 
@@ -147,12 +144,8 @@ impl<T: Pod, W: Wait> Member<T, W> {
         start: Start,
         options: &JoinOptions,
     ) -> Result<Self, JoinError> {
-        let role = JoinAs::Member { group, holds: options.holds_when_empty() };
-        let registration = admit(&*memory, role, start, options)?;
         let shared = Shared::new(memory);
-        // SAFETY: the registration was just given out, in this ring.
-        let cursor = unsafe { MemberCursor::new(shared.clone(), registration) };
-        Ok(Self::with_cursor(cursor, shared))
+        Ok(Self::with_cursor(shared.join_group(group, start, options)?, shared))
     }
 }
 
@@ -282,28 +275,21 @@ impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
 
     #[inline(always)]
     fn release(&mut self) {
-        if self.cursor.release() {
-            self.waiter.rung();
-        }
+        self.waiter.changed(self.cursor.release());
     }
 
     #[cold]
     #[inline(never)]
     fn wait_for(&mut self, most: u64) -> Result<Run, RecvError> {
         let Self { cursor, waiter, .. } = self;
-        waiter.wait(|| settle_recv(cursor.take(most)))
+        waiter.receive(|| cursor.take(most))
     }
 
     #[cold]
     #[inline(never)]
     fn wait_until(&mut self, most: u64, timeout: Duration) -> Result<Run, RecvTimeoutError> {
         let Self { cursor, waiter, .. } = self;
-        // A timeout so long that no clock can tell its end has none.
-        let deadline = Instant::now().checked_add(timeout);
-        match waiter.until(deadline, || settle_recv(cursor.take(most))) {
-            Some(run) => Ok(run?),
-            None => Err(RecvTimeoutError::TimedOut(timeout)),
-        }
+        waiter.receive_within(timeout, || cursor.take(most))
     }
 }
 
@@ -333,7 +319,7 @@ impl<T: Pod, K: Cursor, W: Wait> Batch<'_, T, K, W> {
     #[inline]
     pub fn slices(&self) -> (&[T], &[T]) {
         let (head, tail) = self.receiver.places.of(self.run);
-        // SAFETY: the run is ours to read until this batch is dropped, and nobody writes it before.
+        // SAFETY: the run is ours to read until this batch is dropped: the producer does not write it before.
         let head = unsafe { head.as_ref() };
         // SAFETY: as above.
         let tail = unsafe { tail.as_ref() };
@@ -366,9 +352,7 @@ impl<T: Pod, K: Cursor, W: Wait> Batch<'_, T, K, W> {
     pub fn release_first(&mut self, n: usize) {
         let n = n as u64;
         assert!(n <= self.run.len, "{n} of {} messages were to be released", self.run.len);
-        if self.receiver.cursor.release_first(n) {
-            self.receiver.waiter.rung();
-        }
+        self.receiver.waiter.changed(self.receiver.cursor.release_first(n));
         self.run = Run { first: self.run.first.plus(n), len: self.run.len - n };
     }
 
@@ -383,7 +367,7 @@ impl<T: Pod, W: Wait> Batch<'_, T, ConsumerCursor<Shared>, W> {
     ///
     /// A member of a group cannot do this: what it has claimed goes to no other.
     pub fn give_back(self) {
-        self.receiver.cursor.truncate(0);
+        self.receiver.cursor.give_back();
     }
 }
 

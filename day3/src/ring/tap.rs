@@ -2,7 +2,7 @@
 
 use core::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytemuck::Pod;
 use common::{NameError, QueueName};
@@ -15,7 +15,7 @@ use crate::memory::{Memory, Shared};
 use crate::options::JoinOptions;
 use crate::roster::Start;
 use crate::tap::TapCursor;
-use crate::wait::{Side, Wait, Waiter, Yield, settle_recv};
+use crate::wait::{Side, Wait, Waiter, Yield};
 
 /// A reader that is registered nowhere, maps everything read-only, and never slows the producer. Once
 /// it has caught up, [`received`](Tap::received) + [`lost`](Tap::lost) is the number of messages sent
@@ -52,7 +52,7 @@ impl<T: Pod, W: Wait> Tap<T, W> {
         Self::open_with(name, start, &JoinOptions::new())
     }
 
-    /// Opens the ring `name` to look at what goes by. A tap has no label: nobody sees it.
+    /// Opens the ring `name` to look at what goes by. A tap has no label: no list shows it.
     ///
     /// # Errors
     ///
@@ -139,7 +139,7 @@ impl<T: Pod, W: Wait> Tap<T, W> {
             return Ok(0);
         }
         let Self { cursor, places, waiter } = self;
-        waiter.wait(|| settle_recv(copy(cursor, places, into)))
+        waiter.receive(|| copy(cursor, places, into))
     }
 
     /// As [`Tap::recv_into`], waiting for at most `timeout`.
@@ -156,12 +156,7 @@ impl<T: Pod, W: Wait> Tap<T, W> {
             return Ok(0);
         }
         let Self { cursor, places, waiter } = self;
-        // A timeout so long that no clock can tell its end has none.
-        let deadline = Instant::now().checked_add(timeout);
-        match waiter.until(deadline, || settle_recv(copy(cursor, places, into))) {
-            Some(received) => Ok(received?),
-            None => Err(RecvTimeoutError::TimedOut(timeout)),
-        }
+        waiter.receive_within(timeout, || copy(cursor, places, into))
     }
 
     /// Copies the next messages that can be had now, at least one and as many as `into` has room for;

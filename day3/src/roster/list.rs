@@ -1,7 +1,7 @@
 //! What an observer sees of the roster.
 //!
-//! Nobody decides by it who may read or write: an end that does looks again, with an ordering that has a name. What is
-//! ordered here is a cursor before what is published, so that no consumer seems to be ahead of its producer.
+//! It is for display. An end that decides what it may read or write looks again, with an ordering that has a name. Here
+//! only this is ordered: a cursor is read before what is published, so that no consumer seems to be ahead of its producer.
 
 use common::sync::Ordering;
 use common::{Capacity, Sequence};

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use common::QueueName;
 use day3::Start;
-use day3::sequencer::Cursor;
+use day3::measured::Measured;
 use day4::{Member, Reader, Receiver, RecvError, Tap};
 use yardstick::report;
 
@@ -39,7 +39,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
 }
 
-fn receive<K: Cursor>(mut receiver: Receiver<K>) -> anyhow::Result<()> {
+fn receive<K: Measured>(mut receiver: Receiver<K>) -> anyhow::Result<()> {
     let mut received = 0u64;
     loop {
         match receiver.recv() {

@@ -25,8 +25,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// Asks the server at `path` for a descriptor of its ring.
 ///
-/// The descriptor is closed by an `exec`, and has an open file description of its own. Nobody
-/// listening is an error at once; `timeout` is for a server that listens and does not answer.
+/// The descriptor is closed by an `exec`, and has an open file description of its own. If no server listens,
+/// that is an error at once; `timeout` is for a server that listens and does not answer.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! The side waiter: a parent hands a ring to its child.
+//! A parent hands a ring to its child.
 
 use std::env;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -23,7 +23,7 @@ use crate::writer::Writer;
 /// `DESCRIPTOR:DEVICE:INODE`, three decimal numbers.
 ///
 /// Device and inode are there because a child may pass the variable on, but not the descriptor: a
-/// grandchild must not take whatever it happens to have under that number.
+/// grandchild must not take another file that has the same number there.
 pub const VARIABLE: &str = "FANOUT_INVITATION";
 
 /// Makes an anonymous ring of at least `capacity` bytes, and an invitation for one child that reads
@@ -72,7 +72,7 @@ impl Invitation {
 
     /// Lets the process that `command` starts inherit the ring, and sets [`VARIABLE`] for it.
     ///
-    /// No other child inherits it, whoever starts one meanwhile. The descriptor stays open here as
+    /// No other child inherits it, also none that another thread starts meanwhile. The descriptor stays open here as
     /// long as `command` lives. Start it once: two children would share one open file description,
     /// and so each other's locks.
     ///
@@ -109,17 +109,17 @@ pub fn invited() -> Result<OwnedFd, InvitedError> {
     let Some((descriptor, identity)) = parse(&value) else {
         return Err(InvitedError::Malformed { found: value.into_owned() });
     };
-    // Asked by path, since a number of which nothing is known may not be borrowed.
+    // Asked by path: nothing is known of the number yet, so it must not be borrowed as a descriptor.
     let found = std::fs::metadata(format!("/proc/self/fd/{descriptor}"));
     if !found.is_ok_and(|found| (found.dev(), found.ino()) == identity) {
         return Err(InvitedError::NotPassed { descriptor });
     }
-    // Nothing but the flag itself is handed over by it.
+    // Relaxed: the flag guards nothing but itself.
     if TAKEN.swap(true, Ordering::Relaxed) {
         return Err(InvitedError::Taken);
     }
-    // SAFETY: it is open, and is what the parent passed; the parent passed it to nobody but this
-    // function, which the flag lets through once.
+    // SAFETY: it is open, and is what the parent passed. The parent passed it for this function alone, which
+    // the flag lets through once.
     let ring = unsafe { OwnedFd::from_raw_fd(descriptor) };
     let failed =
         |errno: Errno| InvitedError::System { call: "fcntl(F_SETFD)", errno: OsError::new(errno) };

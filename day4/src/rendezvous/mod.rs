@@ -1,7 +1,7 @@
 //! How a ring without a name reaches another process.
 //!
-//! An anonymous ring ([`Writer::anonymous`](crate::Writer::anonymous)) is an object that nobody can
-//! find: whoever is to read it must be given a descriptor of it. Two ways:
+//! An anonymous ring ([`Writer::anonymous`](crate::Writer::anonymous)) is an object that no other process
+//! can find: a process that is to read it must be given a descriptor of it. There are two ways:
 //!
 //! - a **stranger** [connects](connect) to a Unix socket, at which the writer's process
 //!   [serves](serve): the kernel carries the descriptor over (`SCM_RIGHTS`);
@@ -9,8 +9,8 @@
 //!   with [`Reader::invited`](crate::Reader).
 //!
 //! Each receiver gets an *open file description* of its own, as if it had opened a name, because the
-//! kernel's locks belong to those. Nothing here is needed once the descriptor is there: server,
-//! socket and path may go, and the ring stays as long as anybody has it mapped.
+//! kernel's locks belong to those. Once the descriptor is there, nothing here is needed any more: server,
+//! socket and path may go, and the ring stays as long as a process has it mapped.
 //!
 //! A descriptor grants what it was opened for: a tap's is read-only, and cannot be mapped writable; a
 //! consumer's is not, since a consumer writes its cursor into control. That guards against mistakes.

@@ -39,7 +39,7 @@ const MOST_VISITORS: usize = 64;
 /// How long a server in a thread of its own rests after the kernel refused it something.
 const REST: Duration = Duration::from_millis(20);
 
-/// Who got a ring's descriptor.
+/// A client that got a ring's descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Admitted {
     /// The client's process, as the kernel knows it; 0 if this pid namespace has no number for it.
@@ -53,8 +53,8 @@ pub struct Admitted {
 /// A Unix socket at which strangers ask for a ring.
 ///
 /// Its file has mode 0600 from the first moment, and is removed when the server is dropped, if it is
-/// still the server's own. A client has [`HELLO_TIMEOUT`] to say hello; one that is silent, or talks
-/// nonsense, is turned away and holds up nobody else.
+/// still the server's own. A client has [`HELLO_TIMEOUT`] to say hello. A client that is silent, or
+/// talks nonsense, is turned away, and holds up no other.
 ///
 /// # Examples
 ///
@@ -97,7 +97,7 @@ struct Tally {
     failed: AtomicU64,
 }
 
-/// Somebody who has connected and not said hello.
+/// A client that has connected and not said hello.
 #[derive(Debug)]
 struct Visitor {
     socket: OwnedFd,
@@ -133,8 +133,8 @@ impl Server {
 
     /// Serves every user of this host from now on, and opens the socket's file to them (mode 0666).
     ///
-    /// The ring's own permissions apply all the same: others can join one that has mode 0666, and tap
-    /// one that has 0644 ([`Writer::anonymous_with`]).
+    /// The ring's own permissions apply all the same: other users can join a ring of mode 0666, and tap a
+    /// ring of mode 0644 ([`Writer::anonymous_with`]).
     ///
     /// # Errors
     ///
@@ -165,7 +165,7 @@ impl Server {
 
     /// Serves one client with a descriptor of `writer`'s ring, waiting for it up to `timeout`.
     ///
-    /// Those that have to be turned away meanwhile are, and do not count.
+    /// Clients that are turned away meanwhile do not count.
     ///
     /// # Errors
     ///
@@ -185,7 +185,7 @@ impl Server {
         })
     }
 
-    /// Serves everybody who comes, in a thread of its own, until the result is dropped.
+    /// Serves all clients that come, in a thread of its own, until the result is dropped.
     ///
     /// # Errors
     ///
@@ -228,8 +228,8 @@ impl Server {
         deadline: Option<Instant>,
         stop: Option<BorrowedFd<'_>>,
     ) -> Result<Option<Admitted>, RendezvousError> {
-        // Who has connected and said hello before the deadline is served: one look to let them in,
-        // one to hear them.
+        // A client that has connected and said hello before the deadline is served. So there are two
+        // looks after the deadline: one to let clients in, one to hear them.
         let mut looks_left = 2;
         while looks_left > 0 {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -243,14 +243,14 @@ impl Server {
                 return Ok(Some(admitted));
             }
             self.turn_away_the_silent();
-            if ready.waiter {
+            if ready.listener {
                 self.let_in()?;
             }
         }
         Ok(None)
     }
 
-    /// Waits until somebody knocks or speaks, or a deadline has passed, be it a visitor's.
+    /// Waits until a client connects or speaks, or until a deadline has passed: the caller's, or a visitor's.
     fn look(
         &self,
         deadline: Option<Instant>,
@@ -258,26 +258,26 @@ impl Server {
     ) -> Result<Ready, RendezvousError> {
         let timeout = self.visitors.front().map(|oldest| oldest.since + HELLO_TIMEOUT);
         let deadline = deadline.into_iter().chain(timeout).min();
-        let waiter = self.listener.as_fd();
-        let doors = [Some(waiter), stop].into_iter().flatten();
+        let listener = self.listener.as_fd();
+        let own = [Some(listener), stop].into_iter().flatten();
         let sockets = self.visitors.iter().map(|visitor| visitor.socket.as_fd());
         let mut polled: Vec<_> =
-            doors.chain(sockets).map(|socket| PollFd::new(socket, PollFlags::POLLIN)).collect();
+            own.chain(sockets).map(|socket| PollFd::new(socket, PollFlags::POLLIN)).collect();
         wire::wait(&mut polled, deadline)
             .map_err(|errno| failed(&self.place.path, "poll", errno))?;
         let mut ready = polled.iter().map(|socket| socket.any().unwrap_or(true));
-        let waiter = ready.next().unwrap_or(false);
+        let listener = ready.next().unwrap_or(false);
         let stop = stop.is_some() && ready.next().unwrap_or(false);
-        Ok(Ready { waiter, stop, visitors: ready.collect() })
+        Ok(Ready { listener, stop, visitors: ready.collect() })
     }
 
-    /// Opens the waiter to all who have connected.
+    /// Accepts all clients that have connected.
     fn let_in(&mut self) -> Result<(), RendezvousError> {
         for _ in 0..MOST_VISITORS {
             let socket = match self.listener.accept() {
                 Ok((socket, _)) => OwnedFd::from(socket),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                // It was gone before we came to the waiter.
+                // The client was gone before we accepted it.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
                 Err(error) => return Err(failed(&self.place.path, "accept4", errno(&error))),
             };
@@ -315,10 +315,10 @@ impl Server {
         Ok(None)
     }
 
-    /// Hears a visitor and answers it; the role in which it was let in, if it was.
+    /// Hears a visitor and answers it. Says in which role the visitor was let in, if it was.
     fn answer(&self, visitor: &Visitor, give: Give<'_>) -> Result<Option<Role>, RendezvousError> {
         let version = wire::VERSION;
-        // Who is turned away need not be there to hear it.
+        // A client that is turned away may be gone already.
         let say = |status| {
             let answer = Answer { version, status, descriptors: 0 };
             let _ = wire::send(&visitor.socket, &answer.encode(), None);
@@ -358,9 +358,9 @@ impl Server {
     }
 }
 
-/// Who has something for the server.
+/// Which sockets have something for the server.
 struct Ready {
-    waiter: bool,
+    listener: bool,
     stop: bool,
     visitors: Vec<bool>,
 }
@@ -370,7 +370,7 @@ fn is_welcome(uid: u32, any_user: bool) -> bool {
     any_user || uid == 0 || uid == geteuid().as_raw()
 }
 
-/// Binds a server to `path` and lets it serve everybody who comes, in a thread of its own.
+/// Binds a server to `path` and lets it serve all clients that come, in a thread of its own.
 ///
 /// The writer stays with its owner: `offer` is all that the thread needs. A ring whose writer has gone
 /// is handed out still, and reads as closed.
@@ -441,7 +441,7 @@ impl Drop for Serving {
     fn drop(&mut self) {
         self.stop = None;
         if let Some(thread) = self.thread.take() {
-            // It has no panics to tell of, and a drop has nobody to tell.
+            // The thread does not panic, and a drop could not report it.
             let _ = thread.join();
         }
     }
@@ -469,7 +469,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // Somebody may have removed our socket and put something else there.
+        // Another process may have removed our socket and put something else there.
         if self.is_ours() {
             let _ = std::fs::remove_file(&self.path);
         }
@@ -496,7 +496,7 @@ fn not_bound(path: &Path, errno: Errno) -> RendezvousError {
     }
 }
 
-/// Says who has the path: something else, a server, or a dead one.
+/// Says what has the path: something else, a server, or a dead server's socket.
 fn taken(path: &Path) -> RendezvousError {
     let to_owned = || path.to_owned();
     if path.symlink_metadata().is_ok_and(|found| !found.file_type().is_socket()) {

@@ -41,7 +41,7 @@ const HELLO: usize = 16;
 /// Length of a server's answer in bytes.
 const ANSWER: usize = 24;
 
-/// More than either packet has, so that one that is too long is seen to be.
+/// Longer than either packet, so that a packet that is too long shows.
 const PACKET: usize = 64;
 
 /// Most descriptors that the kernel attaches to one packet (`SCM_MAX_FD`).
@@ -182,7 +182,7 @@ pub(super) fn receive(socket: &OwnedFd) -> Result<Packet, Errno> {
 
 /// Takes what the kernel put into the control buffer of a packet, which was zero before.
 ///
-/// nix does not look into a buffer whose message was cut; what is in it would stay open for ever.
+/// nix does not look into a buffer whose message was cut; the descriptors in it would stay open for ever.
 fn descriptors(control: &[u8]) -> Vec<OwnedFd> {
     let (header, numbers) = control.split_at(CONTROL_HEADER);
     let number = |at: usize| i32::from_ne_bytes([0, 1, 2, 3].map(|i| header[at + i]));
@@ -196,7 +196,7 @@ fn descriptors(control: &[u8]) -> Vec<OwnedFd> {
     let len = usize::from_ne_bytes(len).saturating_sub(CONTROL_HEADER).min(numbers.len());
     let (numbers, _) = numbers[..len].as_chunks::<4>();
     let own = |number: &[u8; 4]| {
-        // SAFETY: the kernel has just opened this descriptor for us, and nobody else knows of it.
+        // SAFETY: the kernel has just opened this descriptor for us; no other owner knows of it.
         unsafe { OwnedFd::from_raw_fd(RawFd::from_ne_bytes(*number)) }
     };
     numbers.iter().map(own).collect()
@@ -213,7 +213,7 @@ pub(super) fn readable(socket: &OwnedFd, deadline: Instant) -> Result<bool, Errn
     wait(&mut [socket], Some(deadline)).map(|ready| ready > 0)
 }
 
-/// The time until then in milliseconds, rounded up, so that nobody wakes too early and asks again.
+/// The time until then in milliseconds, rounded up, so that a poll does not end just before the deadline.
 fn until(deadline: Option<Instant>) -> PollTimeout {
     let Some(deadline) = deadline else { return PollTimeout::NONE };
     let left = deadline.saturating_duration_since(Instant::now());

@@ -1,6 +1,7 @@
 //! The ends that can have a descriptor.
 
 use bytemuck::Pod;
+use day3::measured::Measured;
 use day3::sequencer::Cursor;
 use day3::wait::Wait;
 
@@ -45,7 +46,7 @@ macro_rules! ends {
 
 ends! {
     [T: Pod, K: Cursor] day3::ring::Receiver<T, K, W>, day3::ring::Receiver<T, K, V>;
-    [K: Cursor] day4::reader::Receiver<K, W>, day4::reader::Receiver<K, V>;
+    [K: Measured] day4::reader::Receiver<K, W>, day4::reader::Receiver<K, V>;
     [T: Pod] day3::ring::Producer<T, W>, day3::ring::Producer<T, V>;
     [] day4::writer::Writer<W>, day4::writer::Writer<V>;
     [T: Pod] day3::ring::Tap<T, W>, day3::ring::Tap<T, V>;
@@ -54,7 +55,7 @@ ends! {
 
 impl<T: Pod, K: Cursor, W: Wait> Announcing for day3::ring::Receiver<T, K, W> {}
 impl<T: Pod, K: Cursor, W: Wait> Receiving for day3::ring::Receiver<T, K, W> {}
-impl<K: Cursor, W: Wait> Announcing for day4::reader::Receiver<K, W> {}
-impl<K: Cursor, W: Wait> Receiving for day4::reader::Receiver<K, W> {}
+impl<K: Measured, W: Wait> Announcing for day4::reader::Receiver<K, W> {}
+impl<K: Measured, W: Wait> Receiving for day4::reader::Receiver<K, W> {}
 impl<T: Pod, W: Wait> Announcing for day3::ring::Producer<T, W> {}
 impl<W: Wait> Announcing for day4::writer::Writer<W> {}

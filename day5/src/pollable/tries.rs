@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytemuck::Pod;
+use day3::measured::Measured;
 use day3::sequencer::Cursor;
 use day3::wait::Wait;
 use day3::{RecvTimeoutError, SendTimeoutError, TryRecvError, TrySendError};
@@ -38,7 +39,7 @@ impl<T: Pod, K: Cursor, W: Wait, V: Wait> Pollable<day3::ring::Receiver<T, K, W>
     }
 }
 
-impl<K: Cursor, W: Wait, V: Wait> Pollable<day4::reader::Receiver<K, W>, V> {
+impl<K: Measured, W: Wait, V: Wait> Pollable<day4::reader::Receiver<K, W>, V> {
     /// Lends the next message, if there is one now; otherwise the descriptor is armed.
     ///
     /// A record borrows the reader; wait for the descriptor after the last record is dropped.

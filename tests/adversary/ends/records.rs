@@ -2,8 +2,8 @@
 
 use std::io::{IoSlice, IoSliceMut};
 
-use fanout::ends::{ConsumerCursor, Cursor};
 use fanout::error::{SendError, SendTimeoutError};
+use fanout::records::ends::{ConsumerCursor, Cursor};
 use fanout::records::error::ReadError;
 use fanout::records::{self, Record, Records, Reservation, WriteBatch, record_len};
 
