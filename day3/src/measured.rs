@@ -46,7 +46,7 @@ impl<C: Deref<Target = Control>> Measured for ConsumerCursor<C> {
 
     #[inline]
     fn truncate(&mut self, len: u64) {
-        self.lend(len);
+        self.keep_first(len);
     }
 }
 

@@ -72,8 +72,10 @@ impl EmptyPace {
 /// finds much. But a consumer that does not run frees nothing, however long the producer holds back: then
 /// the core may be wanted by that consumer. So after a while without any gain it no longer holds back, and
 /// the strategy that waits gives the core away, or sleeps.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct FullPace {
+    /// How many cores the machine has.
+    cores: usize,
     is_tight: bool,
     turns: u32,
     /// Turns spent since a look found more room than the one before.
@@ -81,7 +83,7 @@ pub(crate) struct FullPace {
 }
 
 /// How long a producer holds back.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FullLaw {
     /// A look that finds room for fewer messages was too early.
     pub(crate) few: u64,
@@ -103,11 +105,11 @@ impl FullLaw {
     /// There are more threads than cores: a consumer may wait for the producer's.
     const CROWDED: Self = Self { few: 0, turns: (0, 0), most_in_vain: 0 };
 
-    /// The one for these consumers. A group is worth it also in a crowd.
-    pub(crate) fn of(has_groups: bool, broadcast_consumers: usize) -> Self {
+    /// The one for these consumers on so many cores. A group is worth it also in a crowd.
+    fn of(has_groups: bool, broadcast_consumers: usize, cores: usize) -> Self {
         if has_groups {
             Self::GROUPS
-        } else if broadcast_consumers < cores() {
+        } else if broadcast_consumers < cores {
             Self::BROADCAST
         } else {
             Self::CROWDED
@@ -128,6 +130,16 @@ fn cores() -> usize {
 }
 
 impl FullPace {
+    /// That of a new producer. The kernel is asked for the cores here, and not in the first send.
+    pub(crate) fn new() -> Self {
+        Self { cores: cores(), is_tight: false, turns: 0, in_vain: 0 }
+    }
+
+    /// The law for these consumers.
+    pub(crate) fn law(&self, has_groups: bool, broadcast_consumers: usize) -> FullLaw {
+        FullLaw::of(has_groups, broadcast_consumers, self.cores)
+    }
+
     /// Before a look at the gate.
     pub(crate) fn hold_back(&mut self, law: FullLaw) {
         pause(self.turns_now(law));
@@ -185,13 +197,13 @@ mod tests {
 
     #[test]
     fn a_producer_that_finds_little_holds_back_longer_each_time() {
-        let turns = looks(&mut FullPace::default(), LAW, 1, true, 8);
+        let turns = looks(&mut FullPace::new(), LAW, 1, true, 8);
         assert_eq!(turns, [0, 16, 32, 64, 128, 256, 512, 512]);
     }
 
     #[test]
     fn a_producer_that_finds_much_does_not_hold_back() {
-        let mut pace = FullPace::default();
+        let mut pace = FullPace::new();
         looks(&mut pace, LAW, 1, true, 8);
         let after = looks(&mut pace, LAW, 4 * FEW, true, 40);
         assert_eq!(after[1..], [0; 39]);
@@ -201,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_producer_that_gains_nothing_stops_holding_back() {
-        let mut pace = FullPace::default();
+        let mut pace = FullPace::new();
         looks(&mut pace, LAW, 1, true, 8);
         let turns = looks(&mut pace, LAW, 0, false, 100);
         assert!(turns.iter().sum::<u32>() <= LAW.most_in_vain + LAW.turns.1, "{turns:?}");
@@ -213,9 +225,20 @@ mod tests {
 
     #[test]
     fn a_crowd_gets_the_core() {
-        let crowded = FullLaw::of(false, usize::MAX);
-        assert_eq!(looks(&mut FullPace::default(), crowded, 0, false, 100), [0; 100]);
-        assert_eq!(FullLaw::of(true, usize::MAX).few, LAW.few, "a group is worth it");
+        for (consumers, cores) in [(1, 1), (2, 2), (7, 2), (63, 16)] {
+            let crowded = FullLaw::of(false, consumers, cores);
+            assert_eq!(looks(&mut FullPace::new(), crowded, 0, false, 100), [0; 100]);
+            let group = FullLaw::of(true, consumers, cores);
+            assert_eq!(group, LAW, "a group is worth it");
+        }
+    }
+
+    #[test]
+    fn a_producer_with_cores_for_all_consumers_holds_back() {
+        for (consumers, cores) in [(1, 2), (3, 4), (63, 64)] {
+            let law = FullLaw::of(false, consumers, cores);
+            assert_eq!(looks(&mut FullPace::new(), law, 0, false, 5), [0, 48, 48, 0, 0]);
+        }
     }
 
     #[test]

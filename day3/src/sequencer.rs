@@ -13,7 +13,7 @@ use crate::control::{ABORTED, Control, FINISHED};
 use crate::doorbell;
 use crate::gate::Gate;
 use crate::landing::Trail;
-use crate::pace::{EmptyPace, FullLaw, FullPace};
+use crate::pace::{EmptyPace, FullPace};
 use crate::roster::Registration;
 
 /// A consumer that has nothing to read: why.
@@ -181,7 +181,7 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
             lent: first,
             limit: first,
             gate: Gate::default(),
-            pace: FullPace::default(),
+            pace: FullPace::new(),
         }
     }
 
@@ -439,7 +439,7 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
 
     /// Looks at the gate; says whether `n` sequences fit.
     fn ask_the_gate(&mut self, n: u64) -> bool {
-        let law = FullLaw::of(self.gate.has_groups(), self.gate.broadcast_consumers());
+        let law = self.pace.law(self.gate.has_groups(), self.gate.broadcast_consumers());
         self.pace.hold_back(law);
         let before = self.limit;
         self.lag();
@@ -513,9 +513,16 @@ impl<C: Deref<Target = Control>> ConsumerCursor<C> {
         Run { first: self.next, len }
     }
 
+    /// Keeps only the first `len` sequences of what was taken last; the others come again.
+    #[inline]
+    pub(crate) fn keep_first(&mut self, len: u64) {
+        debug_assert!(len <= self.taken);
+        self.taken = len;
+    }
+
     /// Gives back, unread, what was taken last: it comes again with the next call.
     pub fn give_back(&mut self) {
-        self.lend(0);
+        self.keep_first(0);
     }
 
     /// Reads how far the producer is.

@@ -161,8 +161,7 @@ fn end_of(timeout: Duration) -> Option<Instant> {
 /// The time `timeout` from now. A time that no clock can tell becomes one that is as good as never.
 pub fn deadline(timeout: Duration) -> Instant {
     const AN_AGE: Duration = Duration::from_secs(1 << 32);
-    let now = Instant::now();
-    now.checked_add(timeout).unwrap_or_else(|| now + AN_AGE)
+    end_of(timeout).unwrap_or_else(|| Instant::now() + AN_AGE)
 }
 
 /// Calls `done` every 200 us until it says yes: for what no end rings the doorbell for.
