@@ -94,7 +94,12 @@ impl HandOver {
     /// # Errors
     ///
     /// What the kernel says.
-    pub fn map(memory: &OwnedFd, capacity: u64) -> io::Result<Self> {
+    ///
+    /// # Safety
+    ///
+    /// Of all mappings of this memory, in whatever process, one is to send and one to receive: two that do the
+    /// same would have the same quarter.
+    pub unsafe fn map(memory: &OwnedFd, capacity: u64) -> io::Result<Self> {
         let start = memory::map_bytes(memory, FLAGS + capacity as usize)?;
         // SAFETY: the first page holds the flags, is never unmapped, and any bits are a flag.
         let flags = unsafe { start.cast().as_ref() };
@@ -164,10 +169,11 @@ mod tests {
     #[test]
     fn what_is_handed_over_is_what_was_written() {
         let (memory, bytes) = (HandOver::create(4096).unwrap(), 10_000);
+        // SAFETY: one of the two sends, and the other receives.
+        let side = || unsafe { HandOver::map(&memory, 4096) };
         let sent = std::thread::scope(|scope| {
-            let received =
-                scope.spawn(|| HandOver::map(&memory, 4096).map(|side| side.receive(bytes)));
-            let sent = HandOver::map(&memory, 4096).unwrap().send(bytes);
+            let received = scope.spawn(|| side().map(|side| side.receive(bytes)));
+            let sent = side().unwrap().send(bytes);
             assert_eq!(received.join().unwrap().unwrap(), sent);
             sent
         });
