@@ -206,6 +206,20 @@ fn the_table_has_a_line_for_each_row() {
     assert_eq!(rows.count(), contenders::of(Question::Sharing(2)).len(), "{lines:#?}");
 }
 
+/// A row has to hold each of the texts; the limits of its question stay.
+#[test]
+fn several_texts_name_a_row_together() {
+    let question = Question::Sharing(2);
+    let only = format!("{question} + crossbeam-queue");
+    let lines = run(&["--list", "--only", &only]).well();
+    let rows = contenders::of(question);
+    let limits = rows.iter().filter(|row| row.standing == contenders::Standing::Limit).count();
+    let (title, rows) = lines.split_first().unwrap();
+    assert_eq!(*title, question.to_string());
+    assert_eq!(rows.iter().filter(|row| row.contains("crossbeam-queue")).count(), 1, "{rows:#?}");
+    assert_eq!(rows.len(), limits + 1, "{rows:#?}");
+}
+
 #[test]
 fn what_cannot_be_is_said_at_once() {
     let folder = Folder::new();
