@@ -343,6 +343,19 @@ fn a_group_that_holds_is_waited_for_and_one_that_does_not_is_not() {
     assert_eq!(run(&mut fanout(&["sub", name.bare(), "--hold"])).status.code(), Some(2));
 }
 
+/// Fills a queue of 4,096 bytes, and gives its publisher a line more than there is room for. A reader lets the
+/// publisher begin, calls `then`, and is gone when the queue is full.
+fn fill(name: &Unique, publisher: &mut Process, then: impl FnOnce()) {
+    let reader = Reader::join(name.bare(), Start::Oldest).unwrap();
+    then();
+    type_into(publisher, &"x".repeat(4000));
+    type_into(publisher, "\n");
+    eventually("a full queue", || report(name)["sent"].as_u64() > Some(4000));
+    drop(reader);
+    type_into(publisher, &"y".repeat(4000));
+    type_into(publisher, "\n");
+}
+
 #[test]
 fn a_script_is_warned_of_a_group_whose_members_stay_away() {
     let name = Unique::new("away");
@@ -351,13 +364,7 @@ fn a_script_is_warned_of_a_group_whose_members_stay_away() {
     eventually("a queue", || run(&mut fanout(&["stat", name.bare()])).status.success());
     drop(Member::join_with(name.bare(), "it's", Start::Oldest, &options).unwrap());
     // A reader that has come and left between two looks of the publisher is not enough to begin.
-    let reader = Reader::join(name.bare(), Start::Oldest).unwrap();
-    type_into(&mut publisher, &"x".repeat(4000));
-    type_into(&mut publisher, "\n");
-    eventually("a full queue", || report(&name)["sent"].as_u64() > Some(4000));
-    drop(reader);
-    type_into(&mut publisher, &"y".repeat(4000));
-    type_into(&mut publisher, "\n");
+    fill(&name, &mut publisher, || ());
     let mut warnings = BufReader::new(publisher.0.stderr.take().unwrap());
     let line = promptly("a warning", move || {
         let mut line = String::new();
@@ -404,14 +411,7 @@ fn a_group_that_holds_is_forgotten_and_the_publisher_goes_on() {
     };
     refused("other", "knows no group \"other\"");
     refused("gone", "has a member: nothing was forgotten");
-    let reader = Reader::join(name.bare(), Start::Oldest).unwrap();
-    drop(member);
-    type_into(&mut publisher, &"x".repeat(4000));
-    type_into(&mut publisher, "\n");
-    eventually("a full queue", || report(&name)["sent"].as_u64() > Some(4000));
-    drop(reader);
-    type_into(&mut publisher, &"y".repeat(4000));
-    type_into(&mut publisher, "\n");
+    fill(&name, &mut publisher, || drop(member));
     eventually("a publisher that waits", || report(&name)["groups"][0]["blocks"] == true);
     assert_eq!(
         shown(&["forget", name.bare(), "gone"]),

@@ -377,14 +377,19 @@ fn a_member_takes_whole_records() {
         found.extend(more);
         found.extend(first.drain());
         found.extend(second.drain());
-        found.sort_by_key(|(begun, _)| begun.since(FIRST));
-        assert_eq!(found.len(), sent, "{found:?}");
-        let mut next = FIRST;
-        for (begun, words) in found {
-            assert_eq!(begun, next);
-            next = begun.plus(8 + 8 * u64::from(words));
-        }
+        follow_one_another(found, sent);
     });
+}
+
+/// Checks that so many records were found, each of them once, without a gap between them.
+fn follow_one_another(mut found: Vec<(Sequence, u32)>, sent: usize) {
+    found.sort_by_key(|(begun, _)| begun.since(FIRST));
+    assert_eq!(found.len(), sent, "{found:?}");
+    let mut next = FIRST;
+    for (begun, words) in found {
+        assert_eq!(begun, next);
+        next = begun.plus(8 + 8 * u64::from(words));
+    }
 }
 
 /// A lap passes while a member looks, and walks over the records that it sees. It never walks over more
@@ -408,12 +413,6 @@ fn a_member_walks_over_many_records() {
         let (mut slow, more) = walker.join().unwrap();
         found.extend(more);
         found.extend(slow.drain());
-        found.sort_by_key(|(begun, _)| begun.since(FIRST));
-        assert_eq!(found.len(), sent, "{found:?}");
-        let mut next = FIRST;
-        for (begun, words) in found {
-            assert_eq!(begun, next);
-            next = begun.plus(8 + 8 * u64::from(words));
-        }
+        follow_one_another(found, sent);
     });
 }

@@ -1,13 +1,14 @@
 //! What no peer's suite asks: guards that are forgotten, strategies that answer nonsense, panics in the
 //! middle, the smallest rings, and memory that another process has overwritten.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{BufRead, Read};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use common::sync::{AtomicBool, Ordering};
@@ -928,6 +929,25 @@ fn rubbish_in_grants_given_back_is_seen_by_nobody() {
     });
 }
 
+/// All that `take` gets, again and again, until the queue has ended.
+fn until_the_end(mut take: impl FnMut() -> Result<Vec<u64>, RecvTimeoutError>) -> Vec<u64> {
+    let mut all = Vec::new();
+    loop {
+        match take() {
+            Ok(some) => all.extend(some),
+            Err(RecvTimeoutError::TimedOut(_)) => {}
+            Err(_) => return all,
+        }
+    }
+}
+
+/// Checks that the members have taken each of so many messages exactly once.
+fn exactly_once(members: [ScopedJoinHandle<'_, Vec<u64>>; 3], count: u64) {
+    let mut all: Vec<_> = members.into_iter().flat_map(|end| end.join().unwrap()).collect();
+    all.sort_unstable();
+    assert!(all.into_iter().eq(0..count));
+}
+
 /// misuse: members of a group that holds come and go, so that it has often none: each message goes to
 /// exactly one of them, and none to nobody.
 #[test]
@@ -941,22 +961,16 @@ fn a_group_is_handed_from_memory_without_a_gap() {
             let members = [1, 2, 5].map(|most| {
                 let name = &name;
                 scope.spawn(move || {
-                    let mut all = Vec::new();
-                    loop {
+                    until_the_end(|| {
                         let mut end = member::<[u64; 4]>(name, "group");
-                        match end.recv_batch_timeout(most, SHORT) {
-                            Ok(batch) => all.extend(batch.iter().copied().map(opened)),
-                            Err(RecvTimeoutError::TimedOut(_)) => {}
-                            Err(_) => return all,
-                        }
-                    }
+                        let batch = end.recv_batch_timeout(most, SHORT)?;
+                        Ok(batch.iter().copied().map(opened).collect())
+                    })
                 })
             });
             (0..COUNT).for_each(|n| producer.send(sealed(n)).unwrap());
             producer.close();
-            let mut all: Vec<_> = members.into_iter().flat_map(|end| end.join().unwrap()).collect();
-            all.sort_unstable();
-            assert!(all.into_iter().eq(0..COUNT));
+            exactly_once(members, COUNT);
         });
     }
 }
@@ -972,24 +986,18 @@ fn a_group_of_records_is_handed_from_memory_without_a_gap() {
         let members = [0, 500, 5000].map(|most| {
             let name = &name;
             scope.spawn(move || {
-                let mut all = Vec::new();
-                loop {
+                until_the_end(|| {
                     let mut end = worker(name, "group");
-                    match end.recv_batch_timeout(most, SHORT) {
-                        Ok(batch) => all.extend(batch.iter().map(number)),
-                        Err(RecvTimeoutError::TimedOut(_)) => {}
-                        Err(_) => return all,
-                    }
-                }
+                    let batch = end.recv_batch_timeout(most, SHORT)?;
+                    Ok(batch.iter().map(number).collect())
+                })
             })
         });
         for n in 0..COUNT {
             writer.send(&bytes(n, (mix(n) % 1800) as usize)).unwrap();
         }
         writer.close();
-        let mut all: Vec<_> = members.into_iter().flat_map(|end| end.join().unwrap()).collect();
-        all.sort_unstable();
-        assert!(all.into_iter().eq(0..COUNT));
+        exactly_once(members, COUNT);
     });
 }
 
@@ -1301,7 +1309,7 @@ fn a_rendezvous_of_all_time() {
 const SEEDS: u64 = 300;
 
 /// A segment's file, and where its control lies.
-fn control_of(name: &str) -> (std::fs::File, u64, u64) {
+fn control_of(name: &str) -> (File, u64, u64) {
     let segment = Segment::open(&name.parse().unwrap(), Mode::Observer, Duration::ZERO).unwrap();
     let len = segment.control_len() as u64;
     let path = format!("/dev/shm{name}");
@@ -1319,6 +1327,16 @@ fn noise(seed: u64) -> u64 {
     }
 }
 
+/// Writes noise over a word of control. Says which noise.
+fn disturb((file, offset, len): &(File, u64, u64), seed: u64, step: u64) -> u64 {
+    let seed = mix(seed << 8 | step);
+    // The producer's line and the first slots are where it hurts most.
+    let reach = if step % 2 == 0 { 128 } else { *len };
+    let at = offset + mix(seed) % (reach / 8) * 8;
+    file.write_at(&noise(seed).to_le_bytes(), at).unwrap();
+    seed
+}
+
 /// misuse: a ring whose shared lines hold noise: each call ends, with a message or an error.
 #[test]
 fn noise_in_control_is_survived() {
@@ -1326,13 +1344,9 @@ fn noise_in_control_is_survived() {
         let (name, mut producer, mut consumer) = pair::<u64>(4);
         let mut member = member::<u64>(&name, "group");
         let mut watcher = tap::<u64>(&name);
-        let (file, offset, len) = control_of(&name);
+        let control = control_of(&name);
         for step in 0..12 {
-            let seed = mix(seed << 8 | step);
-            // The producer's line and the first slots are where it hurts most.
-            let reach = if step % 2 == 0 { 128 } else { len };
-            let at = offset + mix(seed) % (reach / 8) * 8;
-            file.write_at(&noise(seed).to_le_bytes(), at).unwrap();
+            let seed = disturb(&control, seed, step);
             let _ = producer.try_send(seed);
             let _ = producer.try_send_batch(&[seed; 3]);
             let _ = consumer.try_recv_batch(9).map(|batch| batch.iter().count());
@@ -1448,12 +1462,9 @@ fn noise_in_the_control_of_records_is_survived() {
         let (name, mut writer, mut reader) = written(4096);
         let mut worker = worker(&name, "group");
         let (mut watcher, mut into) = (records_tap(&name), Vec::new());
-        let (file, offset, len) = control_of(&name);
+        let control = control_of(&name);
         for step in 0..12 {
-            let seed = mix(seed << 8 | step);
-            let reach = if step % 2 == 0 { 128 } else { len };
-            let at = offset + mix(seed) % (reach / 8) * 8;
-            file.write_at(&noise(seed).to_le_bytes(), at).unwrap();
+            let seed = disturb(&control, seed, step);
             let _ = writer.try_send(&bytes(seed, 700));
             let _ = writer.try_batch_up_to(500).map(|batch| batch.publish());
             let _ = reader.try_recv_batch(900).map(|batch| batch.iter().count());
