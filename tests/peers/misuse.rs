@@ -1331,7 +1331,7 @@ fn noise(seed: u64) -> u64 {
 fn disturb((file, offset, len): &(File, u64, u64), seed: u64, step: u64) -> u64 {
     let seed = mix(seed << 8 | step);
     // The producer's line and the first slots are where it hurts most.
-    let reach = if step % 2 == 0 { 128 } else { *len };
+    let reach = if step.is_multiple_of(2) { 128 } else { *len };
     let at = offset + mix(seed) % (reach / 8) * 8;
     file.write_at(&noise(seed).to_le_bytes(), at).unwrap();
     seed
