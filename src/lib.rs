@@ -211,7 +211,7 @@ pub mod records {
 pub mod segment {
     pub use day2::header::Expected;
     pub use day2::segment::{READY_TIMEOUT, SegmentLock, page_size};
-    pub use day2::{Geometry, Kind, LogReader, LogWriter, Mode, Segment};
+    pub use day2::{Geometry, Kind, Lease, LogReader, LogWriter, Mode, Role, Segment};
 }
 
 /// The types that an implementation of [`Memory`] or [`ByteMemory`](records::ByteMemory) needs.
@@ -256,8 +256,8 @@ pub mod wait {
 pub mod error {
     pub use common::{CapacityError, NameError, OsError};
     pub use day2::{
-        CreateError as SegmentCreateError, DescriptorError, LockError, LogFull, OpenError,
-        RemoveError,
+        CreateError as SegmentCreateError, DescriptorError, LeaseError, LockError, LogFull,
+        OpenError, RemoveError, SucceedError,
     };
     pub use day3::{
         Corrupt, CreateError, JoinError, RecvError, RecvTimeoutError, SendError, SendTimeoutError,

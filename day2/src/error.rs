@@ -6,6 +6,7 @@ use common::{NameError, OsError, QueueName};
 use nix::errno::Errno;
 
 use crate::header::{Kind, MOST_TYPE_NAME};
+use crate::lease::Role;
 
 /// Why a segment could not be created. Nothing is left behind, and no other segment is touched.
 #[derive(Debug, thiserror::Error)]
@@ -279,6 +280,80 @@ pub enum LockError {
     },
 }
 
+/// Why a role in a queue could not be taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LeaseError {
+    /// Somebody has the role, perhaps this process.
+    #[error(
+        "the {role} of {name} is alive: expected a role that nobody has; \
+         wait until its process has left or ended"
+    )]
+    Busy {
+        /// The queue's name.
+        name: QueueName,
+        /// The role asked for.
+        role: Role,
+    },
+    /// The kernel refused.
+    #[error("taking a role in {name}: {call} failed: {errno}")]
+    System {
+        /// The queue's name.
+        name: QueueName,
+        /// The call that failed.
+        call: &'static str,
+        /// What the kernel said.
+        errno: OsError,
+    },
+}
+
+/// For a creator, which takes the producer's role before anybody else can.
+impl From<LeaseError> for CreateError {
+    fn from(error: LeaseError) -> Self {
+        match error {
+            LeaseError::Busy { name, .. } => Self::NameTaken { name },
+            LeaseError::System { name, call, errno } => Self::System { name, call, errno },
+        }
+    }
+}
+
+/// Why a queue got no new producer. The queue is left as it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SucceedError {
+    /// The object could not be opened as a queue.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The queue has a producer.
+    #[error(
+        "{name} has a producer that is alive: expected a queue whose producer has died; \
+         stop that producer first, or choose another name"
+    )]
+    Living {
+        /// The name asked for.
+        name: QueueName,
+    },
+    /// The kernel refused.
+    #[error("becoming the producer of {name}: {call} failed: {errno}")]
+    System {
+        /// The name asked for.
+        name: QueueName,
+        /// The call that failed.
+        call: &'static str,
+        /// What the kernel said.
+        errno: OsError,
+    },
+}
+
+impl From<LeaseError> for SucceedError {
+    fn from(error: LeaseError) -> Self {
+        match error {
+            LeaseError::Busy { name, .. } => Self::Living { name },
+            LeaseError::System { name, call, errno } => Self::System { name, call, errno },
+        }
+    }
+}
+
 /// Why a segment was not removed. The object is left as it was.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -308,6 +383,16 @@ pub enum RemoveError {
         /// What the kernel said.
         errno: OsError,
     },
+}
+
+/// For whoever removes a name with the producer's role in hand.
+impl From<LeaseError> for RemoveError {
+    fn from(error: LeaseError) -> Self {
+        match error {
+            LeaseError::Busy { name, .. } => Self::Held { name, has_producer: true },
+            LeaseError::System { name, call, errno } => Self::System { name, call, errno },
+        }
+    }
 }
 
 /// Why there is no descriptor to hand to another process.

@@ -8,10 +8,15 @@
 
 pub mod error;
 pub mod header;
+pub mod lease;
 pub mod log;
 pub mod segment;
+mod unshared;
 
-pub use error::{CreateError, DescriptorError, LockError, OpenError, RemoveError};
+pub use error::{
+    CreateError, DescriptorError, LeaseError, LockError, OpenError, RemoveError, SucceedError,
+};
 pub use header::{Geometry, Kind};
+pub use lease::{Lease, Role};
 pub use log::{LogFull, LogReader, LogWriter};
 pub use segment::{Mode, Segment};

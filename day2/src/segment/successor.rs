@@ -1,0 +1,74 @@
+//! What happens to a queue whose producer has died: another producer takes it over, or removes its
+//! name.
+//!
+//! Both need the producer's lease of that very object. So of two processes that do either at the same
+//! time, one does it, and no name is removed that another process has given to a new queue.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use common::QueueName;
+use nix::sys::stat::fstat;
+
+use super::{
+    Claim, Mode, OpenError, READY_TIMEOUT, RemoveError, Segment, at_least, named, page_size, view,
+    wait_until_ready,
+};
+use crate::error::{SucceedError, open_error};
+use crate::lease::{Lease, Role, is_leased};
+
+impl Segment {
+    /// Opens a queue whose producer has died, as its next producer. It has the producer's role from now on,
+    /// and removes the name when it is dropped, as the segment that created the queue would have done.
+    ///
+    /// It waits up to `timeout` for a creator that has not finished. It does not wait for a producer to
+    /// die.
+    ///
+    /// # Errors
+    ///
+    /// [`SucceedError::Living`] while the queue has a producer.
+    pub fn succeed(name: &QueueName, timeout: Duration) -> Result<Self, SucceedError> {
+        loop {
+            let mut segment = Self::open(name, Mode::Writer, timeout)?;
+            let lease = segment.lease(Role::Producer)?;
+            let stat =
+                fstat(&segment.object.file).map_err(|errno| open_error(name, "fstat", errno))?;
+            let claim = Claim::new(name, &stat);
+            segment.object.lease = Some(lease);
+            // Before we had the lease, the name may have been removed, and given to another queue.
+            if claim.is_valid() {
+                segment.object.claim = Some(claim);
+                return Ok(segment);
+            }
+        }
+    }
+
+    /// Removes the name of a queue whose producer has died, even if consumers still have it open. They
+    /// keep the memory.
+    ///
+    /// A queue whose creator died before it was ready is removed as well. That takes
+    /// [`READY_TIMEOUT`], because a creator that is slow must not be mistaken for a dead one. If another
+    /// process removes the name meanwhile, nothing is left to do.
+    ///
+    /// # Errors
+    ///
+    /// [`RemoveError::Held`] while the queue has a producer. [`RemoveError::Open`] if there is no such object,
+    /// or if it is no queue; then it is left as it was.
+    pub fn remove_dead(name: &QueueName) -> Result<(), RemoveError> {
+        let file = named(name, Mode::Writer)?;
+        if is_leased(&file, Role::Producer) {
+            return Err(RemoveError::Held { name: name.clone(), has_producer: true });
+        }
+        match wait_until_ready(name, &file, READY_TIMEOUT) {
+            Ok(header) => {
+                at_least(name, &file, page_size())?;
+                view(&header).read(name, page_size())?;
+            }
+            Err(OpenError::NotReady { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let stat = fstat(&file).map_err(|errno| open_error(name, "fstat", errno))?;
+        let _lease = Lease::take(name, file.as_fd(), Role::Producer)?;
+        Claim::new(name, &stat).remove()
+    }
+}
