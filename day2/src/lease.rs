@@ -5,7 +5,6 @@
 //! gets the role before the kernel has closed the dead process's files, and by then none of its threads
 //! runs.
 
-use core::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use common::{OsError, QueueName};
@@ -16,6 +15,7 @@ use nix::sys::mman::shm_open;
 use nix::sys::stat::{Mode as Permissions, fstat};
 
 use crate::error::LeaseError;
+pub use crate::role::Role;
 use crate::segment::{Mode, Segment, identity, reopen};
 use crate::unshared::Unshared;
 
@@ -28,31 +28,11 @@ const PRODUCER: i64 = 2;
 /// The byte on which the consumer in slot 0 has a lock; the other slots' bytes follow.
 const SLOTS: i64 = 64;
 
-/// What one process at a time may be in a queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// The queue's producer.
-    Producer,
-    /// The consumer in the slot of this number.
-    Slot(u32),
-}
-
-impl Role {
-    /// The byte of the object that is locked for it. Locks need no bytes to be there.
-    fn byte(self) -> i64 {
-        match self {
-            Self::Producer => PRODUCER,
-            Self::Slot(slot) => SLOTS + i64::from(slot),
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Producer => f.write_str("producer"),
-            Self::Slot(slot) => write!(f, "consumer slot {slot}"),
-        }
+/// The byte of the object that is locked for a role. Locks need no bytes to be there.
+fn byte(role: Role) -> i64 {
+    match role {
+        Role::Producer => PRODUCER,
+        Role::Slot(slot) => SLOTS + i64::from(slot),
     }
 }
 
@@ -89,7 +69,7 @@ impl Lease {
         };
         let file = Unshared::open(|| open_anew(name, object));
         let file = file.map_err(failed("open(/proc/self/fd)"))?;
-        match set_lock(&file, libc::F_WRLCK, role.byte()) {
+        match set_lock(&file, libc::F_WRLCK, byte(role)) {
             Ok(()) => Ok(Self { role, file }),
             Err(Errno::EAGAIN | Errno::EACCES) => {
                 Err(LeaseError::Busy { name: name.clone(), role })
@@ -114,7 +94,7 @@ impl Drop for Lease {
         if self.is_here() {
             // Closing is not enough while a child of a raw clone(2) has a copy of the file. Unlocking
             // cannot fail.
-            let _ = set_lock(&self.file, libc::F_UNLCK, self.role.byte());
+            let _ = set_lock(&self.file, libc::F_UNLCK, byte(self.role));
         }
     }
 }
@@ -137,7 +117,7 @@ impl Segment {
 }
 
 pub(crate) fn is_leased(object: &impl AsFd, role: Role) -> bool {
-    is_locked(object, role.byte())
+    is_locked(object, byte(role))
 }
 
 /// Opens an object anew: a lock belongs to an open file.

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use common::{CapacityError, NameError};
-use day2::{LockError, OpenError};
+use day2::{LeaseError, LockError, OpenError};
 
-use crate::control::{NAME_BYTES, SLOTS};
+use crate::control::{MOST_SLOTS, NAME_BYTES};
 use crate::sequencer::{Refusal, Unavailable};
 
 /// Why a ring could not be created. Nothing is left behind.
@@ -26,6 +26,12 @@ pub enum CreateError {
     NoMemory {
         /// The bytes that the ring needs.
         bytes: usize,
+    },
+    /// No ring has room for so many consumers.
+    #[error("a queue has room for 1 to {MOST_SLOTS} consumers, found {found}: choose such a number")]
+    Consumers {
+        /// What was asked for.
+        found: usize,
     },
     /// Frames of a ring of records lie at multiples of 8 (Day 4).
     #[error("the first sequence of a ring of records is a multiple of 8, found {found}: round it")]
@@ -56,19 +62,28 @@ pub enum JoinError {
     Lock(#[from] LockError),
     /// Every slot is taken.
     #[error(
-        "all {SLOTS} consumer slots are taken: let one leave, evict a dead one (fanout evict), or use a tap, \
-         which needs no slot"
+        "all {most} consumer slots are taken by consumers that are alive: let one leave, use a tap, which needs no \
+         slot, or create the queue for more consumers"
     )]
-    TooManyConsumers,
+    TooManyConsumers {
+        /// How many there are.
+        most: usize,
+    },
+    /// The kernel gave no lease for a slot.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
     /// The ring's cursors are not what they should be.
     #[error(transparent)]
     Corrupt(#[from] Corrupt),
     /// Every group line is taken.
     #[error(
-        "all {SLOTS} group lines belong to groups that have members or hold the producer back: let one \
+        "all {most} group lines belong to groups that have members or hold the producer back: let one \
          leave, or have the producer forget one that nobody needs"
     )]
-    TooManyGroups,
+    TooManyGroups {
+        /// How many there are.
+        most: usize,
+    },
     /// A group's name that does not fit.
     #[error("a group's name has 1 to {NAME_BYTES} bytes and no NUL, found {found:?}: change it")]
     GroupName {
@@ -114,6 +129,12 @@ pub enum SendError {
     /// It never fits.
     #[error(transparent)]
     TooLarge(#[from] TooLarge),
+    /// This process is a child that was forked from the producer's.
+    #[error(
+        "this process was forked from the producer's, which goes on sending: a queue has one producer; create \
+         another queue in the child"
+    )]
+    Forked,
 }
 
 /// Why something was not sent now. Nothing of it was published.
@@ -201,6 +222,19 @@ pub enum RecvError {
     /// The producer took this consumer for dead and freed its slot.
     #[error("the producer has evicted this consumer: join again to go on")]
     Evicted,
+    /// The producer has died before it was done, and everything that it had published has been read. A
+    /// successor may take over: a consumer that [follows](crate::JoinOptions::follow) waits for it.
+    #[error(
+        "the producer died before it closed the queue, and everything is read: start it again, and join again; or \
+         join with follow, to wait for its successor"
+    )]
+    ProducerDied,
+    /// This process is a child that was forked from the consumer's.
+    #[error(
+        "this process was forked from the consumer's, which goes on reading: join again in the child to \
+         read here, too"
+    )]
+    Forked,
     /// The shared memory is not what it should be.
     #[error(transparent)]
     Corrupt(#[from] Corrupt),
@@ -249,6 +283,8 @@ impl From<Unavailable> for TryRecvError {
             Unavailable::Closed => Self::End(RecvError::Closed),
             Unavailable::Aborted => Self::End(RecvError::Aborted),
             Unavailable::Evicted => Self::End(RecvError::Evicted),
+            Unavailable::ProducerDied => Self::End(RecvError::ProducerDied),
+            Unavailable::Forked => Self::End(RecvError::Forked),
             Unavailable::Corrupt { next, found, capacity } => {
                 Self::End(RecvError::Corrupt(Corrupt::Cursor { next, found, capacity }))
             }
@@ -263,6 +299,7 @@ impl From<Refusal> for TrySendError {
             Refusal::Full => Self::Full,
             Refusal::Closed => Self::End(SendError::Closed),
             Refusal::Abandoned => Self::End(SendError::Abandoned),
+            Refusal::Forked => Self::End(SendError::Forked),
         }
     }
 }

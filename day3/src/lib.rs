@@ -18,10 +18,13 @@ pub mod doorbell;
 pub mod gate;
 pub mod group;
 pub mod landing;
+pub mod link;
 pub mod measured;
+pub mod recovery;
 pub mod roster;
 pub mod sequencer;
 pub mod tap;
+mod vigil;
 
 #[cfg(not(loom))]
 pub mod error;

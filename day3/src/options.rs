@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use day2::OpenError;
 use day2::segment::READY_TIMEOUT;
 
-use crate::error::JoinError;
+use crate::control::{MOST_SLOTS, SLOTS};
+use crate::error::{CreateError, JoinError};
 use crate::sequencer::Unattended;
 
 /// How often a queue that is not there yet is looked for.
@@ -25,6 +26,7 @@ pub struct QueueOptions {
     pub(crate) capacity: u64,
     pub(crate) permissions: u32,
     pub(crate) first: u64,
+    consumers: usize,
     unattended: Unattended,
     message_type: Option<String>,
 }
@@ -33,7 +35,16 @@ impl QueueOptions {
     /// A ring of `capacity` messages, a power of two (of records: of bytes, rounded up); for its owner only.
     pub fn new(capacity: u64) -> Self {
         let unattended = Unattended::default();
-        Self { capacity, permissions: 0o600, first: 0, unattended, message_type: None }
+        let (permissions, consumers) = (0o600, SLOTS);
+        Self { capacity, permissions, first: 0, consumers, unattended, message_type: None }
+    }
+
+    /// How many consumers, of whatever kind but taps, the ring has room for: 1 to
+    /// [`MOST_SLOTS`](crate::control::MOST_SLOTS); 64 unless said otherwise. Each takes 384 bytes.
+    #[must_use]
+    pub fn consumers(mut self, consumers: usize) -> Self {
+        self.consumers = consumers;
+        self
     }
 
     /// Who may open it: mode bits, as for a file. Consumers need to read and write.
@@ -63,6 +74,16 @@ impl QueueOptions {
     pub fn when_nobody_listens(mut self, unattended: Unattended) -> Self {
         self.unattended = unattended;
         self
+    }
+
+    /// How many consumers the ring is to have room for.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError::Consumers`] if no ring has room for so many.
+    pub fn consumer_slots(&self) -> Result<usize, CreateError> {
+        let found = self.consumers;
+        if (1..=MOST_SLOTS).contains(&found) { Ok(found) } else { Err(CreateError::Consumers { found }) }
     }
 
     /// What to do with messages while no consumer is registered.
@@ -101,6 +122,7 @@ pub struct JoinOptions {
     pub(crate) timeout: Duration,
     pub(crate) label: String,
     pub(crate) holds: bool,
+    follows: bool,
     wait_for_queue: Duration,
     message_type: Option<String>,
 }
@@ -111,6 +133,7 @@ impl Default for JoinOptions {
             timeout: READY_TIMEOUT,
             label: String::new(),
             holds: false,
+            follows: false,
             wait_for_queue: Duration::ZERO,
             message_type: None,
         }
@@ -151,6 +174,19 @@ impl JoinOptions {
     /// Whether the group is to hold the producer back also while it has no member.
     pub fn holds_when_empty(&self) -> bool {
         self.holds
+    }
+
+    /// Whether to wait for a successor where the producer has died. Without it, a consumer that has read everything
+    /// gets [`RecvError::ProducerDied`](crate::RecvError::ProducerDied).
+    #[must_use]
+    pub fn follow(mut self, follows: bool) -> Self {
+        self.follows = follows;
+        self
+    }
+
+    /// Whether to wait for a successor where the producer has died.
+    pub fn follows(&self) -> bool {
+        self.follows
     }
 
     /// Calls `open` until there is a queue of the name, for as long as these options say.

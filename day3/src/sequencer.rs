@@ -3,18 +3,20 @@
 //! The cursors know sequences, not messages. They are generic over how they reach the shared lines (`C`), so
 //! that the same source runs over a mapped segment, over the heap, and under loom.
 
-use core::ops::Deref;
-
-use common::process::Origin;
+use common::process::{Origin, forks};
 use common::sync::{Ordering, mutant};
 use common::{Capacity, Sequence, fence, ordering};
+use day2::Role;
 
 use crate::control::{ABORTED, Control, FINISHED};
 use crate::doorbell;
 use crate::gate::Gate;
+use crate::link::{Lease, Link};
 use crate::landing::Trail;
 use crate::pace::{EmptyPace, FullPace};
+use crate::recovery::Death;
 use crate::roster::Registration;
+use crate::vigil::Vigil;
 
 /// A consumer that has nothing to read: why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +29,10 @@ pub enum Unavailable {
     Aborted,
     /// The producer has freed this consumer's slot.
     Evicted,
+    /// The producer has died before it was done, and what it had published has been read.
+    ProducerDied,
+    /// This process is a child that was forked from the consumer's.
+    Forked,
     /// The shared cursors say what cannot be.
     Corrupt {
         /// The next sequence to read.
@@ -47,6 +53,8 @@ pub enum Refusal {
     Closed,
     /// No consumer is registered, and the ring was made to refuse messages then.
     Abandoned,
+    /// This process is a child that was forked from the producer's.
+    Forked,
 }
 
 /// What a producer does with messages while no consumer is registered.
@@ -106,7 +114,7 @@ pub trait Cursor {
 
 /// The producer's end: claims sequences to write, and publishes them.
 #[derive(Debug)]
-pub struct ProducerCursor<C: Deref<Target = Control>, T: Trail = ()> {
+pub struct ProducerCursor<C: Link, T: Trail = ()> {
     control: C,
     trail: T,
     capacity: Capacity,
@@ -114,9 +122,9 @@ pub struct ProducerCursor<C: Deref<Target = Control>, T: Trail = ()> {
     unattended: Unattended,
     origin: Origin,
     is_closed: bool,
-    /// Whether each claim goes the slow way. It does after the end, and in a producer that waits or refuses
-    /// while no consumer is registered.
-    asks: bool,
+    /// A claim goes the fast way while this is the process's [count of forks](forks). It is no such count after
+    /// the end, and in a producer that waits or refuses while no consumer is registered.
+    fast: u64,
     /// The next sequence to publish.
     next: Sequence,
     /// Everything before this may be claimed the fast way.
@@ -133,7 +141,13 @@ pub struct ProducerCursor<C: Deref<Target = Control>, T: Trail = ()> {
     limit: Sequence,
     gate: Gate,
     pace: FullPace,
+    vigil: Vigil,
+    deaths: Vec<Death>,
+    watch: Option<Lease>,
 }
+
+/// No process has forked that often.
+const NEVER_FAST: u64 = u64::MAX;
 
 /// How many sequences more than it needs a producer reserves at a time: at most this share of the ring, and
 /// less of a large ring. So it reserves seldom, and leaves the rest of the ring to a consumer that joins at
@@ -144,7 +158,7 @@ const STRIDE_SHARE_OF_MUCH: u64 = 64;
 /// What a small ring's stride may be.
 const STRIDE_OF_FEW: u64 = 128;
 
-impl<C: Deref<Target = Control>> ProducerCursor<C> {
+impl<C: Link> ProducerCursor<C> {
     /// The producer of a new ring; `first` as in [`Control::new`].
     ///
     /// # Safety
@@ -156,7 +170,7 @@ impl<C: Deref<Target = Control>> ProducerCursor<C> {
     }
 }
 
-impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
+impl<C: Link, T: Trail> ProducerCursor<C, T> {
     /// The same, for a producer that leaves a trail of marks.
     ///
     /// # Safety
@@ -164,7 +178,11 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
     /// The ring has no other producer.
     pub unsafe fn leaving(control: C, capacity: Capacity, first: Sequence, trail: T) -> Self {
         doorbell::attach(&control.doorbell.consumers);
+        let watch = Some(control.watch(Role::Producer));
         Self {
+            watch,
+            vigil: Vigil::of_producer(),
+            deaths: Vec::new(),
             control,
             trail,
             capacity,
@@ -172,7 +190,7 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
             unattended: Unattended::default(),
             origin: Origin::here(),
             is_closed: false,
-            asks: false,
+            fast: forks(),
             next: first,
             allowance: first,
             granted: first,
@@ -189,7 +207,9 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
     #[must_use]
     pub fn unattended(mut self, unattended: Unattended) -> Self {
         self.unattended = unattended;
-        self.asks = unattended != Unattended::Overwrite;
+        if unattended != Unattended::Overwrite {
+            self.fast = NEVER_FAST;
+        }
         self
     }
 
@@ -223,7 +243,7 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
     /// [`Refusal`].
     #[inline]
     pub fn claim_one(&mut self) -> Result<Sequence, Refusal> {
-        if self.allowance == self.next || self.asks {
+        if self.allowance == self.next || self.fast != forks() {
             self.extend(1)?;
         }
         Ok(self.next)
@@ -240,7 +260,7 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
     /// If the ring never has `n`.
     #[inline]
     pub fn claim(&mut self, n: u64) -> Result<Sequence, Refusal> {
-        if self.allowance.since(self.next) < n || self.asks {
+        if self.allowance.since(self.next) < n || self.fast != forks() {
             self.extend(n)?;
         }
         if n > self.widest {
@@ -316,7 +336,7 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
         if self.is_closed {
             return false;
         }
-        (self.is_closed, self.asks) = (true, true);
+        (self.is_closed, self.fast) = (true, NEVER_FAST);
         (self.allowance, self.granted) = (self.next, self.next);
         // Nothing will be written any more. What was lent and not published may have been written.
         let dirty = if self.next.is_before(self.lent) { self.lent } else { self.next };
@@ -337,6 +357,25 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
             self.limit = self.next.plus(self.capacity.get() - lag).later(self.granted);
         }
         lag
+    }
+
+    /// Asks the kernel whether the consumers that hold this producer back are alive, and frees the slots of those
+    /// that are not. Says whether anything has changed.
+    ///
+    /// A producer that looks in vain does this by itself after a while.
+    #[cold]
+    pub fn ask_who_lives(&mut self) -> bool {
+        let (deaths, changed) = self.gate.ask(&self.control, self.next, self.capacity);
+        let most = self.control.consumers();
+        self.deaths.extend(deaths);
+        let surplus = self.deaths.len().saturating_sub(most);
+        self.deaths.drain(..surplus);
+        changed
+    }
+
+    /// The consumers that this producer has found dead since the last call; of many the latest.
+    pub fn take_deaths(&mut self) -> Vec<Death> {
+        core::mem::take(&mut self.deaths)
     }
 
     /// Whether no consumer is registered, and no group holds a place without one.
@@ -363,6 +402,9 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
     #[inline(never)]
     fn extend(&mut self, n: u64) -> Result<(), Refusal> {
         assert!(n <= self.capacity.get(), "{n} of {} places were asked for", self.capacity);
+        if !self.origin.is_here() {
+            return Err(Refusal::Forked);
+        }
         if self.is_closed {
             return Err(Refusal::Closed);
         }
@@ -447,27 +489,34 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
         // A small ring never has much.
         let few = (law.few * self.trail.unit()).min(self.capacity.get() / 4);
         self.pace.found(law, room, few, before.is_before(self.limit));
-        room >= n
+        if room >= n {
+            self.vigil.end();
+            return true;
+        }
+        self.vigil.in_vain() && self.ask_who_lives() && {
+            self.lag();
+            self.limit.since(self.next) >= n
+        }
     }
 }
 
-impl<C: Deref<Target = Control>, T: Trail> Drop for ProducerCursor<C, T> {
+impl<C: Link, T: Trail> Drop for ProducerCursor<C, T> {
     fn drop(&mut self) {
         // A child that was forked from the producer's process is not the producer.
-        if !self.origin.is_here() {
-            return;
+        if self.origin.is_here() {
+            if std::thread::panicking() {
+                self.abort("its thread panicked");
+            } else {
+                self.close();
+            }
         }
-        if std::thread::panicking() {
-            self.abort("its thread panicked");
-        } else {
-            self.close();
-        }
+        self.watch = None;
     }
 }
 
 /// A broadcast consumer's end: sees every sequence, and gates the producer.
 #[derive(Debug)]
-pub struct ConsumerCursor<C: Deref<Target = Control>> {
+pub struct ConsumerCursor<C: Link> {
     control: C,
     registration: Registration,
     /// The next sequence to read.
@@ -476,10 +525,50 @@ pub struct ConsumerCursor<C: Deref<Target = Control>> {
     taken: u64,
     /// What had been published when we last looked.
     known: Sequence,
+    watcher: Watcher,
     pub(crate) pace: EmptyPace,
 }
 
-impl<C: Deref<Target = Control>> ConsumerCursor<C> {
+/// What a consumer that finds nothing knows of its producer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Watcher {
+    pub(crate) vigil: Vigil,
+    /// Whether it waits for a successor where the producer has died.
+    pub(crate) follows: bool,
+    /// The epoch whose producer is dead.
+    dead: Option<u64>,
+}
+
+impl Default for Watcher {
+    fn default() -> Self {
+        Self { vigil: Vigil::of_consumer(), follows: false, dead: None }
+    }
+}
+
+impl Watcher {
+    /// There is nothing to read: why. `asks` says that it is time to ask whether the producer is alive.
+    #[inline(never)]
+    pub(crate) fn after_nothing(&mut self, link: &dyn Link, next: Sequence, asks: bool) -> Unavailable {
+        if self.follows {
+            return Unavailable::Empty;
+        }
+        let control: &Control = link;
+        if asks {
+            let epoch = control.epoch();
+            let is_dead = !link.is_leased(Role::Producer) && epoch == control.epoch();
+            self.dead = is_dead.then_some(epoch);
+        }
+        // What it published last was published before the kernel let go of its lease.
+        let is_drained = || !control.is_closed() && !next.is_before(control.published());
+        if self.dead == Some(control.epoch()) && is_drained() {
+            Unavailable::ProducerDied
+        } else {
+            Unavailable::Empty
+        }
+    }
+}
+
+impl<C: Link> ConsumerCursor<C> {
     /// The consumer of this registration, which [`roster::join`](crate::roster::join) gave out.
     ///
     /// # Safety
@@ -488,7 +577,15 @@ impl<C: Deref<Target = Control>> ConsumerCursor<C> {
     pub unsafe fn new(control: C, registration: Registration) -> Self {
         doorbell::attach(&control.doorbell.producer);
         let (next, pace) = (registration.first, EmptyPace::default());
-        Self { control, registration, next, taken: 0, known: next, pace }
+        let watcher = Watcher::default();
+        Self { control, registration, next, taken: 0, known: next, watcher, pace }
+    }
+
+    /// Waits for a successor where its producer has died.
+    #[must_use]
+    pub fn following(mut self, follows: bool) -> Self {
+        self.watcher.follows = follows;
+        self
     }
 
     /// The next sequence to read.
@@ -536,12 +633,20 @@ impl<C: Deref<Target = Control>> ConsumerCursor<C> {
             if is_near { Ok(known) } else { Err(far()) }
         });
         self.pace.found(known.map_or(0, |known| known.since(self.next)));
-        self.known = known?;
+        match known {
+            Ok(known) => self.known = known,
+            Err(Unavailable::Empty) => {
+                let asks = self.watcher.vigil.in_vain();
+                return Err(self.watcher.after_nothing(&self.control, self.next, asks));
+            }
+            Err(why) => return Err(why),
+        }
+        self.watcher.vigil.end();
         Ok(())
     }
 }
 
-impl<C: Deref<Target = Control>> Cursor for ConsumerCursor<C> {
+impl<C: Link> Cursor for ConsumerCursor<C> {
     const EXCLUSIVE: bool = true;
 
     #[inline]
@@ -570,16 +675,18 @@ impl<C: Deref<Target = Control>> Cursor for ConsumerCursor<C> {
     }
 }
 
-impl<C: Deref<Target = Control>> ConsumerCursor<C> {
+impl<C: Link> ConsumerCursor<C> {
     #[inline(always)]
     fn advance(&mut self, len: u64) -> bool {
         self.next = self.next.plus(len);
         self.taken -= len;
         // A consumer that was evicted, and lives after all, must not write into its successor's slot.
         if !self.registration.is_current(&self.control) && !mutant("skip-registration-check") {
+            // The next call asks why.
+            self.known = self.next;
             return false;
         }
-        let slot = &self.control.slots[self.registration.slot];
+        let slot = self.registration.line(&self.control);
         // edge: release -> overwrite
         let order = ordering!("release-overwrite-release", Release);
         slot.cursor.store(self.next.get(), order);
@@ -587,7 +694,7 @@ impl<C: Deref<Target = Control>> ConsumerCursor<C> {
     }
 }
 
-impl<C: Deref<Target = Control>> Drop for ConsumerCursor<C> {
+impl<C: Link> Drop for ConsumerCursor<C> {
     fn drop(&mut self) {
         self.registration.leave(&self.control);
     }
@@ -603,7 +710,7 @@ pub(crate) fn observe(
 ) -> Result<Sequence, Unavailable> {
     // First: the producer does not wait for an evicted consumer, and may overwrite what it would read.
     if !registration.is_current(control) {
-        return Err(Unavailable::Evicted);
+        return Err(gone(registration));
     }
     // edge: publish -> observe
     let order = ordering!("observe-acquire", Acquire);
@@ -630,6 +737,11 @@ pub(crate) fn observe(
     Err(if state == FINISHED { Unavailable::Closed } else { Unavailable::Aborted })
 }
 
+/// Why a registration is no longer current.
+fn gone(registration: &Registration) -> Unavailable {
+    if registration.is_forked() { Unavailable::Forked } else { Unavailable::Evicted }
+}
+
 /// Why what is published and what is to be read next are more than a lap apart.
 #[cold]
 pub(crate) fn out_of_range(
@@ -640,7 +752,7 @@ pub(crate) fn out_of_range(
 ) -> Unavailable {
     if !registration.is_current(control) {
         // The consumer was evicted after we had looked, and the producer has gone on without it.
-        return Unavailable::Evicted;
+        return gone(registration);
     }
     Unavailable::Corrupt {
         next: next.get(),

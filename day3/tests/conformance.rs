@@ -604,8 +604,8 @@ fn dropping_the_producer_closes<H: Home>(first: u64) {
 fn one_more_consumer_than_there_are_slots_is_refused<H: Home>(first: u64) {
     let (home, mut producer) = H::with_producer(2, first);
     let mut consumers: Vec<_> = (0..SLOTS).map(|_| home.consumer(Start::Latest)).collect();
-    assert!(matches!(home.try_consumer(Start::Latest), Err(JoinError::TooManyConsumers)));
-    assert!(matches!(home.try_member("g", Start::Latest), Err(JoinError::TooManyConsumers)));
+    assert!(matches!(home.try_consumer(Start::Latest), Err(JoinError::TooManyConsumers { .. })));
+    assert!(matches!(home.try_member("g", Start::Latest), Err(JoinError::TooManyConsumers { .. })));
     assert_eq!(producer.consumers().len(), SLOTS);
     send_all(&mut producer, [5, 6]);
     let mut tap = home.tap(Start::Oldest);
@@ -620,7 +620,7 @@ fn one_more_consumer_than_there_are_slots_is_refused<H: Home>(first: u64) {
     assert_eq!(late.slot(), 20);
     consumers.clear();
     let members: Vec<_> = (1..SLOTS).map(|i| home.member(&i.to_string(), Start::Latest)).collect();
-    assert!(matches!(home.try_member("g", Start::Latest), Err(JoinError::TooManyConsumers)));
+    assert!(matches!(home.try_member("g", Start::Latest), Err(JoinError::TooManyConsumers { .. })));
     assert_eq!(members.len(), SLOTS - 1, "each in a group of its own");
 }
 

@@ -405,7 +405,7 @@ fn a_ring_has_room_for_sixty_four() {
     drop(members.pop());
     let next = joined(&name, &["--group", "g"]);
     let refused = Consumer::<Message>::join(&*name, Start::Latest);
-    assert!(matches!(refused, Err(JoinError::TooManyConsumers)), "{refused:?}");
+    assert!(matches!(refused, Err(JoinError::TooManyConsumers { .. })), "{refused:?}");
     producer.send_batch(&[message(0), message(1)]).unwrap();
     drop(producer);
     for process in last.into_iter().chain([tap]) {

@@ -12,7 +12,8 @@ use common::sync::AtomicU64;
 use common::{Capacity, NameError, QueueName, Sequence};
 use day2::{DescriptorError, LockError, Mode};
 use day3::landing::{Mark, Trail};
-use day3::roster::{self, ConsumerInfo, GroupInfo};
+use day3::recovery::Death;
+use day3::roster::{self, ConsumerInfo, EvictError, GroupInfo};
 use day3::sequencer::{ProducerCursor, Refusal};
 use day3::wait::{self, Side, Waiter};
 use day3::{QueueOptions, Shared, TimedOut, Unattended, Wait, Yield};
@@ -406,16 +407,38 @@ impl<W: Wait> Writer<W> {
         wait::poll(timeout, || self.cursor.lag() == 0)
     }
 
-    /// Frees the slot of a consumer that is dead, so that it does not hold this writer back. Says whether
-    /// there was one.
+    /// Frees the slot of a consumer that is dead, and says whether there was one. What a dead member of a group had
+    /// claimed goes to another member.
+    ///
+    /// A writer that waits does this by itself, for the consumers that hold it back.
+    ///
+    /// # Errors
+    ///
+    /// [`EvictError::Alive`].
+    pub fn evict_dead(&mut self, consumer: &ConsumerInfo) -> Result<bool, EvictError> {
+        roster::evict_dead(self.waiter.shared(), consumer)
+    }
+
+    /// Takes its slot from a consumer, dead or alive, so that it does not hold this writer back. Says whether there
+    /// was one.
     ///
     /// # Safety
     ///
-    /// The consumer is dead: its process has ended. A consumer that lives may have borrowed messages that
-    /// are overwritten from now on; see [`roster::evict`].
+    /// The consumer does not read what it has borrowed: from now on messages that it has borrowed are overwritten.
+    /// See [`roster::evict`].
     pub unsafe fn evict(&mut self, consumer: &ConsumerInfo) -> bool {
         // SAFETY: the caller says so.
         unsafe { self.waiter.evict(consumer) }
+    }
+
+    /// The consumers that this writer has found dead since the last call.
+    pub fn take_deaths(&mut self) -> Vec<Death> {
+        self.cursor.take_deaths()
+    }
+
+    /// Which of the queue's producers this one is: how many have taken over from a dead one before it.
+    pub fn epoch(&self) -> u64 {
+        self.waiter.shared().epoch()
     }
 
     /// Tells consumers that everything is sent. They read what is there, then see the end.

@@ -12,7 +12,8 @@ use super::Places;
 use crate::error::{CreateError, SendError, SendTimeoutError, TimedOut, TooLarge, TrySendError};
 use crate::memory::{self, Memory, NamedMemory, Shared};
 use crate::options::QueueOptions;
-use crate::roster::{self, ConsumerInfo, GroupInfo};
+use crate::recovery::Death;
+use crate::roster::{self, ConsumerInfo, EvictError, GroupInfo};
 use crate::sequencer::{ProducerCursor, Refusal, Run, Unattended};
 use crate::wait::{self, Side, Wait, Waiter, Yield};
 
@@ -300,16 +301,38 @@ impl<T: Pod, W: Wait> Producer<T, W> {
         wait::poll(timeout, || self.cursor.lag() == 0)
     }
 
-    /// Frees the slot of a consumer that is dead, so that it does not hold this producer back. Says whether
-    /// there was one.
+    /// Frees the slot of a consumer that is dead, and says whether there was one. What a dead member of a group had
+    /// claimed goes to another member.
+    ///
+    /// A producer that waits does this by itself, for the consumers that hold it back.
+    ///
+    /// # Errors
+    ///
+    /// [`EvictError::Alive`].
+    pub fn evict_dead(&mut self, consumer: &ConsumerInfo) -> Result<bool, EvictError> {
+        roster::evict_dead(self.waiter.shared(), consumer)
+    }
+
+    /// Takes its slot from a consumer, dead or alive, so that it does not hold this producer back. Says whether there
+    /// was one.
     ///
     /// # Safety
     ///
-    /// The consumer is dead: its process has ended. A consumer that lives may have borrowed messages that
-    /// are overwritten from now on; see [`roster::evict`].
+    /// The consumer does not read what it has borrowed: from now on messages that it has borrowed are overwritten.
+    /// See [`roster::evict`].
     pub unsafe fn evict(&mut self, consumer: &ConsumerInfo) -> bool {
         // SAFETY: the caller says so.
         unsafe { self.waiter.evict(consumer) }
+    }
+
+    /// The consumers that this producer has found dead since the last call.
+    pub fn take_deaths(&mut self) -> Vec<Death> {
+        self.cursor.take_deaths()
+    }
+
+    /// Which of the queue's producers this one is: how many have taken over from a dead one before it.
+    pub fn epoch(&self) -> u64 {
+        self.waiter.shared().epoch()
     }
 
     /// Tells consumers that everything is sent. They read what is there, then see the end.
