@@ -533,14 +533,6 @@ impl Control {
         unsafe { NonNull::new_unchecked(control) }
     }
 
-    /// How many consumers a control of this length in bytes has room for: 1 to [`MOST_SLOTS`].
-    pub fn consumers_in(bytes: u64) -> Option<usize> {
-        let rooms = bytes.checked_sub(control_len(0))?;
-        let one = control_len(1) - control_len(0);
-        let consumers = usize::try_from(rooms / one).ok()?;
-        (rooms.is_multiple_of(one) && (1..=MOST_SLOTS).contains(&consumers)).then_some(consumers)
-    }
-
     /// How many consumers there is room for.
     pub fn consumers(&self) -> usize {
         self.rooms.len()

@@ -16,7 +16,7 @@ use day2::segment::page_size;
 use day2::vital;
 use day2::{LockError, Mode, OpenError, Segment};
 
-use crate::control::{Control, SLOTS, control_len};
+use crate::control::{Control, MOST_SLOTS, SLOTS, control_len};
 use crate::error::{Corrupt, CreateError, JoinError, TimedOut};
 use crate::group::MemberCursor;
 use crate::landing::{Everywhere, Landing};
@@ -247,16 +247,16 @@ pub struct NamedMemory {
 }
 
 /// What is said of a control that no ring has.
-pub const ODD_CONTROL: &str = "its control has no room for a whole number of consumers";
+pub const ODD_CONTROL: &str = "its control has no room for as many consumers as it says";
 
-/// How many consumers the control of this segment has room for, whether its messages are of one size or not.
+/// How many consumers the control of this segment has room for; `None` if it has not.
 pub fn consumers_of(segment: &Segment) -> Option<usize> {
     let geometry = segment.geometry();
-    let control = segment.control_len() as u64;
-    match geometry.kind() {
-        Kind::Records => Control::consumers_in(control.checked_sub(TRAIL_BYTES)?),
-        _ => Control::consumers_in(control),
-    }
+    let consumers = usize::try_from(geometry.consumers()).ok()?;
+    let trail = if geometry.kind() == Kind::Records { TRAIL_BYTES } else { 0 };
+    let fits = (1..=MOST_SLOTS).contains(&consumers)
+        && control_len(consumers) + trail <= segment.control_len() as u64;
+    fits.then_some(consumers)
 }
 
 /// How many bytes the marks of a ring of records (Day 4) take, which lie behind its control.
@@ -273,7 +273,8 @@ impl NamedMemory {
         let consumers = options.consumer_slots()?;
         let control_len = control_len(consumers);
         let geometry =
-            Geometry::plan(&expected, capacity.get(), first.get(), control_len, page_size())?;
+            Geometry::plan(&expected, capacity.get(), first.get(), control_len, page_size())?
+                .for_consumers(consumers);
         let segment = Segment::create(name, geometry, options.permissions, |start| {
             // SAFETY: control is page-aligned, as long as was planned, zero, and no other end has it yet.
             let control = unsafe { Control::at(start, consumers).as_ref() };

@@ -647,12 +647,14 @@ fn an_evicted_consumer_gates_nobody_and_learns_of_it<H: Home>(first: u64) {
     assert_eq!(member.try_recv(), Err(evicted), "not a message that was overwritten");
     assert_eq!(consumer.recv(), Err(RecvError::Evicted));
     let mut successor = home.consumer(Start::Latest);
-    assert!(
-        !evict(&mut producer, &listed[successor.slot()]),
-        "its slot was another's when it was listed"
-    );
+    assert_ne!(successor.slot(), consumer.slot(), "the evicted consumer is alive");
+    let (slot, other) = (consumer.slot(), member.slot());
     drop(consumer);
     drop(member);
+    let heir = home.consumer(Start::Latest);
+    assert!([slot, other].contains(&heir.slot()), "an evicted consumer that leaves frees its slot");
+    assert!(!evict(&mut producer, &listed[heir.slot()]), "its slot was another's when it was listed");
+    drop(heir);
     assert_eq!(producer.consumers().len(), 1, "evicting one consumer leaves the others registered");
     send_all(&mut producer, 9..10);
     assert_eq!(successor.try_recv(), Ok(9));
@@ -664,7 +666,7 @@ fn an_evicted_member_leaves_its_successor_alone<H: Home>(first: u64) {
     let listed = producer.consumers();
     assert!(evict(&mut producer, &listed[member.slot()]));
     let mut successor = home.consumer(Start::Latest);
-    assert_eq!(successor.slot(), member.slot());
+    assert_ne!(successor.slot(), member.slot(), "its last consumer is alive");
     assert_eq!(member.try_recv(), Err(TryRecvError::End(RecvError::Evicted)));
     send_all(&mut producer, 0..2);
     assert_eq!(producer.try_send(9), Err(TrySendError::Full));

@@ -71,7 +71,8 @@ impl Segmented {
             ring.first.get(),
             control_len(consumers) + TRAIL_BYTES,
             page_size(),
-        )?;
+        )?
+        .for_consumers(consumers);
         let fill = |start: NonNull<u8>| {
             // SAFETY: control is page-aligned, as long as was planned, zero, and no other end has it yet.
             let control = unsafe { Control::at(start, consumers).as_ref() };
