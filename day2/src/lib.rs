@@ -4,19 +4,38 @@
 //! a [`Header`](header::Header) that names its layout. An opener checks every word of the header
 //! before it touches a message. A [`log`] shows the protocol at work: a bounded list of messages, one
 //! writer, many readers, no wraparound yet.
-#![cfg(not(loom))]
+//!
+//! Two more things say who is alive: a [`lease`] is a kernel lock that ends with its holder, and a
+//! [`vital`] word says early that its owner is dying.
+//!
+//! Under loom, which has no shared memory, there is only the vital word.
 
+#[cfg(not(loom))]
 pub mod error;
+#[cfg(not(loom))]
+mod guard;
+#[cfg(not(loom))]
 pub mod header;
+#[cfg(not(loom))]
 pub mod lease;
+#[cfg(not(loom))]
 pub mod log;
+#[cfg(not(loom))]
 pub mod segment;
+#[cfg(not(loom))]
 mod unshared;
+pub mod vital;
 
+#[cfg(not(loom))]
 pub use error::{
     CreateError, DescriptorError, LeaseError, LockError, OpenError, RemoveError, SucceedError,
 };
+#[cfg(not(loom))]
 pub use header::{Geometry, Kind};
+#[cfg(not(loom))]
 pub use lease::{Lease, Role};
+#[cfg(not(loom))]
 pub use log::{LogFull, LogReader, LogWriter};
+#[cfg(not(loom))]
 pub use segment::{Mode, Segment};
+pub use vital::{Vital, Watch, watch};
