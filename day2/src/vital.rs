@@ -101,6 +101,28 @@ impl Default for Vital {
     }
 }
 
+/// What a model does in the place of a guard and of the kernel.
+#[cfg(loom)]
+impl Vital {
+    /// The word has an owner from now on.
+    pub fn live(&self) {
+        self.own(1);
+    }
+
+    /// Its owner gives it up. Returns whether somebody may sleep on it.
+    pub fn leave(&self) -> bool {
+        self.give_up(1)
+    }
+
+    /// Its owner dies. Returns whether somebody may sleep on it.
+    pub fn die(&self) -> bool {
+        let died = |word| (word & OWNER != 0).then_some(word & WAITERS | OWNER_DIED);
+        // edge: own -> dying
+        let word = self.word.fetch_update(Ordering::Release, Ordering::Relaxed, died);
+        word.is_ok_and(|word| word & WAITERS != 0)
+    }
+}
+
 /// Loom has no kernel that marks words: nothing is watched.
 #[cfg(loom)]
 #[derive(Debug)]

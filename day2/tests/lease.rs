@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -158,6 +159,48 @@ fn forks_a_child_that_outlives_it() {
         unsafe { libc::_exit(0) };
     }
     thread::sleep(2 * testing::DEADLINE);
+}
+
+/// In a child of a raw `clone(2)` no handler runs, so it has copies of its parent's open files. What its
+/// parent gives back is free all the same, and what the child drops stays with the parent.
+#[test]
+fn a_cloned_child_keeps_nothing_that_its_parent_gave_back() {
+    let name = Unique::new("clone");
+    let process = helper("clones_a_child", &name, "");
+    assert!(process.finish().status.success());
+}
+
+#[test]
+#[ignore = "the process that a_cloned_child_keeps_nothing_that_its_parent_gave_back starts"]
+fn clones_a_child() {
+    let Some((name, _)) = helped() else { return };
+    let segment = create(&name).unwrap();
+    let (given, kept) = (segment.lease(Role::Slot(0)).unwrap(), segment.lease(Role::Slot(1)));
+    let (told, tell) = std::io::pipe().unwrap();
+    let (done, mut report) = (std::io::pipe().unwrap(), [0; 4]);
+    let null = core::ptr::null::<u8>();
+    // SAFETY: without a stack of its own and without shared memory, the child is as after a fork. No other
+    // thread of this process holds a lock that it needs.
+    let child = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, null, null, null, 0) };
+    if child == 0 {
+        drop(tell);
+        let is_here = given.is_here();
+        drop(kept);
+        (&done.1).write_all(if is_here { b"here" } else { b"gone" }).unwrap();
+        // Until the parent has looked.
+        let _ = (&told).read(&mut [0]);
+        // SAFETY: it ends the child at once, without its parent's exit handlers.
+        unsafe { libc::_exit(0) };
+    }
+    (&done.0).read_exact(&mut report).unwrap();
+    assert_eq!(&report, b"gone", "the child knows that it is another process");
+    assert!(segment.is_leased(Role::Slot(1)));
+    drop(given);
+    assert!(!segment.is_leased(Role::Slot(0)), "its copy keeps it");
+    drop(tell);
+    let child = nix::unistd::Pid::from_raw(i32::try_from(child).unwrap());
+    assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0));
+    assert!(segment.is_leased(Role::Slot(1)));
 }
 
 /// Dropping its copies must neither give back its parent's roles nor close descriptors whose numbers
