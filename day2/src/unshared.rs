@@ -13,7 +13,7 @@
     reason = "each process has its own table: loom has nothing to watch"
 )]
 
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering, fence};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 
 use common::process::Origin;
@@ -41,15 +41,18 @@ impl Chunk {
     }
 
     fn next(&self) -> Option<&'static Chunk> {
+        // edge: grow -> find
+        let next = self.next.load(Ordering::Acquire);
         // SAFETY: it is null, or comes from a box that was leaked.
-        unsafe { self.next.load(Ordering::Acquire).as_ref() }
+        unsafe { next.as_ref() }
     }
 
     /// The chunk behind this one; there is one afterwards.
     fn grow(&self) -> &'static Chunk {
         let new = Box::into_raw(Box::new(Chunk::new()));
         let null = core::ptr::null_mut();
-        if self.next.compare_exchange(null, new, Ordering::AcqRel, Ordering::Acquire).is_err() {
+        // edge: grow -> find
+        if self.next.compare_exchange(null, new, Ordering::Release, Ordering::Relaxed).is_err() {
             // SAFETY: another thread was faster, and nobody has seen ours.
             drop(unsafe { Box::from_raw(new) });
         }
@@ -70,8 +73,8 @@ impl Chunk {
 }
 
 fn swap(place: &AtomicI32, from: i32, to: i32) -> bool {
-    place.load(Ordering::Relaxed) == from
-        && place.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    let order = Ordering::Relaxed;
+    place.load(order) == from && place.compare_exchange(from, to, order, order).is_ok()
 }
 
 static TABLE: Chunk = Chunk::new();
@@ -83,11 +86,14 @@ static BEGUN: AtomicU64 = AtomicU64::new(0);
 static OVER: AtomicU64 = AtomicU64::new(0);
 
 extern "C" fn before_fork() {
-    BEGUN.fetch_add(1, Ordering::SeqCst);
+    BEGUN.fetch_add(1, Ordering::Relaxed);
+    // edge: keep <-> fork
+    fence(Ordering::SeqCst);
 }
 
 extern "C" fn after_fork() {
-    OVER.fetch_add(1, Ordering::SeqCst);
+    // edge: fork -> open
+    OVER.fetch_add(1, Ordering::Release);
 }
 
 extern "C" fn in_child() {
@@ -104,23 +110,25 @@ extern "C" fn in_child() {
         chunk = here.next();
     }
     // The other threads that were forking are not in the child.
-    OVER.store(BEGUN.load(Ordering::SeqCst), Ordering::SeqCst);
+    OVER.store(BEGUN.load(Ordering::Relaxed), Ordering::Relaxed);
 }
 
 /// Two threads may both do it, and then the handlers run twice. That does no harm. A lock would: a
 /// child that is forked while it is held would never get it.
 fn handle_forks() -> Result<(), Errno> {
-    if HAS_HANDLERS.load(Ordering::Acquire) {
+    if HAS_HANDLERS.load(Ordering::Relaxed) {
         return Ok(());
     }
     // SAFETY: the handlers only use atomics and close(2), and so may run in any thread and any child.
     let answer =
         unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(in_child)) };
     match answer {
-        0 => HAS_HANDLERS.store(true, Ordering::Release),
-        errno => return Err(Errno::from_raw(errno)),
+        0 => {
+            HAS_HANDLERS.store(true, Ordering::Relaxed);
+            Ok(())
+        }
+        errno => Err(Errno::from_raw(errno)),
     }
-    Ok(())
 }
 
 /// A descriptor of this process alone: a forked child has no copy of it.
@@ -148,14 +156,19 @@ impl Unshared {
         let mut tries = 0;
         loop {
             tries += 1;
-            let begun = BEGUN.load(Ordering::SeqCst);
-            let is_quiet = OVER.load(Ordering::SeqCst) >= begun;
+            let begun = BEGUN.load(Ordering::Relaxed);
+            // edge: fork -> open. What we open now is not in a child of a fork that is over.
+            let is_quiet = OVER.load(Ordering::Acquire) >= begun;
             let origin = Origin::here();
             let file = open()?;
             let place = TABLE.keep(file.as_raw_fd());
             let unshared = Self { file: Some(file), place, origin };
+            // edge: keep <-> fork. Either we see below that a fork has begun, or its child finds the
+            // descriptor in its table.
+            fence(Ordering::SeqCst);
+            let is_alone = is_quiet && BEGUN.load(Ordering::Relaxed) == begun;
             // In a process that never stops forking, a child may have to keep its copy.
-            if (is_quiet && BEGUN.load(Ordering::SeqCst) == begun) || tries == TRIES {
+            if is_alone || tries == TRIES {
                 return Ok(unshared);
             }
             drop(unshared);
@@ -180,7 +193,7 @@ impl Drop for Unshared {
         let Some(file) = self.file.take() else { return };
         if self.is_here() {
             // First out of the table: as soon as it is closed, its number may mean another file.
-            self.place.store(FREE, Ordering::Release);
+            self.place.store(FREE, Ordering::Relaxed);
         } else {
             // In a child it is closed already, and its number may mean another file.
             let _ = file.into_raw_fd();

@@ -1,42 +1,32 @@
 //! Who is alive: roles that the kernel gives back when their process dies, and what happens to a
 //! queue whose producer is dead.
 
+mod support;
+
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::QueueName;
-use day2::header::Expected;
-use day2::segment::{READY_TIMEOUT, page_size};
+use day2::segment::READY_TIMEOUT;
 use day2::{
-    CreateError, Geometry, Kind, Lease, LeaseError, LogReader, LogWriter, Mode, OpenError,
-    RemoveError, Role, Segment, SucceedError,
+    CreateError, Lease, LeaseError, LogReader, LogWriter, Mode, OpenError, RemoveError, Role,
+    Segment, SucceedError,
 };
 use nix::libc;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
-use testing::{Program, Unique, another, eventually, promptly};
+use support::{WAYS, create, die, geometry, helped, helper, let_die, open, say, until_hung_up};
+use testing::{Unique, eventually, promptly};
 
 /// More than the first part of the table of descriptors has room for.
 const MANY: u32 = 200;
-
-fn create(name: &QueueName) -> Result<Segment, CreateError> {
-    let expected = Expected::messages::<u64>(Kind::Log, "u64");
-    let geometry = Geometry::plan(&expected, 10, 0, 256, page_size())?;
-    Segment::create(name, geometry, 0o600, |_| ())
-}
-
-fn open(name: &QueueName) -> Segment {
-    Segment::open(name, Mode::Reader, Duration::ZERO).unwrap()
-}
 
 fn observe(name: &QueueName) -> Segment {
     Segment::open(name, Mode::Observer, Duration::ZERO).unwrap()
@@ -97,14 +87,12 @@ fn a_lease_outlives_the_segment_that_it_was_taken_from() {
 #[test]
 fn a_creator_is_alive_before_it_is_done() {
     let name = Unique::new("filling");
-    let expected = Expected::messages::<u64>(Kind::Log, "u64");
-    let geometry = Geometry::plan(&expected, 10, 0, 256, page_size()).unwrap();
-    let segment = Segment::create(&name, geometry.clone(), 0o600, |_| {
+    let segment = Segment::create(&name, geometry(), 0o600, |_| {
         let refused = Segment::remove_dead(&name).unwrap_err();
         assert!(matches!(refused, RemoveError::Held { has_producer: true, .. }), "{refused:?}");
     });
     assert!(segment.unwrap().has_producer(), "and it is told about itself");
-    let segment = Segment::anonymous(&name, geometry, 0o600, |_| ()).unwrap();
+    let segment = Segment::anonymous(&name, geometry(), 0o600, |_| ()).unwrap();
     assert!(segment.has_producer());
 }
 
@@ -115,11 +103,7 @@ fn dies(how: &str) {
     process.line("it holds them");
     let segment = observe(&name);
     assert!(segment.has_producer() && segment.is_leased(Role::Slot(1)), "{how}");
-    if how == "kill" {
-        process.signal(Signal::SIGKILL);
-    } else {
-        process.hang_up();
-    }
+    let_die(&mut process, how);
     eventually(how, || !segment.has_producer() && is_free(&segment, 2));
     let successor = Segment::succeed(&name, Duration::ZERO).unwrap();
     assert!(successor.lease(Role::Slot(1)).is_ok());
@@ -127,7 +111,7 @@ fn dies(how: &str) {
 
 #[test]
 fn a_role_is_free_however_its_process_dies() {
-    for how in ["kill", "exit", "abort", "exec", "panic"] {
+    for how in WAYS {
         dies(how);
     }
 }
@@ -137,45 +121,12 @@ fn a_role_is_free_however_its_process_dies() {
 fn holds_roles() {
     let Some((name, how)) = helped() else { return };
     let segment = create(&name).unwrap();
-    let _slots = slots(&segment, 2);
+    let slots = slots(&segment, 2);
     say("it holds them");
     until_hung_up();
-    match how.as_str() {
-        "exit" => std::process::exit(0),
-        "abort" => std::process::abort(),
-        // It lives on as another program, which has nothing of this one.
-        "exec" => panic!("{}", Command::new("sleep").arg("60").exec()),
-        // The name is then removed, as by any creator that ends in order.
-        "panic" => {
-            let _leaked = core::mem::ManuallyDrop::new((segment, _slots));
-            panic!("as asked");
-        }
-        _ => unreachable!(),
-    }
-}
-
-/// Runs one of the ignored tests in a process of its own.
-fn helper(test: &str, name: &QueueName, how: &str) -> Program {
-    let mut command = another(test);
-    Program::start(command.env("DAY2_TEST_QUEUE", name.as_str()).env("DAY2_TEST_HOW", how))
-}
-
-/// The queue and the word that the test that started this process has passed on.
-fn helped() -> Option<(QueueName, String)> {
-    let name = std::env::var("DAY2_TEST_QUEUE").ok()?;
-    Some((name.parse().unwrap(), std::env::var("DAY2_TEST_HOW").unwrap()))
-}
-
-/// Prints a line at once, and past the test's own output.
-fn say(line: &str) {
-    let mut out = std::io::stdout();
-    out.write_all(format!("\n{line}\n").as_bytes()).unwrap();
-    out.flush().unwrap();
-}
-
-/// Waits until the test that started this process closes its standard input.
-fn until_hung_up() {
-    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    // A panic would remove the name otherwise, as any creator that ends in order does.
+    let _leaked = core::mem::ManuallyDrop::new((segment, slots));
+    die(&how);
 }
 
 /// A child that was forked goes on when its parent is killed, and holds nothing of its parent's.
@@ -208,6 +159,48 @@ fn forks_a_child_that_outlives_it() {
         unsafe { libc::_exit(0) };
     }
     thread::sleep(2 * testing::DEADLINE);
+}
+
+/// In a child of a raw `clone(2)` no handler runs, so it has copies of its parent's open files. What its
+/// parent gives back is free all the same, and what the child drops stays with the parent.
+#[test]
+fn a_cloned_child_keeps_nothing_that_its_parent_gave_back() {
+    let name = Unique::new("clone");
+    let process = helper("clones_a_child", &name, "");
+    assert!(process.finish().status.success());
+}
+
+#[test]
+#[ignore = "the process that a_cloned_child_keeps_nothing_that_its_parent_gave_back starts"]
+fn clones_a_child() {
+    let Some((name, _)) = helped() else { return };
+    let segment = create(&name).unwrap();
+    let (given, kept) = (segment.lease(Role::Slot(0)).unwrap(), segment.lease(Role::Slot(1)));
+    let (told, tell) = std::io::pipe().unwrap();
+    let (done, mut report) = (std::io::pipe().unwrap(), [0; 4]);
+    let null = core::ptr::null::<u8>();
+    // SAFETY: without a stack of its own and without shared memory, the child is as after a fork. No other
+    // thread of this process holds a lock that it needs.
+    let child = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, null, null, null, 0) };
+    if child == 0 {
+        drop(tell);
+        let is_here = given.is_here();
+        drop(kept);
+        (&done.1).write_all(if is_here { b"here" } else { b"gone" }).unwrap();
+        // Until the parent has looked.
+        let _ = (&told).read(&mut [0]);
+        // SAFETY: it ends the child at once, without its parent's exit handlers.
+        unsafe { libc::_exit(0) };
+    }
+    (&done.0).read_exact(&mut report).unwrap();
+    assert_eq!(&report, b"gone", "the child knows that it is another process");
+    assert!(segment.is_leased(Role::Slot(1)));
+    drop(given);
+    assert!(!segment.is_leased(Role::Slot(0)), "its copy keeps it");
+    drop(tell);
+    let child = nix::unistd::Pid::from_raw(i32::try_from(child).unwrap());
+    assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0));
+    assert!(segment.is_leased(Role::Slot(1)));
 }
 
 /// Dropping its copies must neither give back its parent's roles nor close descriptors whose numbers
