@@ -219,8 +219,8 @@ pub mod segment {
 pub mod memory {
     pub use common::sync::{AtomicU32, AtomicU64};
     pub use day3::control::{Control, Room, control_len};
-    pub use day3::link::{Lease, Leases};
     pub use day3::landing::{Everywhere, Landing, Mark};
+    pub use day3::link::{Lease, Leases};
     pub use day3::roster::Ring;
     pub use day4::marks::Marks;
     pub use day4::mirror::{Access, Mirror};
@@ -259,13 +259,13 @@ pub mod wait {
 pub mod error {
     pub use common::{CapacityError, NameError, OsError};
     pub use day2::{
-        CreateError as SegmentCreateError, DescriptorError, LeaseError, LockError, LogFull,
+        CreateError as SegmentCreateError, DescriptorError, Holder, LeaseError, LockError, LogFull,
         OpenError, RemoveError, SucceedError,
     };
     pub use day3::roster::EvictError;
     pub use day3::{
-        Corrupt, CreateError, JoinError, RecvError, RecvTimeoutError, SendError, SendTimeoutError,
-        TimedOut, TooLarge, TryRecvError, TrySendError,
+        Corrupt, CreateError, JoinError, RecvError, RecvTimeoutError, ResumeError, SendError,
+        SendTimeoutError, TimedOut, TooLarge, TryRecvError, TrySendError,
     };
 }
 

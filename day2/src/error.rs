@@ -1,5 +1,6 @@
 //! What can go wrong with a segment: one enum per operation.
 
+use core::fmt;
 use std::time::Duration;
 
 use common::{NameError, OsError, QueueName};
@@ -7,6 +8,7 @@ use nix::errno::Errno;
 
 use crate::header::{Kind, MOST_TYPE_NAME};
 use crate::lease::Role;
+use crate::segment::Segment;
 
 /// Why a segment could not be created. Nothing is left behind, and no other segment is touched.
 #[derive(Debug, thiserror::Error)]
@@ -16,13 +18,12 @@ pub enum CreateError {
     #[error(transparent)]
     Name(#[from] NameError),
     /// An object of this name is already there.
-    #[error(
-        "{name} is taken: a queue or another object of that name exists; \
-         choose another name, or remove it if its producer is gone (fanout rm {name})"
-    )]
-    NameTaken {
+    #[error("{name} is taken {by}")]
+    Taken {
         /// The name asked for.
         name: QueueName,
+        /// Who has it.
+        by: Holder,
     },
     /// A message type without bytes, or aligned to more than a page or to no power of two.
     #[error(
@@ -84,6 +85,33 @@ pub enum CreateError {
         /// What the kernel said.
         errno: OsError,
     },
+}
+
+/// Who has a name that was to be given to a new queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Holder {
+    /// A queue whose producer is alive.
+    Living,
+    /// A queue whose producer has died.
+    Dead,
+    /// Something else than a queue, or an object that this process may not open.
+    Stranger,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Living => "by a queue whose producer is alive: choose another name",
+            Self::Dead => {
+                "by a queue whose producer has died: take it over (or_resume), replace it (or_replace), or remove \
+                 it (fanout clean)"
+            }
+            Self::Stranger => {
+                "by an object that is no queue, or that this process may not open: choose another name"
+            }
+        })
+    }
 }
 
 /// Why a segment could not be opened. The object is left as it was.
@@ -311,7 +339,7 @@ pub enum LeaseError {
 impl From<LeaseError> for CreateError {
     fn from(error: LeaseError) -> Self {
         match error {
-            LeaseError::Busy { name, .. } => Self::NameTaken { name },
+            LeaseError::Busy { name, .. } => Self::Taken { name, by: Holder::Living },
             LeaseError::System { name, call, errno } => Self::System { name, call, errno },
         }
     }
@@ -417,7 +445,7 @@ impl DescriptorError {
 pub(crate) fn create_error(name: &QueueName, call: &'static str, errno: Errno) -> CreateError {
     let name = name.clone();
     match errno {
-        Errno::EEXIST => CreateError::NameTaken { name },
+        Errno::EEXIST => CreateError::Taken { by: Segment::holder(&name), name },
         Errno::EACCES | Errno::EPERM => CreateError::Permission { name },
         errno => CreateError::System { name, call, errno: OsError::new(errno) },
     }

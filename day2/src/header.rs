@@ -216,7 +216,15 @@ impl Geometry {
         let (element_size, element_align) = (size, align);
         let consumers = 0;
         Ok(Self {
-            kind, element_size, element_align, capacity, message_type, first, consumers, control, data,
+            kind,
+            element_size,
+            element_align,
+            capacity,
+            message_type,
+            first,
+            consumers,
+            control,
+            data,
         })
     }
 

@@ -29,7 +29,8 @@ pub mod vital;
 
 #[cfg(not(loom))]
 pub use error::{
-    CreateError, DescriptorError, LeaseError, LockError, OpenError, RemoveError, SucceedError,
+    CreateError, DescriptorError, Holder, LeaseError, LockError, OpenError, RemoveError,
+    SucceedError,
 };
 #[cfg(not(loom))]
 pub use header::{Geometry, Kind};
@@ -37,7 +38,7 @@ pub use header::{Geometry, Kind};
 pub use lease::Lease;
 #[cfg(not(loom))]
 pub use log::{LogFull, LogReader, LogWriter};
+pub use role::Role;
 #[cfg(not(loom))]
 pub use segment::{Mode, Segment};
-pub use role::Role;
 pub use vital::{Vital, Watch, watch};

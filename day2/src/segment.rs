@@ -290,6 +290,11 @@ impl Segment {
         self.object.claim = None;
     }
 
+    /// Leaves the name as it is when this is dropped.
+    pub fn leave_name(&mut self) {
+        core::mem::forget(self.object.claim.take());
+    }
+
     /// The segment's name.
     pub fn name(&self) -> &QueueName {
         &self.name

@@ -416,10 +416,10 @@ fn of_many_replacers_one_wins_and_stays() {
             loop {
                 match (create(&name), Segment::remove_dead(&name)) {
                     (Ok(created), _) => return Some(created),
-                    (Err(CreateError::NameTaken { .. }), Err(RemoveError::Held { .. })) => {
+                    (Err(CreateError::Taken { .. }), Err(RemoveError::Held { .. })) => {
                         return None;
                     }
-                    (Err(CreateError::NameTaken { .. }), _) => {}
+                    (Err(CreateError::Taken { .. }), _) => {}
                     (Err(error), _) => panic!("{error}"),
                 }
             }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use common::{CapacityError, NameError};
-use day2::{LeaseError, LockError, OpenError};
+use common::{CapacityError, NameError, OsError, QueueName};
+use day2::{LeaseError, LockError, OpenError, RemoveError, SucceedError};
 
 use crate::control::{MOST_SLOTS, NAME_BYTES};
-use crate::sequencer::{Refusal, Unavailable};
+use crate::sequencer::{CannotResume, Refusal, Unavailable};
 
 /// Why a ring could not be created. Nothing is left behind.
 #[derive(Debug, thiserror::Error)]
@@ -27,8 +27,16 @@ pub enum CreateError {
         /// The bytes that the ring needs.
         bytes: usize,
     },
+    /// The queue of that name could not be taken over from its dead producer.
+    #[error(transparent)]
+    Resume(#[from] ResumeError),
+    /// The queue of that name could not be replaced.
+    #[error(transparent)]
+    Replace(#[from] RemoveError),
     /// No ring has room for so many consumers.
-    #[error("a queue has room for 1 to {MOST_SLOTS} consumers, found {found}: choose such a number")]
+    #[error(
+        "a queue has room for 1 to {MOST_SLOTS} consumers, found {found}: choose such a number"
+    )]
     Consumers {
         /// What was asked for.
         found: usize,
@@ -45,6 +53,66 @@ pub enum CreateError {
          address space (ulimit -v)"
     )]
     Mirror(std::io::Error),
+}
+
+/// Why a queue could not be taken over from a producer that has died. The queue is as it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResumeError {
+    /// The name is none that a queue can have.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The queue has a producer, or this process cannot become one.
+    #[error(transparent)]
+    Succeed(#[from] SucceedError),
+    /// The segment holds something else.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The producer had closed the queue before it died.
+    #[error(
+        "{name} was closed by its producer, which has died since: nothing can be sent any more; remove it (fanout \
+         clean), or replace it (or_replace)"
+    )]
+    Ended {
+        /// The queue's name.
+        name: QueueName,
+    },
+    /// The ring's cursors are not what they should be.
+    #[error(
+        "expected at most {capacity} to be reserved beyond what is published, found {published} published and \
+         {reserved} reserved: another process wrote over the ring's cursors; replace it (or_replace)"
+    )]
+    Corrupt {
+        /// What is said to be published.
+        published: u64,
+        /// What is said to be reserved.
+        reserved: u64,
+        /// What the ring has room for.
+        capacity: u64,
+    },
+    /// No mark of a ring of records leads to what was published last (Day 4).
+    #[error(
+        "no mark of {name} leads to its last message: its memory was written by another; replace it (or_replace)"
+    )]
+    Trail {
+        /// The queue's name.
+        name: QueueName,
+    },
+    /// The kernel would not map the data of a ring of records twice (Day 4).
+    #[error("mapping the ring's data twice failed: {0}: allow more address space (ulimit -v)")]
+    Mirror(OsError),
+}
+
+impl ResumeError {
+    /// The error for the queue of this name.
+    pub fn new(name: &QueueName, why: CannotResume) -> Self {
+        match why {
+            CannotResume::Ended => Self::Ended { name: name.clone() },
+            CannotResume::Corrupt { published, reserved, capacity } => {
+                Self::Corrupt { published, reserved, capacity }
+            }
+        }
+    }
 }
 
 /// Why a consumer could not join, or a tap not open. The ring goes on as before.

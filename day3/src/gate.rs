@@ -127,7 +127,12 @@ impl Gate {
 
     /// Asks whether the consumers that hold the producer back most are alive, and buries those that are not. Says
     /// who died, and whether anything has changed.
-    pub(crate) fn ask(&mut self, link: &dyn Link, next: Sequence, lap: Capacity) -> (Vec<Death>, bool) {
+    pub(crate) fn ask(
+        &mut self,
+        link: &dyn Link,
+        next: Sequence,
+        lap: Capacity,
+    ) -> (Vec<Death>, bool) {
         let control: &Control = link;
         let lag = self.lag(control, next, lap);
         let (mut deaths, mut changed) = (Vec::new(), false);
@@ -147,7 +152,8 @@ impl Gate {
         for group in self.groups.clone() {
             let held = |slot: &usize| (lag..=lap.get()).contains(&cursor_lag(control, *slot, next));
             let is_of = |slot: &ConsumerSlot| is_member(control, slot, group);
-            let members: Vec<_> = self.members.iter().filter(|&&slot| is_of(control.slot(slot))).copied().collect();
+            let members: Vec<_> =
+                self.members.iter().filter(|&&slot| is_of(control.slot(slot))).copied().collect();
             if claim_lag(control, group, next) < lag && !members.iter().any(held) {
                 continue;
             }

@@ -11,19 +11,19 @@ use std::time::{Duration, Instant};
 use bytemuck::Pod;
 use common::{Capacity, Sequence};
 use day2::header::{Expected, Geometry, Kind};
-use day2::{LeaseError, Role};
-use day2::segment::page_size;
+use day2::segment::{READY_TIMEOUT, page_size};
 use day2::vital;
+use day2::{LeaseError, Role};
 use day2::{LockError, Mode, OpenError, Segment};
 
 use crate::control::{Control, MOST_SLOTS, SLOTS, control_len};
-use crate::error::{Corrupt, CreateError, JoinError, TimedOut};
+use crate::error::{Corrupt, CreateError, JoinError, ResumeError, TimedOut};
 use crate::group::MemberCursor;
 use crate::landing::{Everywhere, Landing};
 use crate::link::{HeapLines, Lease, Link};
 use crate::options::{JoinOptions, QueueOptions};
 use crate::roster::{self, JoinAs, JoinRequest, NoSlot, Registration, Ring, Start};
-use crate::sequencer::ConsumerCursor;
+use crate::sequencer::{ConsumerCursor, resumable};
 use crate::wait;
 use common::QueueName;
 
@@ -174,7 +174,8 @@ fn admit(
         let mut registration = Err(NoSlot::Consumers);
         memory.locked(options.timeout, &mut || {
             // SAFETY: this runs while no other consumer joins.
-            registration = unsafe { roster::join(shared, memory.ring(), memory.landing(), &request) };
+            registration =
+                unsafe { roster::join(shared, memory.ring(), memory.landing(), &request) };
         })?;
         match registration {
             // A consumer that leaves frees its slot first, and lets go of the lease then.
@@ -232,9 +233,7 @@ pub fn locked(
             f();
             Ok(())
         }
-        Err(TimedOut(waited)) => {
-            Err(LockError::Busy { name: heap_name(), waited })
-        }
+        Err(TimedOut(waited)) => Err(LockError::Busy { name: heap_name(), waited }),
     }
 }
 
@@ -244,6 +243,54 @@ pub struct NamedMemory {
     segment: Segment,
     consumers: usize,
     ring: Ring,
+}
+
+/// For how many consumers the ring in this segment has room, and what else is to be known of it, if it is of one of
+/// these kinds.
+fn ring_of(
+    segment: &Segment,
+    name: &QueueName,
+    kinds: &[Kind],
+) -> Result<(usize, Ring), OpenError> {
+    let geometry = segment.geometry();
+    let found = geometry.kind();
+    if !kinds.contains(&found) {
+        return Err(OpenError::Kind { name: name.clone(), expected: kinds[0], found });
+    }
+    let damaged = |what| OpenError::Damaged { name: name.clone(), what };
+    let capacity = Capacity::new(geometry.capacity())
+        .map_err(|_| damaged("its capacity is no power of two"))?;
+    let consumers = consumers_of(segment).ok_or_else(|| damaged(ODD_CONTROL))?;
+    Ok((consumers, Ring { capacity, first: Sequence::new(geometry.first()) }))
+}
+
+/// Opens the queue `name` as the producer that comes after a dead one, if `check` finds that it can be gone on with.
+///
+/// # Errors
+///
+/// [`ResumeError`]; the queue is as it was.
+pub fn successor<R>(
+    name: &QueueName,
+    check: impl FnOnce(&Segment) -> Result<(usize, R), ResumeError>,
+) -> Result<(Segment, (usize, R)), ResumeError> {
+    let mut segment = Segment::succeed(name, READY_TIMEOUT)?;
+    let checked = check(&segment).and_then(|(consumers, ring)| {
+        let capacity = Capacity::new(segment.geometry().capacity());
+        let control = Control::at(segment.control(), consumers);
+        // SAFETY: page-aligned, as long as `check` has found, and all atomics.
+        let control = unsafe { control.as_ref() };
+        if let Ok(capacity) = capacity {
+            resumable(control, capacity).map_err(|why| ResumeError::new(name, why))?;
+        }
+        Ok((consumers, ring))
+    });
+    match checked {
+        Ok(checked) => Ok((segment, checked)),
+        Err(error) => {
+            segment.leave_name();
+            Err(error)
+        }
+    }
 }
 
 /// What is said of a control that no ring has.
@@ -284,6 +331,19 @@ impl NamedMemory {
         Ok(Self { segment, consumers, ring: Ring { capacity, first } })
     }
 
+    /// Opens the ring `name` as the producer that comes after a dead one.
+    pub(crate) fn succeed<T: Pod>(
+        name: &QueueName,
+        options: &QueueOptions,
+    ) -> Result<Self, ResumeError> {
+        let (segment, (consumers, ring)) = successor(name, |segment| {
+            let expected = Expected::messages::<T>(Kind::Ring, options.type_name::<T>());
+            segment.geometry().check(name, &expected)?;
+            Ok(ring_of(segment, name, &[Kind::Ring])?)
+        })?;
+        Ok(Self { segment, consumers, ring })
+    }
+
     pub(crate) fn open<T: Pod>(
         name: &QueueName,
         mode: Mode,
@@ -304,16 +364,7 @@ impl NamedMemory {
         timeout: Duration,
     ) -> Result<Self, OpenError> {
         let segment = Segment::open(name, mode, timeout)?;
-        let geometry = segment.geometry();
-        let found = geometry.kind();
-        if !kinds.contains(&found) {
-            return Err(OpenError::Kind { name: name.clone(), expected: kinds[0], found });
-        }
-        let damaged = |what| OpenError::Damaged { name: name.clone(), what };
-        let capacity = Capacity::new(geometry.capacity())
-            .map_err(|_| damaged("its capacity is no power of two"))?;
-        let consumers = consumers_of(&segment).ok_or_else(|| damaged(ODD_CONTROL))?;
-        let ring = Ring { capacity, first: Sequence::new(geometry.first()) };
+        let (consumers, ring) = ring_of(&segment, name, kinds)?;
         Ok(Self { segment, consumers, ring })
     }
 

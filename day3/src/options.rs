@@ -4,11 +4,12 @@ use core::any::type_name;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use day2::OpenError;
+use common::QueueName;
 use day2::segment::READY_TIMEOUT;
+use day2::{Holder, OpenError, RemoveError, Segment, SucceedError};
 
 use crate::control::{MOST_SLOTS, SLOTS};
-use crate::error::{CreateError, JoinError};
+use crate::error::{CreateError, JoinError, ResumeError};
 use crate::sequencer::Unattended;
 
 /// How often a queue that is not there yet is looked for.
@@ -27,6 +28,8 @@ pub struct QueueOptions {
     pub(crate) permissions: u32,
     pub(crate) first: u64,
     consumers: usize,
+    resumes: bool,
+    replaces: bool,
     unattended: Unattended,
     message_type: Option<String>,
 }
@@ -35,8 +38,84 @@ impl QueueOptions {
     /// A ring of `capacity` messages, a power of two (of records: of bytes, rounded up); for its owner only.
     pub fn new(capacity: u64) -> Self {
         let unattended = Unattended::default();
-        let (permissions, consumers) = (0o600, SLOTS);
-        Self { capacity, permissions, first: 0, consumers, unattended, message_type: None }
+        Self {
+            capacity,
+            permissions: 0o600,
+            first: 0,
+            consumers: SLOTS,
+            resumes: false,
+            replaces: false,
+            unattended,
+            message_type: None,
+        }
+    }
+
+    /// Takes over the queue of that name, if its producer has died: sequences go on, and consumers that are
+    /// attached get what is sent. The queue keeps its capacity and its permissions. Without this, the name is
+    /// [taken](day2::CreateError::Taken).
+    #[must_use]
+    pub fn or_resume(mut self) -> Self {
+        self.resumes = true;
+        self
+    }
+
+    /// Removes the queue of that name, if its producer has died, and creates a new one. Consumers that are
+    /// attached to the old queue keep it. Where the queue can be [taken over](Self::or_resume), and the options say
+    /// so, that comes first.
+    #[must_use]
+    pub fn or_replace(mut self) -> Self {
+        self.replaces = true;
+        self
+    }
+
+    /// Creates the queue `name`, or takes over or replaces the one that is there, as these options say.
+    ///
+    /// # Errors
+    ///
+    /// What `create` said; [`CreateError::Resume`], [`CreateError::Replace`].
+    pub fn establish<R>(
+        &self,
+        name: &QueueName,
+        mut create: impl FnMut() -> Result<R, CreateError>,
+        mut resume: impl FnMut() -> Result<R, ResumeError>,
+    ) -> Result<R, CreateError> {
+        loop {
+            let taken = match create() {
+                Err(CreateError::Segment(day2::CreateError::Taken { by: Holder::Dead, name })) => {
+                    day2::CreateError::Taken { by: Holder::Dead, name }
+                }
+                created => return created,
+            };
+            if self.resumes {
+                match resume() {
+                    Ok(resumed) => return Ok(resumed),
+                    // Removed, or taken over by another process, meanwhile: the name tells.
+                    Err(ResumeError::Succeed(SucceedError::Living { .. }))
+                        if self.is_moving(name) =>
+                    {
+                        continue;
+                    }
+                    Err(ResumeError::Succeed(SucceedError::Open(OpenError::NotFound {
+                        ..
+                    }))) => continue,
+                    Err(error) if !self.replaces => return Err(error.into()),
+                    Err(_) => {}
+                }
+            }
+            if !self.replaces {
+                return Err(taken.into());
+            }
+            match Segment::remove_dead(name) {
+                Ok(()) | Err(RemoveError::Open(OpenError::NotFound { .. })) => {}
+                Err(RemoveError::Held { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Whether the name is no longer a living queue's: whoever had the dead queue's lease has let go.
+    fn is_moving(&self, name: &QueueName) -> bool {
+        Segment::holder(name) != Holder::Living
     }
 
     /// How many consumers, of whatever kind but taps, the ring has room for: 1 to
@@ -83,7 +162,11 @@ impl QueueOptions {
     /// [`CreateError::Consumers`] if no ring has room for so many.
     pub fn consumer_slots(&self) -> Result<usize, CreateError> {
         let found = self.consumers;
-        if (1..=MOST_SLOTS).contains(&found) { Ok(found) } else { Err(CreateError::Consumers { found }) }
+        if (1..=MOST_SLOTS).contains(&found) {
+            Ok(found)
+        } else {
+            Err(CreateError::Consumers { found })
+        }
     }
 
     /// What to do with messages while no consumer is registered.

@@ -20,12 +20,10 @@
 //! for it looks in this order, and cannot miss it.
 
 use common::Sequence;
-use common::sync::{Ordering, mutant};
 use common::ordering;
+use common::sync::{Ordering, mutant};
 
-use crate::control::{
-    Claim, ConsumerSlot, Control, HOLDS, LOG, ORPHANED, SlotState, SlotUse,
-};
+use crate::control::{Claim, ConsumerSlot, Control, HOLDS, LOG, ORPHANED, SlotState, SlotUse};
 use crate::doorbell;
 use crate::link::{Lease, Link, role_of};
 use crate::roster::{self, ConsumerInfo, is_member};
@@ -105,7 +103,9 @@ fn has_won(control: &Control, slot: usize, group: usize, claim: Claim) -> bool {
         return true;
     }
     let others = control.slots().enumerate().filter(|&(other, _)| other != slot);
-    if !mutant("skip-logs") && others.map(|(_, line)| line).any(|line| says(control, line, group, claim)) {
+    if !mutant("skip-logs")
+        && others.map(|(_, line)| line).any(|line| says(control, line, group, claim))
+    {
         return true;
     }
     // edge: help -> recover
@@ -142,7 +142,9 @@ fn held(control: &Control, slot: usize) -> Run {
     if is_ahead(cursor, won) {
         return run(won);
     }
-    if is_ahead(cursor, intent) && has_won(control, slot, control.group_of(line), Claim::by(slot, intent)) {
+    if is_ahead(cursor, intent)
+        && has_won(control, slot, control.group_of(line), Claim::by(slot, intent))
+    {
         return run(intent);
     }
     nothing
@@ -256,7 +258,8 @@ pub(crate) fn give_up(link: &dyn Link, group: usize) {
     if control.group(group).flags.load(Ordering::Relaxed) & HOLDS != 0 {
         return;
     }
-    let members = || (0..control.consumers()).filter(|&slot| is_member(control, control.slot(slot), group));
+    let members =
+        || (0..control.consumers()).filter(|&slot| is_member(control, control.slot(slot), group));
     if members().any(|slot| link.is_leased(role_of(slot))) {
         return;
     }

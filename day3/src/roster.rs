@@ -2,10 +2,10 @@
 
 mod list;
 
+use crate::link::LeaseError;
 use common::process::{Origin, forks};
 use common::sync::{AtomicU64, Ordering, mutant};
 use common::{Capacity, Sequence, fence, ordering};
-use crate::link::LeaseError;
 
 use crate::control::{
     Claim, ConsumerSlot, Control, GroupLine, HOLDS, NAME_BYTES, SlotState, SlotUse,
@@ -15,8 +15,8 @@ use crate::landing::Landing;
 use crate::link::{Lease, Link, role_of};
 use crate::recovery;
 
-use list::lag_of;
 pub(crate) use list::info;
+use list::lag_of;
 pub use list::{ConsumerInfo, ConsumerKind, GroupInfo, groups, list};
 
 /// Where a consumer begins to read.
@@ -314,13 +314,7 @@ pub(crate) fn is_member(control: &Control, line: &ConsumerSlot, group: usize) ->
 }
 
 impl Registration {
-    fn new(
-        slot: usize,
-        state: SlotState,
-        first: Sequence,
-        capacity: Capacity,
-        hold: Hold,
-    ) -> Self {
+    fn new(slot: usize, state: SlotState, first: Sequence, capacity: Capacity, hold: Hold) -> Self {
         let origin = Origin::here();
         Self { slot, state, first, capacity, origin, forks: forks(), hold: Some(hold) }
     }
@@ -416,7 +410,8 @@ pub unsafe fn evict(link: &dyn Link, consumer: &ConsumerInfo) -> bool {
 /// [`EvictError::Alive`].
 pub fn evict_dead(link: &dyn Link, consumer: &ConsumerInfo) -> Result<bool, EvictError> {
     let control: &Control = link;
-    let state = || control.slots().nth(consumer.slot).map(|line| line.state.load(Ordering::Relaxed));
+    let state =
+        || control.slots().nth(consumer.slot).map(|line| line.state.load(Ordering::Relaxed));
     let is_listed = || state() == Some(consumer.state.bits());
     if consumer.ring != control.identity() || !is_listed() {
         return Ok(false);

@@ -11,8 +11,8 @@ use day2::Role;
 use crate::control::{ABORTED, Control, FINISHED};
 use crate::doorbell;
 use crate::gate::Gate;
-use crate::link::{Lease, Link};
 use crate::landing::Trail;
+use crate::link::{Lease, Link};
 use crate::pace::{EmptyPace, FullPace};
 use crate::recovery::Death;
 use crate::roster::Registration;
@@ -55,6 +55,22 @@ pub enum Refusal {
     Abandoned,
     /// This process is a child that was forked from the producer's.
     Forked,
+}
+
+/// Why a producer cannot go on where another one has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CannotResume {
+    /// The other one has closed the ring.
+    Ended,
+    /// The shared cursors say what cannot be.
+    Corrupt {
+        /// What is said to be published.
+        published: u64,
+        /// What is said to be reserved.
+        reserved: u64,
+        /// What the ring has room for.
+        capacity: u64,
+    },
 }
 
 /// What a producer does with messages while no consumer is registered.
@@ -201,6 +217,42 @@ impl<C: Link, T: Trail> ProducerCursor<C, T> {
             gate: Gate::default(),
             pace: FullPace::new(),
         }
+    }
+
+    /// The producer that takes over from one that has died.
+    ///
+    /// Sequences go on. What the dead producer had not published was not sent, however much of it was written. The
+    /// epoch rises, and consumers that sleep are woken.
+    ///
+    /// # Errors
+    ///
+    /// [`CannotResume`]; the ring is as it was.
+    ///
+    /// # Safety
+    ///
+    /// The ring has no other producer, and had one.
+    pub unsafe fn resuming(
+        control: C,
+        capacity: Capacity,
+        first: Sequence,
+        trail: T,
+    ) -> Result<Self, CannotResume> {
+        let (published, reserved) = resumable(&control, capacity)?;
+        let head = &control.head;
+        let order = Ordering::Relaxed;
+        head.wanted.store(0, order);
+        head.owner.store(u64::from(Origin::here().pid()), order);
+        // A tap that looks at what the dead producer was writing goes by the widest claim.
+        let widest = head.widest.load(order).clamp(1, capacity.get()).next_power_of_two();
+        head.widest.store(widest, order);
+        head.epoch.fetch_add(1, order);
+        // SAFETY: the caller says so.
+        let mut this = unsafe { Self::leaving(control, capacity, first, trail) };
+        (this.next, this.allowance, this.granted) = (published, published, published);
+        (this.limit, this.reserved, this.lent) = (published, reserved, reserved);
+        this.widest = widest;
+        doorbell::wake(&this.control.doorbell.consumers);
+        Ok(this)
     }
 
     /// The same producer, doing this with messages while no consumer is registered.
@@ -500,6 +552,27 @@ impl<C: Link, T: Trail> ProducerCursor<C, T> {
     }
 }
 
+/// What the dead producer of this ring had published, and what it had reserved.
+///
+/// # Errors
+///
+/// [`CannotResume`].
+pub fn resumable(
+    control: &Control,
+    capacity: Capacity,
+) -> Result<(Sequence, Sequence), CannotResume> {
+    let load = |word: &common::sync::AtomicU64| Sequence::new(word.load(Ordering::Acquire));
+    let (published, reserved) = (load(&control.head.published), load(&control.head.reserved));
+    if control.is_closed() {
+        return Err(CannotResume::Ended);
+    }
+    if reserved.since(published) > capacity.get() {
+        let (published, reserved) = (published.get(), reserved.get());
+        return Err(CannotResume::Corrupt { published, reserved, capacity: capacity.get() });
+    }
+    Ok((published, reserved))
+}
+
 impl<C: Link, T: Trail> Drop for ProducerCursor<C, T> {
     fn drop(&mut self) {
         // A child that was forked from the producer's process is not the producer.
@@ -548,7 +621,12 @@ impl Default for Watcher {
 impl Watcher {
     /// There is nothing to read: why. `asks` says that it is time to ask whether the producer is alive.
     #[inline(never)]
-    pub(crate) fn after_nothing(&mut self, link: &dyn Link, next: Sequence, asks: bool) -> Unavailable {
+    pub(crate) fn after_nothing(
+        &mut self,
+        link: &dyn Link,
+        next: Sequence,
+        asks: bool,
+    ) -> Unavailable {
         if self.follows {
             return Unavailable::Empty;
         }

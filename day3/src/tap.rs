@@ -72,7 +72,18 @@ impl<C: Link, L: Landing> TapCursor<C, L> {
         let (received, lost, jump, calm, read) = (0, 0, 0, true, 0);
         let (watcher, known) = (Watcher::default(), next);
         Self {
-            control, ring, landing, watcher, next, number, known, received, lost, jump, calm, read,
+            control,
+            ring,
+            landing,
+            watcher,
+            next,
+            number,
+            known,
+            received,
+            lost,
+            jump,
+            calm,
+            read,
         }
     }
 

@@ -653,7 +653,10 @@ fn an_evicted_consumer_gates_nobody_and_learns_of_it<H: Home>(first: u64) {
     drop(member);
     let heir = home.consumer(Start::Latest);
     assert!([slot, other].contains(&heir.slot()), "an evicted consumer that leaves frees its slot");
-    assert!(!evict(&mut producer, &listed[heir.slot()]), "its slot was another's when it was listed");
+    assert!(
+        !evict(&mut producer, &listed[heir.slot()]),
+        "its slot was another's when it was listed"
+    );
     drop(heir);
     assert_eq!(producer.consumers().len(), 1, "evicting one consumer leaves the others registered");
     send_all(&mut producer, 9..10);

@@ -14,12 +14,12 @@ use day2::{DescriptorError, LeaseError, LockError, Mode, OpenError, Role, Segmen
 use day3::control::{Control, SLOTS, control_len};
 use day3::landing::Landing;
 use day3::link::{HeapLines, Lease, Link};
-use day3::memory::{ODD_CONTROL, TRAIL_BYTES, consumers_of};
+use day3::memory::{ODD_CONTROL, TRAIL_BYTES, consumers_of, successor};
 use day3::roster::Ring;
 use day3::{JoinError, JoinOptions, Memory, QueueOptions};
 use nix::errno::Errno;
 
-use crate::error::CreateError;
+use crate::error::{CreateError, ResumeError};
 use crate::frame::HEADER;
 use crate::marks::Marks;
 use crate::mirror::{Access, Mirror};
@@ -100,6 +100,25 @@ impl Segmented {
             .when_there(|| Self::enter(Segment::open(name, mode, options.join_timeout())?, options))
     }
 
+    /// Opens the ring of this name as the writer that comes after a dead one.
+    pub(crate) fn succeed(name: &QueueName, options: &QueueOptions) -> Result<Self, ResumeError> {
+        let message_type = options.message_type_or(MESSAGE_TYPE);
+        let (mut segment, (consumers, ring)) =
+            successor(name, |segment| Ok(ring_of(segment, message_type)?))?;
+        match mirror(&segment, Access::ReadWrite) {
+            Ok(mirror) => Ok(Self { segment, consumers, mirror, ring }),
+            Err(error) => {
+                segment.leave_name();
+                Err(ResumeError::Mirror(OsError::new(error)))
+            }
+        }
+    }
+
+    /// Leaves the name as it is when this is dropped.
+    pub(crate) fn leave_name(&mut self) {
+        self.segment.leave_name();
+    }
+
     /// Opens the ring behind this descriptor.
     pub(crate) fn from_fd(
         descriptor: BorrowedFd<'_>,
@@ -111,32 +130,16 @@ impl Segmented {
     }
 
     fn enter(segment: Segment, options: &JoinOptions) -> Result<Self, JoinError> {
-        let geometry = segment.geometry();
-        let name = segment.name().clone();
-        geometry.check(&name, &expected(options.message_type_or(MESSAGE_TYPE)))?;
-        let damaged = |what| OpenError::Damaged { name: name.clone(), what };
-        let capacity = Capacity::new(geometry.capacity())
-            .map_err(|_| damaged("its capacity is no power of two"))?;
-        if !capacity.get().is_multiple_of(page_size())
-            || segment.data_len() as u64 != capacity.get()
-        {
-            return Err(damaged("its data is not its capacity, in whole pages").into());
-        }
-        let consumers = consumers_of(&segment).ok_or_else(|| damaged(ODD_CONTROL))?;
-        let first = Sequence::new(geometry.first());
-        if !first.get().is_multiple_of(HEADER as u64) {
-            return Err(damaged("its first sequence is no multiple of 8").into());
-        }
+        let (consumers, ring) = ring_of(&segment, options.message_type_or(MESSAGE_TYPE))?;
         // Readers have their mapping of data read-only, so that they cannot spoil it for others.
         let access =
             if segment.mode() == Mode::Writer { Access::ReadWrite } else { Access::ReadOnly };
         let mirror = mirror(&segment, access).map_err(|error| OpenError::System {
-            name: name.clone(),
+            name: segment.name().clone(),
             call: "mmap (twice)",
             errno: OsError::new(error),
         })?;
         segment.hold()?;
-        let ring = Ring { capacity, first };
         Ok(Self { segment, consumers, mirror, ring })
     }
 
@@ -150,6 +153,25 @@ impl Segmented {
 fn marks_behind(control: NonNull<u8>, consumers: usize) -> NonNull<Marks> {
     let marks = control.as_ptr().wrapping_add(control_len(consumers) as usize);
     NonNull::new(marks).expect("a mapping does not end at address zero").cast()
+}
+
+/// For how many consumers the ring in this segment has room, and what else is to be known of it.
+fn ring_of(segment: &Segment, message_type: &str) -> Result<(usize, Ring), OpenError> {
+    let geometry = segment.geometry();
+    let name = segment.name();
+    geometry.check(name, &expected(message_type))?;
+    let damaged = |what| OpenError::Damaged { name: name.clone(), what };
+    let capacity = Capacity::new(geometry.capacity())
+        .map_err(|_| damaged("its capacity is no power of two"))?;
+    if !capacity.get().is_multiple_of(page_size()) || segment.data_len() as u64 != capacity.get() {
+        return Err(damaged("its data is not its capacity, in whole pages"));
+    }
+    let consumers = consumers_of(segment).ok_or_else(|| damaged(ODD_CONTROL))?;
+    let first = Sequence::new(geometry.first());
+    if !first.get().is_multiple_of(HEADER as u64) {
+        return Err(damaged("its first sequence is no multiple of 8"));
+    }
+    Ok((consumers, Ring { capacity, first }))
 }
 
 fn mirror(segment: &Segment, access: Access) -> io::Result<Mirror> {

@@ -11,8 +11,8 @@ use common::sync::{
 use common::{Capacity, Sequence};
 use day3::Start;
 use day3::group::MemberCursor;
-use day3::link::HeapLines;
 use day3::landing::{Landing, Mark, Trail};
+use day3::link::HeapLines;
 use day3::measured::Measured;
 use day3::roster::{self, JoinAs, JoinRequest, Registration, Ring};
 use day3::sequencer::{ConsumerCursor, Cursor, ProducerCursor, Run, Unavailable};

@@ -109,7 +109,14 @@ impl Guarded {
         // SAFETY: as above.
         unsafe { trail.last(size_of::<Marks>()).cast::<Marks>().write(marks) };
         let ring = Ring { capacity, first };
-        Arc::new(Self { lines, trail, data, ring, admission: Mutex::new(()), leases: Leases::new(SLOTS) })
+        Arc::new(Self {
+            lines,
+            trail,
+            data,
+            ring,
+            admission: Mutex::new(()),
+            leases: Leases::new(SLOTS),
+        })
     }
 
     /// Describes the ring in one line.

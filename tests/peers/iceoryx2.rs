@@ -31,7 +31,7 @@ fn refusal<T: bytemuck::Pod>(name: &str) -> OpenError {
 #[test]
 fn a_name_is_created_once() {
     let (name, mut producer, mut consumer) = pair::<u64>(2);
-    let taken = |error| matches!(error, SegmentCreateError::NameTaken { .. });
+    let taken = |error| matches!(error, SegmentCreateError::Taken { .. });
     let CreateError::Segment(error) = Producer::<u64>::create(&*name, 2).unwrap_err() else {
         panic!("another error")
     };

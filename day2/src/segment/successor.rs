@@ -14,10 +14,28 @@ use super::{
     Claim, Mode, OpenError, READY_TIMEOUT, RemoveError, Segment, at_least, named, page_size, view,
     wait_until_ready,
 };
-use crate::error::{SucceedError, open_error};
+use crate::error::{Holder, SucceedError, open_error};
 use crate::lease::{Lease, Role, is_leased};
 
 impl Segment {
+    /// Who has this name. It may be nobody by now: then it counts as a dead queue's, which is removed or
+    /// taken over in vain.
+    pub fn holder(name: &QueueName) -> Holder {
+        let file = match named(name, Mode::Observer) {
+            Ok(file) => file,
+            Err(OpenError::NotFound { .. }) => return Holder::Dead,
+            Err(_) => return Holder::Stranger,
+        };
+        if is_leased(&file, Role::Producer) {
+            return Holder::Living;
+        }
+        match wait_until_ready(name, &file, Duration::ZERO) {
+            // A creator that died half-way has left an object that is not ready.
+            Ok(_) | Err(OpenError::NotReady { .. }) => Holder::Dead,
+            Err(_) => Holder::Stranger,
+        }
+    }
+
     /// Opens a queue whose producer has died, as its next producer. It has the producer's role from now on,
     /// and removes the name when it is dropped, as the segment that created the queue would have done.
     ///

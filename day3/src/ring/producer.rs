@@ -9,7 +9,9 @@ use common::{NameError, QueueName, Sequence};
 use day2::LockError;
 
 use super::Places;
-use crate::error::{CreateError, SendError, SendTimeoutError, TimedOut, TooLarge, TrySendError};
+use crate::error::{
+    CreateError, ResumeError, SendError, SendTimeoutError, TimedOut, TooLarge, TrySendError,
+};
 use crate::memory::{self, Memory, NamedMemory, Shared};
 use crate::options::QueueOptions;
 use crate::recovery::Death;
@@ -74,9 +76,45 @@ impl<T: Pod, W: Wait> Producer<T, W> {
         N: TryInto<QueueName, Error: Into<NameError>>,
     {
         let name = name.try_into().map_err(Into::into)?;
-        let memory: Arc<dyn Memory> = Arc::new(NamedMemory::create::<T>(&name, options)?);
-        // SAFETY: the segment was just created for messages of type `T`, by us, writable.
-        Ok(unsafe { Self::from_memory_with(memory, options.unattended()) })
+        let create = || {
+            let memory: Arc<dyn Memory> = Arc::new(NamedMemory::create::<T>(&name, options)?);
+            // SAFETY: the segment was just created for messages of type `T`, by us, writable.
+            Ok(unsafe { Self::from_memory_with(memory, options.unattended()) })
+        };
+        options.establish(&name, create, || Self::resume_with(name.clone(), options))
+    }
+
+    /// Takes over the ring `name` from a producer that has died. Sequences go on, and consumers that are attached
+    /// get what is sent from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`ResumeError`]; the ring is as it was.
+    pub fn resume<N>(name: N) -> Result<Self, ResumeError>
+    where
+        N: TryInto<QueueName, Error: Into<NameError>>,
+    {
+        Self::resume_with(name, &QueueOptions::new(1))
+    }
+
+    /// The same, with these options: what to do while no consumer is registered, and what the message type is
+    /// called. The ring keeps its capacity and its permissions.
+    ///
+    /// # Errors
+    ///
+    /// [`ResumeError`]; the ring is as it was.
+    pub fn resume_with<N>(name: N, options: &QueueOptions) -> Result<Self, ResumeError>
+    where
+        N: TryInto<QueueName, Error: Into<NameError>>,
+    {
+        let name = name.try_into().map_err(Into::into)?;
+        let shared = Shared::new(Arc::new(NamedMemory::succeed::<T>(&name, options)?));
+        let ring = shared.memory().ring();
+        // SAFETY: we have the producer's lease, and the segment was made ready by a producer.
+        let cursor =
+            unsafe { ProducerCursor::resuming(shared.clone(), ring.capacity, ring.first, ()) };
+        let cursor = cursor.map_err(|why| ResumeError::new(&name, why))?;
+        Ok(Self::with_cursor(cursor.unattended(options.unattended()), shared))
     }
 
     /// The producer of a ring in this memory.
@@ -99,7 +137,10 @@ impl<T: Pod, W: Wait> Producer<T, W> {
         let ring = shared.memory().ring();
         // SAFETY: the caller says that there is no other producer.
         let cursor = unsafe { ProducerCursor::new(shared.clone(), ring.capacity, ring.first) };
-        let cursor = cursor.unattended(unattended);
+        Self::with_cursor(cursor.unattended(unattended), shared)
+    }
+
+    fn with_cursor(cursor: ProducerCursor<Shared>, shared: Shared) -> Self {
         let places = Places::new(shared.memory());
         Self { cursor, places, waiter: Waiter::new(shared, Side::Producer) }
     }
