@@ -5,7 +5,7 @@ mod support;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Barrier;
@@ -432,4 +432,29 @@ fn of_many_replacers_one_wins_and_stays() {
         assert_eq!(observe(&name).geometry(), won[0].geometry());
         assert!(observe(&name).has_producer(), "the name means another queue than the winner's");
     }
+}
+
+/// Threads take a name, and give it up in order, while others look for dead queues. Nobody removes the
+/// name of another one's queue: not with the role not yet his, nor with the role no longer his.
+#[test]
+fn a_name_that_is_given_up_is_the_next_ones() {
+    let name = Unique::new("again");
+    let take_and_leave = || {
+        let mut taken = 0;
+        while taken < 1000 {
+            match (create(&name), Segment::remove_dead(&name)) {
+                (Ok(created), _) => {
+                    thread::yield_now();
+                    let inode = File::from(created.as_fd().try_clone_to_owned().unwrap());
+                    let inode = inode.metadata().unwrap().ino();
+                    assert_eq!(name.metadata().ino(), inode, "the name is another queue's");
+                    taken += 1;
+                }
+                (Err(CreateError::NameTaken { .. }), _) => {}
+                (Err(error), _) => panic!("{error}"),
+            }
+        }
+    };
+    thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(take_and_leave))));
+    assert!(!name.exists());
 }
