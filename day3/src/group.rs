@@ -231,6 +231,9 @@ impl<C: Link> MemberCursor<C> {
             };
             let run = first_part(all, &mut measure);
             if run.len == 0 {
+                // Where another member has claimed it, and the producer has overwritten it, there may be no message:
+                // the next look goes by the group's claim.
+                self.is_alone = false;
                 self.park();
                 return Ok(run);
             }
