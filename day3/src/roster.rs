@@ -227,7 +227,7 @@ fn has_others(control: &Control, group: usize, own: usize) -> bool {
     !mutant("skip-join-others") && others.any(|line| is_member(line, group))
 }
 
-fn is_member(line: &ConsumerSlot, group: usize) -> bool {
+pub(crate) fn is_member(line: &ConsumerSlot, group: usize) -> bool {
     let state = SlotState::from_bits(line.state.load(Ordering::Relaxed));
     let index = line.group.load(Ordering::Relaxed) as usize % SLOTS;
     state.usage() == SlotUse::Member && index == group
@@ -310,8 +310,10 @@ pub unsafe fn forget(control: &Control, group: &str) -> bool {
     if has_others(control, index, SLOTS) {
         return false;
     }
-    control.groups[index].name.store("");
+    // In this order: a process that is killed in between leaves a group that holds nobody back. One without a name
+    // could not be forgotten by anybody else.
     control.groups[index].flags.store(0, Ordering::Relaxed);
+    control.groups[index].name.store("");
     // edge: join -> gate
     control.roster.generation.fetch_add(1, ordering!("leave-roster-release", Release));
     doorbell::wake(&control.doorbell.producer);
@@ -345,9 +347,11 @@ fn find_group(control: &Control, name: &str, begin: Sequence) -> Result<usize, N
     }
     let index = spare_group(control, &has_members).ok_or(NoSlot::Groups)?;
     let line = &control.groups[index];
-    line.name.store(name);
+    // In this order: a process that is killed in between leaves no line with this name and another's place.
+    line.name.store("");
     line.flags.store(0, Ordering::Relaxed);
     line.claimed.store(begin.get(), Ordering::Relaxed);
+    line.name.store(name);
     Ok(index)
 }
 
