@@ -79,8 +79,12 @@ pub(crate) trait Sending {
     fn try_send(&mut self, number: u64) -> Result<(), TrySendError>;
     /// Sends a message, waiting for room for at most that long.
     fn send_within(&mut self, number: u64, timeout: Duration) -> Result<(), SendTimeoutError>;
-    /// Sends messages that become visible together.
-    fn send_batch(&mut self, numbers: Range<u64>) -> anyhow::Result<()>;
+    /// Sends messages that become visible together, waiting for room for at most that long.
+    fn send_batch(
+        &mut self,
+        numbers: Range<u64>,
+        timeout: Duration,
+    ) -> Result<(), SendTimeoutError>;
     /// Sends a message that is written in place.
     fn send_in_place(&mut self, number: u64) -> anyhow::Result<()>;
     /// How far it has counted.
@@ -101,6 +105,12 @@ pub(crate) trait Sending {
     fn close(&mut self);
     /// Says that not everything is sent.
     fn abort(&mut self, reason: &str);
+}
+
+/// The first sequence of a ring. The sequences begin anew from zero while the scenarios run, so that a word that
+/// nobody has written yet is not right by chance.
+fn first(capacity: u64) -> u64 {
+    capacity.wrapping_mul(4).wrapping_neg()
 }
 
 /// What a look at a ring has found.

@@ -12,9 +12,9 @@ pub(crate) use toy::toys;
 
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use fanout::QueueName;
-use fanout::error::{SendTimeoutError, TrySendError};
+use fanout::error::SendTimeoutError;
 use fanout::segment::Segment;
 
 use crate::ends::{Kind, Part, Sending, Took};
@@ -22,6 +22,9 @@ use crate::witness::Witness;
 
 /// How long a survivor waits for something that should come at once.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How many messages a survivor sends together. The ring holds no multiple of it.
+const BATCH: u64 = 3;
 
 /// A producer that has witnesses.
 struct Stage {
@@ -51,32 +54,52 @@ impl Stage {
         Ok(())
     }
 
-    /// Sends a message. Witnesses make room for it if they are in the way.
+    /// Sends one message or some together. Witnesses make room if they are in the way.
     fn send(&mut self) -> anyhow::Result<()> {
-        let number = self.sent;
-        match self.producer.try_send(number) {
-            Ok(()) => {}
-            Err(TrySendError::Full) => {
-                self.drain()?;
-                match self.producer.send_within(number, PATIENCE) {
-                    Ok(()) => {}
-                    Err(SendTimeoutError::TimedOut(_)) => bail!(
-                        "the producer is stuck, though the living have read everything: {:?}",
-                        self.producer.consumers()
-                    ),
-                    Err(end) => return Err(end.into()),
-                }
-            }
+        // A batch finds no room also where there is some.
+        let len = if self.sent.is_multiple_of(2) { 1 } else { BATCH };
+        if self.try_send(len, Duration::ZERO)? {
+            return Ok(());
+        }
+        self.drain()?;
+        let went_on = self.try_send(len, PATIENCE)?;
+        let consumers = || self.producer.consumers();
+        ensure!(
+            went_on,
+            "the producer is stuck, though the living have read everything; {len} to send, and listed are {:?}",
+            consumers()
+        );
+        Ok(())
+    }
+
+    /// Sends so many messages; says whether there was room in time.
+    fn try_send(&mut self, len: u64, timeout: Duration) -> anyhow::Result<bool> {
+        let numbers = self.sent..self.sent + len;
+        let sent = if len == 1 {
+            self.producer.send_within(self.sent, timeout)
+        } else {
+            self.producer.send_batch(numbers, timeout)
+        };
+        match sent {
+            Ok(()) => self.sent += len,
+            Err(SendTimeoutError::TimedOut(_)) => return Ok(false),
             Err(end) => return Err(end.into()),
         }
-        self.sent += 1;
+        Ok(true)
+    }
+
+    /// Sends so many messages, for which there is room.
+    fn send_exactly(&mut self, messages: u64) -> anyhow::Result<()> {
+        for _ in 0..messages {
+            ensure!(self.try_send(1, Duration::ZERO)?, "there is no room for {messages} messages");
+        }
         Ok(())
     }
 
     /// Sends so many laps, and a bit more.
     fn laps(&mut self, laps: u64) -> anyhow::Result<()> {
-        let target = self.producer.sequence() + laps * self.producer.capacity();
-        while self.producer.sequence() <= target {
+        let (begin, distance) = (self.producer.sequence(), laps * self.producer.capacity());
+        while self.producer.sequence().wrapping_sub(begin) <= distance {
             self.send()?;
         }
         Ok(())

@@ -7,9 +7,11 @@ use bytemuck::{Pod, Zeroable};
 use fanout::ends::Cursor;
 use fanout::error::{CreateError, JoinError, SendTimeoutError, TrySendError};
 use fanout::inspect::{ConsumerInfo, GroupInfo};
-use fanout::{Adaptive, Consumer, JoinOptions, Member, Producer, QueueName, Start, Tap, ends};
+use fanout::{
+    Adaptive, Consumer, JoinOptions, Member, Producer, QueueName, QueueOptions, Start, Tap, ends,
+};
 
-use super::{Part, Reading, Sending, Took, ended, timed, word};
+use super::{Part, Reading, Sending, Took, ended, first, timed, word};
 
 /// How many messages the ring holds.
 const CAPACITY: u64 = 16;
@@ -34,7 +36,8 @@ impl Message {
 }
 
 pub(super) fn create(name: &QueueName) -> Result<Box<dyn Sending>, CreateError> {
-    Ok(Box::new(Producer::<Message>::create(name.clone(), CAPACITY)?))
+    let options = QueueOptions::new(CAPACITY).first(first(CAPACITY));
+    Ok(Box::new(Producer::<Message>::create_with(name.clone(), &options)?))
 }
 
 pub(super) fn join(
@@ -60,9 +63,13 @@ impl Sending for Producer<Message> {
         self.send_timeout(Message::new(number), timeout)
     }
 
-    fn send_batch(&mut self, numbers: Range<u64>) -> anyhow::Result<()> {
+    fn send_batch(
+        &mut self,
+        numbers: Range<u64>,
+        timeout: Duration,
+    ) -> Result<(), SendTimeoutError> {
         let messages: Vec<_> = numbers.map(Message::new).collect();
-        let reservation = self.try_reserve(messages.len())?;
+        let reservation = self.reserve_timeout(messages.len(), timeout)?;
         reservation.fill(&messages).publish();
         Ok(())
     }

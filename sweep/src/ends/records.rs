@@ -7,9 +7,9 @@ use fanout::error::{CreateError, JoinError, SendTimeoutError, TrySendError};
 use fanout::inspect::{ConsumerInfo, GroupInfo};
 use fanout::records::ends::{self, Cursor};
 use fanout::records::{Member, Reader, Tap, Writer, record_len};
-use fanout::{Adaptive, JoinOptions, QueueName, Start};
+use fanout::{Adaptive, JoinOptions, QueueName, QueueOptions, Start};
 
-use super::{Part, Reading, Sending, Took, ended, timed, word};
+use super::{Part, Reading, Sending, Took, ended, first, timed, word};
 
 /// How many bytes the ring holds: a page, the least that there is.
 const CAPACITY: u64 = 4096;
@@ -36,7 +36,8 @@ fn number_of(message: &[u8]) -> anyhow::Result<u64> {
 }
 
 pub(super) fn create(name: &QueueName) -> Result<Box<dyn Sending>, CreateError> {
-    Ok(Box::new(Writer::create(name.clone(), CAPACITY)?))
+    let options = QueueOptions::new(CAPACITY).first(first(CAPACITY));
+    Ok(Box::new(Writer::create_with(name.clone(), &options)?))
 }
 
 pub(super) fn join(
@@ -62,12 +63,16 @@ impl Sending for Writer {
         self.send_timeout(&message(number), timeout)
     }
 
-    fn send_batch(&mut self, numbers: Range<u64>) -> anyhow::Result<()> {
+    fn send_batch(
+        &mut self,
+        numbers: Range<u64>,
+        timeout: Duration,
+    ) -> Result<(), SendTimeoutError> {
         let messages: Vec<_> = numbers.map(message).collect();
         let room = messages.iter().map(|message| record_len(message.len())).sum();
-        let mut batch = self.try_batch(room)?;
+        let mut batch = self.batch_timeout(room, timeout)?;
         for message in &messages {
-            batch.push(message)?;
+            batch.push(message).expect("the batch has room for these messages");
         }
         batch.publish();
         Ok(())

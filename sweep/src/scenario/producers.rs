@@ -31,7 +31,8 @@ pub(super) fn all(kind: Kind) -> Vec<Scenario> {
             Ok(())
         }),
         scenario(kind, "publish a batch", sending(3, true), |act, mut producer| {
-            act.operate(|| producer.send_batch(NEXT..NEXT + 3))
+            act.operate(|| producer.send_batch(NEXT..NEXT + 3, Duration::ZERO))?;
+            Ok(())
         }),
         scenario(kind, "publish in place", sending(1, true), |act, mut producer| {
             act.operate(|| producer.send_in_place(NEXT))

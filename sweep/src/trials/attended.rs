@@ -97,7 +97,7 @@ impl Trial for Attended {
 
     fn stage(&mut self, time: u32) -> anyhow::Result<()> {
         if time == 1 {
-            (0..WAITING).try_for_each(|_| self.stage.send())?;
+            self.stage.send_exactly(WAITING)?;
         }
         Ok(())
     }
