@@ -74,7 +74,7 @@ impl Kind {
 }
 
 /// A producer.
-pub(crate) trait Sending {
+pub(crate) trait Sending: Send {
     /// Sends a message if there is room for it now.
     fn try_send(&mut self, number: u64) -> Result<(), TrySendError>;
     /// Sends a message, waiting for room for at most that long.
@@ -167,7 +167,7 @@ fn timed(nothing: RecvTimeoutError) -> anyhow::Result<Took> {
 
 /// Word `index` of the message of this number.
 fn word(number: u64, index: usize) -> u64 {
-    if index == 0 { number } else { mix(number.wrapping_mul(64).wrapping_add(index as u64)) }
+    if index == 0 { number } else { mix(mix(number).wrapping_add(index as u64)) }
 }
 
 /// The number of the message of these bytes, if they are a message's, whole.

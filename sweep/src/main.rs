@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use clap::Parser;
+use nix::sched::sched_getcpu;
 use sweep::{Options, Points, Scenario, scenarios, sweep};
 use yardstick::affinity::{cores, pin};
 
@@ -23,7 +24,7 @@ struct Arguments {
     /// Only this point
     #[arg(long, conflicts_with_all = ["points", "every"])]
     at: Option<usize>,
-    /// Only scenarios with this in their name; may be repeated
+    /// Only the scenario of this name, or all with this in their name; may be repeated
     #[arg(long)]
     scenario: Vec<String>,
     /// What is drawn at random follows from it
@@ -41,12 +42,16 @@ impl Arguments {
     /// Those of the scenarios that are meant; the toys only by their name.
     fn chosen(&self) -> Vec<Scenario> {
         let mut all = scenarios();
+        let names: Vec<_> = all.iter().map(|scenario| scenario.name().to_owned()).collect();
+        let is_meant = |name: &str, part: &String| {
+            if names.contains(part) { name == part } else { name.contains(part.as_str()) }
+        };
         all.retain(|scenario| {
             let name = scenario.name();
             if self.scenario.is_empty() {
                 return !name.starts_with(TOY);
             }
-            self.scenario.iter().any(|part| name.contains(part.as_str()))
+            self.scenario.iter().any(|part| is_meant(name, part))
         });
         all
     }
@@ -61,7 +66,8 @@ fn main() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     // The tracer and its victim take turns. On one core none has to be woken on another.
-    pin(&cores(), 0);
+    let (cores, own) = (cores(), sched_getcpu().unwrap_or(0));
+    pin(&cores, cores.iter().position(|&core| core == own).unwrap_or(0));
     let points = match (arguments.every, arguments.at) {
         (true, _) => Points::Every,
         (_, Some(point)) => Points::At(point),

@@ -26,7 +26,7 @@ pub struct Row {
     pub instructions: usize,
     /// At how many points a victim was killed.
     pub points: usize,
-    /// Whether these are all: before each instruction, and after the last.
+    /// Whether these are all that there are: before each instruction, and after the last.
     pub is_whole: bool,
     /// Whether points were left out because there were too many failures.
     pub is_cut: bool,

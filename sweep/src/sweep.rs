@@ -109,41 +109,40 @@ pub fn sweep(
     Ok(Report { rows, took: started.elapsed(), seed: options.seed })
 }
 
-/// The points of each scenario.
+/// The points of each scenario but its last, at which the first victim was killed.
 fn plan(lengths: &[usize], points: Points, dice: &mut Dice) -> Vec<Vec<usize>> {
     let shares = match points {
-        Points::Every => lengths.iter().map(|len| len + 1).collect(),
-        Points::Share(total) => shares(lengths, total),
+        Points::Every => lengths.to_vec(),
+        Points::Share(total) => shares(lengths, total.saturating_sub(lengths.len())),
         Points::At(point) => {
             return lengths.iter().map(|&len| vec![point.min(len)]).collect();
         }
     };
-    lengths.iter().zip(shares).map(|(&len, share)| spread(len + 1, share, dice)).collect()
+    lengths.iter().zip(shares).map(|(&len, share)| spread(len, share, dice)).collect()
 }
 
-/// How many points each scenario gets: the same, as far as it has as many.
+/// How many points each scenario gets: the same number, as far as it has so many.
 fn shares(lengths: &[usize], total: usize) -> Vec<usize> {
     let (mut low, mut high) = (0, total);
-    let given = |share: usize| -> usize { lengths.iter().map(|len| share.min(len + 1)).sum() };
+    let given = |share: usize| -> usize { lengths.iter().map(|&len| share.min(len)).sum() };
     while low < high {
         let middle = (low + high).div_ceil(2);
-        if given(middle) <= total { low = middle } else { high = middle - 1 }
+        if given(middle) <= total {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
     }
-    lengths.iter().map(|len| low.min(len + 1)).collect()
+    lengths.iter().map(|&len| low.min(len)).collect()
 }
 
-/// `share` of `all` points: one at random out of each part, and the last. With a share of all, each of them.
+/// `share` of `all` points: one at random out of each part. With a share of all, each of them.
 fn spread(all: usize, share: usize, dice: &mut Dice) -> Vec<usize> {
-    let mut points: Vec<_> = (0..share)
-        .map(|part| {
-            let (begin, end) = (part * all / share, (part + 1) * all / share);
-            begin + dice.below((end - begin) as u64) as usize
-        })
-        .collect();
-    if let Some(last) = points.last_mut() {
-        *last = all - 1;
-    }
-    points
+    let point = |part: usize| {
+        let (begin, end) = (part * all / share, (part + 1) * all / share);
+        begin + dice.below((end - begin) as u64) as usize
+    };
+    (0..share).map(point).collect()
 }
 
 impl Sweep<'_> {
@@ -190,7 +189,7 @@ impl Sweep<'_> {
             self.note(row, point, killed)?;
             progress(self.scenarios[index].name(), 0);
         }
-        row.is_whole = points.len() > path.len();
+        row.is_whole = points.len() >= path.len() && !row.is_cut;
         Ok(())
     }
 
@@ -352,4 +351,26 @@ fn describe(place: u64) -> String {
         }
     }
     format!("{place:#x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_goes_to_all_alike_and_what_one_does_not_need_to_the_others() {
+        assert_eq!(shares(&[10, 1000, 5000], 610), [10, 300, 300]);
+        assert_eq!(shares(&[10, 20], 1000), [10, 20]);
+        assert_eq!(shares(&[], 10), [0; 0]);
+    }
+
+    #[test]
+    fn a_share_of_all_points_is_each_of_them_and_a_smaller_one_reaches_far() {
+        let mut dice = Dice::new(1);
+        assert_eq!(spread(7, 7, &mut dice), [0, 1, 2, 3, 4, 5, 6]);
+        let some = spread(1000, 10, &mut dice);
+        for (part, point) in some.into_iter().enumerate() {
+            assert!((part * 100..part * 100 + 100).contains(&point), "{point} in part {part}");
+        }
+    }
 }

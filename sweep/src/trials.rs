@@ -1,10 +1,12 @@
 //! Who survives, and what is expected of those.
 
+mod asleep;
 mod attended;
 mod created;
 mod orphaned;
 mod toy;
 
+pub(crate) use asleep::{ConsumersAsleep, ProducerAsleep};
 pub(crate) use attended::{Attended, GROUP, Loss, NEW_GROUP, WAITING};
 pub(crate) use created::Created;
 pub(crate) use orphaned::{Ends, Last, Orphaned};

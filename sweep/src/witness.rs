@@ -1,5 +1,7 @@
 //! A consumer that notices whatever is lost, repeated, out of order, or torn.
 
+use std::time::Duration;
+
 use anyhow::{Context, ensure};
 use fanout::{JoinOptions, QueueName, Start};
 
@@ -82,6 +84,14 @@ impl Witness {
             self.check(number)?;
         }
         self.account()?;
+        Ok(took)
+    }
+
+    /// Waits for the next message.
+    pub(crate) fn wait(&mut self, timeout: Duration) -> anyhow::Result<Took> {
+        let mut numbers = Vec::new();
+        let took = self.end.wait(timeout, &mut numbers)?;
+        numbers.into_iter().try_for_each(|number| self.check(number))?;
         Ok(took)
     }
 

@@ -11,7 +11,7 @@ use super::Scenario;
 use crate::ends::{Kind, Part, Reading, Took};
 use crate::mark::Act;
 use crate::trial::Trial;
-use crate::trials::{Attended, GROUP, Loss, NEW_GROUP, WAITING};
+use crate::trials::{Attended, GROUP, Loss, NEW_GROUP, ProducerAsleep, WAITING};
 
 /// How many messages a victim takes.
 const MOST: usize = 4;
@@ -42,6 +42,12 @@ pub(super) fn all(kind: Kind) -> Vec<Scenario> {
         scenario(kind, "leave a group", member, leave),
         evict(kind),
         forget(kind),
+        asleep(kind, "release, the producer asleep", broadcast, release),
+        asleep(kind, "release a claim, the producer asleep", member, release),
+        asleep(kind, "leave, the producer asleep", broadcast, |act, end| {
+            act.stage();
+            leave(act, end)
+        }),
     ]
 }
 
@@ -75,13 +81,38 @@ fn scenario(
     part: Part,
     operation: impl Fn(&Act, Box<dyn Reading>) -> anyhow::Result<()> + 'static,
 ) -> Scenario {
-    // Room for so many of the longest records has room for one more of the others.
-    let most = if kind == Kind::Messages { MOST } else { MOST + 1 };
-    attended(kind, name, loss(part, most), move |act| {
+    attended(kind, name, loss(part, most(kind)), consumer(kind, part, operation))
+}
+
+/// The same, while the producer sleeps from the second stage on.
+fn asleep(
+    kind: Kind,
+    name: &str,
+    part: Part,
+    operation: impl Fn(&Act, Box<dyn Reading>) -> anyhow::Result<()> + 'static,
+) -> Scenario {
+    let loss = loss(part, most(kind));
+    let survivors =
+        move |name| Ok(Box::new(ProducerAsleep::new(kind, loss, name)?) as Box<dyn Trial>);
+    Scenario::new(format!("{kind}: {name}"), consumer(kind, part, operation), survivors)
+}
+
+fn consumer(
+    kind: Kind,
+    part: Part,
+    operation: impl Fn(&Act, Box<dyn Reading>) -> anyhow::Result<()> + 'static,
+) -> impl Fn(&Act) -> anyhow::Result<()> + 'static {
+    move |act: &Act| {
         let end = kind.join(act.name(), part, Start::Latest, &JoinOptions::new())?;
         act.stage();
         operation(act, end)
-    })
+    }
+}
+
+/// How many messages a victim takes at most. Room for so many of the longest records has room for one more of the
+/// others.
+fn most(kind: Kind) -> usize {
+    if kind == Kind::Messages { MOST } else { MOST + 1 }
 }
 
 fn claim(act: &Act, mut end: Box<dyn Reading>) -> anyhow::Result<()> {
@@ -95,6 +126,7 @@ fn release(act: &Act, mut end: Box<dyn Reading>) -> anyhow::Result<()> {
     let took = end.take(MOST, &mut Vec::new(), &mut || {
         times += 1;
         if times == 2 {
+            act.stage();
             act.begin();
         }
     })?;

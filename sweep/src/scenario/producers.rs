@@ -9,7 +9,7 @@ use super::Scenario;
 use crate::ends::{Kind, Part, Sending};
 use crate::mark::Act;
 use crate::trial::Trial;
-use crate::trials::{Created, Ends, Last, Orphaned};
+use crate::trials::{ConsumersAsleep, Created, Ends, Last, Orphaned};
 
 /// The number of the first message of a producer's last operation.
 const NEXT: u64 = Orphaned::BEFORE + Orphaned::WAITING;
@@ -60,6 +60,14 @@ pub(super) fn all(kind: Kind) -> Vec<Scenario> {
             Ok(())
         }),
         evict(kind),
+        asleep(kind, "publish to sleepers", sending(1, true), |act, mut producer| {
+            act.operate(|| producer.try_send(NEXT))?;
+            Ok(())
+        }),
+        asleep(kind, "close on sleepers", ending(Ends::Closed), |act, mut producer| {
+            act.operate(|| producer.close());
+            Ok(())
+        }),
     ]
 }
 
@@ -79,16 +87,34 @@ fn scenario(
     last: Last,
     operation: impl Fn(&Act, Box<dyn Sending>) -> anyhow::Result<()> + 'static,
 ) -> Scenario {
-    let victim = move |act: &Act| {
+    let survivors = move |name| Ok(Box::new(Orphaned::new(kind, last, name)) as Box<dyn Trial>);
+    Scenario::new(format!("{kind}: {name}"), producer(kind, operation), survivors)
+}
+
+/// The same, while consumers sleep.
+fn asleep(
+    kind: Kind,
+    name: &str,
+    last: Last,
+    operation: impl Fn(&Act, Box<dyn Sending>) -> anyhow::Result<()> + 'static,
+) -> Scenario {
+    let survivors =
+        move |name| Ok(Box::new(ConsumersAsleep::new(kind, last, name)) as Box<dyn Trial>);
+    Scenario::new(format!("{kind}: {name}"), producer(kind, operation), survivors)
+}
+
+fn producer(
+    kind: Kind,
+    operation: impl Fn(&Act, Box<dyn Sending>) -> anyhow::Result<()> + 'static,
+) -> impl Fn(&Act) -> anyhow::Result<()> + 'static {
+    move |act: &Act| {
         let mut producer = kind.create(act.name())?;
         (0..Orphaned::BEFORE).try_for_each(|number| producer.try_send(number))?;
         act.stage();
         (Orphaned::BEFORE..NEXT).try_for_each(|number| producer.try_send(number))?;
         act.stage();
         operation(act, producer)
-    };
-    let survivors = move |name| Ok(Box::new(Orphaned::new(kind, last, name)) as Box<dyn Trial>);
-    Scenario::new(format!("{kind}: {name}"), victim, survivors)
+    }
 }
 
 /// The producer frees the slot of a consumer that was killed.

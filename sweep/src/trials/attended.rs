@@ -1,5 +1,7 @@
 //! A consumer dies, and its producer lives.
 
+use std::time::Duration;
+
 use anyhow::{Context, ensure};
 use fanout::QueueName;
 use testing::Unique;
@@ -46,6 +48,21 @@ impl Attended {
         stage.laps(1)?;
         stage.drain()?;
         Ok(Self { stage, loss, casualty: None, name })
+    }
+
+    /// Fills the ring, as far as the victim lets it.
+    pub(super) fn fill(&mut self) -> anyhow::Result<()> {
+        self.stage.drain()?;
+        while self.stage.try_send(1, Duration::ZERO)? {
+            self.stage.drain()?;
+        }
+        Ok(())
+    }
+
+    /// Sends a message for which there is room in time.
+    pub(super) fn send_one(&mut self, timeout: Duration) -> anyhow::Result<()> {
+        ensure!(self.stage.try_send(1, timeout)?, "the producer that slept found no room");
+        Ok(())
     }
 
     /// What the list of consumers says of a process.

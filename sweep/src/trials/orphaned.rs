@@ -87,6 +87,24 @@ impl Orphaned {
         Ok((sent, took))
     }
 
+    /// Takes out the consumers that are to sleep: the first of the broadcast consumers, and the member.
+    pub(super) fn take_sleepers(&mut self) -> Vec<Witness> {
+        vec![self.witnesses.remove(2), self.witnesses.remove(0)]
+    }
+
+    /// Puts one of them back.
+    pub(super) fn put_back(&mut self, witness: Witness) {
+        self.witnesses.push(witness);
+    }
+
+    /// The consumers that do not sleep read. Says whether the last operation has sent something, and what comes
+    /// behind it.
+    pub(super) fn peek(&mut self) -> anyhow::Result<(bool, Took)> {
+        let witness = &mut self.witnesses[0];
+        let took = witness.drain()?;
+        Ok((witness.next() > Some(self.before), took))
+    }
+
     /// The end that consumers see has to be the operation's, or none.
     fn check_end(&self, dead: Dead, took: Took) -> anyhow::Result<()> {
         let allowed = match self.last.ends {
