@@ -488,8 +488,10 @@ pub unsafe fn forget(control: &Control, group: &str) -> bool {
     if has_others(control, index, usize::MAX) {
         return false;
     }
-    control.group(index).name.store("");
+    // In this order: a process that is killed in between leaves a group that holds nobody back. One without a name
+    // could not be forgotten by anybody else.
     control.group(index).flags.store(0, Ordering::Relaxed);
+    control.group(index).name.store("");
     // edge: join -> gate
     control.roster.generation.fetch_add(1, ordering!("leave-roster-release", Release));
     doorbell::wake(&control.doorbell.producer);
@@ -523,11 +525,13 @@ fn find_group(control: &Control, name: &str, begin: Sequence) -> Result<usize, N
     }
     let index = spare_group(control, &has_members).ok_or(NoSlot::Groups)?;
     let line = control.group(index);
-    line.name.store(name);
+    // In this order: a process that is killed in between leaves no line with this name and another's place.
+    line.name.store("");
     line.flags.store(0, Ordering::Relaxed);
     line.redelivered.store(0, Ordering::Relaxed);
     line.base.store(begin.get(), Ordering::Relaxed);
     line.claimed.store(Claim::nobodys(begin).bits(), Ordering::Relaxed);
+    line.name.store(name);
     Ok(index)
 }
 

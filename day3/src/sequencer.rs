@@ -537,6 +537,9 @@ impl<C: Link, T: Trail> ProducerCursor<C, T> {
         self.pace.hold_back(law);
         let before = self.limit;
         self.lag();
+        if self.limit.since(self.next) < n && self.gate.miss_the_gone(&self.control) {
+            self.lag();
+        }
         let room = self.limit.since(self.next);
         // A small ring never has much.
         let few = (law.few * self.trail.unit()).min(self.capacity.get() / 4);
