@@ -367,7 +367,7 @@ impl Registration {
 
     /// Frees the slot. It does nothing in a child that was forked from the process that took the slot.
     pub(crate) fn leave(&mut self, control: &Control) {
-        if !self.origin.is_here() {
+        if !self.origin.is_here() || self.hold.is_none() {
             return;
         }
         if self.state.usage() == SlotUse::Member && self.is_current(control) {
@@ -376,6 +376,11 @@ impl Registration {
         if !free(control, self.slot, self.state) {
             free(control, self.slot, self.state.evicted());
         }
+        self.hold = None;
+    }
+
+    /// Lets go of the lease, and leaves everything else as it is.
+    pub(crate) fn let_go(&mut self) {
         self.hold = None;
     }
 

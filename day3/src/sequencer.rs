@@ -674,6 +674,12 @@ impl<C: Link> ConsumerCursor<C> {
         self.next
     }
 
+    /// Ends as a killed process does: the kernel lets go of its lease, and all its words stay as they are. For
+    /// tests within one process.
+    pub fn die(mut self) {
+        self.registration.let_go();
+    }
+
     /// All that is there to read: one sequence or more.
     #[inline]
     pub(crate) fn available(&mut self) -> Result<Run, Unavailable> {
