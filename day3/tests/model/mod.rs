@@ -1,6 +1,8 @@
 //! A ring small enough to explore: the real control and cursors, and places that loom watches.
 
-use common::sync::{Arc, AtomicU64, Mutex, Ordering, UnsafeCell, dying_at, thread, yield_now};
+#[cfg(loom)]
+use common::sync::dying_at;
+use common::sync::{Arc, AtomicU64, Mutex, Ordering, UnsafeCell, thread, yield_now};
 use common::{Capacity, Sequence};
 use day3::group::MemberCursor;
 use day3::landing::Everywhere;
@@ -70,6 +72,15 @@ impl Rig {
         Writer { cursor, rig: self.clone(), payload: Payload::Message }
     }
 
+    /// The producer that takes over from a dead one.
+    #[cfg(loom)]
+    pub(crate) fn successor(&self) -> Writer {
+        let (control, capacity) = (self.control.clone(), self.ring.capacity);
+        // SAFETY: the other one is dead.
+        let cursor = unsafe { ProducerCursor::resuming(control, capacity, FIRST, ()) };
+        Writer { cursor: cursor.unwrap(), rig: self.clone(), payload: Payload::Message }
+    }
+
     /// A producer for models with taps: it writes words, as a tap copies them.
     pub(crate) fn producer_of_words(&self) -> Writer {
         Writer { payload: Payload::Words, ..self.producer() }
@@ -83,7 +94,12 @@ impl Rig {
     }
 
     pub(crate) fn member(&self, start: Start) -> Reader<MemberCursor<Lines>> {
-        let registration = self.join(JoinAs::Member { group: "g", holds: false }, start).unwrap();
+        self.member_of("g", start)
+    }
+
+    /// A member of this group.
+    pub(crate) fn member_of(&self, group: &str, start: Start) -> Reader<MemberCursor<Lines>> {
+        let registration = self.join(JoinAs::Member { group, holds: false }, start).unwrap();
         // SAFETY: the registration was just given out.
         let cursor = unsafe { MemberCursor::new(self.control.clone(), registration) };
         Reader { cursor, rig: self.clone() }
@@ -157,6 +173,18 @@ impl Writer {
         // SAFETY: claimed and written.
         unsafe { self.cursor.publish(1) };
         true
+    }
+
+    /// Sends a message as a process does that is killed at this step, and dies; says whether it had come so far.
+    #[cfg(loom)]
+    pub(crate) fn send_and_die(mut self, step: &'static str) -> Option<Self> {
+        match dying_at(step, || self.try_send()) {
+            None => {
+                self.cursor.die();
+                None
+            }
+            Some(_) => Some(self),
+        }
     }
 
     /// Sends two messages at once, if there is room now.
@@ -244,6 +272,7 @@ impl<C: Cursor> Reader<C> {
 
     /// Takes up to `most` messages as a process does that is killed at this step, and dies; says whether it had
     /// come so far.
+    #[cfg(loom)]
     pub(crate) fn take_and_die(mut self, step: &'static str, most: u64) -> Option<Self>
     where
         C: Mortal,
@@ -310,16 +339,19 @@ pub(crate) use common::sync::explore_model as explore;
 pub(crate) use thread::spawn;
 
 /// A cursor that can end as that of a killed process does.
+#[cfg(loom)]
 pub(crate) trait Mortal {
     fn die(self);
 }
 
+#[cfg(loom)]
 impl Mortal for ConsumerCursor<Lines> {
     fn die(self) {
         Self::die(self);
     }
 }
 
+#[cfg(loom)]
 impl Mortal for MemberCursor<Lines> {
     fn die(self) {
         Self::die(self);
