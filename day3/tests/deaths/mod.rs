@@ -36,7 +36,7 @@ fn assert_each_once(n: u64, mut read: Vec<Sequence>) {
 fn a_member_dies_while_it_claims() {
     for step in STEPS {
         explore(&format!("a_member_dies_while_it_claims ({step})"), None, move || {
-            let rig = Rig::new(2);
+            let rig = Rig::for_three(2);
             let mut survivor = rig.member(Start::Latest);
             let victim = rig.member(Start::Latest);
             let _producer = rig.producer().send_now(2);
@@ -57,7 +57,7 @@ fn a_member_dies_while_it_claims() {
 fn a_proof_moves_on_while_it_is_looked_for() {
     for step in ["tried", "won"] {
         explore(&format!("a_proof_moves_on_while_it_is_looked_for ({step})"), None, move || {
-            let rig = Rig::new(4);
+            let rig = Rig::for_three(4);
             let victim = rig.member(Start::Latest);
             let (mut one, mut other) = (rig.member(Start::Latest), rig.member(Start::Latest));
             let _producer = rig.producer().send_now(4);
@@ -87,7 +87,7 @@ fn a_proof_moves_on_while_it_is_looked_for() {
 #[test]
 fn a_proof_has_moved_on() {
     explore("a_proof_has_moved_on", None, || {
-        let rig = Rig::new(4);
+        let rig = Rig::for_three(4);
         let victim = rig.member(Start::Latest);
         let (mut one, mut other) = (rig.member(Start::Latest), rig.member(Start::Latest));
         let _producer = rig.producer().send_now(4);
@@ -104,7 +104,7 @@ fn a_proof_has_moved_on() {
 #[test]
 fn a_claim_is_replaced_while_its_winner_is_looked_for() {
     explore("a_claim_is_replaced_while_its_winner_is_looked_for", None, || {
-        let rig = Rig::new(4);
+        let rig = Rig::for_three(4);
         let victim = rig.member(Start::Latest);
         let (mut one, mut other) = (rig.member(Start::Latest), rig.member(Start::Latest));
         let _producer = rig.producer().send_now(2);
@@ -130,7 +130,7 @@ fn a_claim_is_replaced_while_its_winner_is_looked_for() {
 #[test]
 fn a_member_dies_while_others_go_on() {
     explore("a_member_dies_while_others_go_on", Some(3), || {
-        let rig = Rig::new(4);
+        let rig = Rig::for_three(4);
         let victim = rig.member(Start::Latest);
         let (mut one, mut other) = (rig.member(Start::Latest), rig.member(Start::Latest));
         let _producer = rig.producer().send_now(4);
@@ -155,7 +155,7 @@ fn a_member_dies_while_others_go_on() {
 #[test]
 fn a_slot_changes_its_group_while_it_is_helped() {
     explore("a_slot_changes_its_group_while_it_is_helped", Some(3), || {
-        let rig = Rig::new(4);
+        let rig = Rig::for_three(4);
         let victim = rig.member(Start::Latest);
         let (mut one, mut other) = (rig.member(Start::Latest), rig.member(Start::Latest));
         let _producer = rig.producer().send_now(4);
@@ -191,7 +191,7 @@ fn a_slot_changes_its_group_while_it_is_helped() {
 #[test]
 fn two_members_look_for_what_a_dead_one_held() {
     explore("two_members_look_for_what_a_dead_one_held", None, || {
-        let rig = Rig::new(2);
+        let rig = Rig::for_three(2);
         let mut victim = rig.member(Start::Latest);
         let (mut one, mut other) = (rig.member(Start::Latest), rig.member(Start::Latest));
         let mut producer = rig.producer().send_now(2);
@@ -218,7 +218,7 @@ fn two_members_look_for_what_a_dead_one_held() {
 #[test]
 fn a_dead_consumer_is_found_by_two() {
     explore("a_dead_consumer_is_found_by_two", None, || {
-        let rig = Rig::new(2);
+        let rig = Rig::for_three(2);
         let victim = rig.consumer(Start::Latest);
         let (_second, _third) = (rig.tap(Start::Latest), rig.tap(Start::Latest));
         let mut producer = rig.producer().send_now(2);
@@ -243,7 +243,7 @@ fn a_dead_consumer_is_found_by_two() {
 fn a_producer_dies_and_another_goes_on() {
     for (step, published) in [("reserved", 0), ("written", 1), ("published", 2)] {
         explore(&format!("a_producer_dies_and_another_goes_on ({step})"), None, move || {
-            let rig = Rig::new(4);
+            let rig = Rig::for_three(4);
             let mut consumer = rig.consumer(Start::Latest);
             let mut sender = rig.producer();
             // The first claim reserves.

@@ -4,9 +4,10 @@
 use common::sync::dying_at;
 use common::sync::{Arc, AtomicU64, Mutex, Ordering, UnsafeCell, thread, yield_now};
 use common::{Capacity, Sequence};
+use day2::Role;
 use day3::group::MemberCursor;
 use day3::landing::Everywhere;
-use day3::link::HeapLines;
+use day3::link::{HeapLines, Lease, Link};
 use day3::roster::{self, JoinAs, JoinRequest, NoSlot, Ring};
 use day3::sequencer::{ConsumerCursor, Cursor, ProducerCursor, Run, Unavailable};
 use day3::tap::TapCursor;
@@ -48,10 +49,21 @@ pub(crate) struct Rig {
     places: Arc<Places>,
     admission: Arc<Mutex<()>>,
     ring: Ring,
+    /// A slot that nobody gets.
+    closed: Option<std::sync::Arc<Lease>>,
 }
 
 impl Rig {
+    /// A ring with room for two consumers, so that a slot is soon taken again.
     pub(crate) fn new(capacity: u64) -> Self {
+        let mut rig = Self::for_three(capacity);
+        let lease = rig.control.lease(Role::Slot(2)).unwrap();
+        rig.closed = Some(std::sync::Arc::new(lease));
+        rig
+    }
+
+    /// A ring with room for three consumers.
+    pub(crate) fn for_three(capacity: u64) -> Self {
         let place = |_| Place {
             message: UnsafeCell::new(0),
             words: [AtomicU64::new(0), AtomicU64::new(0)],
@@ -62,6 +74,7 @@ impl Rig {
             places: Arc::new(Places((0..capacity).map(place).collect())),
             admission: Arc::new(Mutex::new(())),
             ring,
+            closed: None,
         }
     }
 
