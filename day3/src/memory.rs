@@ -293,6 +293,20 @@ pub fn successor<R>(
     }
 }
 
+/// Marks this segment, which was found by its name, as open by an end. An open queue that has been removed since is
+/// none that can be joined: no producer will find it any more.
+///
+/// # Errors
+///
+/// [`OpenError`].
+pub fn hold(segment: &Segment, control: &Control) -> Result<(), OpenError> {
+    segment.hold()?;
+    if segment.is_nameless() && !control.is_closed() {
+        return Err(OpenError::NotFound { name: segment.name().clone() });
+    }
+    Ok(())
+}
+
 /// What is said of a control that no ring has.
 pub const ODD_CONTROL: &str = "its control has no room for as many consumers as it says";
 
@@ -352,7 +366,7 @@ impl NamedMemory {
         let this = Self::open_any(name, mode, &[Kind::Ring], options.timeout)?;
         let expected = Expected::messages::<T>(Kind::Ring, options.type_name::<T>());
         this.segment.geometry().check(name, &expected)?;
-        this.segment.hold()?;
+        hold(&this.segment, this.control())?;
         Ok(this)
     }
 

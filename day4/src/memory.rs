@@ -14,7 +14,7 @@ use day2::{DescriptorError, LeaseError, LockError, Mode, OpenError, Role, Segmen
 use day3::control::{Control, SLOTS, control_len};
 use day3::landing::Landing;
 use day3::link::{HeapLines, Lease, Link};
-use day3::memory::{ODD_CONTROL, TRAIL_BYTES, consumers_of, successor};
+use day3::memory::{ODD_CONTROL, TRAIL_BYTES, consumers_of, hold, successor};
 use day3::roster::Ring;
 use day3::{JoinError, JoinOptions, Memory, QueueOptions};
 use nix::errno::Errno;
@@ -96,8 +96,12 @@ impl Segmented {
         mode: Mode,
         options: &JoinOptions,
     ) -> Result<Self, JoinError> {
-        options
-            .when_there(|| Self::enter(Segment::open(name, mode, options.join_timeout())?, options))
+        options.when_there(|| {
+            let segment = Segment::open(name, mode, options.join_timeout())?;
+            let this = Self::enter(segment, options)?;
+            hold(&this.segment, this.control())?;
+            Ok(this)
+        })
     }
 
     /// Opens the ring of this name as the writer that comes after a dead one.
@@ -126,7 +130,10 @@ impl Segmented {
         options: &JoinOptions,
     ) -> Result<Self, JoinError> {
         let label = nameless();
-        Self::enter(Segment::from_fd(&label, descriptor, mode, options.join_timeout())?, options)
+        let segment = Segment::from_fd(&label, descriptor, mode, options.join_timeout())?;
+        let this = Self::enter(segment, options)?;
+        this.segment.hold()?;
+        Ok(this)
     }
 
     fn enter(segment: Segment, options: &JoinOptions) -> Result<Self, JoinError> {
@@ -139,7 +146,6 @@ impl Segmented {
             call: "mmap (twice)",
             errno: OsError::new(error),
         })?;
-        segment.hold()?;
         Ok(Self { segment, consumers, mirror, ring })
     }
 

@@ -1,21 +1,25 @@
-//! What happens to a queue whose producer has died: another producer takes it over, or removes its
+//! What happens to a queue whose producer has died: another producer takes it over, or somebody removes its
 //! name.
 //!
-//! Both need the producer's lease of that very object. So of two processes that do either at the same
-//! time, one does it, and no name is removed that another process has given to a new queue.
+//! All of them need the producer's lease of that very object. So of two processes that do either at the same
+//! time, one does it, and no name is removed that another process has given to a new queue. Who removes a name locks
+//! the byte [`REMOVING`] first: so he is not taken for a living producer.
 
-use std::os::fd::AsFd;
-use std::time::Duration;
+use std::os::fd::{AsFd, OwnedFd};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use common::QueueName;
-use nix::sys::stat::fstat;
+use common::{OsError, QueueName};
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::stat::{FileStat, fstat};
 
 use super::{
-    Claim, Mode, OpenError, READY_TIMEOUT, RemoveError, Segment, at_least, named, page_size, view,
-    wait_until_ready,
+    Claim, LOOK_AGAIN, Mode, OpenError, READY_TIMEOUT, RemoveError, Segment, UNFINISHED, at_least,
+    first_page, named, page_size, view, wait_until_ready,
 };
 use crate::error::{Holder, SucceedError, open_error};
-use crate::lease::{Lease, Role, is_leased};
+use crate::lease::{HELD, Lease, REMOVING, Role, is_leased, is_locked, set_lock};
 
 impl Segment {
     /// Who has this name. It may be nobody by now: then it counts as a dead queue's, which is removed or
@@ -26,14 +30,28 @@ impl Segment {
             Err(OpenError::NotFound { .. }) => return Holder::Dead,
             Err(_) => return Holder::Stranger,
         };
-        if is_leased(&file, Role::Producer) {
+        if has_producer(&file) {
             return Holder::Living;
         }
         match wait_until_ready(name, &file, Duration::ZERO) {
-            // A creator that died half-way has left an object that is not ready.
-            Ok(_) | Err(OpenError::NotReady { .. }) => Holder::Dead,
+            Ok(_) => Holder::Dead,
+            Err(OpenError::NotReady { .. }) if is_unfinished(name, &file) => Holder::Dead,
             Err(_) => Holder::Stranger,
         }
+    }
+
+    /// Whether a creator of queues has begun this object, and not finished it. It may still be at it.
+    pub fn is_unfinished(name: &QueueName) -> bool {
+        named(name, Mode::Observer).is_ok_and(|file| {
+            let header = wait_until_ready(name, &file, Duration::ZERO);
+            matches!(header, Err(OpenError::NotReady { .. })) && is_unfinished(name, &file)
+        })
+    }
+
+    /// Whether a consumer or a tap has the queue open, other than through this segment. If the kernel does not
+    /// tell, we assume so.
+    pub fn is_held(&self) -> bool {
+        is_locked(self, HELD)
     }
 
     /// Opens a queue whose producer has died, as its next producer. It has the producer's role from now on,
@@ -73,20 +91,103 @@ impl Segment {
     /// [`RemoveError::Held`] while the queue has a producer. [`RemoveError::Open`] if there is no such object,
     /// or if it is no queue; then it is left as it was.
     pub fn remove_dead(name: &QueueName) -> Result<(), RemoveError> {
+        Removal::begin(name)?.finish()
+    }
+
+    /// Removes the name of a queue that no end has open: no producer, no consumer, no tap. Who joins it at this
+    /// moment either is seen, and the queue stays, or finds no queue of that name.
+    ///
+    /// A queue whose creator died before it was ready is removed as by [`remove_dead`](Self::remove_dead).
+    ///
+    /// # Errors
+    ///
+    /// [`RemoveError`]; in particular [`RemoveError::Held`].
+    pub fn remove_unused(name: &QueueName) -> Result<(), RemoveError> {
+        let removal = Removal::begin(name)?;
+        match set_lock(&removal.file, libc::F_WRLCK, HELD) {
+            Ok(()) => removal.finish(),
+            Err(errno) if is_refused(errno) => {
+                Err(RemoveError::Held { name: name.clone(), has_producer: false })
+            }
+            Err(errno) => Err(failed(name, errno)),
+        }
+    }
+}
+
+/// The right to remove a name: nobody else removes it, and nobody becomes its queue's producer.
+///
+/// The lease goes before the file, which has the lock on [`REMOVING`].
+struct Removal {
+    name: QueueName,
+    stat: FileStat,
+    _lease: Lease,
+    file: OwnedFd,
+}
+
+impl Removal {
+    fn begin(name: &QueueName) -> Result<Self, RemoveError> {
         let file = named(name, Mode::Writer)?;
-        if is_leased(&file, Role::Producer) {
+        if has_producer(&file) {
             return Err(RemoveError::Held { name: name.clone(), has_producer: true });
         }
-        match wait_until_ready(name, &file, READY_TIMEOUT) {
-            Ok(header) => {
-                at_least(name, &file, page_size())?;
-                view(&header).read(name, page_size())?;
+        check(name, &file)?;
+        let started = Instant::now();
+        while let Err(errno) = set_lock(&file, libc::F_WRLCK, REMOVING) {
+            // Another process removes it at this moment.
+            if !is_refused(errno) || started.elapsed() > READY_TIMEOUT {
+                return Err(failed(name, errno));
             }
-            Err(OpenError::NotReady { .. }) => {}
-            Err(error) => return Err(error.into()),
+            sleep(LOOK_AGAIN);
         }
         let stat = fstat(&file).map_err(|errno| open_error(name, "fstat", errno))?;
         let _lease = Lease::take(name, file.as_fd(), Role::Producer)?;
-        Claim::new(name, &stat).remove()
+        Ok(Self { name: name.clone(), stat, _lease, file })
     }
+
+    /// Removes the name, if nobody has done so before.
+    fn finish(self) -> Result<(), RemoveError> {
+        Claim::new(&self.name, &self.stat).remove()
+    }
+}
+
+/// Whether this is a queue, or what a dead creator has left of one.
+fn check(name: &QueueName, file: &OwnedFd) -> Result<(), OpenError> {
+    let patience = if is_unfinished(name, file) { READY_TIMEOUT } else { Duration::ZERO };
+    match wait_until_ready(name, file, patience) {
+        Ok(header) => {
+            at_least(name, file, page_size())?;
+            view(&header).read(name, page_size()).map(drop)
+        }
+        Err(OpenError::NotReady { .. }) if is_unfinished(name, file) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a creator of queues has made this object, which is not ready.
+fn is_unfinished(name: &QueueName, file: &OwnedFd) -> bool {
+    let is_marked = fstat(file).is_ok_and(|stat| stat.st_mode & UNFINISHED.bits() != 0);
+    let begins = || first_page(name, file).ok()?.map(|header| view(&header).has_magic());
+    is_marked || begins() == Some(true)
+}
+
+/// Whether there is a producer. Who only removes the name is none: we wait until he has.
+fn has_producer(file: &OwnedFd) -> bool {
+    let started = Instant::now();
+    while is_leased(file, Role::Producer) {
+        let is_removed = is_locked(file, REMOVING);
+        if !is_removed && is_leased(file, Role::Producer) || started.elapsed() > READY_TIMEOUT {
+            return true;
+        }
+        sleep(LOOK_AGAIN);
+    }
+    false
+}
+
+fn is_refused(errno: Errno) -> bool {
+    matches!(errno, Errno::EAGAIN | Errno::EACCES)
+}
+
+fn failed(name: &QueueName, errno: Errno) -> RemoveError {
+    let (name, call) = (name.clone(), "fcntl(F_OFD_SETLK)");
+    RemoveError::System { name, call, errno: OsError::new(errno) }
 }
