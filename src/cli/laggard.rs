@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use fanout::QueueName;
 use fanout::Death;
+use fanout::QueueName;
 use fanout::inspect::{ConsumerInfo, ConsumerKind, GroupInfo};
 use yardstick::report::grouped;
 

@@ -73,7 +73,7 @@ enum Command {
     Ls(list::Arguments),
     /// Show a queue: what its producer does, who is attached, who lags, who blocks the producer
     Stat(stat::Arguments),
-    /// Free the slot of a consumer that is dead, or by force of one that lives, so that the producer no longer waits for it
+    /// Free the slot of a dead consumer, or with --force of one that lives
     Evict(evict::Arguments),
     /// Forget the place of a group that has no member, so that the producer no longer waits for it
     Forget(forget::Arguments),
