@@ -156,7 +156,8 @@ fn check(name: &QueueName, file: &OwnedFd) -> Result<(), OpenError> {
     match wait_until_ready(name, file, patience) {
         Ok(header) => {
             at_least(name, file, page_size())?;
-            view(&header).read(name, page_size()).map(drop)
+            let geometry = view(&header).read(name, page_size())?;
+            at_least(name, file, geometry.total_len())
         }
         Err(OpenError::NotReady { .. }) if is_unfinished(name, file) => Ok(()),
         Err(error) => Err(error),
