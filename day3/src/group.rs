@@ -122,6 +122,11 @@ impl<C: Link> MemberCursor<C> {
     /// producer is alive.
     #[cold]
     fn in_vain(&mut self, why: Unavailable) -> Option<Unavailable> {
+        let is_end = matches!(why, Unavailable::Closed | Unavailable::Aborted);
+        // Nobody may come after us. A model says itself when an end asks.
+        if is_end && cfg!(not(loom)) && self.inherit() {
+            return None;
+        }
         if why != Unavailable::Empty {
             return Some(why);
         }
