@@ -8,7 +8,7 @@ use std::process::{Output, Stdio};
 use std::thread;
 
 use fanout::Start;
-use fanout::records::{Reader, Tap, Writer};
+use fanout::records::{Member, Reader, Tap, Writer};
 use nix::sys::signal::Signal;
 use support::{consumers, fanout, listening, report, start_into, type_into};
 use testing::{Folder, Process, Unique, eventually, run};
@@ -151,6 +151,24 @@ fn a_subscriber_that_does_not_follow_is_told_that_the_publisher_died() {
         );
         assert_eq!(lines(&folder.join("out")), "one\n");
     }
+}
+
+#[test]
+fn a_member_that_the_others_left_nothing_is_told_that_the_publisher_died() {
+    let (name, folder) = (Unique::new("idle"), Folder::new());
+    let mut publisher = publish(&name, &["--wait-for", "0"]);
+    let mut idle = subscribe(&name, &["--group", "g"], &folder.join("out"));
+    eventually("a member", || consumers(&name) == 1);
+    idle.signal(Signal::SIGSTOP);
+    let mut other = Member::join(name.bare(), "g", Start::Oldest).unwrap();
+    type_into(&mut publisher, "one\ntwo\n");
+    for line in ["one", "two"] {
+        assert_eq!(&*other.recv().unwrap(), line.as_bytes());
+    }
+    kill(&mut publisher);
+    idle.signal(Signal::SIGCONT);
+    assert_eq!(idle.wait().code(), Some(1));
+    assert!(said(&mut idle).contains("the producer died "));
 }
 
 #[test]

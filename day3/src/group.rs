@@ -135,7 +135,9 @@ impl<C: Link> MemberCursor<C> {
         if (flags & ORPHANED != 0 || is_due) && self.inherit() {
             return None;
         }
-        Some(self.watcher.after_nothing(&self.control, self.known, is_due))
+        // What we know may be old: the others have claimed all that was published since.
+        let next = self.claim().end(self.known);
+        Some(self.watcher.after_nothing(&self.control, next, is_due))
     }
 
     /// Takes over what a dead member of the group held, if there is one; says whether there was. The caller
@@ -293,6 +295,15 @@ impl<C: Link> Cursor for MemberCursor<C> {
 
 impl<C: Link> Drop for MemberCursor<C> {
     fn drop(&mut self) {
-        self.registration.leave(&self.control);
+        let has_inherited = self.is_holding() && self.held.first.is_before(self.redelivered);
+        if !has_inherited || !self.registration.is_current(&self.control) {
+            self.registration.leave(&self.control);
+            return;
+        }
+        // It leaves before it is done with what a dead member has left: that goes to another one, as if it had
+        // died, too.
+        self.registration.abandon();
+        self.control.group(self.group).flags.fetch_or(ORPHANED, Ordering::Relaxed);
+        doorbell::wake(&self.control.doorbell.consumers);
     }
 }

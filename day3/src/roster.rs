@@ -363,6 +363,11 @@ impl Registration {
         self.hold = None;
     }
 
+    /// Leaves the slot to whoever comes for what it holds, as if this process had died.
+    pub(crate) fn abandon(&mut self) {
+        self.hold = None;
+    }
+
     /// Takes over the slot of a dead member of the same group, whose lease this is, and leaves its own.
     pub(crate) fn move_to(&mut self, link: &dyn Link, slot: usize, lease: Lease) {
         let control: &Control = link;

@@ -71,7 +71,7 @@ struct Report {
     killed: BTreeMap<Post, usize>,
     /// The last lines that dead consumers wrote down: what they were doing when they were killed.
     last_words: BTreeMap<String, usize>,
-    /// Messages that went to a second member, because the first had died.
+    /// Messages that a second member received, because the first had died before it released them.
     redelivered: u64,
 }
 
