@@ -422,6 +422,48 @@ fn stat_marks_the_dead_and_evict_frees_them_at_once() {
 }
 
 #[test]
+fn another_user_s_queue_is_joined_only_on_trust() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("only root can give a file away");
+        return;
+    }
+    let (name, folder) = (Unique::new("theirs"), Folder::new());
+    let mut writer = Writer::create(name.bare(), 4096).unwrap();
+    writer.send(b"theirs").unwrap();
+    std::os::unix::fs::chown(name.path(), Some(65534), None).unwrap();
+    let own = nix::unistd::geteuid();
+    let refuses = |arguments: &[&str]| {
+        let output = run(&mut fanout(arguments));
+        let said = stderr(&output);
+        let expected = format!("belongs to user 65534, expected {own}");
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.contains(&expected) && said.lines().count() == 1, "{arguments:?}: {said}");
+    };
+    for more in [&[][..], &["--group", "g"], &["--tap"], &["--trust-user", "65533"]] {
+        refuses(&[&["sub", name.bare()][..], more].concat());
+    }
+    refuses(&["stat", name.bare()]);
+    refuses(&["rm", name.bare()]);
+    let refused = Writer::resume(name.bare()).map(drop).unwrap_err();
+    assert!(refused.to_string().contains("belongs to user 65534"), "{refused}");
+    let listed = run(&mut fanout(&["ls"]));
+    let line = stdout(&listed).lines().find(|line| line.contains(name.bare())).unwrap();
+    let size = yardstick::report::grouped(name.metadata().len());
+    assert!(
+        line.ends_with(&format!("belongs to user 65534, {size} bytes: not looked into")),
+        "{line}"
+    );
+    let cleaned = run(&mut fanout(&["clean", name.bare()]));
+    assert!(stdout(&cleaned).ends_with(": left; it belongs to user 65534\n"), "{cleaned:?}");
+    for trust in ["65534", "any"] {
+        let output = folder.join(trust);
+        let trusting = ["--trust-user", trust, "--count", "1"];
+        assert!(subscribe(&name, &trusting, &output).wait().success());
+        assert_eq!(lines(&output), "theirs");
+    }
+}
+
+#[test]
 fn a_queue_has_room_for_as_many_consumers_as_the_publisher_says() {
     let name = Unique::new("room");
     let publisher = publish(&name, &["--slots", "1", "--wait-for", "0"]);

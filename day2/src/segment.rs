@@ -23,6 +23,7 @@ use crate::error::{
 };
 use crate::header::{Geometry, Header};
 use crate::lease::{HELD, JOINING, Lease, Role, set_lock};
+use crate::trust::Trust;
 
 mod successor;
 
@@ -183,14 +184,28 @@ impl Segment {
 
     /// Opens a segment, waiting up to `timeout` for its creator to finish.
     ///
-    /// A name that does not exist is an error at once. The object's real size is checked before more
-    /// than its first page is mapped.
+    /// A name that does not exist is an error at once, and so is an object that another user owns. The object's
+    /// real size is checked before more than its first page is mapped.
     ///
     /// # Errors
     ///
     /// [`OpenError`]; the object is left as it was.
     pub fn open(name: &QueueName, mode: Mode, timeout: Duration) -> Result<Self, OpenError> {
-        Self::enter(name, named(name, mode)?, mode, timeout)
+        Self::open_trusting(name, mode, timeout, Trust::OwnUser)
+    }
+
+    /// Opens a segment that may belong to another user; otherwise as [`Segment::open`].
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]; [`OpenError::Owner`] if `trust` does not cover the object's owner.
+    pub fn open_trusting(
+        name: &QueueName,
+        mode: Mode,
+        timeout: Duration,
+        trust: Trust,
+    ) -> Result<Self, OpenError> {
+        Self::enter(name, named(name, mode, trust)?, mode, timeout)
     }
 
     /// Opens a segment by a descriptor that another process has handed over; otherwise as
@@ -546,13 +561,16 @@ fn map(file: &OwnedFd, access: Access, offset: u64, len: u64) -> Result<MmapRaw,
     mapped.map_err(|error| error.raw_os_error().map_or(Errno::EINVAL, Errno::from_raw))
 }
 
-/// Opens an object by its name.
-fn named(name: &QueueName, mode: Mode) -> Result<OwnedFd, OpenError> {
+/// Opens an object by its name, if its owner is trusted.
+fn named(name: &QueueName, mode: Mode, trust: Trust) -> Result<OwnedFd, OpenError> {
     let access = if mode == Mode::Observer { OFlag::O_RDONLY } else { OFlag::O_RDWR };
     // O_NONBLOCK: a pipe of that name must not block us.
     let flags = access | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
-    shm_open(name.as_str(), flags, Permissions::empty())
-        .map_err(|errno| open_error(name, "shm_open", errno))
+    let file = shm_open(name.as_str(), flags, Permissions::empty())
+        .map_err(|errno| open_error(name, "shm_open", errno))?;
+    // What has been opened stays the same object, whatever happens to the name.
+    trust.check(name, &file)?;
+    Ok(file)
 }
 
 /// Opens the object of a descriptor once more, with the rights of `mode`.

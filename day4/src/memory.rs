@@ -97,7 +97,8 @@ impl Segmented {
         options: &JoinOptions,
     ) -> Result<Self, JoinError> {
         options.when_there(|| {
-            let segment = Segment::open(name, mode, options.join_timeout())?;
+            let (timeout, trust) = (options.join_timeout(), options.trust());
+            let segment = Segment::open_trusting(name, mode, timeout, trust)?;
             let this = Self::enter(segment, options)?;
             hold(&this.segment, this.control())?;
             Ok(this)
@@ -108,7 +109,7 @@ impl Segmented {
     pub(crate) fn succeed(name: &QueueName, options: &QueueOptions) -> Result<Self, ResumeError> {
         let message_type = options.message_type_or(MESSAGE_TYPE);
         let (mut segment, (consumers, ring)) =
-            successor(name, |segment| Ok(ring_of(segment, message_type)?))?;
+            successor(name, options, |segment| Ok(ring_of(segment, message_type)?))?;
         match mirror(&segment, Access::ReadWrite) {
             Ok(mirror) => Ok(Self { segment, consumers, mirror, ring }),
             Err(error) => {

@@ -88,6 +88,9 @@ fn clean(name: &QueueName, dry_run: bool) -> Result<Outcome, RemoveError> {
         Err(error @ (OpenError::Version { .. } | OpenError::Damaged { .. })) => {
             return Ok(Outcome::Left(error.to_string()));
         }
+        Err(OpenError::Owner { found, .. }) => {
+            return Ok(Outcome::Left(format!("it belongs to user {found}")));
+        }
         Err(error @ (OpenError::Truncated { .. } | OpenError::Permission { .. })) => {
             return Ok(Outcome::Left(error.to_string()));
         }

@@ -73,6 +73,12 @@ fn look(name: &QueueName) -> Option<Entry> {
         Err(OpenError::NotReady { .. }) if is_left_unfinished(name) => {
             Some(Entry::Refused { name: called, error: UNFINISHED.to_owned() })
         }
+        // Not mapped, so nobody knows whether it is a queue.
+        Err(OpenError::Owner { found, bytes, .. }) => {
+            let error =
+                format!("belongs to user {found}, {} bytes: not looked into", grouped(bytes));
+            Some(Entry::Refused { name: called, error })
+        }
         Err(error @ (OpenError::Permission { .. } | OpenError::Version { .. })) => {
             Some(Entry::Refused { name: called, error: error.to_string() })
         }

@@ -17,7 +17,7 @@ use super::LINE;
 use super::output::Output;
 use super::signals::Signals;
 use super::terminal::{Notice, say};
-use super::value::{label, strategy};
+use super::value::{Trusted, label, strategy, trusted};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -36,6 +36,9 @@ pub(crate) struct Arguments {
     /// If the producer dies, wait for the one that takes the queue over
     #[arg(long)]
     follow: bool,
+    /// Join also a queue that this user owns, or any user: the owner could kill this process
+    #[arg(long, value_name = "USER|any", value_parser = trusted)]
+    trust_user: Option<Trusted>,
     /// Where to begin
     #[arg(long, value_enum, default_value_t = From::Oldest)]
     from: From,
@@ -135,6 +138,11 @@ fn subscribe(
         .wait_for_queue(timeout)
         .hold_when_empty(arguments.hold)
         .follow(arguments.follow);
+    let options = match arguments.trust_user {
+        None => options,
+        Some(Trusted::User(user)) => options.trust_user(user),
+        Some(Trusted::Any) => options.trust_any_user(),
+    };
     let start = match arguments.from {
         From::Oldest => Start::Oldest,
         From::Latest => Start::Latest,

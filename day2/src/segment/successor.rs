@@ -20,12 +20,13 @@ use super::{
 };
 use crate::error::{Holder, SucceedError, open_error};
 use crate::lease::{HELD, Lease, REMOVING, Role, is_leased, is_locked, set_lock};
+use crate::trust::Trust;
 
 impl Segment {
     /// Who has this name. It may be nobody by now: then it counts as a dead queue's, which is removed or
     /// taken over in vain.
     pub fn holder(name: &QueueName) -> Holder {
-        let file = match named(name, Mode::Observer) {
+        let file = match named(name, Mode::Observer, Trust::OwnUser) {
             Ok(file) => file,
             Err(OpenError::NotFound { .. }) => return Holder::Dead,
             Err(_) => return Holder::Stranger,
@@ -42,7 +43,7 @@ impl Segment {
 
     /// Whether a creator of queues has begun this object, and not finished it. It may still be at it.
     pub fn is_unfinished(name: &QueueName) -> bool {
-        named(name, Mode::Observer).is_ok_and(|file| {
+        named(name, Mode::Observer, Trust::OwnUser).is_ok_and(|file| {
             let header = wait_until_ready(name, &file, Duration::ZERO);
             matches!(header, Err(OpenError::NotReady { .. })) && is_unfinished(name, &file)
         })
@@ -64,8 +65,21 @@ impl Segment {
     ///
     /// [`SucceedError::Living`] while the queue has a producer.
     pub fn succeed(name: &QueueName, timeout: Duration) -> Result<Self, SucceedError> {
+        Self::succeed_trusting(name, timeout, Trust::OwnUser)
+    }
+
+    /// The same, for a queue that may belong to another user.
+    ///
+    /// # Errors
+    ///
+    /// [`SucceedError`]; [`OpenError::Owner`] if `trust` does not cover the object's owner.
+    pub fn succeed_trusting(
+        name: &QueueName,
+        timeout: Duration,
+        trust: Trust,
+    ) -> Result<Self, SucceedError> {
         loop {
-            let mut segment = Self::open(name, Mode::Writer, timeout)?;
+            let mut segment = Self::open_trusting(name, Mode::Writer, timeout, trust)?;
             let lease = segment.lease(Role::Producer)?;
             let stat =
                 fstat(&segment.object.file).map_err(|errno| open_error(name, "fstat", errno))?;
@@ -126,7 +140,7 @@ struct Removal {
 
 impl Removal {
     fn begin(name: &QueueName) -> Result<Self, RemoveError> {
-        let file = named(name, Mode::Writer)?;
+        let file = named(name, Mode::Writer, Trust::OwnUser)?;
         if has_producer(&file) {
             return Err(RemoveError::Held { name: name.clone(), has_producer: true });
         }
