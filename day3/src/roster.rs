@@ -3,6 +3,8 @@
 mod list;
 
 use crate::link::LeaseError;
+use core::ptr::NonNull;
+
 use common::process::{Origin, forks};
 use common::sync::{AtomicU64, Ordering, mutant};
 use common::{Capacity, Sequence, fence, ordering};
@@ -66,8 +68,15 @@ pub struct Registration {
     pub(crate) capacity: Capacity,
     origin: Origin,
     forks: u64,
+    /// The slot's lines, in the control that the cursor keeps.
+    line: NonNull<ConsumerSlot>,
     hold: Option<Hold>,
 }
+
+// SAFETY: the line is all atomics, and the cursor keeps the control that it lies in.
+unsafe impl Send for Registration {}
+// SAFETY: as above.
+unsafe impl Sync for Registration {}
 
 /// What the kernel knows of a consumer: dropped in this order.
 #[derive(Debug)]
@@ -141,7 +150,7 @@ pub unsafe fn join(
     if !mutant("skip-join-ring") {
         doorbell::wake(&control.doorbell.producer);
     }
-    Ok(Registration::new(slot, state, first, ring.capacity, hold))
+    Ok(Registration::new(control.slot(slot), slot, state, first, ring.capacity, hold))
 }
 
 /// A free slot, its state, and its lease: without that no slot is given to a new consumer, because the last one
@@ -314,9 +323,16 @@ pub(crate) fn is_member(control: &Control, line: &ConsumerSlot, group: usize) ->
 }
 
 impl Registration {
-    fn new(slot: usize, state: SlotState, first: Sequence, capacity: Capacity, hold: Hold) -> Self {
-        let origin = Origin::here();
-        Self { slot, state, first, capacity, origin, forks: forks(), hold: Some(hold) }
+    fn new(
+        line: &ConsumerSlot,
+        slot: usize,
+        state: SlotState,
+        first: Sequence,
+        capacity: Capacity,
+        hold: Hold,
+    ) -> Self {
+        let (origin, line) = (Origin::here(), NonNull::from(line));
+        Self { slot, state, first, capacity, origin, forks: forks(), line, hold: Some(hold) }
     }
 
     /// The first sequence that this consumer is promised: it will see every message from here on
@@ -332,9 +348,9 @@ impl Registration {
 
     /// The slot's lines.
     #[inline(always)]
-    pub(crate) fn line<'a>(&self, control: &'a Control) -> &'a ConsumerSlot {
-        // SAFETY: the slot was found in this control: the constructor of each cursor demands it.
-        unsafe { control.slot_unchecked(self.slot) }
+    pub(crate) fn line<'a>(&self, _: &'a Control) -> &'a ConsumerSlot {
+        // SAFETY: the line lies in this control: the constructor of each cursor demands it.
+        unsafe { self.line.as_ref() }
     }
 
     /// Whether the slot still belongs to the consumer that took it, and this is its process.
@@ -351,7 +367,7 @@ impl Registration {
 
     /// Frees the slot. It does nothing in a child that was forked from the process that took the slot.
     pub(crate) fn leave(&mut self, control: &Control) {
-        if !self.origin.is_here() {
+        if !self.origin.is_here() || self.hold.is_none() {
             return;
         }
         if self.state.usage() == SlotUse::Member && self.is_current(control) {
@@ -363,8 +379,8 @@ impl Registration {
         self.hold = None;
     }
 
-    /// Leaves the slot to whoever comes for what it holds, as if this process had died.
-    pub(crate) fn abandon(&mut self) {
+    /// Lets go of the lease, and leaves everything else as it is.
+    pub(crate) fn let_go(&mut self) {
         self.hold = None;
     }
 
@@ -381,6 +397,7 @@ impl Registration {
         new.state.store(state.bits(), Ordering::Release);
         self.leave(control);
         (self.slot, self.state, self.hold) = (slot, state, Some(hold));
+        self.line = NonNull::from(new);
     }
 }
 
@@ -476,8 +493,10 @@ pub unsafe fn forget(control: &Control, group: &str) -> bool {
     if has_others(control, index, usize::MAX) {
         return false;
     }
-    control.group(index).name.store("");
+    // In this order: a process that is killed in between leaves a group that holds nobody back. One without a name
+    // could not be forgotten by anybody else.
     control.group(index).flags.store(0, Ordering::Relaxed);
+    control.group(index).name.store("");
     // edge: join -> gate
     control.roster.generation.fetch_add(1, ordering!("leave-roster-release", Release));
     doorbell::wake(&control.doorbell.producer);
@@ -511,11 +530,13 @@ fn find_group(control: &Control, name: &str, begin: Sequence) -> Result<usize, N
     }
     let index = spare_group(control, &has_members).ok_or(NoSlot::Groups)?;
     let line = control.group(index);
-    line.name.store(name);
+    // In this order: a process that is killed in between leaves no line with this name and another's place.
+    line.name.store("");
     line.flags.store(0, Ordering::Relaxed);
     line.redelivered.store(0, Ordering::Relaxed);
     line.base.store(begin.get(), Ordering::Relaxed);
     line.claimed.store(Claim::nobodys(begin).bits(), Ordering::Relaxed);
+    line.name.store(name);
     Ok(index)
 }
 

@@ -324,7 +324,7 @@ unsafe impl Memory for Local {
 // SAFETY: the mirror is the data, twice.
 unsafe impl ByteMemory for Local {
     fn marks(&self) -> &Marks {
-        &*self.marks
+        &self.marks
     }
 
     fn descriptor(&self, _: Mode) -> Result<OwnedFd, DescriptorError> {

@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 use common::{OsError, QueueName};
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::stat::{FileStat, fstat};
+use nix::sys::stat::fstat;
 
 use super::{
-    Claim, LOOK_AGAIN, Mode, OpenError, READY_TIMEOUT, RemoveError, Segment, UNFINISHED, at_least,
-    first_page, named, page_size, view, wait_until_ready,
+    Claim, LOOK_AGAIN, Mode, Named, OpenError, READY_TIMEOUT, RemoveError, Segment, UNFINISHED,
+    at_least, first_page, open_named, page_size, view, wait_until_ready,
 };
-use crate::error::{Holder, SucceedError, open_error};
+use crate::error::{Holder, SucceedError};
 use crate::lease::{HELD, Lease, REMOVING, Role, is_leased, is_locked, set_lock};
 use crate::trust::Trust;
 
@@ -26,7 +26,7 @@ impl Segment {
     /// Who has this name. It may be nobody by now: then it counts as a dead queue's, which is removed or
     /// taken over in vain.
     pub fn holder(name: &QueueName) -> Holder {
-        let file = match named(name, Mode::Observer, Trust::OwnUser) {
+        let file = match open_named(name, Mode::Observer, Trust::OwnUser) {
             Ok(file) => file,
             Err(OpenError::NotFound { .. }) => return Holder::Dead,
             Err(_) => return Holder::Stranger,
@@ -43,7 +43,7 @@ impl Segment {
 
     /// Whether a creator of queues has begun this object, and not finished it. It may still be at it.
     pub fn is_unfinished(name: &QueueName) -> bool {
-        named(name, Mode::Observer, Trust::OwnUser).is_ok_and(|file| {
+        open_named(name, Mode::Observer, Trust::OwnUser).is_ok_and(|file| {
             let header = wait_until_ready(name, &file, Duration::ZERO);
             matches!(header, Err(OpenError::NotReady { .. })) && is_unfinished(name, &file)
         })
@@ -81,13 +81,11 @@ impl Segment {
         loop {
             let mut segment = Self::open_trusting(name, Mode::Writer, timeout, trust)?;
             let lease = segment.lease(Role::Producer)?;
-            let stat =
-                fstat(&segment.object.file).map_err(|errno| open_error(name, "fstat", errno))?;
-            let claim = Claim::new(name, &stat);
             segment.object.lease = Some(lease);
+            let named = Named::new(name, &segment.object.file)?;
             // Before we had the lease, the name may have been removed, and given to another queue.
-            if claim.is_valid() {
-                segment.object.claim = Some(claim);
+            if named.is_valid() {
+                segment.object.claim = Some(Claim::of(named));
                 return Ok(segment);
             }
         }
@@ -132,19 +130,16 @@ impl Segment {
 ///
 /// The lease goes before the file, which has the lock on [`REMOVING`].
 struct Removal {
-    name: QueueName,
-    stat: FileStat,
+    named: Named,
     _lease: Lease,
     file: OwnedFd,
 }
 
 impl Removal {
     fn begin(name: &QueueName) -> Result<Self, RemoveError> {
-        let file = named(name, Mode::Writer, Trust::OwnUser)?;
-        if has_producer(&file) {
-            return Err(RemoveError::Held { name: name.clone(), has_producer: true });
-        }
-        check(name, &file)?;
+        let file = open_named(name, Mode::Writer, Trust::OwnUser)?;
+        let named = Named::new(name, &file)?;
+        check(&named, &file)?;
         let started = Instant::now();
         while let Err(errno) = set_lock(&file, libc::F_WRLCK, REMOVING) {
             // Another process removes it at this moment.
@@ -153,28 +148,37 @@ impl Removal {
             }
             sleep(LOOK_AGAIN);
         }
-        let stat = fstat(&file).map_err(|errno| open_error(name, "fstat", errno))?;
         let _lease = Lease::take(name, file.as_fd(), Role::Producer)?;
-        Ok(Self { name: name.clone(), stat, _lease, file })
+        Ok(Self { named, _lease, file })
     }
 
     /// Removes the name, if nobody has done so before.
     fn finish(self) -> Result<(), RemoveError> {
-        Claim::new(&self.name, &self.stat).remove()
+        self.named.remove()
     }
 }
 
-/// Whether this is a queue, or what a dead creator has left of one.
-fn check(name: &QueueName, file: &OwnedFd) -> Result<(), OpenError> {
-    let patience = if is_unfinished(name, file) { READY_TIMEOUT } else { Duration::ZERO };
-    match wait_until_ready(name, file, patience) {
-        Ok(header) => {
-            at_least(name, file, page_size())?;
-            let geometry = view(&header).read(name, page_size())?;
-            at_least(name, file, geometry.total_len())
+/// Whether this is a queue without a producer, or what a dead creator has left of one.
+fn check(named: &Named, file: &OwnedFd) -> Result<(), RemoveError> {
+    let (name, started) = (&named.name, Instant::now());
+    loop {
+        if has_producer(file) {
+            return Err(RemoveError::Held { name: name.clone(), has_producer: true });
         }
-        Err(OpenError::NotReady { .. }) if is_unfinished(name, file) => Ok(()),
-        Err(error) => Err(error),
+        match wait_until_ready(name, file, Duration::ZERO) {
+            Ok(header) => {
+                at_least(name, file, page_size())?;
+                let geometry = view(&header).read(name, page_size())?;
+                return Ok(at_least(name, file, geometry.total_len())?);
+            }
+            Err(OpenError::NotReady { .. }) if is_unfinished(name, file) => {}
+            Err(error) => return Err(error.into()),
+        }
+        // Removed meanwhile; or its creator has had the time to say that it lives.
+        if !named.is_valid() || started.elapsed() >= READY_TIMEOUT {
+            return Ok(());
+        }
+        sleep(LOOK_AGAIN);
     }
 }
 
