@@ -434,6 +434,18 @@ impl<C: Link, T: Trail> ProducerCursor<C, T> {
         changed
     }
 
+    /// Whether every registered consumer has released everything that was published. A producer that looks in vain
+    /// for a while asks whether they are alive.
+    pub fn is_drained(&mut self) -> bool {
+        let is_drained = self.lag() == 0;
+        if is_drained {
+            self.vigil.end();
+        } else if self.vigil.in_vain() {
+            self.ask_who_lives();
+        }
+        is_drained
+    }
+
     /// The consumers that this producer has found dead since the last call; of many the latest.
     pub fn take_deaths(&mut self) -> Vec<Death> {
         core::mem::take(&mut self.deaths)
