@@ -166,8 +166,8 @@ fn free_slot(link: &dyn Link) -> Result<(usize, SlotState, Lease), NoSlot> {
             }
             // edge: leave -> join. The slot's last consumer read, and moved its cursor, before we write the
             // slot. The producer may see only us in the slot, and learns of that through us.
-            let order = ordering!("leave-join-acquire", Acquire);
-            let state = || SlotState::from_bits(line.state.load(order));
+            // (The lease, which the last consumer lets go of after that, says so, too.)
+            let state = || SlotState::from_bits(line.state.load(Ordering::Acquire));
             if state().usage() != SlotUse::Free {
                 continue;
             }
@@ -227,7 +227,8 @@ fn move_in<'a>(
     describe(line, request);
     // edge: release -> overwrite. A producer that does not know yet that the slot has a new consumer takes
     // this cursor for the last one's. So this store has to say, too, that the last one's reads are done.
-    let order = ordering!("join-cursor-release", Release);
+    // (The models do not miss it since slots have leases; it costs nothing.)
+    let order = Ordering::Release;
     match request.role {
         JoinAs::Broadcast => {
             line.cursor.store(begin.get(), order);
@@ -376,7 +377,7 @@ impl Registration {
 
     /// Frees the slot. It does nothing in a child that was forked from the process that took the slot.
     pub(crate) fn leave(&mut self, control: &Control) {
-        if !self.origin.is_here() {
+        if !self.origin.is_here() || self.hold.is_none() {
             return;
         }
         if self.state.usage() == SlotUse::Member && self.is_current(control) {
@@ -385,6 +386,11 @@ impl Registration {
         if !free(control, self.slot, self.state) {
             free(control, self.slot, self.state.evicted());
         }
+        self.hold = None;
+    }
+
+    /// Lets go of the lease, and leaves everything else as it is.
+    pub(crate) fn let_go(&mut self) {
         self.hold = None;
     }
 
@@ -497,8 +503,10 @@ pub unsafe fn forget(control: &Control, group: &str) -> bool {
     if has_others(control, index, usize::MAX) {
         return false;
     }
-    control.group(index).name.store("");
+    // In this order: a process that is killed in between leaves a group that holds nobody back. One without a name
+    // could not be forgotten by anybody else.
     control.group(index).flags.store(0, Ordering::Relaxed);
+    control.group(index).name.store("");
     // edge: join -> gate
     control.roster.generation.fetch_add(1, ordering!("leave-roster-release", Release));
     doorbell::wake(&control.doorbell.producer);
@@ -532,11 +540,13 @@ fn find_group(control: &Control, name: &str, begin: Sequence) -> Result<usize, N
     }
     let index = spare_group(control, &has_members).ok_or(NoSlot::Groups)?;
     let line = control.group(index);
-    line.name.store(name);
+    // In this order: a process that is killed in between leaves no line with this name and another's place.
+    line.name.store("");
     line.flags.store(0, Ordering::Relaxed);
     line.redelivered.store(0, Ordering::Relaxed);
     line.base.store(begin.get(), Ordering::Relaxed);
     line.claimed.store(Claim::nobodys(begin).bits(), Ordering::Relaxed);
+    line.name.store(name);
     Ok(index)
 }
 
