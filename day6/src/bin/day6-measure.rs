@@ -55,7 +55,10 @@ fn main() -> ExitCode {
 fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     report::warn_of_debug_build();
     println!("from kill -9 to the producer's next message, in ms; {} times", arguments.repeats);
-    println!("{:<10} {:>10} {:>6} {:>9} {:>9} {:>9}", "dead", "waits by", "MiB", "p50", "p90", "max");
+    println!(
+        "{:<10} {:>10} {:>6} {:>9} {:>9} {:>9}",
+        "dead", "waits by", "MiB", "p50", "p90", "max"
+    );
     let sizes: &[usize] = if arguments.small { &[0] } else { &[0, 256, 1024] };
     for &mib in sizes {
         for wait in [Strategy::Yield, Strategy::Adaptive] {
@@ -83,7 +86,8 @@ fn samples(
     arguments: &Arguments,
     mut sample: impl FnMut() -> anyhow::Result<Duration>,
 ) -> anyhow::Result<Vec<Duration>> {
-    let mut times = (0..arguments.repeats.max(1)).map(|_| sample()).collect::<Result<Vec<_>, _>>()?;
+    let mut times =
+        (0..arguments.repeats.max(1)).map(|_| sample()).collect::<Result<Vec<_>, _>>()?;
     times.sort();
     Ok(times)
 }
