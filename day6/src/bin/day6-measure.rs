@@ -63,7 +63,7 @@ fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     for &mib in sizes {
         for wait in [Strategy::Yield, Strategy::Adaptive] {
             for is_member in [false, true] {
-                let times = samples(arguments, || next_message(wait, mib, is_member))?;
+                let times = samples(arguments, |round| next_message(wait, mib, is_member, round))?;
                 let who = if is_member { "member" } else { "consumer" };
                 row(&format!("{who:<10} {:>10} {mib:>6}", wait.to_string()), times);
             }
@@ -72,7 +72,7 @@ fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     println!("\nfrom kill -9 until the kernel has let go of the lock, in ms");
     println!("{:<10} {:>10} {:>6} {:>9} {:>9} {:>9}", "", "", "MiB", "p50", "p90", "max");
     for &mib in sizes {
-        row(&format!("{:<10} {:>10} {mib:>6}", "", ""), samples(arguments, || until_free(mib))?);
+        row(&format!("{:<10} {:>10} {mib:>6}", "", ""), samples(arguments, |_| until_free(mib))?);
     }
     println!("\nasking whether one role is taken, in us, mean of {QUESTIONS}");
     for locks in [1, 64, 1024] {
@@ -84,10 +84,9 @@ fn measure(arguments: &Arguments) -> anyhow::Result<()> {
 /// That many samples, in order.
 fn samples(
     arguments: &Arguments,
-    mut sample: impl FnMut() -> anyhow::Result<Duration>,
+    sample: impl FnMut(usize) -> anyhow::Result<Duration>,
 ) -> anyhow::Result<Vec<Duration>> {
-    let mut times =
-        (0..arguments.repeats.max(1)).map(|_| sample()).collect::<Result<Vec<_>, _>>()?;
+    let mut times = (0..arguments.repeats.max(1)).map(sample).collect::<Result<Vec<_>, _>>()?;
     times.sort();
     Ok(times)
 }
@@ -116,14 +115,20 @@ impl Full {
 }
 
 /// How long it takes a producer that is stuck behind a consumer to send a message when that consumer is killed.
-fn next_message(wait: Strategy, mib: usize, is_member: bool) -> anyhow::Result<Duration> {
+fn next_message(
+    wait: Strategy,
+    mib: usize,
+    is_member: bool,
+    round: usize,
+) -> anyhow::Result<Duration> {
     let Full { mut producer, mut consumer, .. } = Full::new(wait, mib, is_member)?;
-    // The producer waits on a thread of its own, and has waited for a while when the consumer dies.
+    // The producer waits on a thread of its own. A sleeper looks by itself now and then, so the consumer dies after
+    // another time in each round.
     let sender = thread::spawn(move || {
         let outcome = producer.send_timeout(1, TIMEOUT);
         (Instant::now(), outcome)
     });
-    thread::sleep(Duration::from_millis(50));
+    thread::sleep(Duration::from_millis(50 + 10 * (round as u64 % 10)));
     let killed = Instant::now();
     consumer.0.kill()?;
     let (sent, outcome) = sender.join().ok().context("the producer panicked")?;

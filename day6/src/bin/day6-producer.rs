@@ -38,6 +38,9 @@ struct Arguments {
     /// Take over from a producer that has died
     #[arg(long)]
     resume: bool,
+    /// Only count the consumers that die
+    #[arg(long)]
+    quiet: bool,
 }
 
 /// How long consumers may take to attach, and to read the rest.
@@ -63,8 +66,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     queue.wait_for_consumers(arguments.wait_for, TIMEOUT)?;
     let mut deaths = send(&mut queue, arguments)?;
     queue.close();
+    let drained = Instant::now();
     queue.drain(TIMEOUT).context("not everything was read")?;
-    deaths += tell(&mut queue, Duration::ZERO);
+    deaths += tell(&mut queue, arguments, drained.elapsed());
     println!("all {messages} messages sent and read; consumers that died: {deaths}");
     Ok(())
 }
@@ -77,16 +81,16 @@ fn send(queue: &mut Queue, arguments: &Arguments) -> anyhow::Result<usize> {
         let message = message(queue.next_sequence().get(), queue.epoch());
         let begun = Instant::now();
         queue.send(message)?;
-        deaths += tell(queue, begun.elapsed());
+        deaths += tell(queue, arguments, begun.elapsed());
         thread::sleep(pause);
     }
     Ok(deaths)
 }
 
 /// Tells of the consumers that were found dead, and how many they were.
-fn tell(queue: &mut Queue, waited: Duration) -> usize {
+fn tell(queue: &mut Queue, arguments: &Arguments, waited: Duration) -> usize {
     let deaths = queue.take_deaths();
-    for death in &deaths {
+    for death in deaths.iter().filter(|_| !arguments.quiet) {
         let obituary = Obituary { death, unit: "messages" };
         println!("{obituary}; this producer has waited {:.1} ms", 1e3 * waited.as_secs_f64());
     }
