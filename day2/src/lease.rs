@@ -47,6 +47,26 @@ fn byte(role: Role) -> i64 {
 /// nothing. The child's copy of the open file is closed before other code runs in the child. So a
 /// role is free when the parent has died, even if its child goes on. A child that a raw `clone(2)` makes
 /// keeps its copy of the file open. It keeps a dead parent's roles until it ends or calls `exec`.
+///
+/// # Examples
+///
+/// ```
+/// # mod fanout { pub mod segment { pub use day2::{*, header::Expected, segment::*}; } }
+/// use fanout::segment::{Expected, Geometry, Kind, Mode, READY_TIMEOUT, Role, Segment, page_size};
+///
+/// let name = format!("/doc-lease-{}", std::process::id()).parse()?;
+/// let expected = Expected::messages::<u64>(Kind::Log, "u64");
+/// let geometry = Geometry::plan(&expected, 10, 0, 256, page_size())?;
+/// let producer = Segment::create(&name, geometry, 0o600, |_control| ())?;
+/// let consumer = Segment::open(&name, Mode::Reader, READY_TIMEOUT)?;
+/// assert!(consumer.is_leased(Role::Producer));
+///
+/// let lease = consumer.lease(Role::Slot(5))?;
+/// assert!(producer.is_leased(Role::Slot(5)) && producer.lease(Role::Slot(5)).is_err());
+/// drop(lease); // Or: its process dies.
+/// assert!(!producer.is_leased(Role::Slot(5)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "the role is given back when the lease is dropped"]
 #[derive(Debug)]
 pub struct Lease {

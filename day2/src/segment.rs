@@ -183,7 +183,7 @@ impl Segment {
     ///
     /// [`OpenError`]; the object is left as it was.
     pub fn open(name: &QueueName, mode: Mode, timeout: Duration) -> Result<Self, OpenError> {
-        Self::enter(name, named(name, mode)?, mode, timeout)
+        Self::enter(name, open_named(name, mode)?, mode, timeout)
     }
 
     /// Opens a segment by a descriptor that another process has handed over; otherwise as
@@ -263,8 +263,7 @@ impl Segment {
     }
 
     fn remove_name(&self) -> Result<(), RemoveError> {
-        let stat = fstat(&self.object.file).map_err(|e| open_error(&self.name, "fstat", e))?;
-        Claim::new(&self.name, &stat).remove()
+        Named::new(&self.name, &self.object.file)?.remove()
     }
 
     /// Marks this segment as open by an end of the queue, until it is dropped or its process ends. The
@@ -427,8 +426,8 @@ impl Object {
         let failed = |call| move |errno| create_error(name, call, errno);
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
         let file = shm_open(name.as_str(), flags, mode).map_err(failed("shm_open"))?;
-        let stat = fstat(&file).map_err(failed("fstat"))?;
-        let claim = Claim::new(name, &stat);
+        let identity = identity(&fstat(&file).map_err(failed("fstat"))?);
+        let claim = Claim::of(Named { name: name.clone(), identity });
 
         // The umask has removed some of these bits, and the lease needs the owner's.
         let owners = mode | Permissions::S_IRUSR | Permissions::S_IWUSR;
@@ -450,17 +449,18 @@ impl Object {
     }
 }
 
-/// The name of an object that this process created, or took over.
+/// A name, and the object that it meant. The object must be open: otherwise another one may get its
+/// identity.
 #[derive(Debug)]
-struct Claim {
+struct Named {
     name: QueueName,
     identity: (u64, u64),
-    origin: Origin,
 }
 
-impl Claim {
-    fn new(name: &QueueName, object: &FileStat) -> Self {
-        Self { name: name.clone(), identity: identity(object), origin: Origin::here() }
+impl Named {
+    fn new(name: &QueueName, file: &OwnedFd) -> Result<Self, OpenError> {
+        let stat = fstat(file).map_err(|errno| open_error(name, "fstat", errno))?;
+        Ok(Self { name: name.clone(), identity: identity(&stat) })
     }
 
     /// Whether the name still means the object. It may have been removed, and given to another one.
@@ -482,12 +482,25 @@ impl Claim {
     }
 }
 
+/// The name of an object that this process created, or took over.
+#[derive(Debug)]
+struct Claim {
+    named: Named,
+    origin: Origin,
+}
+
+impl Claim {
+    fn of(named: Named) -> Self {
+        Self { named, origin: Origin::here() }
+    }
+}
+
 impl Drop for Claim {
     fn drop(&mut self) {
         // A child that was forked from the creator has a copy of this claim, and must not remove
         // the name.
         if self.origin.is_here() {
-            let _ = self.remove();
+            let _ = self.named.remove();
         }
     }
 }
@@ -541,7 +554,7 @@ fn map(file: &OwnedFd, access: Access, offset: u64, len: u64) -> Result<MmapRaw,
 }
 
 /// Opens an object by its name.
-fn named(name: &QueueName, mode: Mode) -> Result<OwnedFd, OpenError> {
+fn open_named(name: &QueueName, mode: Mode) -> Result<OwnedFd, OpenError> {
     let access = if mode == Mode::Observer { OFlag::O_RDONLY } else { OFlag::O_RDWR };
     // O_NONBLOCK: a pipe of that name must not block us.
     let flags = access | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;

@@ -5,7 +5,7 @@ mod support;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Barrier;
@@ -19,6 +19,7 @@ use day2::{
     Segment, SucceedError,
 };
 use nix::libc;
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
@@ -431,5 +432,70 @@ fn of_many_replacers_one_wins_and_stays() {
         assert_eq!(won.len(), 1, "two queues, and one name");
         assert_eq!(observe(&name).geometry(), won[0].geometry());
         assert!(observe(&name).has_producer(), "the name means another queue than the winner's");
+    }
+}
+
+/// Threads take a name, and give it up in order, while others look for dead queues. Nobody removes the
+/// name of another one's queue: not with the role not yet his, nor with the role no longer his.
+#[test]
+fn a_name_that_is_given_up_is_the_next_ones() {
+    let name = Unique::new("again");
+    let take_and_leave = || {
+        let mut taken = 0;
+        while taken < 1000 {
+            match (create(&name), Segment::remove_dead(&name)) {
+                (Ok(created), _) => {
+                    thread::yield_now();
+                    let inode = File::from(created.as_fd().try_clone_to_owned().unwrap());
+                    let inode = inode.metadata().unwrap().ino();
+                    assert_eq!(name.metadata().ino(), inode, "the name is another queue's");
+                    taken += 1;
+                }
+                (Err(CreateError::NameTaken { .. }), _) => {}
+                (Err(error), _) => panic!("{error}"),
+            }
+        }
+    };
+    thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(take_and_leave))));
+    assert!(!name.exists());
+}
+
+/// A role of a queue that has a name needs no `/proc`.
+#[test]
+fn roles_without_proc() {
+    let name = Unique::new("no-proc");
+    let queue = QueueName::clone(&name);
+    let done = promptly("hiding /proc", move || {
+        if unshare(CloneFlags::CLONE_NEWNS).is_err() {
+            return false;
+        }
+        let none = std::ptr::null();
+        let flags = libc::MS_REC | libc::MS_PRIVATE;
+        // SAFETY: a constant string, and null where the call takes none.
+        let private = unsafe { libc::mount(none, c"/".as_ptr(), none, flags, none.cast()) };
+        let kind = c"tmpfs".as_ptr();
+        // SAFETY: constant strings, and null where the call takes none.
+        let hidden = unsafe { libc::mount(kind, c"/proc".as_ptr(), kind, 0, none.cast()) };
+        if (private, hidden) != (0, 0) {
+            return false;
+        }
+        assert!(!Path::new("/proc/self/fd").exists());
+        let segment = create(&queue).unwrap();
+        let other = open(&queue);
+        let slot = other.lease(Role::Slot(1)).unwrap();
+        assert!(other.has_producer() && segment.is_leased(slot.role()));
+        // Another object of that name is not taken for the first.
+        Segment::remove(&queue).unwrap();
+        let next = create(&queue).unwrap();
+        let refused = other.lease(Role::Slot(2)).unwrap_err();
+        assert!(matches!(refused, LeaseError::System { .. }), "{refused}");
+        assert!(!next.is_leased(Role::Slot(2)));
+        // What has no name has nothing but its descriptor.
+        let refused = Segment::anonymous(&queue, geometry(), 0o600, |_| ()).unwrap_err();
+        assert!(matches!(refused, CreateError::System { .. }), "{refused}");
+        true
+    });
+    if !done {
+        eprintln!("skipped: only root may hide /proc");
     }
 }

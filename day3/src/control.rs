@@ -553,18 +553,6 @@ impl Control {
         &self.rooms[slot].slot
     }
 
-    /// The same, without a check on the hot path.
-    ///
-    /// # Safety
-    ///
-    /// There is such a slot.
-    #[inline(always)]
-    pub(crate) unsafe fn slot_unchecked(&self, slot: usize) -> &ConsumerSlot {
-        debug_assert!(slot < self.rooms.len());
-        // SAFETY: the caller says so.
-        unsafe { &self.rooms.get_unchecked(slot).slot }
-    }
-
     /// The group that the member in this slot belongs to, whatever another process has written there.
     pub(crate) fn group_of(&self, slot: &ConsumerSlot) -> usize {
         slot.group.load(Ordering::Relaxed) as usize % self.rooms.len()
@@ -573,18 +561,6 @@ impl Control {
     /// The line of the group of this number.
     pub(crate) fn group(&self, group: usize) -> &GroupLine {
         &self.rooms[group].group
-    }
-
-    /// The same, without a check on the hot path.
-    ///
-    /// # Safety
-    ///
-    /// There is such a group.
-    #[inline(always)]
-    pub(crate) unsafe fn group_unchecked(&self, group: usize) -> &GroupLine {
-        debug_assert!(group < self.rooms.len());
-        // SAFETY: the caller says so.
-        unsafe { &self.rooms.get_unchecked(group).group }
     }
 
     /// The word that says when the process is dying that has this role.

@@ -1,9 +1,11 @@
 //! Consumers that compete: each message goes to exactly one member of a group.
 
+use core::ptr::NonNull;
+
 use common::sync::{AtomicU64, Ordering, mutant, spin_loop};
 use common::{Sequence, ordering};
 
-use crate::control::{Claim, ORPHANED};
+use crate::control::{Claim, GroupLine, ORPHANED};
 use crate::doorbell;
 use crate::link::Link;
 use crate::recovery;
@@ -20,6 +22,13 @@ pub struct MemberCursor<C: Link> {
     control: C,
     registration: Registration,
     group: usize,
+    /// The group's line, in the control that this cursor keeps.
+    line: NonNull<GroupLine>,
+    /// The last claim that this member has won, and its end.
+    own: (Claim, Sequence),
+    /// Whether no other member has claimed between this member's last two claims. Then it goes by its own claim,
+    /// and does not read the group's first: if another member was faster after all, the exchange fails.
+    is_alone: bool,
     watcher: Watcher,
     /// How many claims of other members stand in the log.
     turn: usize,
@@ -33,6 +42,11 @@ pub struct MemberCursor<C: Link> {
     taken: u64,
 }
 
+// SAFETY: the line is all atomics, and lies in the control that the cursor keeps.
+unsafe impl<C: Link + Send> Send for MemberCursor<C> {}
+// SAFETY: as above.
+unsafe impl<C: Link + Sync> Sync for MemberCursor<C> {}
+
 impl<C: Link> MemberCursor<C> {
     /// The member of this registration, which [`roster::join`](crate::roster::join) gave out.
     ///
@@ -43,8 +57,21 @@ impl<C: Link> MemberCursor<C> {
         doorbell::attach(&control.doorbell.producer);
         let group = control.group_of(control.slot(registration.slot));
         let (known, held) = (registration.first, Run { first: registration.first, len: 0 });
-        let (watcher, redelivered) = (Watcher::default(), known);
-        Self { control, registration, group, watcher, turn: 0, redelivered, known, held, taken: 0 }
+        let line = NonNull::from(control.group(group));
+        Self {
+            control,
+            registration,
+            group,
+            line,
+            own: (Claim::nobodys(known), known),
+            is_alone: false,
+            watcher: Watcher::default(),
+            turn: 0,
+            redelivered: known,
+            known,
+            held,
+            taken: 0,
+        }
     }
 
     /// Waits for a successor where its producer has died.
@@ -65,8 +92,8 @@ impl<C: Link> MemberCursor<C> {
     /// The group's word: everything before it is claimed.
     #[inline]
     pub(crate) fn claimed(&self) -> &AtomicU64 {
-        // SAFETY: the number was found to be one of the control's when this cursor was made.
-        unsafe { &self.control.group_unchecked(self.group).claimed }
+        // SAFETY: it lies in the control that this cursor keeps.
+        &unsafe { self.line.as_ref() }.claimed
     }
 
     /// The group's claim, as a member sees it that knows what is published.
@@ -100,8 +127,11 @@ impl<C: Link> MemberCursor<C> {
     /// What there is from the group's claim on: one message or more, and at most a lap of them.
     #[inline(always)]
     fn unclaimed(&mut self) -> Result<(Claim, Run), Unavailable> {
-        let mut claim = self.claim();
-        let mut first = claim.end(self.known);
+        let (mut claim, mut first) = self.own;
+        if !self.is_alone {
+            claim = self.claim();
+            first = claim.end(self.known);
+        }
         while !first.is_before(self.known) {
             self.known = observe(&self.control, &self.registration, first)?;
             // Between the two loads the others may have gone on for a lap, and more. So the claim is read
@@ -110,9 +140,15 @@ impl<C: Link> MemberCursor<C> {
                 claim = self.claim();
                 first = claim.end(self.known);
             }
+            self.watcher.vigil.end();
         }
         let run = Run { first, len: self.known.since(first) };
         if run.len > self.registration.capacity.get() {
+            if self.is_alone {
+                // Other members have gone on meanwhile.
+                self.is_alone = false;
+                return self.unclaimed();
+            }
             return Err(out_of_range(&self.control, &self.registration, first, self.known));
         }
         Ok((claim, run))
@@ -150,7 +186,7 @@ impl<C: Link> MemberCursor<C> {
             return false;
         }
         self.registration.move_to(&self.control, estate.slot, estate.lease);
-        (self.held, self.taken, self.turn) = (estate.run, 0, 0);
+        (self.held, self.taken, self.turn, self.is_alone) = (estate.run, 0, 0, false);
         self.redelivered = end;
         true
     }
@@ -193,7 +229,6 @@ impl<C: Link> MemberCursor<C> {
             }
             if self.try_claim(claim, run) {
                 (self.held, self.taken) = (run, run.len);
-                self.watcher.vigil.end();
                 if gates && !mutant("skip-lost-ring") {
                     // The claim has moved the cursor on. A producer that saw it where it stood before
                     // may sleep because of it.
@@ -201,7 +236,7 @@ impl<C: Link> MemberCursor<C> {
                 }
                 return Ok(run);
             }
-            gates = true;
+            (gates, self.is_alone) = (true, false);
             spin_loop();
         }
     }
@@ -211,8 +246,8 @@ impl<C: Link> MemberCursor<C> {
     fn try_claim(&mut self, before: Claim, run: Run) -> bool {
         let end = run.first.plus(run.len);
         let (slot, line) = (self.registration.slot, self.registration.line(&self.control));
-        let testifies = before.is_by_other(slot) && !mutant("skip-testify");
-        if testifies {
+        let follows_other = before.is_by_other(slot);
+        if follows_other && !mutant("skip-testify") {
             recovery::testify(&self.control, line, self.turn, before);
         }
         if !mutant("skip-intent") {
@@ -225,17 +260,22 @@ impl<C: Link> MemberCursor<C> {
         }
         // edge: claim -> gate, claim -> log. A producer that sees the claim sees the cursor written before it.
         // A member that replaces the claim sees the intent, and whoever sees it replaced sees the log.
+        let claim = Claim::by(slot, end);
         let won = self.claimed().compare_exchange(
             before.bits(),
-            Claim::by(slot, end).bits(),
+            claim.bits(),
             ordering!("claim-gate-release", Release),
             Ordering::Relaxed,
         );
-        if won.is_ok() {
-            line.won.store(end.get(), Ordering::Relaxed);
-            self.turn += usize::from(testifies);
+        if won.is_err() {
+            return false;
         }
-        won.is_ok()
+        line.won.store(end.get(), Ordering::Relaxed);
+        (self.own, self.is_alone) = ((claim, end), !follows_other);
+        if follows_other {
+            self.turn += 1;
+        }
+        true
     }
 
     /// Takes once more from what it holds: the caller forgot a batch, or never got it.

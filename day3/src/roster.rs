@@ -3,6 +3,8 @@
 mod list;
 
 use crate::link::LeaseError;
+use core::ptr::NonNull;
+
 use common::process::{Origin, forks};
 use common::sync::{AtomicU64, Ordering, mutant};
 use common::{Capacity, Sequence, fence, ordering};
@@ -66,8 +68,15 @@ pub struct Registration {
     pub(crate) capacity: Capacity,
     origin: Origin,
     forks: u64,
+    /// The slot's lines, in the control that the cursor keeps.
+    line: NonNull<ConsumerSlot>,
     hold: Option<Hold>,
 }
+
+// SAFETY: the line is all atomics, and the cursor keeps the control that it lies in.
+unsafe impl Send for Registration {}
+// SAFETY: as above.
+unsafe impl Sync for Registration {}
 
 /// What the kernel knows of a consumer: dropped in this order.
 #[derive(Debug)]
@@ -141,7 +150,7 @@ pub unsafe fn join(
     if !mutant("skip-join-ring") {
         doorbell::wake(&control.doorbell.producer);
     }
-    Ok(Registration::new(slot, state, first, ring.capacity, hold))
+    Ok(Registration::new(control.slot(slot), slot, state, first, ring.capacity, hold))
 }
 
 /// A free slot, its state, and its lease: without that no slot is given to a new consumer, because the last one
@@ -314,9 +323,16 @@ pub(crate) fn is_member(control: &Control, line: &ConsumerSlot, group: usize) ->
 }
 
 impl Registration {
-    fn new(slot: usize, state: SlotState, first: Sequence, capacity: Capacity, hold: Hold) -> Self {
-        let origin = Origin::here();
-        Self { slot, state, first, capacity, origin, forks: forks(), hold: Some(hold) }
+    fn new(
+        line: &ConsumerSlot,
+        slot: usize,
+        state: SlotState,
+        first: Sequence,
+        capacity: Capacity,
+        hold: Hold,
+    ) -> Self {
+        let (origin, line) = (Origin::here(), NonNull::from(line));
+        Self { slot, state, first, capacity, origin, forks: forks(), line, hold: Some(hold) }
     }
 
     /// The first sequence that this consumer is promised: it will see every message from here on
@@ -332,9 +348,9 @@ impl Registration {
 
     /// The slot's lines.
     #[inline(always)]
-    pub(crate) fn line<'a>(&self, control: &'a Control) -> &'a ConsumerSlot {
-        // SAFETY: the slot was found in this control: the constructor of each cursor demands it.
-        unsafe { control.slot_unchecked(self.slot) }
+    pub(crate) fn line<'a>(&self, _: &'a Control) -> &'a ConsumerSlot {
+        // SAFETY: the line lies in this control: the constructor of each cursor demands it.
+        unsafe { self.line.as_ref() }
     }
 
     /// Whether the slot still belongs to the consumer that took it, and this is its process.
@@ -376,6 +392,7 @@ impl Registration {
         new.state.store(state.bits(), Ordering::Release);
         self.leave(control);
         (self.slot, self.state, self.hold) = (slot, state, Some(hold));
+        self.line = NonNull::from(new);
     }
 }
 

@@ -5,23 +5,22 @@
 //! time, one does it, and no name is removed that another process has given to a new queue.
 
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::QueueName;
-use nix::sys::stat::fstat;
 
 use super::{
-    Claim, Mode, OpenError, READY_TIMEOUT, RemoveError, Segment, at_least, named, page_size, view,
-    wait_until_ready,
+    Claim, LOOK_AGAIN, Mode, Named, OpenError, READY_TIMEOUT, RemoveError, Segment, at_least,
+    open_named, page_size, view, wait_until_ready,
 };
-use crate::error::{Holder, SucceedError, open_error};
+use crate::error::{Holder, SucceedError};
 use crate::lease::{Lease, Role, is_leased};
 
 impl Segment {
     /// Who has this name. It may be nobody by now: then it counts as a dead queue's, which is removed or
     /// taken over in vain.
     pub fn holder(name: &QueueName) -> Holder {
-        let file = match named(name, Mode::Observer) {
+        let file = match open_named(name, Mode::Observer) {
             Ok(file) => file,
             Err(OpenError::NotFound { .. }) => return Holder::Dead,
             Err(_) => return Holder::Stranger,
@@ -49,13 +48,11 @@ impl Segment {
         loop {
             let mut segment = Self::open(name, Mode::Writer, timeout)?;
             let lease = segment.lease(Role::Producer)?;
-            let stat =
-                fstat(&segment.object.file).map_err(|errno| open_error(name, "fstat", errno))?;
-            let claim = Claim::new(name, &stat);
             segment.object.lease = Some(lease);
+            let named = Named::new(name, &segment.object.file)?;
             // Before we had the lease, the name may have been removed, and given to another queue.
-            if claim.is_valid() {
-                segment.object.claim = Some(claim);
+            if named.is_valid() {
+                segment.object.claim = Some(Claim::of(named));
                 return Ok(segment);
             }
         }
@@ -73,20 +70,26 @@ impl Segment {
     /// [`RemoveError::Held`] while the queue has a producer. [`RemoveError::Open`] if there is no such object,
     /// or if it is no queue; then it is left as it was.
     pub fn remove_dead(name: &QueueName) -> Result<(), RemoveError> {
-        let file = named(name, Mode::Writer)?;
-        if is_leased(&file, Role::Producer) {
-            return Err(RemoveError::Held { name: name.clone(), has_producer: true });
-        }
-        match wait_until_ready(name, &file, READY_TIMEOUT) {
-            Ok(header) => {
-                at_least(name, &file, page_size())?;
-                view(&header).read(name, page_size())?;
+        let file = open_named(name, Mode::Writer)?;
+        let named = Named::new(name, &file)?;
+        let started = Instant::now();
+        loop {
+            if is_leased(&file, Role::Producer) {
+                return Err(RemoveError::Held { name: name.clone(), has_producer: true });
             }
-            Err(OpenError::NotReady { .. }) => {}
-            Err(error) => return Err(error.into()),
+            match wait_until_ready(name, &file, LOOK_AGAIN) {
+                Ok(header) => {
+                    at_least(name, &file, page_size())?;
+                    view(&header).read(name, page_size())?;
+                    break;
+                }
+                Err(OpenError::NotReady { .. }) if !named.is_valid() => return Ok(()),
+                Err(OpenError::NotReady { .. }) if started.elapsed() < READY_TIMEOUT => {}
+                Err(OpenError::NotReady { .. }) => break,
+                Err(error) => return Err(error.into()),
+            }
         }
-        let stat = fstat(&file).map_err(|errno| open_error(name, "fstat", errno))?;
         let _lease = Lease::take(name, file.as_fd(), Role::Producer)?;
-        Claim::new(name, &stat).remove()
+        named.remove()
     }
 }
