@@ -74,11 +74,6 @@ impl Gate {
                 let held = Some(cursor_lag(control, slot, next)).filter(|&lag| lag <= lap.get());
                 lag = lag.max(held);
             }
-            if lag >= Some(lap.get()) && self.has_a_free_slot(control) {
-                // Its consumer was killed after it had freed the slot, and before it said so in the roster.
-                self.read_slots(control);
-                continue;
-            }
             // More than a lap behind is a consumer that is just joining, and has not found its place yet.
             // It has been promised nothing. We wait the moment that it takes.
             return lag.unwrap_or(0).min(lap.get());
@@ -87,13 +82,34 @@ impl Gate {
         lap.get()
     }
 
-    /// Whether a slot that we take for taken is free. Asked only while the ring is full.
+    /// Reads the slots anew if somebody is gone of whom the roster does not say so: a consumer that was killed
+    /// after it had freed its slot, and before it told; or a group that was forgotten by a process that was
+    /// killed then. Says whether it has. Asked only where there is no room.
+    pub(crate) fn miss_the_gone(&mut self, control: &Control) -> bool {
+        let is_outdated = self.has_a_free_slot(control) || self.has_a_forgotten_group(control);
+        if is_outdated {
+            self.read_slots(control);
+        }
+        is_outdated
+    }
+
+    /// Whether a slot that we take for taken is free.
     fn has_a_free_slot(&self, control: &Control) -> bool {
         let mut listed = self.broadcast.iter().chain(self.members.iter());
         listed.any(|&slot| {
             let state = control.slot(slot).state.load(Ordering::Relaxed);
-            SlotState::from_bits(state).usage() == SlotUse::Free
+            matches!(SlotState::from_bits(state).usage(), SlotUse::Free | SlotUse::Evicted)
         })
+    }
+
+    /// Whether a group that we wait for has no member, and does not hold us back.
+    fn has_a_forgotten_group(&self, control: &Control) -> bool {
+        let holds = |group: usize| {
+            let is_of = |slot: usize| is_member(control, control.slot(slot), group);
+            control.group(group).flags.load(Ordering::Relaxed) & HOLDS != 0
+                || self.members.iter().any(|&slot| is_of(slot))
+        };
+        self.groups.iter().any(|&group| !holds(group))
     }
 
     fn read_slots(&mut self, control: &Control) {
@@ -202,29 +218,51 @@ fn claim_lag(control: &Control, group: usize, next: Sequence) -> u64 {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use crate::{Consumer, Heap, JoinOptions, Memory, Producer, Start, TrySendError};
+    use crate::{Consumer, Heap, JoinOptions, Member, Memory, Producer, Start, TrySendError};
     use common::sync::Ordering;
 
     use crate::control::SlotState;
 
     #[test]
     fn a_consumer_killed_while_it_leaves_gates_nobody() {
+        // With room for less than is asked for, and with no room at all.
+        for asked in [3, 1] {
+            let heap = Heap::<u64>::new(4, 0).unwrap();
+            // SAFETY: the memory was made for this type, and has no other producer.
+            let mut producer = unsafe { Producer::<u64>::from_memory(heap.clone()) };
+            // SAFETY: the memory was made for this type.
+            let consumer = unsafe {
+                Consumer::<u64>::from_memory(heap.clone(), Start::Oldest, &JoinOptions::new())
+            };
+            let slot = consumer.as_ref().unwrap().slot();
+            let sent = 5 - asked;
+            assert_eq!(producer.try_send_batch(&[0; 4][..sent]), Ok(sent));
+            assert_eq!(producer.try_reserve(asked).err(), Some(TrySendError::Full));
+
+            // Its last step but one is done: the slot is free, and the roster's generation is what it was.
+            let word = &heap.control().slot(slot).state;
+            let state = SlotState::from_bits(word.load(Ordering::Relaxed));
+            word.store(state.freed().bits(), Ordering::Relaxed);
+            core::mem::forget(consumer);
+            assert!(producer.try_reserve(asked).is_ok(), "room for {asked}");
+        }
+    }
+
+    #[test]
+    fn a_group_forgotten_by_a_process_that_was_killed_then_gates_nobody() {
         let heap = Heap::<u64>::new(4, 0).unwrap();
         // SAFETY: the memory was made for this type, and has no other producer.
         let mut producer = unsafe { Producer::<u64>::from_memory(heap.clone()) };
+        let options = JoinOptions::new().hold_when_empty(true);
         // SAFETY: the memory was made for this type.
-        let consumer = unsafe {
-            Consumer::<u64>::from_memory(heap.clone(), Start::Oldest, &JoinOptions::new())
-        };
-        let slot = consumer.as_ref().unwrap().slot();
-        assert_eq!(producer.try_send_batch(&[1, 2, 3, 4]), Ok(4));
+        let member =
+            unsafe { Member::<u64>::from_memory(heap.clone(), "idle", Start::Oldest, &options) };
+        drop(member);
+        assert_eq!(producer.try_send_batch(&[0; 4]), Ok(4));
         assert_eq!(producer.try_send(5), Err(TrySendError::Full));
 
-        // Its last step but one is done: the slot is free, and the roster's generation is what it was.
-        let word = &heap.control().slot(slot).state;
-        let state = SlotState::from_bits(word.load(Ordering::Relaxed));
-        word.store(state.freed().bits(), Ordering::Relaxed);
-        core::mem::forget(consumer);
+        // The first step of `roster::forget`.
+        heap.control().group(0).flags.store(0, Ordering::Relaxed);
         assert_eq!(producer.try_send(5), Ok(()));
     }
 }

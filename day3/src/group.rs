@@ -2,7 +2,7 @@
 
 use core::ptr::NonNull;
 
-use common::sync::{AtomicU64, Ordering, mutant, spin_loop};
+use common::sync::{AtomicU64, Ordering, may_die, mutant, spin_loop};
 use common::{Sequence, ordering};
 
 use crate::control::{Claim, GroupLine, ORPHANED};
@@ -191,6 +191,12 @@ impl<C: Link> MemberCursor<C> {
         true
     }
 
+    /// Ends as a killed process does: the kernel lets go of its lease, and all its words stay as they are. For
+    /// tests within one process.
+    pub fn die(mut self) {
+        self.registration.let_go();
+    }
+
     /// Whether the messages from `first` on, which this member has taken, were claimed before by a member that
     /// died.
     pub fn is_redelivered(&self, first: Sequence) -> bool {
@@ -248,11 +254,13 @@ impl<C: Link> MemberCursor<C> {
         let (slot, line) = (self.registration.slot, self.registration.line(&self.control));
         let follows_other = before.is_by_other(slot);
         if follows_other && !mutant("skip-testify") {
-            recovery::testify(&self.control, line, self.turn, before);
+            recovery::testify(&self.control, slot, self.turn, before);
         }
+        may_die("testified");
         if !mutant("skip-intent") {
             line.intent.store(end.get(), Ordering::Relaxed);
         }
+        may_die("intent");
         // edge: release -> overwrite. A producer that sees this cursor no longer sees that the
         // last run was released, so this store has to say that too.
         if !mutant("skip-member-cursor") {
@@ -260,6 +268,7 @@ impl<C: Link> MemberCursor<C> {
         }
         // edge: claim -> gate, claim -> log. A producer that sees the claim sees the cursor written before it.
         // A member that replaces the claim sees the intent, and whoever sees it replaced sees the log.
+        may_die("announced");
         let claim = Claim::by(slot, end);
         let won = self.claimed().compare_exchange(
             before.bits(),
@@ -267,10 +276,12 @@ impl<C: Link> MemberCursor<C> {
             ordering!("claim-gate-release", Release),
             Ordering::Relaxed,
         );
+        may_die("tried");
         if won.is_err() {
             return false;
         }
         line.won.store(end.get(), Ordering::Relaxed);
+        may_die("won");
         (self.own, self.is_alone) = ((claim, end), !follows_other);
         if follows_other {
             self.turn += 1;

@@ -367,7 +367,7 @@ impl Registration {
 
     /// Frees the slot. It does nothing in a child that was forked from the process that took the slot.
     pub(crate) fn leave(&mut self, control: &Control) {
-        if !self.origin.is_here() {
+        if !self.origin.is_here() || self.hold.is_none() {
             return;
         }
         if self.state.usage() == SlotUse::Member && self.is_current(control) {
@@ -376,6 +376,11 @@ impl Registration {
         if !free(control, self.slot, self.state) {
             free(control, self.slot, self.state.evicted());
         }
+        self.hold = None;
+    }
+
+    /// Lets go of the lease, and leaves everything else as it is.
+    pub(crate) fn let_go(&mut self) {
         self.hold = None;
     }
 
@@ -488,8 +493,10 @@ pub unsafe fn forget(control: &Control, group: &str) -> bool {
     if has_others(control, index, usize::MAX) {
         return false;
     }
-    control.group(index).name.store("");
+    // In this order: a process that is killed in between leaves a group that holds nobody back. One without a name
+    // could not be forgotten by anybody else.
     control.group(index).flags.store(0, Ordering::Relaxed);
+    control.group(index).name.store("");
     // edge: join -> gate
     control.roster.generation.fetch_add(1, ordering!("leave-roster-release", Release));
     doorbell::wake(&control.doorbell.producer);
@@ -523,11 +530,13 @@ fn find_group(control: &Control, name: &str, begin: Sequence) -> Result<usize, N
     }
     let index = spare_group(control, &has_members).ok_or(NoSlot::Groups)?;
     let line = control.group(index);
-    line.name.store(name);
+    // In this order: a process that is killed in between leaves no line with this name and another's place.
+    line.name.store("");
     line.flags.store(0, Ordering::Relaxed);
     line.redelivered.store(0, Ordering::Relaxed);
     line.base.store(begin.get(), Ordering::Relaxed);
     line.claimed.store(Claim::nobodys(begin).bits(), Ordering::Relaxed);
+    line.name.store(name);
     Ok(index)
 }
 

@@ -537,6 +537,9 @@ impl<C: Link, T: Trail> ProducerCursor<C, T> {
         self.pace.hold_back(law);
         let before = self.limit;
         self.lag();
+        if self.limit.since(self.next) < n && self.gate.miss_the_gone(&self.control) {
+            self.lag();
+        }
         let room = self.limit.since(self.next);
         // A small ring never has much.
         let few = (law.few * self.trail.unit()).min(self.capacity.get() / 4);
@@ -669,6 +672,12 @@ impl<C: Link> ConsumerCursor<C> {
     /// The next sequence to read.
     pub fn next(&self) -> Sequence {
         self.next
+    }
+
+    /// Ends as a killed process does: the kernel lets go of its lease, and all its words stay as they are. For
+    /// tests within one process.
+    pub fn die(mut self) {
+        self.registration.let_go();
     }
 
     /// All that is there to read: one sequence or more.

@@ -1,6 +1,6 @@
 //! A ring small enough to explore: the real control and cursors, and places that loom watches.
 
-use common::sync::{Arc, AtomicU64, Mutex, Ordering, UnsafeCell, thread, yield_now};
+use common::sync::{Arc, AtomicU64, Mutex, Ordering, UnsafeCell, dying_at, thread, yield_now};
 use common::{Capacity, Sequence};
 use day3::group::MemberCursor;
 use day3::landing::Everywhere;
@@ -36,8 +36,8 @@ fn message(sequence: Sequence) -> u64 {
     sequence.get() ^ 0xa5a5
 }
 
-/// The shared lines of a model's ring, and who is alive.
-type Lines = HeapLines<2>;
+/// The shared lines of a model's ring, and who is alive. A model of members that die has three.
+type Lines = HeapLines<3>;
 
 /// A ring, and the ways to attach to it.
 #[derive(Clone)]
@@ -242,6 +242,21 @@ impl<C: Cursor> Reader<C> {
         sequences
     }
 
+    /// Takes up to `most` messages as a process does that is killed at this step, and dies; says whether it had
+    /// come so far.
+    pub(crate) fn take_and_die(mut self, step: &'static str, most: u64) -> Option<Self>
+    where
+        C: Mortal,
+    {
+        match dying_at(step, || self.cursor.take(most)) {
+            None => {
+                self.cursor.die();
+                None
+            }
+            Some(_) => Some(self),
+        }
+    }
+
     /// Reads all that is there. The caller has made sure that it is visible.
     pub(crate) fn drain(&mut self) -> Vec<Sequence> {
         core::iter::from_fn(|| self.try_read(u64::MAX).ok()).flatten().collect()
@@ -293,3 +308,20 @@ pub(crate) fn follows(first: Sequence, sequences: &[Sequence]) -> bool {
 
 pub(crate) use common::sync::explore_model as explore;
 pub(crate) use thread::spawn;
+
+/// A cursor that can end as that of a killed process does.
+pub(crate) trait Mortal {
+    fn die(self);
+}
+
+impl Mortal for ConsumerCursor<Lines> {
+    fn die(self) {
+        Self::die(self);
+    }
+}
+
+impl Mortal for MemberCursor<Lines> {
+    fn die(self) {
+        Self::die(self);
+    }
+}
