@@ -371,6 +371,13 @@ impl<T: Pod, W: Wait> Batch<'_, T, ConsumerCursor<Shared>, W> {
     }
 }
 
+impl<T: Pod, W: Wait> Batch<'_, T, MemberCursor<Shared>, W> {
+    /// Whether a member that has died had claimed these messages before. It may have worked on them.
+    pub fn redelivered(&self) -> bool {
+        self.receiver.cursor.is_redelivered(self.run.first)
+    }
+}
+
 impl<'b, T: Pod, K: Cursor, W: Wait> IntoIterator for &'b Batch<'_, T, K, W> {
     type Item = &'b T;
     type IntoIter = core::iter::Chain<core::slice::Iter<'b, T>, core::slice::Iter<'b, T>>;
