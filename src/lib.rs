@@ -47,7 +47,8 @@
 //! a day. This crate brings them together, and its users name no other.
 
 pub use common::{Capacity, QueueName, Sequence};
-pub use day3::control::{NAME_BYTES, REASON_BYTES, SLOTS};
+pub use day3::control::{MOST_SLOTS, NAME_BYTES, REASON_BYTES, SLOTS};
+pub use day3::recovery::Death;
 pub use day3::{
     Batch, Ending, Heap, JoinOptions, Memory, QueueOptions, Reservation, Start, Unattended, Wait,
 };
@@ -211,23 +212,25 @@ pub mod records {
 pub mod segment {
     pub use day2::header::Expected;
     pub use day2::segment::{READY_TIMEOUT, SegmentLock, page_size};
-    pub use day2::{Geometry, Kind, LogReader, LogWriter, Mode, Segment};
+    pub use day2::{Geometry, Kind, Lease, LogReader, LogWriter, Mode, Role, Segment};
 }
 
 /// The types that an implementation of [`Memory`] or [`ByteMemory`](records::ByteMemory) needs.
 pub mod memory {
     pub use common::sync::{AtomicU32, AtomicU64};
-    pub use day3::control::Control;
+    pub use day3::control::{Control, Room, control_len};
     pub use day3::landing::{Everywhere, Landing, Mark};
+    pub use day3::link::{Lease, Leases};
     pub use day3::roster::Ring;
     pub use day4::marks::Marks;
-    pub use day4::memory::ByteControl;
     pub use day4::mirror::{Access, Mirror};
 }
 
 /// Looking at a ring without taking part in it.
 pub mod inspect {
-    pub use day3::inspect::{ForgetError, Observer, Snapshot, evict, forget};
+    pub use day3::inspect::{
+        EvictDeadError, ForgetError, Observer, Snapshot, evict, evict_dead, forget,
+    };
     pub use day3::roster::{ConsumerInfo, ConsumerKind, GroupInfo};
 }
 
@@ -256,12 +259,13 @@ pub mod wait {
 pub mod error {
     pub use common::{CapacityError, NameError, OsError};
     pub use day2::{
-        CreateError as SegmentCreateError, DescriptorError, LockError, LogFull, OpenError,
-        RemoveError,
+        CreateError as SegmentCreateError, DescriptorError, Holder, LeaseError, LockError, LogFull,
+        OpenError, RemoveError, SucceedError,
     };
+    pub use day3::roster::EvictError;
     pub use day3::{
-        Corrupt, CreateError, JoinError, RecvError, RecvTimeoutError, SendError, SendTimeoutError,
-        TimedOut, TooLarge, TryRecvError, TrySendError,
+        Corrupt, CreateError, JoinError, RecvError, RecvTimeoutError, ResumeError, SendError,
+        SendTimeoutError, TimedOut, TooLarge, TryRecvError, TrySendError,
     };
 }
 

@@ -1,11 +1,14 @@
 //! What can go wrong with a segment: one enum per operation.
 
+use core::fmt;
 use std::time::Duration;
 
 use common::{NameError, OsError, QueueName};
 use nix::errno::Errno;
 
 use crate::header::{Kind, MOST_TYPE_NAME};
+use crate::lease::Role;
+use crate::segment::Segment;
 
 /// Why a segment could not be created. Nothing is left behind, and no other segment is touched.
 #[derive(Debug, thiserror::Error)]
@@ -15,13 +18,12 @@ pub enum CreateError {
     #[error(transparent)]
     Name(#[from] NameError),
     /// An object of this name is already there.
-    #[error(
-        "{name} is taken: a queue or another object of that name exists; \
-         choose another name, or remove it if its producer is gone (fanout rm {name})"
-    )]
-    NameTaken {
+    #[error("{name} is taken {by}")]
+    Taken {
         /// The name asked for.
         name: QueueName,
+        /// Who has it.
+        by: Holder,
     },
     /// A message type without bytes, or aligned to more than a page or to no power of two.
     #[error(
@@ -83,6 +85,33 @@ pub enum CreateError {
         /// What the kernel said.
         errno: OsError,
     },
+}
+
+/// Who has a name that was to be given to a new queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Holder {
+    /// A queue whose producer is alive.
+    Living,
+    /// A queue whose producer has died.
+    Dead,
+    /// Something else than a queue, or an object that this process may not open.
+    Stranger,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Living => "by a queue whose producer is alive: choose another name",
+            Self::Dead => {
+                "by a queue whose producer has died: take it over (or_resume), replace it (or_replace), or remove \
+                 it (fanout clean)"
+            }
+            Self::Stranger => {
+                "by an object that is no queue, or that this process may not open: choose another name"
+            }
+        })
+    }
 }
 
 /// Why a segment could not be opened. The object is left as it was.
@@ -279,6 +308,80 @@ pub enum LockError {
     },
 }
 
+/// Why a role in a queue could not be taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LeaseError {
+    /// Somebody has the role, perhaps this process.
+    #[error(
+        "the {role} of {name} is alive: expected a role that nobody has; \
+         wait until its process has left or ended"
+    )]
+    Busy {
+        /// The queue's name.
+        name: QueueName,
+        /// The role asked for.
+        role: Role,
+    },
+    /// The kernel refused.
+    #[error("taking a role in {name}: {call} failed: {errno}")]
+    System {
+        /// The queue's name.
+        name: QueueName,
+        /// The call that failed.
+        call: &'static str,
+        /// What the kernel said.
+        errno: OsError,
+    },
+}
+
+/// For a creator, which takes the producer's role before anybody else can.
+impl From<LeaseError> for CreateError {
+    fn from(error: LeaseError) -> Self {
+        match error {
+            LeaseError::Busy { name, .. } => Self::Taken { name, by: Holder::Living },
+            LeaseError::System { name, call, errno } => Self::System { name, call, errno },
+        }
+    }
+}
+
+/// Why a queue got no new producer. The queue is left as it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SucceedError {
+    /// The object could not be opened as a queue.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The queue has a producer.
+    #[error(
+        "{name} has a producer that is alive: expected a queue whose producer has died; \
+         stop that producer first, or choose another name"
+    )]
+    Living {
+        /// The name asked for.
+        name: QueueName,
+    },
+    /// The kernel refused.
+    #[error("becoming the producer of {name}: {call} failed: {errno}")]
+    System {
+        /// The name asked for.
+        name: QueueName,
+        /// The call that failed.
+        call: &'static str,
+        /// What the kernel said.
+        errno: OsError,
+    },
+}
+
+impl From<LeaseError> for SucceedError {
+    fn from(error: LeaseError) -> Self {
+        match error {
+            LeaseError::Busy { name, .. } => Self::Living { name },
+            LeaseError::System { name, call, errno } => Self::System { name, call, errno },
+        }
+    }
+}
+
 /// Why a segment was not removed. The object is left as it was.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -310,6 +413,16 @@ pub enum RemoveError {
     },
 }
 
+/// For whoever removes a name with the producer's role in hand.
+impl From<LeaseError> for RemoveError {
+    fn from(error: LeaseError) -> Self {
+        match error {
+            LeaseError::Busy { name, .. } => Self::Held { name, has_producer: true },
+            LeaseError::System { name, call, errno } => Self::System { name, call, errno },
+        }
+    }
+}
+
 /// Why there is no descriptor to hand to another process.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("opening {name} once more through /proc/self/fd failed: {errno}; is /proc mounted?")]
@@ -332,7 +445,7 @@ impl DescriptorError {
 pub(crate) fn create_error(name: &QueueName, call: &'static str, errno: Errno) -> CreateError {
     let name = name.clone();
     match errno {
-        Errno::EEXIST => CreateError::NameTaken { name },
+        Errno::EEXIST => CreateError::Taken { by: Segment::holder(&name), name },
         Errno::EACCES | Errno::EPERM => CreateError::Permission { name },
         errno => CreateError::System { name, call, errno: OsError::new(errno) },
     }

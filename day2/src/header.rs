@@ -17,7 +17,7 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"FANOUT\0\0");
 /// the segment. These layouts depend on it, and assertions stand beside each of them: [`Header`], a
 /// log's control, Day 3's `Control` with its lines and the words of its doorbell, Day 4's `Marks` and
 /// `Frame`.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// The most bytes that the name of a message type may have.
 pub const MOST_TYPE_NAME: usize = 256;
@@ -36,7 +36,7 @@ const READY: u32 = u32::from_le_bytes(*b"REDY");
 /// | offset | bytes | field |
 /// |---:|---:|---|
 /// | 0 | 8 | magic: `FANOUT` and two zeros |
-/// | 8 | 4 | layout version: 2 |
+/// | 8 | 4 | layout version: 3 |
 /// | 12 | 4 | state: 0 while being created, then `REDY` |
 /// | 16 | 4 | kind: 1 a log, 2 a ring, 3 a ring of records |
 /// | 20 | 4 | alignment of a message |
@@ -47,7 +47,7 @@ const READY: u32 = u32::from_le_bytes(*b"REDY");
 /// | 56 | 8 | offset of data |
 /// | 64 | 8 | length of data |
 /// | 72 | 8 | the first sequence |
-/// | 80 | 8 | epoch of the producer: 1 (Day 6 counts on) |
+/// | 80 | 8 | how many consumers control has room for (Day 3); 0 in a log |
 /// | 88 | 8 | length of the type name in bytes |
 /// | 128 | 256 | the type name |
 #[repr(C)]
@@ -64,7 +64,7 @@ pub struct Header {
     data_offset: AtomicU64,
     data_len: AtomicU64,
     first: AtomicU64,
-    epoch: AtomicU64,
+    consumers: AtomicU64,
     type_name_len: AtomicU64,
     reserved: [AtomicU64; 4],
     type_name: [AtomicU64; MOST_TYPE_NAME / 8],
@@ -83,7 +83,7 @@ const _: () = {
     assert!(offset_of!(Header, data_offset) == 56);
     assert!(offset_of!(Header, data_len) == 64);
     assert!(offset_of!(Header, first) == 72);
-    assert!(offset_of!(Header, epoch) == 80);
+    assert!(offset_of!(Header, consumers) == 80);
     assert!(offset_of!(Header, type_name_len) == 88);
     assert!(offset_of!(Header, type_name) == 128);
     assert!(size_of::<Header>() == 384);
@@ -144,6 +144,7 @@ pub struct Geometry {
     capacity: u64,
     message_type: String,
     first: u64,
+    consumers: u64,
     control: Region,
     data: Region,
 }
@@ -213,7 +214,30 @@ impl Geometry {
         let message_type = expected.message_type.to_owned();
         let kind = expected.kind;
         let (element_size, element_align) = (size, align);
-        Ok(Self { kind, element_size, element_align, capacity, message_type, first, control, data })
+        let consumers = 0;
+        Ok(Self {
+            kind,
+            element_size,
+            element_align,
+            capacity,
+            message_type,
+            first,
+            consumers,
+            control,
+            data,
+        })
+    }
+
+    /// The same, with room for so many consumers in control.
+    #[must_use]
+    pub fn for_consumers(mut self, consumers: usize) -> Self {
+        self.consumers = consumers as u64;
+        self
+    }
+
+    /// How many consumers control is said to have room for.
+    pub fn consumers(&self) -> u64 {
+        self.consumers
     }
 
     /// What the segment holds.
@@ -334,7 +358,7 @@ impl Header {
         self.data_offset.store(geometry.data.offset, order);
         self.data_len.store(geometry.data.len, order);
         self.first.store(geometry.first, order);
-        self.epoch.store(1, order);
+        self.consumers.store(geometry.consumers, order);
         let name = geometry.message_type.as_bytes();
         self.type_name_len.store(name.len() as u64, order);
         for (word, bytes) in self.type_name.iter().zip(name.chunks(8)) {
@@ -399,6 +423,7 @@ impl Header {
             capacity: self.capacity.load(order),
             message_type,
             first: self.first.load(order),
+            consumers: self.consumers.load(order),
             control: Region {
                 offset: self.control_offset.load(order),
                 len: self.control_len.load(order),

@@ -18,9 +18,13 @@ use nix::sys::stat::{FileStat, Mode as Permissions, SFlag, fchmod, fstat, lstat}
 use nix::unistd::{SysconfVar, sysconf};
 
 use crate::error::{
-    CreateError, DescriptorError, LockError, OpenError, RemoveError, create_error, open_error,
+    CreateError, DescriptorError, LeaseError, LockError, OpenError, RemoveError, create_error,
+    open_error,
 };
 use crate::header::{Geometry, Header};
+use crate::lease::{HELD, JOINING, Lease, Role, is_locked, set_lock};
+
+mod successor;
 
 /// How long an opener waits for a creator to finish, unless the caller says otherwise.
 pub const READY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -83,8 +87,15 @@ pub struct Segment {
     control: MmapRaw,
     data: MmapRaw,
     locked: AtomicBool,
-    // Before `file`: while that is open, no other object can have its inode.
+    object: Object,
+}
+
+/// The open object, and what its producer holds of it. They go in this order: a name is removed with the
+/// lease in hand, and while the file is open, no other object can have its inode.
+#[derive(Debug)]
+struct Object {
     claim: Option<Claim>,
+    lease: Option<Lease>,
     file: OwnedFd,
 }
 
@@ -106,18 +117,14 @@ impl Segment {
         permissions: u32,
         fill: impl FnOnce(NonNull<u8>),
     ) -> Result<Self, CreateError> {
-        let failed = |call| move |errno| create_error(name, call, errno);
-        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
         let mode = Permissions::from_bits_truncate(permissions);
-        let file = shm_open(name.as_str(), flags, mode).map_err(failed("shm_open"))?;
-        let stat = fstat(&file).map_err(failed("fstat"))?;
-        let origin = Origin::here();
-        let claim = Claim { name: name.clone(), identity: identity(&stat), origin };
-
-        // The umask has removed some of these bits.
-        fchmod(&file, mode).map_err(failed("fchmod"))?;
-        reserve(name, &file, geometry.total_len())?;
-        Self::found(name, file, Some(claim), geometry, fill)
+        let object = loop {
+            if let Some(object) = Object::create(name, mode)? {
+                break object;
+            }
+        };
+        reserve(name, &object.file, geometry.total_len())?;
+        Self::found(name, object, geometry, fill)
     }
 
     /// Creates a segment without a name (`memfd_create(2)`). Other processes get it as a descriptor.
@@ -138,35 +145,33 @@ impl Segment {
         let failed = |call| move |errno| create_error(label, call, errno);
         let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
         let file = memfd_create(label.bare(), flags).map_err(failed("memfd_create"))?;
+        let lease = Some(Lease::take(label, file.as_fd(), Role::Producer)?);
         let mode = Permissions::from_bits_truncate(permissions);
         fchmod(&file, mode).map_err(failed("fchmod"))?;
         reserve(label, &file, geometry.total_len())?;
         fcntl(&file, FcntlArg::F_ADD_SEALS(SEALS)).map_err(failed("fcntl(F_ADD_SEALS)"))?;
-        Self::found(label, file, None, geometry, fill)
+        Self::found(label, Object { claim: None, lease, file }, geometry, fill)
     }
 
     /// Maps an object that is new and long enough, calls `fill`, and marks it as ready.
     fn found(
         name: &QueueName,
-        file: OwnedFd,
-        claim: Option<Claim>,
+        object: Object,
         geometry: Geometry,
         fill: impl FnOnce(NonNull<u8>),
     ) -> Result<Self, CreateError> {
         let failed = |errno| create_error(name, "mmap", errno);
-        let map = |offset, len| map(&file, Access::ReadWrite, offset, len).map_err(failed);
+        let map = |offset, len| map(&object.file, Access::ReadWrite, offset, len).map_err(failed);
         let header = map(0, page_size())?;
         let (control, data) = (geometry.control(), geometry.data());
         let control = map(control.offset, control.len)?;
         let data = map(data.offset, data.len)?;
 
-        set_lock(&file, libc::F_WRLCK, PRODUCER)
-            .map_err(|errno| create_error(name, "fcntl(F_OFD_SETLK)", errno))?;
         view(&header).fill(&geometry);
         fill(start(&control));
         view(&header).set_ready();
         let (name, mode, locked) = (name.clone(), Mode::Writer, AtomicBool::new(false));
-        Ok(Self { name, mode, geometry, control, data, locked, claim, file })
+        Ok(Self { name, mode, geometry, control, data, locked, object })
     }
 
     /// Opens a segment, waiting up to `timeout` for its creator to finish.
@@ -178,13 +183,7 @@ impl Segment {
     ///
     /// [`OpenError`]; the object is left as it was.
     pub fn open(name: &QueueName, mode: Mode, timeout: Duration) -> Result<Self, OpenError> {
-        let failed = |call| move |errno| open_error(name, call, errno);
-        let access = if mode == Mode::Observer { OFlag::O_RDONLY } else { OFlag::O_RDWR };
-        // O_NONBLOCK: a pipe of that name must not block us.
-        let flags = access | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
-        let file =
-            shm_open(name.as_str(), flags, Permissions::empty()).map_err(failed("shm_open"))?;
-        Self::enter(name, file, mode, timeout)
+        Self::enter(name, open_named(name, mode)?, mode, timeout)
     }
 
     /// Opens a segment by a descriptor that another process has handed over; otherwise as
@@ -234,7 +233,8 @@ impl Segment {
             map(&file, control_access, control.offset, control.len).map_err(failed("mmap"))?;
         let data = map(&file, data_access, data.offset, data.len).map_err(failed("mmap"))?;
         let (name, locked) = (name.clone(), AtomicBool::new(false));
-        Ok(Self { name, mode, geometry, control, data, locked, claim: None, file })
+        let object = Object { claim: None, lease: None, file };
+        Ok(Self { name, mode, geometry, control, data, locked, object })
     }
 
     /// Removes the name of a queue, even of another process's. A process that has the queue mapped
@@ -254,18 +254,16 @@ impl Segment {
     /// [`RemoveError`]; in particular [`RemoveError::Held`].
     pub fn remove_unused(name: &QueueName) -> Result<(), RemoveError> {
         let segment = Self::open(name, Mode::Observer, Duration::ZERO)?;
-        let has_producer = segment.has_producer();
-        if has_producer || segment.is_locked(HELD) {
-            return Err(RemoveError::Held { name: name.clone(), has_producer });
+        // Until the name is gone, nobody else can become the producer.
+        let _lease = segment.lease(Role::Producer)?;
+        if is_locked(&segment, HELD) {
+            return Err(RemoveError::Held { name: name.clone(), has_producer: false });
         }
         segment.remove_name()
     }
 
     fn remove_name(&self) -> Result<(), RemoveError> {
-        shm_unlink(self.name.as_str()).map_err(|errno| {
-            let (name, call) = (self.name.clone(), "shm_unlink");
-            RemoveError::System { name, call, errno: OsError::new(errno) }
-        })
+        Named::new(&self.name, &self.object.file)?.remove()
     }
 
     /// Marks this segment as open by an end of the queue, until it is dropped or its process ends. The
@@ -276,29 +274,24 @@ impl Segment {
     ///
     /// [`OpenError::System`].
     pub fn hold(&self) -> Result<(), OpenError> {
-        set_lock(&self.file, libc::F_RDLCK, HELD)
+        set_lock(&self.object.file, libc::F_RDLCK, HELD)
             .map_err(|errno| open_error(&self.name, "fcntl(F_OFD_SETLK)", errno))
     }
 
-    /// Whether the process that created the segment, or a child that it forked, has it open. The
-    /// kernel knows, in whatever pid namespace that process runs.
+    /// Whether the queue has a producer that is alive, in whatever pid namespace it runs. If the kernel
+    /// does not tell, we assume so.
     pub fn has_producer(&self) -> bool {
-        self.is_locked(PRODUCER)
-    }
-
-    /// Whether another open file has a lock on this byte. If the kernel does not tell, we assume that
-    /// one has.
-    fn is_locked(&self, byte: i64) -> bool {
-        let mut lock = lock(libc::F_WRLCK, byte);
-        match fcntl(&self.file, FcntlArg::F_OFD_GETLK(&mut lock)) {
-            Ok(_) => lock.l_type != libc::F_UNLCK as i16,
-            Err(_) => true,
-        }
+        self.is_leased(Role::Producer)
     }
 
     /// Removes the name now, if this segment created it; a second call does nothing.
     pub fn unlink(&mut self) {
-        self.claim = None;
+        self.object.claim = None;
+    }
+
+    /// Leaves the name as it is when this is dropped.
+    pub fn leave_name(&mut self) {
+        core::mem::forget(self.object.claim.take());
     }
 
     /// The segment's name.
@@ -318,7 +311,7 @@ impl Segment {
     ///
     /// [`DescriptorError`], for example if `/proc` is not mounted.
     pub fn descriptor(&self, mode: Mode) -> Result<OwnedFd, DescriptorError> {
-        reopen(self.file.as_fd(), mode)
+        reopen(self.object.file.as_fd(), mode)
             .map_err(|errno| DescriptorError::new(self.name.clone(), OsError::new(errno)))
     }
 
@@ -393,7 +386,7 @@ impl Segment {
         // Dropped below unless the kernel agrees. To unlock a lock that we do not hold changes
         // nothing.
         let lock = SegmentLock { segment: self };
-        match set_lock(&self.file, libc::F_WRLCK, JOINING) {
+        match set_lock(&self.object.file, libc::F_WRLCK, JOINING) {
             Ok(()) => Ok(Some(lock)),
             Err(Errno::EAGAIN | Errno::EACCES | Errno::EINTR) => Ok(None),
             Err(errno) => Err(errno),
@@ -403,7 +396,7 @@ impl Segment {
 
 impl AsFd for Segment {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+        self.object.file.as_fd()
     }
 }
 
@@ -417,32 +410,97 @@ pub struct SegmentLock<'a> {
 impl Drop for SegmentLock<'_> {
     fn drop(&mut self) {
         // Unlocking cannot fail; if it did, closing the file would release what we hold.
-        let _ = set_lock(&self.segment.file, libc::F_UNLCK, JOINING);
+        let _ = set_lock(&self.segment.object.file, libc::F_UNLCK, JOINING);
         // edge: unlock -> lock
         self.segment.locked.store(false, Ordering::Release);
     }
 }
 
-/// The name of an object that this process created.
+impl Object {
+    /// Creates an object of this name, and takes the producer's role at once: a creator that is alive
+    /// must be seen to be.
+    ///
+    /// `None` if this process was stopped in between for so long that another one took it for dead, and
+    /// removes the name.
+    fn create(name: &QueueName, mode: Permissions) -> Result<Option<Self>, CreateError> {
+        let failed = |call| move |errno| create_error(name, call, errno);
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
+        let file = shm_open(name.as_str(), flags, mode).map_err(failed("shm_open"))?;
+        let identity = identity(&fstat(&file).map_err(failed("fstat"))?);
+        let claim = Claim::of(Named { name: name.clone(), identity });
+
+        // The umask has removed some of these bits, and the lease needs the owner's.
+        let owners = mode | Permissions::S_IRUSR | Permissions::S_IWUSR;
+        fchmod(&file, owners).map_err(failed("fchmod"))?;
+        let lease = match Lease::take(name, file.as_fd(), Role::Producer) {
+            Err(LeaseError::Busy { .. }) => {
+                // Whoever has the lease removes the name. If we did it too, one of us might remove
+                // another queue's.
+                core::mem::forget(claim);
+                return Ok(None);
+            }
+            answer => answer?,
+        };
+        if owners != mode {
+            fchmod(&file, mode).map_err(failed("fchmod"))?;
+        }
+        let is_there = fstat(&file).map_err(failed("fstat"))?.st_nlink > 0;
+        Ok(is_there.then_some(Self { claim: Some(claim), lease: Some(lease), file }))
+    }
+}
+
+/// A name, and the object that it meant. The object must be open: otherwise another one may get its
+/// identity.
 #[derive(Debug)]
-struct Claim {
+struct Named {
     name: QueueName,
     identity: (u64, u64),
+}
+
+impl Named {
+    fn new(name: &QueueName, file: &OwnedFd) -> Result<Self, OpenError> {
+        let stat = fstat(file).map_err(|errno| open_error(name, "fstat", errno))?;
+        Ok(Self { name: name.clone(), identity: identity(&stat) })
+    }
+
+    /// Whether the name still means the object. It may have been removed, and given to another one.
+    fn is_valid(&self) -> bool {
+        // By its path: a process at its limit of descriptors cannot open it.
+        let path = format!("/dev/shm{}", self.name.as_str());
+        lstat(path.as_str()).is_ok_and(|stat| identity(&stat) == self.identity)
+    }
+
+    /// Removes the name, if it still means the object.
+    fn remove(&self) -> Result<(), RemoveError> {
+        if !self.is_valid() {
+            return Ok(());
+        }
+        shm_unlink(self.name.as_str()).map_err(|errno| {
+            let (name, call) = (self.name.clone(), "shm_unlink");
+            RemoveError::System { name, call, errno: OsError::new(errno) }
+        })
+    }
+}
+
+/// The name of an object that this process created, or took over.
+#[derive(Debug)]
+struct Claim {
+    named: Named,
     origin: Origin,
+}
+
+impl Claim {
+    fn of(named: Named) -> Self {
+        Self { named, origin: Origin::here() }
+    }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
         // A child that was forked from the creator has a copy of this claim, and must not remove
         // the name.
-        if !self.origin.is_here() {
-            return;
-        }
-        // By its path: a process at its limit of descriptors cannot open it.
-        let path = format!("/dev/shm{}", self.name.as_str());
-        // The name may have been removed, and given to another object.
-        if lstat(path.as_str()).is_ok_and(|stat| identity(&stat) == self.identity) {
-            let _ = shm_unlink(self.name.as_str());
+        if self.origin.is_here() {
+            let _ = self.named.remove();
         }
     }
 }
@@ -453,7 +511,7 @@ enum Access {
     ReadWrite,
 }
 
-fn identity(stat: &FileStat) -> (u64, u64) {
+pub(crate) fn identity(stat: &FileStat) -> (u64, u64) {
     (stat.st_dev, stat.st_ino)
 }
 
@@ -495,8 +553,17 @@ fn map(file: &OwnedFd, access: Access, offset: u64, len: u64) -> Result<MmapRaw,
     mapped.map_err(|error| error.raw_os_error().map_or(Errno::EINVAL, Errno::from_raw))
 }
 
+/// Opens an object by its name.
+fn open_named(name: &QueueName, mode: Mode) -> Result<OwnedFd, OpenError> {
+    let access = if mode == Mode::Observer { OFlag::O_RDONLY } else { OFlag::O_RDWR };
+    // O_NONBLOCK: a pipe of that name must not block us.
+    let flags = access | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
+    shm_open(name.as_str(), flags, Permissions::empty())
+        .map_err(|errno| open_error(name, "shm_open", errno))
+}
+
 /// Opens the object of a descriptor once more, with the rights of `mode`.
-fn reopen(descriptor: BorrowedFd<'_>, mode: Mode) -> Result<OwnedFd, Errno> {
+pub(crate) fn reopen(descriptor: BorrowedFd<'_>, mode: Mode) -> Result<OwnedFd, Errno> {
     let access = if mode == Mode::Observer { OFlag::O_RDONLY } else { OFlag::O_RDWR };
     let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
     open(path.as_str(), access | OFlag::O_CLOEXEC, Permissions::empty())
@@ -560,25 +627,4 @@ fn at_least(name: &QueueName, file: &OwnedFd, expected: u64) -> Result<(), OpenE
         return Err(OpenError::Truncated { name: name.clone(), expected, found });
     }
     Ok(())
-}
-
-/// The byte that is locked while a consumer joins.
-const JOINING: i64 = 0;
-/// The byte on which every end but the producer has a shared lock.
-const HELD: i64 = 1;
-/// The byte on which the producer has a lock.
-const PRODUCER: i64 = 2;
-
-fn set_lock(file: &OwnedFd, kind: i32, byte: i64) -> Result<(), Errno> {
-    fcntl(file, FcntlArg::F_OFD_SETLK(&lock(kind, byte))).map(drop)
-}
-
-fn lock(kind: i32, byte: i64) -> libc::flock {
-    libc::flock {
-        l_type: kind as i16,
-        l_whence: libc::SEEK_SET as i16,
-        l_start: byte,
-        l_len: 1,
-        l_pid: 0,
-    }
 }

@@ -74,7 +74,7 @@ fn a_taken_name_leaves_the_other_queue_alone() {
     let mut writer = log(&name);
     writer.append(&7).unwrap();
     let error = refusal(&name, || LogWriter::<u64>::create(&name, 3));
-    assert!(matches!(&error, CreateError::NameTaken { name: found } if *found == *name));
+    assert!(matches!(&error, CreateError::Taken { name: found, .. } if *found == *name));
     assert_eq!(LogReader::<u64>::open(&name, 10).unwrap().get(0), Some(7));
 }
 
@@ -83,7 +83,7 @@ fn a_name_is_taken_by_any_object() {
     let name = Unique::new("taken-file");
     name.write(b"somebody's notes");
     let error = refusal(&name, || LogWriter::<u64>::create(&name, 3));
-    assert!(matches!(error, CreateError::NameTaken { .. }), "{error:?}");
+    assert!(matches!(error, CreateError::Taken { .. }), "{error:?}");
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn of_many_creators_one_wins() {
     });
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
     for error in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
-        assert!(matches!(error, CreateError::NameTaken { .. }), "{error:?}");
+        assert!(matches!(error, CreateError::Taken { .. }), "{error:?}");
     }
     assert!(name.exists(), "a loser removed the winner's name");
 }
@@ -498,7 +498,7 @@ fn no_file(name: Unique) {
     promptly("opening what would block", move || {
         everybody_is_told!(name, OpenError::NotRegular { name: ref found } if *found == *name);
         let error = refusal(&name, || LogWriter::<u64>::create(&name, 1));
-        assert!(matches!(error, CreateError::NameTaken { .. }), "{error:?}");
+        assert!(matches!(error, CreateError::Taken { .. }), "{error:?}");
     });
 }
 

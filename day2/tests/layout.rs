@@ -41,7 +41,7 @@ fn a_header_byte_for_byte() {
     let bytes = Bytes::of(&name);
     let data_len = 24_000_u64.next_multiple_of(page);
     assert_eq!(bytes.0[0..8], *b"FANOUT\0\0");
-    assert_eq!(bytes.u32(8), 2, "layout version");
+    assert_eq!(bytes.u32(8), 3, "layout version");
     assert_eq!(bytes.0[12..16], *b"REDY");
     assert_eq!(bytes.u32(16), 2, "kind");
     assert_eq!(bytes.u32(20), 8, "alignment of a message");
@@ -52,7 +52,7 @@ fn a_header_byte_for_byte() {
     assert_eq!(bytes.u64(56), 3 * page, "offset of data");
     assert_eq!(bytes.u64(64), data_len, "length of data");
     assert_eq!(bytes.u64(72), 77, "the first sequence");
-    assert_eq!(bytes.u64(80), 1, "epoch of the producer");
+    assert_eq!(bytes.u64(80), 0, "room for consumers");
     assert_eq!(bytes.u64(88), 16, "length of the type name");
     assert_eq!(bytes.0[128..144], *b"weather::Reading");
     assert_eq!(bytes.0.len() as u64, 3 * page + data_len);

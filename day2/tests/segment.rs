@@ -223,10 +223,11 @@ fn nothing_of_a_dropped_segment_stays_in_the_process() {
         open.filter(|fd| fs::read_link(fd).is_ok_and(|target| target == path)).collect::<Vec<_>>()
     };
     let segment = create(&name);
-    // Control and data. The header's page is unmapped once it is written or copied.
-    assert_eq!((mapped(), descriptors().len()), (2, 1));
+    // Control and data. The header's page is unmapped once it is written or copied. The producer's
+    // lease has a descriptor of its own.
+    assert_eq!((mapped(), descriptors().len()), (2, 2));
     let reader = open(&name, Mode::Reader).unwrap();
-    assert_eq!((mapped(), descriptors().len()), (4, 2));
+    assert_eq!((mapped(), descriptors().len()), (4, 3));
 
     const CLOSE_ON_EXEC: i64 = libc::O_CLOEXEC as i64;
     for fd in descriptors() {

@@ -5,29 +5,45 @@
 //!
 //! | offset | line | written by |
 //! |---:|---|---|
-//! | 0 | head: reserved, published, state, widest claim, what it waits for, pid, reason | the producer |
+//! | 0 | head: reserved, published, state, widest claim, what it waits for, pid, reason, epoch | the producer |
 //! | 128 | doorbell: which side sleeps (Day 5) | sleepers |
-//! | 256 | roster: how often consumers joined or left; which ring this is | consumers |
-//! | 384 | 64 consumer slots: state, cursor, process, label | each its consumer |
-//! | 8576 | 64 groups: claimed, flags, name | each its members |
+//! | 256 | roster: how often consumers joined or left; which ring this is; the producer's vital word | consumers |
+//! | 384 | as many rooms as there may be consumers, of 384 bytes each | |
+//!
+//! A room has a slot for a consumer, and a line for a group:
+//!
+//! | offset | line | written by |
+//! |---:|---|---|
+//! | 0 | slot: state, cursor, claims, group, vital word, process, label | its consumer |
+//! | 128 | log: which members won the claims before those of this member | its consumer |
+//! | 256 | group: claimed, base, flags, redelivered, name | its members |
 //!
 //! It is part of the segment's layout: a change raises [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION). The
 //! assertions beside each struct notice it.
 
 #[cfg(not(loom))]
 use core::mem::offset_of;
+use core::ptr::NonNull;
 
 use common::Sequence;
 use common::process::Origin;
 use common::sync::{AtomicU32, AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
+use day2::Role;
+use day2::vital::Vital;
 
-/// How many registered consumers, of whatever kind, a ring has room for.
-#[cfg(not(loom))]
+/// How many registered consumers, of whatever kind, a ring has room for, unless its creator says otherwise.
 pub const SLOTS: usize = 64;
-/// A model needs no more, and explores faster.
+
+/// The most consumers that a ring may be created for.
+pub const MOST_SLOTS: usize = 1024;
+
+/// How many claims of others a member remembers.
+#[cfg(not(loom))]
+pub(crate) const LOG: usize = 16;
+/// A model fills it soon.
 #[cfg(loom)]
-pub const SLOTS: usize = 2;
+pub(crate) const LOG: usize = 1;
 
 /// The most bytes of a label or a group's name that are kept.
 pub const NAME_BYTES: usize = 32;
@@ -37,26 +53,50 @@ pub const REASON_BYTES: usize = 64;
 
 /// The shared lines of a ring.
 ///
+/// `R` is how many rooms there are: known when the program is compiled (`[Room; 2]`), or only to the creator
+/// of the ring (`[Room]`).
+///
 /// A change raises [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
 #[derive(Debug)]
 #[repr(C)]
-pub struct Control {
+pub struct Control<R: ?Sized = [Room]> {
     pub(crate) head: CachePadded<Head>,
     /// Where sleepers announce themselves (Day 5).
     pub doorbell: CachePadded<Doorbell>,
     pub(crate) roster: CachePadded<Roster>,
-    pub(crate) slots: [CachePadded<ConsumerSlot>; SLOTS],
-    pub(crate) groups: [CachePadded<GroupLine>; SLOTS],
+    rooms: R,
 }
 
 #[cfg(not(loom))]
 const _: () = {
+    type Control = super::control::Control<[Room; SLOTS]>;
     assert!(offset_of!(Control, head) == 0);
     assert!(offset_of!(Control, doorbell) == 128);
     assert!(offset_of!(Control, roster) == 256);
-    assert!(offset_of!(Control, slots) == 384);
-    assert!(offset_of!(Control, groups) == 384 + 64 * 128);
-    assert!(size_of::<Control>() == 384 + 2 * 64 * 128);
+    assert!(offset_of!(Control, rooms) == 384);
+    assert!(size_of::<Control>() as u64 == control_len(SLOTS));
+};
+
+/// Bytes of control of a ring with room for so many consumers.
+pub const fn control_len(consumers: usize) -> u64 {
+    384 + 384 * consumers as u64
+}
+
+/// The lines for one consumer more: its slot, and a line for a group.
+///
+/// A change raises [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
+#[derive(Debug)]
+#[repr(C)]
+pub struct Room {
+    slot: CachePadded<ConsumerSlot>,
+    group: CachePadded<GroupLine>,
+}
+
+#[cfg(not(loom))]
+const _: () = {
+    assert!(offset_of!(Room, slot) == 0);
+    assert!(offset_of!(Room, group) == 256);
+    assert!(size_of::<Room>() == 384);
 };
 
 /// The producer's line.
@@ -79,6 +119,8 @@ pub(crate) struct Head {
     pub(crate) owner: AtomicU64,
     /// Why the producer gave up.
     pub(crate) reason: Text<{ REASON_BYTES / 8 }>,
+    /// How many producers have taken over from a dead one.
+    pub(crate) epoch: AtomicU64,
 }
 
 #[cfg(not(loom))]
@@ -90,7 +132,8 @@ const _: () = {
     assert!(offset_of!(Head, wanted) == 32);
     assert!(offset_of!(Head, owner) == 40);
     assert!(offset_of!(Head, reason) == 48);
-    assert!(size_of::<Head>() == 112);
+    assert!(offset_of!(Head, epoch) == 112);
+    assert!(size_of::<Head>() == 120);
 };
 
 /// State of a ring whose producer has sent all that it wanted to send.
@@ -147,15 +190,18 @@ pub(crate) struct Roster {
     pub(crate) generation: AtomicU64,
     /// A number drawn for this ring, which no other is likely to have.
     pub(crate) identity: AtomicU64,
+    /// Says when the producer's process is dying.
+    pub(crate) vital: Vital,
 }
 
 #[cfg(not(loom))]
 const _: () = {
     assert!(offset_of!(Roster, generation) == 0);
     assert!(offset_of!(Roster, identity) == 8);
+    assert!(offset_of!(Roster, vital) == 16);
 };
 
-/// A consumer's line.
+/// A consumer's lines.
 ///
 /// A change raises [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
 #[derive(Debug)]
@@ -166,22 +212,45 @@ pub(crate) struct ConsumerSlot {
     /// A broadcast consumer has read everything before this. A group member holds nothing before
     /// this, and nothing at all while it is parked (see [`Sequence::opposite`]).
     pub(crate) cursor: AtomicU64,
+    /// The end of the claim that a member tries, or has tried last.
+    pub(crate) intent: AtomicU64,
+    /// The end of the claim that a member has won last.
+    pub(crate) won: AtomicU64,
+    /// A [`Claim`] that this member has won, as another member says.
+    pub(crate) helped: AtomicU64,
     /// Which of the groups a member belongs to.
     pub(crate) group: AtomicU64,
+    /// Says when the consumer's process is dying.
+    pub(crate) vital: Vital,
     /// The process that the consumer runs in.
     pub(crate) owner: AtomicU64,
+    /// When it took the slot: seconds since 1970.
+    pub(crate) since: AtomicU64,
+    /// What the producer does when it lags: a [`Policy`](crate::Policy), packed.
+    pub(crate) policy: AtomicU64,
+    /// How many messages it has missed.
+    pub(crate) missed: AtomicU64,
     pub(crate) label: Text<{ NAME_BYTES / 8 }>,
+    /// A member's log: [`Claim`]s that it came after, and whose winners may not have said so themselves yet.
+    pub(crate) log: [AtomicU64; LOG],
 }
 
 #[cfg(not(loom))]
 const _: () = {
     assert!(offset_of!(ConsumerSlot, state) == 0);
     assert!(offset_of!(ConsumerSlot, cursor) == 8);
-    assert!(offset_of!(ConsumerSlot, group) == 16);
-    assert!(offset_of!(ConsumerSlot, owner) == 24);
-    assert!(offset_of!(ConsumerSlot, label) == 32);
-    assert!(size_of::<ConsumerSlot>() == 64);
-    assert!(size_of::<CachePadded<ConsumerSlot>>() == 128);
+    assert!(offset_of!(ConsumerSlot, intent) == 16);
+    assert!(offset_of!(ConsumerSlot, won) == 24);
+    assert!(offset_of!(ConsumerSlot, helped) == 32);
+    assert!(offset_of!(ConsumerSlot, group) == 40);
+    assert!(offset_of!(ConsumerSlot, vital) == 48);
+    assert!(offset_of!(ConsumerSlot, owner) == 64);
+    assert!(offset_of!(ConsumerSlot, since) == 72);
+    assert!(offset_of!(ConsumerSlot, policy) == 80);
+    assert!(offset_of!(ConsumerSlot, missed) == 88);
+    assert!(offset_of!(ConsumerSlot, label) == 96);
+    assert!(offset_of!(ConsumerSlot, log) == 128);
+    assert!(size_of::<CachePadded<ConsumerSlot>>() == 256);
 };
 
 /// The line that the members of a group share. It keeps the group's place when the last of them leaves.
@@ -190,10 +259,14 @@ const _: () = {
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct GroupLine {
-    /// Everything before this has gone to a member.
+    /// A [`Claim`], packed: everything before its end has gone to a member.
     pub(crate) claimed: AtomicU64,
-    /// [`HOLDS`], or 0.
+    /// A sequence near the claim's end, whole.
+    pub(crate) base: AtomicU64,
+    /// [`HOLDS`], [`ORPHANED`].
     pub(crate) flags: AtomicU64,
+    /// How many sequences went to a second member, because the first had died.
+    pub(crate) redelivered: AtomicU64,
     /// Empty while no group has had this line.
     pub(crate) name: Text<{ NAME_BYTES / 8 }>,
 }
@@ -201,14 +274,84 @@ pub(crate) struct GroupLine {
 #[cfg(not(loom))]
 const _: () = {
     assert!(offset_of!(GroupLine, claimed) == 0);
-    assert!(offset_of!(GroupLine, flags) == 8);
-    assert!(offset_of!(GroupLine, name) == 16);
-    assert!(size_of::<GroupLine>() == 48);
+    assert!(offset_of!(GroupLine, base) == 8);
+    assert!(offset_of!(GroupLine, flags) == 16);
+    assert!(offset_of!(GroupLine, redelivered) == 24);
+    assert!(offset_of!(GroupLine, name) == 32);
+    assert!(size_of::<GroupLine>() == 64);
     assert!(size_of::<CachePadded<GroupLine>>() == 128);
 };
 
 /// The group holds the producer back also while it has no member.
 pub(crate) const HOLDS: u64 = 1;
+/// A member may have died with messages in hand.
+pub(crate) const ORPHANED: u64 = 2;
+
+/// How far a group has claimed, and which slot's member made the last claim.
+///
+/// The end is cut off to 53 bits, so that both fit in one word. A sequence that is known to lie near tells the
+/// rest.
+///
+/// A change raises [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Claim(u64);
+
+impl Claim {
+    const WINNER_BITS: u32 = 11;
+    const WINNER: u64 = (1 << Self::WINNER_BITS) - 1;
+
+    /// The claim up to `end` by the member in this slot.
+    #[inline(always)]
+    pub(crate) const fn by(slot: usize, end: Sequence) -> Self {
+        Self(end.get() << Self::WINNER_BITS | (slot as u64 + 1))
+    }
+
+    /// A group's place that no member has claimed.
+    pub(crate) const fn nobodys(end: Sequence) -> Self {
+        Self(end.get() << Self::WINNER_BITS)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// The slot of the member that made it.
+    pub(crate) const fn winner(self) -> Option<usize> {
+        match self.0 & Self::WINNER {
+            0 => None,
+            winner => Some(winner as usize - 1),
+        }
+    }
+
+    /// Whether another member than that in `slot` made it.
+    #[inline(always)]
+    pub(crate) const fn is_by_other(self, slot: usize) -> bool {
+        let winner = self.0 & Self::WINNER;
+        winner != 0 && winner != slot as u64 + 1
+    }
+
+    /// Its end, which is nearer to `near` than 2^52.
+    #[inline(always)]
+    pub(crate) const fn end(self, near: Sequence) -> Sequence {
+        let end = self.0 & !Self::WINNER;
+        let ahead = (near.get() << Self::WINNER_BITS).wrapping_sub(end) as i64;
+        near.minus((ahead >> Self::WINNER_BITS) as u64)
+    }
+}
+
+const _: () = {
+    assert!(MOST_SLOTS < Claim::WINNER as usize);
+    assert!(Claim::by(3, Sequence::new(5)).bits() == 5 << 11 | 4);
+    let near_the_wrap = Claim::by(0, Sequence::new(u64::MAX - 1));
+    assert!(near_the_wrap.end(Sequence::new(7)).get() == u64::MAX - 1);
+    assert!(Claim::nobodys(Sequence::new(9)).end(Sequence::new(u64::MAX)).get() == 9);
+};
 
 /// What a slot is in use for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,6 +359,8 @@ pub(crate) enum SlotUse {
     Free,
     Broadcast,
     Member,
+    /// Its consumer was evicted while it was alive. The slot is free when the consumer has let go of its lease.
+    Evicted,
 }
 
 /// The state of a slot: its use, and a ticket. The ticket differs each time that the slot is taken. So a
@@ -240,6 +385,7 @@ impl SlotState {
         match self.0 & Self::USE_BITS {
             1 => SlotUse::Broadcast,
             2 => SlotUse::Member,
+            3 => SlotUse::Evicted,
             _ => SlotUse::Free,
         }
     }
@@ -253,11 +399,21 @@ impl SlotState {
         Self(self.0 & !Self::USE_BITS)
     }
 
+    pub(crate) const fn evicted(self) -> Self {
+        Self(self.freed().0 | Self::usage_bits(SlotUse::Evicted))
+    }
+
+    /// How often the slot has been taken.
+    pub(crate) const fn ticket(self) -> u64 {
+        self.0 >> 8
+    }
+
     const fn usage_bits(usage: SlotUse) -> u64 {
         match usage {
             SlotUse::Free => 0,
             SlotUse::Broadcast => 1,
             SlotUse::Member => 2,
+            SlotUse::Evicted => 3,
         }
     }
 }
@@ -267,6 +423,7 @@ const _: () = {
     assert!(free.next(SlotUse::Broadcast).bits() == 0x601);
     assert!(free.next(SlotUse::Member).bits() == 0x602);
     assert!(free.next(SlotUse::Member).freed().bits() == 0x600);
+    assert!(free.next(SlotUse::Member).evicted().bits() == 0x603);
 };
 
 /// A short text in shared memory, cut off after `WORDS` times 8 bytes.
@@ -310,16 +467,35 @@ impl<const WORDS: usize> Text<WORDS> {
     }
 }
 
-impl Control {
-    /// Control of a ring whose first message will have the sequence `first`, on the heap.
+impl Room {
+    /// A room that nobody has.
+    fn empty() -> Self {
+        let word = || AtomicU64::new(0);
+        let slot = ConsumerSlot {
+            state: word(),
+            cursor: word(),
+            intent: word(),
+            won: word(),
+            helped: word(),
+            group: word(),
+            vital: Vital::new(),
+            owner: word(),
+            since: word(),
+            policy: word(),
+            missed: word(),
+            label: Text::new(),
+            log: core::array::from_fn(|_| word()),
+        };
+        let (claimed, base, flags, redelivered) = (word(), word(), word(), word());
+        let group = GroupLine { claimed, base, flags, redelivered, name: Text::new() };
+        Self { slot: CachePadded::new(slot), group: CachePadded::new(group) }
+    }
+}
+
+impl<const N: usize> Control<[Room; N]> {
+    /// Control of a ring whose first message will have the sequence `first`, with room for `N` consumers.
     pub fn new(first: Sequence) -> Self {
         let word = || AtomicU64::new(0);
-        let slot = |_| {
-            let (state, cursor, group, owner) = (word(), word(), word(), word());
-            CachePadded::new(ConsumerSlot { state, cursor, group, owner, label: Text::new() })
-        };
-        let group =
-            |_| CachePadded::new(GroupLine { claimed: word(), flags: word(), name: Text::new() });
         let head = Head {
             reserved: word(),
             published: word(),
@@ -328,18 +504,71 @@ impl Control {
             wanted: word(),
             owner: word(),
             reason: Text::new(),
+            epoch: word(),
         };
         let doorbell = Doorbell::new();
         let control = Self {
             head: CachePadded::new(head),
             doorbell: CachePadded::new(doorbell),
-            roster: CachePadded::new(Roster { generation: word(), identity: word() }),
-            slots: core::array::from_fn(slot),
-            groups: core::array::from_fn(group),
+            roster: CachePadded::new(Roster {
+                generation: word(),
+                identity: word(),
+                vital: Vital::new(),
+            }),
+            rooms: core::array::from_fn(|_| Room::empty()),
         };
+        let lines: &Control = &control;
         // SAFETY: no other end has it yet.
-        unsafe { control.start_at(first) };
+        unsafe { lines.start_at(first) };
         control
+    }
+}
+
+impl Control {
+    /// Control with so many rooms, at this place.
+    pub fn at(start: NonNull<u8>, consumers: usize) -> NonNull<Self> {
+        let rooms = NonNull::slice_from_raw_parts(start.cast::<Room>(), consumers);
+        let control = rooms.as_ptr() as *mut Self;
+        // SAFETY: the address is that of `start`.
+        unsafe { NonNull::new_unchecked(control) }
+    }
+
+    /// How many consumers there is room for.
+    pub fn consumers(&self) -> usize {
+        self.rooms.len()
+    }
+
+    /// The slots, in order.
+    pub(crate) fn slots(&self) -> impl ExactSizeIterator<Item = &ConsumerSlot> {
+        self.rooms.iter().map(|room| &*room.slot)
+    }
+
+    /// The lines of groups, in order.
+    pub(crate) fn groups(&self) -> impl ExactSizeIterator<Item = &GroupLine> {
+        self.rooms.iter().map(|room| &*room.group)
+    }
+
+    /// The slot of this number.
+    pub(crate) fn slot(&self, slot: usize) -> &ConsumerSlot {
+        &self.rooms[slot].slot
+    }
+
+    /// The group that the member in this slot belongs to, whatever another process has written there.
+    pub(crate) fn group_of(&self, slot: &ConsumerSlot) -> usize {
+        slot.group.load(Ordering::Relaxed) as usize % self.rooms.len()
+    }
+
+    /// The line of the group of this number.
+    pub(crate) fn group(&self, group: usize) -> &GroupLine {
+        &self.rooms[group].group
+    }
+
+    /// The word that says when the process is dying that has this role.
+    pub(crate) fn vital(&self, role: Role) -> &Vital {
+        match role {
+            Role::Producer => &self.roster.vital,
+            Role::Slot(slot) => &self.slot(slot as usize).vital,
+        }
     }
 
     /// Sets the first sequence of a ring whose control is all zeros.
@@ -393,6 +622,11 @@ impl Control {
     #[cfg(not(loom))]
     pub(crate) fn set_wanted(&self, n: u64) {
         self.head.wanted.store(n, Ordering::Relaxed);
+    }
+
+    /// How many producers have taken over from a dead one.
+    pub fn epoch(&self) -> u64 {
+        self.head.epoch.load(Ordering::Relaxed)
     }
 
     /// The number that was drawn for this ring when it was made.

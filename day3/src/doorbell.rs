@@ -84,6 +84,29 @@ pub fn light() {
     }
 }
 
+#[cfg(not(loom))]
+std::thread_local! {
+    /// How often this thread has announced that it is going to sleep.
+    static SLEEPS: core::cell::Cell<u64> = const { core::cell::Cell::new(0) };
+}
+
+/// Counts that this thread has announced that it is going to sleep.
+#[cfg(not(loom))]
+pub fn announced() {
+    SLEEPS.set(SLEEPS.get().wrapping_add(1));
+}
+
+/// A model's sleeper asks nobody who is alive.
+#[cfg(loom)]
+pub fn announced() {}
+
+/// How often this thread has announced that it is going to sleep. An end that has slept, and finds nothing
+/// even so, asks who is alive.
+#[cfg(not(loom))]
+pub(crate) fn sleeps() -> u64 {
+    SLEEPS.get()
+}
+
 /// Says that this process is going to ring. If the kernel makes no fences for the process, it makes its own
 /// with each ring, and the word says so from now on.
 pub fn attach(word: &AtomicU32) {

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use common::{CapacityError, NameError};
-use day2::{LockError, OpenError};
+use common::{CapacityError, NameError, OsError, QueueName};
+use day2::{LeaseError, LockError, OpenError, RemoveError, SucceedError};
 
-use crate::control::{NAME_BYTES, SLOTS};
-use crate::sequencer::{Refusal, Unavailable};
+use crate::control::{MOST_SLOTS, NAME_BYTES};
+use crate::sequencer::{CannotResume, Refusal, Unavailable};
 
 /// Why a ring could not be created. Nothing is left behind.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +27,20 @@ pub enum CreateError {
         /// The bytes that the ring needs.
         bytes: usize,
     },
+    /// The queue of that name could not be taken over from its dead producer.
+    #[error(transparent)]
+    Resume(#[from] ResumeError),
+    /// The queue of that name could not be replaced.
+    #[error(transparent)]
+    Replace(#[from] RemoveError),
+    /// No ring has room for so many consumers.
+    #[error(
+        "a queue has room for 1 to {MOST_SLOTS} consumers, found {found}: choose such a number"
+    )]
+    Consumers {
+        /// What was asked for.
+        found: usize,
+    },
     /// Frames of a ring of records lie at multiples of 8 (Day 4).
     #[error("the first sequence of a ring of records is a multiple of 8, found {found}: round it")]
     First {
@@ -39,6 +53,66 @@ pub enum CreateError {
          address space (ulimit -v)"
     )]
     Mirror(std::io::Error),
+}
+
+/// Why a queue could not be taken over from a producer that has died. The queue is as it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResumeError {
+    /// The name is none that a queue can have.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The queue has a producer, or this process cannot become one.
+    #[error(transparent)]
+    Succeed(#[from] SucceedError),
+    /// The segment holds something else.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The producer had closed the queue before it died.
+    #[error(
+        "{name} was closed by its producer, which has died since: nothing can be sent any more; remove it (fanout \
+         clean), or replace it (or_replace)"
+    )]
+    Ended {
+        /// The queue's name.
+        name: QueueName,
+    },
+    /// The ring's cursors are not what they should be.
+    #[error(
+        "expected at most {capacity} to be reserved beyond what is published, found {published} published and \
+         {reserved} reserved: another process wrote over the ring's cursors; replace it (or_replace)"
+    )]
+    Corrupt {
+        /// What is said to be published.
+        published: u64,
+        /// What is said to be reserved.
+        reserved: u64,
+        /// What the ring has room for.
+        capacity: u64,
+    },
+    /// No mark of a ring of records leads to what was published last (Day 4).
+    #[error(
+        "no mark of {name} leads to its last message: its memory was written by another; replace it (or_replace)"
+    )]
+    Trail {
+        /// The queue's name.
+        name: QueueName,
+    },
+    /// The kernel would not map the data of a ring of records twice (Day 4).
+    #[error("mapping the ring's data twice failed: {0}: allow more address space (ulimit -v)")]
+    Mirror(OsError),
+}
+
+impl ResumeError {
+    /// The error for the queue of this name.
+    pub fn new(name: &QueueName, why: CannotResume) -> Self {
+        match why {
+            CannotResume::Ended => Self::Ended { name: name.clone() },
+            CannotResume::Corrupt { published, reserved, capacity } => {
+                Self::Corrupt { published, reserved, capacity }
+            }
+        }
+    }
 }
 
 /// Why a consumer could not join, or a tap not open. The ring goes on as before.
@@ -56,19 +130,28 @@ pub enum JoinError {
     Lock(#[from] LockError),
     /// Every slot is taken.
     #[error(
-        "all {SLOTS} consumer slots are taken: let one leave, evict a dead one (fanout evict), or use a tap, \
-         which needs no slot"
+        "all {most} consumer slots are taken by consumers that are alive: let one leave, use a tap, which needs no \
+         slot, or create the queue for more consumers"
     )]
-    TooManyConsumers,
+    TooManyConsumers {
+        /// How many there are.
+        most: usize,
+    },
+    /// The kernel gave no lease for a slot.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
     /// The ring's cursors are not what they should be.
     #[error(transparent)]
     Corrupt(#[from] Corrupt),
     /// Every group line is taken.
     #[error(
-        "all {SLOTS} group lines belong to groups that have members or hold the producer back: let one \
+        "all {most} group lines belong to groups that have members or hold the producer back: let one \
          leave, or have the producer forget one that nobody needs"
     )]
-    TooManyGroups,
+    TooManyGroups {
+        /// How many there are.
+        most: usize,
+    },
     /// A group's name that does not fit.
     #[error("a group's name has 1 to {NAME_BYTES} bytes and no NUL, found {found:?}: change it")]
     GroupName {
@@ -114,6 +197,12 @@ pub enum SendError {
     /// It never fits.
     #[error(transparent)]
     TooLarge(#[from] TooLarge),
+    /// This process is a child that was forked from the producer's.
+    #[error(
+        "this process was forked from the producer's, which goes on sending: a queue has one producer; create \
+         another queue in the child"
+    )]
+    Forked,
 }
 
 /// Why something was not sent now. Nothing of it was published.
@@ -201,6 +290,19 @@ pub enum RecvError {
     /// The producer took this consumer for dead and freed its slot.
     #[error("the producer has evicted this consumer: join again to go on")]
     Evicted,
+    /// The producer has died before it was done, and everything that it had published has been read. A
+    /// successor may take over: a consumer that [follows](crate::JoinOptions::follow) waits for it.
+    #[error(
+        "the producer died before it closed the queue, and everything is read: start it again, and join again; or \
+         join with follow, to wait for its successor"
+    )]
+    ProducerDied,
+    /// This process is a child that was forked from the consumer's.
+    #[error(
+        "this process was forked from the consumer's, which goes on reading: join again in the child to \
+         read here, too"
+    )]
+    Forked,
     /// The shared memory is not what it should be.
     #[error(transparent)]
     Corrupt(#[from] Corrupt),
@@ -249,6 +351,8 @@ impl From<Unavailable> for TryRecvError {
             Unavailable::Closed => Self::End(RecvError::Closed),
             Unavailable::Aborted => Self::End(RecvError::Aborted),
             Unavailable::Evicted => Self::End(RecvError::Evicted),
+            Unavailable::ProducerDied => Self::End(RecvError::ProducerDied),
+            Unavailable::Forked => Self::End(RecvError::Forked),
             Unavailable::Corrupt { next, found, capacity } => {
                 Self::End(RecvError::Corrupt(Corrupt::Cursor { next, found, capacity }))
             }
@@ -263,6 +367,7 @@ impl From<Refusal> for TrySendError {
             Refusal::Full => Self::Full,
             Refusal::Closed => Self::End(SendError::Closed),
             Refusal::Abandoned => Self::End(SendError::Abandoned),
+            Refusal::Forked => Self::End(SendError::Forked),
         }
     }
 }

@@ -3,7 +3,9 @@
 use common::sync::{Ordering, mutant};
 use common::{Capacity, Sequence, ordering};
 
-use crate::control::{Control, HOLDS, SLOTS, SlotState, SlotUse};
+use crate::control::{Claim, ConsumerSlot, Control, HOLDS, SlotState, SlotUse};
+use crate::link::Link;
+use crate::recovery::{self, Death};
 use crate::roster::is_member;
 
 /// How often the slots are read anew in one look, because consumers have joined or left meanwhile.
@@ -16,9 +18,13 @@ const REREADS: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     generation: u64,
-    broadcast: SlotSet,
-    members: SlotSet,
-    groups: SlotSet,
+    broadcast: Vec<usize>,
+    members: Vec<usize>,
+    groups: Vec<usize>,
+    /// Slots of broadcast consumers whose process is dying, and which state they have.
+    dying: Vec<(usize, u64)>,
+    /// Deaths that were told, in the same way.
+    told: Vec<(usize, u64)>,
 }
 
 impl Gate {
@@ -41,7 +47,7 @@ impl Gate {
 
     /// How many broadcast consumers there were.
     pub(crate) fn broadcast_consumers(&self) -> usize {
-        self.broadcast.0.count_ones() as usize
+        self.broadcast.len()
     }
 
     /// How far the slowest consumer is behind `next`: 0 to the capacity.
@@ -55,15 +61,15 @@ impl Gate {
             if mutant("roster-before-claims") && self.has_changed(control) {
                 self.read_slots(control);
             }
-            let mut lag = self.groups.iter().map(|group| claim_lag(control, group, next)).max();
+            let mut lag = self.groups.iter().map(|&group| claim_lag(control, group, next)).max();
             if !mutant("roster-before-claims") && self.has_changed(control) {
                 self.read_slots(control);
                 continue;
             }
-            for slot in self.broadcast.iter() {
+            for &slot in &self.broadcast {
                 lag = lag.max(Some(cursor_lag(control, slot, next)));
             }
-            for slot in self.members.iter() {
+            for &slot in &self.members {
                 // A parked cursor is further away than a lap: its member holds nothing.
                 let held = Some(cursor_lag(control, slot, next)).filter(|&lag| lag <= lap.get());
                 lag = lag.max(held);
@@ -90,44 +96,109 @@ impl Gate {
     /// Whether a slot that we take for taken is free.
     fn has_a_free_slot(&self, control: &Control) -> bool {
         let mut listed = self.broadcast.iter().chain(self.members.iter());
-        listed.any(|slot| {
-            let state = control.slots[slot].state.load(Ordering::Relaxed);
-            SlotState::from_bits(state).usage() == SlotUse::Free
+        listed.any(|&slot| {
+            let state = control.slot(slot).state.load(Ordering::Relaxed);
+            matches!(SlotState::from_bits(state).usage(), SlotUse::Free | SlotUse::Evicted)
         })
     }
 
     /// Whether a group that we wait for has no member, and does not hold us back.
     fn has_a_forgotten_group(&self, control: &Control) -> bool {
         let holds = |group: usize| {
-            control.groups[group].flags.load(Ordering::Relaxed) & HOLDS != 0
-                || self.members.iter().any(|slot| is_member(&control.slots[slot], group))
+            let is_of = |slot: usize| is_member(control, control.slot(slot), group);
+            control.group(group).flags.load(Ordering::Relaxed) & HOLDS != 0
+                || self.members.iter().any(|&slot| is_of(slot))
         };
-        self.groups.iter().any(|group| !holds(group))
+        self.groups.iter().any(|&group| !holds(group))
     }
 
     fn read_slots(&mut self, control: &Control) {
         // edge: join -> gate
         let order = ordering!("join-gate-acquire", Acquire);
-        *self = Self { generation: control.roster.generation.load(order), ..Self::default() };
-        for (index, slot) in control.slots.iter().enumerate() {
+        self.generation = control.roster.generation.load(order);
+        for list in [&mut self.broadcast, &mut self.members, &mut self.groups] {
+            list.clear();
+        }
+        for (index, slot) in control.slots().enumerate() {
             // edge: leave -> gate. A consumer's reads are done before it leaves. The fence in
             // `ProducerCursor::grant`, which comes before any write, would be enough. But
             // ThreadSanitizer does not know fences, and could then not watch.
             let state = slot.state.load(Ordering::Acquire);
             match SlotState::from_bits(state).usage() {
-                SlotUse::Free => {}
-                SlotUse::Broadcast => self.broadcast.insert(index),
+                SlotUse::Free | SlotUse::Evicted => {}
+                SlotUse::Broadcast if self.dying.contains(&(index, state)) => {}
+                SlotUse::Broadcast => self.broadcast.push(index),
                 SlotUse::Member => {
-                    self.members.insert(index);
-                    self.groups.insert(slot.group.load(Ordering::Relaxed) as usize % SLOTS);
+                    self.members.push(index);
+                    add(&mut self.groups, control.group_of(slot));
                 }
             }
         }
-        for (index, group) in control.groups.iter().enumerate() {
+        for (index, group) in control.groups().enumerate() {
             if group.flags.load(Ordering::Relaxed) & HOLDS != 0 {
-                self.groups.insert(index);
+                add(&mut self.groups, index);
             }
         }
+    }
+
+    /// Asks whether the consumers that hold the producer back most are alive, and buries those that are not. Says
+    /// who died, and whether anything has changed.
+    pub(crate) fn ask(
+        &mut self,
+        link: &dyn Link,
+        next: Sequence,
+        lap: Capacity,
+    ) -> (Vec<Death>, bool) {
+        let control: &Control = link;
+        let lag = self.lag(control, next, lap);
+        let (mut deaths, mut changed) = (Vec::new(), false);
+        for slot in self.broadcast.clone() {
+            if cursor_lag(control, slot, next) < lag {
+                continue;
+            }
+            if let Some(death) = self.bury(link, slot) {
+                deaths.push(death);
+            } else if control.slot(slot).vital.is_dying() {
+                // Its memory is being freed, which may take long; only then the kernel lets go of its lease.
+                self.dying.retain(|&(dying, _)| dying != slot);
+                self.dying.push((slot, control.slot(slot).state.load(Ordering::Relaxed)));
+                changed = true;
+            }
+        }
+        for group in self.groups.clone() {
+            let held = |slot: &usize| (lag..=lap.get()).contains(&cursor_lag(control, *slot, next));
+            let is_of = |slot: &ConsumerSlot| is_member(control, slot, group);
+            let members: Vec<_> =
+                self.members.iter().filter(|&&slot| is_of(control.slot(slot))).copied().collect();
+            if claim_lag(control, group, next) < lag && !members.iter().any(held) {
+                continue;
+            }
+            deaths.extend(members.iter().filter_map(|&slot| self.bury(link, slot)));
+            recovery::give_up(link, group);
+        }
+        if changed {
+            self.read_slots(control);
+        }
+        changed |= !deaths.is_empty();
+        (deaths, changed)
+    }
+
+    /// Buries the consumer in this slot, if it is dead. A dead member is found as long as nobody has taken over
+    /// what it held, and told of once.
+    fn bury(&mut self, link: &dyn Link, slot: usize) -> Option<Death> {
+        let death = recovery::bury(link, slot)?;
+        let key = (slot, death.consumer.state.bits());
+        self.told.retain(|&(told, state)| told != slot || state == key.1);
+        let is_new = !self.told.contains(&key);
+        add(&mut self.told, key);
+        is_new.then_some(death)
+    }
+}
+
+/// Adds to a list what it does not have.
+fn add<T: PartialEq>(list: &mut Vec<T>, one: T) {
+    if !list.contains(&one) {
+        list.push(one);
     }
 }
 
@@ -135,40 +206,14 @@ impl Gate {
 fn cursor_lag(control: &Control, slot: usize, next: Sequence) -> u64 {
     // edge: release -> overwrite. The consumer's reads are done before we overwrite what it read.
     // Here, too, the fence would be enough, and ThreadSanitizer could not watch.
-    next.since(Sequence::new(control.slots[slot].cursor.load(Ordering::Acquire)))
+    next.since(Sequence::new(control.slot(slot).cursor.load(Ordering::Acquire)))
 }
 
 #[inline]
 fn claim_lag(control: &Control, group: usize, next: Sequence) -> u64 {
     // edge: claim -> gate. Shows the cursors that were written before this claim.
     let order = ordering!("claim-gate-acquire", Acquire);
-    next.since(Sequence::new(control.groups[group].claimed.load(order)))
-}
-
-/// A set of slot numbers.
-#[derive(Clone, Copy, Debug, Default)]
-struct SlotSet(u64);
-
-const _: () = assert!(SLOTS <= 64);
-
-impl SlotSet {
-    fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    fn insert(&mut self, index: usize) {
-        self.0 |= 1 << index;
-    }
-
-    fn iter(self) -> impl Iterator<Item = usize> {
-        let mut rest = self.0;
-        core::iter::from_fn(move || {
-            let index = rest.trailing_zeros() as usize;
-            // Empty: shifting out the lowest one of nothing leaves nothing.
-            rest &= rest.checked_sub(1)?;
-            Some(index)
-        })
-    }
+    next.since(Claim::from_bits(control.group(group).claimed.load(order)).end(next))
 }
 
 #[cfg(all(test, not(loom)))]
@@ -195,7 +240,7 @@ mod tests {
             assert_eq!(producer.try_reserve(asked).err(), Some(TrySendError::Full));
 
             // Its last step but one is done: the slot is free, and the roster's generation is what it was.
-            let word = &heap.control().slots[slot].state;
+            let word = &heap.control().slot(slot).state;
             let state = SlotState::from_bits(word.load(Ordering::Relaxed));
             word.store(state.freed().bits(), Ordering::Relaxed);
             core::mem::forget(consumer);
@@ -217,7 +262,7 @@ mod tests {
         assert_eq!(producer.try_send(5), Err(TrySendError::Full));
 
         // The first step of `roster::forget`.
-        heap.control().groups[0].flags.store(0, Ordering::Relaxed);
+        heap.control().group(0).flags.store(0, Ordering::Relaxed);
         assert_eq!(producer.try_send(5), Ok(()));
     }
 }

@@ -1,14 +1,16 @@
 //! Consumers that compete: each message goes to exactly one member of a group.
 
-use core::ops::Deref;
+use core::ptr::NonNull;
 
 use common::sync::{AtomicU64, Ordering, mutant, spin_loop};
 use common::{Sequence, ordering};
 
-use crate::control::{Control, SLOTS};
+use crate::control::{Claim, GroupLine, ORPHANED};
 use crate::doorbell;
+use crate::link::Link;
+use crate::recovery;
 use crate::roster::Registration;
-use crate::sequencer::{Cursor, Run, Unavailable, observe, out_of_range};
+use crate::sequencer::{Cursor, Run, Unavailable, Watcher, observe, out_of_range};
 
 /// A member's end.
 ///
@@ -16,10 +18,22 @@ use crate::sequencer::{Cursor, Run, Unavailable, observe, out_of_range};
 /// try, then moves `claimed` forward. So a producer that sees the claim also sees whose it is. A member
 /// with nothing in hand parks its cursor, so that it does not gate the producer.
 #[derive(Debug)]
-pub struct MemberCursor<C: Deref<Target = Control>> {
+pub struct MemberCursor<C: Link> {
     control: C,
     registration: Registration,
     group: usize,
+    /// The group's line, in the control that this cursor keeps.
+    line: NonNull<GroupLine>,
+    /// The last claim that this member has won, and its end.
+    own: (Claim, Sequence),
+    /// Whether no other member has claimed between this member's last two claims. Then it goes by its own claim,
+    /// and does not read the group's first: if another member was faster after all, the exchange fails.
+    is_alone: bool,
+    watcher: Watcher,
+    /// How many claims of other members stand in the log.
+    turn: usize,
+    /// What was taken over from a member that had died ends here.
+    redelivered: Sequence,
     /// What had been published at our last look.
     known: Sequence,
     /// What we have claimed and not yet released.
@@ -28,7 +42,12 @@ pub struct MemberCursor<C: Deref<Target = Control>> {
     taken: u64,
 }
 
-impl<C: Deref<Target = Control>> MemberCursor<C> {
+// SAFETY: the line is all atomics, and lies in the control that the cursor keeps.
+unsafe impl<C: Link + Send> Send for MemberCursor<C> {}
+// SAFETY: as above.
+unsafe impl<C: Link + Sync> Sync for MemberCursor<C> {}
+
+impl<C: Link> MemberCursor<C> {
     /// The member of this registration, which [`roster::join`](crate::roster::join) gave out.
     ///
     /// # Safety
@@ -36,23 +55,52 @@ impl<C: Deref<Target = Control>> MemberCursor<C> {
     /// The registration is with this control, and no other cursor uses it.
     pub unsafe fn new(control: C, registration: Registration) -> Self {
         doorbell::attach(&control.doorbell.producer);
-        let group = control.slots[registration.slot].group.load(Ordering::Relaxed) as usize % SLOTS;
+        let group = control.group_of(control.slot(registration.slot));
         let (known, held) = (registration.first, Run { first: registration.first, len: 0 });
-        Self { control, registration, group, known, held, taken: 0 }
+        let line = NonNull::from(control.group(group));
+        Self {
+            control,
+            registration,
+            group,
+            line,
+            own: (Claim::nobodys(known), known),
+            is_alone: false,
+            watcher: Watcher::default(),
+            turn: 0,
+            redelivered: known,
+            known,
+            held,
+            taken: 0,
+        }
+    }
+
+    /// Waits for a successor where its producer has died.
+    #[must_use]
+    pub fn following(mut self, follows: bool) -> Self {
+        self.watcher.follows = follows;
+        self
     }
 
     /// Moves the cursor, unless the slot is another's by now.
     #[inline]
     fn set_cursor(&self, cursor: Sequence, order: Ordering) {
         if self.registration.is_current(&self.control) || mutant("skip-registration-check") {
-            self.control.slots[self.registration.slot].cursor.store(cursor.get(), order);
+            self.registration.line(&self.control).cursor.store(cursor.get(), order);
         }
     }
 
     /// The group's word: everything before it is claimed.
     #[inline]
     pub(crate) fn claimed(&self) -> &AtomicU64 {
-        &self.control.groups[self.group].claimed
+        // SAFETY: it lies in the control that this cursor keeps.
+        &unsafe { self.line.as_ref() }.claimed
+    }
+
+    /// The group's claim, as a member sees it that knows what is published.
+    #[inline(always)]
+    pub(crate) fn claim(&self) -> Claim {
+        // edge: claim -> log. Whoever sees a claim sees its winner's intent.
+        Claim::from_bits(self.claimed().load(ordering!("claim-seen-acquire", Acquire)))
     }
 
     /// Whether it holds a claim that it has not released.
@@ -78,22 +126,75 @@ impl<C: Deref<Target = Control>> MemberCursor<C> {
 
     /// What there is from the group's claim on: one message or more, and at most a lap of them.
     #[inline(always)]
-    fn unclaimed(&mut self) -> Result<Run, Unavailable> {
-        let claimed = |this: &Self| Sequence::new(this.claimed().load(Ordering::Relaxed));
-        let mut first = claimed(self);
+    fn unclaimed(&mut self) -> Result<(Claim, Run), Unavailable> {
+        let (mut claim, mut first) = self.own;
+        if !self.is_alone {
+            claim = self.claim();
+            first = claim.end(self.known);
+        }
         while !first.is_before(self.known) {
             self.known = observe(&self.control, &self.registration, first)?;
             // Between the two loads the others may have gone on for a lap, and more. So the claim is read
             // once more: one that is read after `known` lies at most a lap before it.
             if !mutant("skip-claim-reload") {
-                first = claimed(self);
+                claim = self.claim();
+                first = claim.end(self.known);
             }
+            self.watcher.vigil.end();
         }
         let run = Run { first, len: self.known.since(first) };
         if run.len > self.registration.capacity.get() {
+            if self.is_alone {
+                // Other members have gone on meanwhile.
+                self.is_alone = false;
+                return self.unclaimed();
+            }
             return Err(out_of_range(&self.control, &self.registration, first, self.known));
         }
-        Ok(run)
+        Ok((claim, run))
+    }
+
+    /// There is nothing to claim. Asks, now and then, whether a dead member has left something, and whether the
+    /// producer is alive.
+    #[cold]
+    fn in_vain(&mut self, why: Unavailable) -> Option<Unavailable> {
+        if why != Unavailable::Empty {
+            return Some(why);
+        }
+        let flags = self.control.group(self.group).flags.load(Ordering::Relaxed);
+        let is_due = self.watcher.vigil.in_vain();
+        if (flags & ORPHANED != 0 || is_due) && self.inherit() {
+            return None;
+        }
+        Some(self.watcher.after_nothing(&self.control, self.known, is_due))
+    }
+
+    /// Takes over what a dead member of the group held, if there is one; says whether there was. The caller
+    /// holds nothing.
+    pub fn inherit(&mut self) -> bool {
+        if !self.registration.is_current(&self.control) {
+            return false;
+        }
+        let own = self.registration.slot;
+        let Some(estate) = recovery::inherit(&self.control, own) else { return false };
+        // The words may be forged: nothing that is not published is read, nor more than a lap.
+        let published = self.control.published();
+        let end = estate.run.first.plus(estate.run.len);
+        let is_near = published.since(estate.run.first) <= self.registration.capacity.get();
+        if !is_near || published.is_before(end) {
+            recovery::discard(&self.control, estate);
+            return false;
+        }
+        self.registration.move_to(&self.control, estate.slot, estate.lease);
+        (self.held, self.taken, self.turn, self.is_alone) = (estate.run, 0, 0, false);
+        self.redelivered = end;
+        true
+    }
+
+    /// Whether the messages from `first` on, which this member has taken, were claimed before by a member that
+    /// died.
+    pub fn is_redelivered(&self, first: Sequence) -> bool {
+        first.is_before(self.redelivered)
     }
 
     /// Claims the first part of what there is, as long as `measure` says. Where it says 0, nothing is claimed.
@@ -105,21 +206,28 @@ impl<C: Deref<Target = Control>> MemberCursor<C> {
         &mut self,
         mut measure: impl FnMut(Run) -> u64,
     ) -> Result<Run, Unavailable> {
-        if self.is_holding() {
-            return Ok(self.again(measure));
-        }
         // Whether the cursor stands where we lost a claim: there it gates the producer.
         let mut gates = false;
         loop {
-            let all = self.unclaimed().inspect_err(|_| {
-                self.park();
-            })?;
+            if self.is_holding() {
+                return Ok(self.again(measure));
+            }
+            let (claim, all) = match self.unclaimed() {
+                Ok(unclaimed) => unclaimed,
+                Err(why) => {
+                    self.park();
+                    match self.in_vain(why) {
+                        Some(why) => return Err(why),
+                        None => continue,
+                    }
+                }
+            };
             let run = first_part(all, &mut measure);
             if run.len == 0 {
                 self.park();
                 return Ok(run);
             }
-            if self.try_claim(run) {
+            if self.try_claim(claim, run) {
                 (self.held, self.taken) = (run, run.len);
                 if gates && !mutant("skip-lost-ring") {
                     // The claim has moved the cursor on. A producer that saw it where it stood before
@@ -128,28 +236,46 @@ impl<C: Deref<Target = Control>> MemberCursor<C> {
                 }
                 return Ok(run);
             }
-            gates = true;
+            (gates, self.is_alone) = (true, false);
             spin_loop();
         }
     }
 
-    /// Tries to claim `run`, where the unclaimed messages begin; says whether it was faster than the other
-    /// members.
+    /// Tries to claim `run`, which comes after `before`; says whether it was faster than the other members.
     #[inline(always)]
-    fn try_claim(&mut self, run: Run) -> bool {
+    fn try_claim(&mut self, before: Claim, run: Run) -> bool {
+        let end = run.first.plus(run.len);
+        let (slot, line) = (self.registration.slot, self.registration.line(&self.control));
+        let follows_other = before.is_by_other(slot);
+        if follows_other && !mutant("skip-testify") {
+            recovery::testify(&self.control, line, self.turn, before);
+        }
+        if !mutant("skip-intent") {
+            line.intent.store(end.get(), Ordering::Relaxed);
+        }
         // edge: release -> overwrite. A producer that sees this cursor no longer sees that the
         // last run was released, so this store has to say that too.
         if !mutant("skip-member-cursor") {
             self.set_cursor(run.first, ordering!("member-cursor-release", Release));
         }
-        // edge: claim -> gate. A producer that sees the claim sees the cursor written before it.
+        // edge: claim -> gate, claim -> log. A producer that sees the claim sees the cursor written before it.
+        // A member that replaces the claim sees the intent, and whoever sees it replaced sees the log.
+        let claim = Claim::by(slot, end);
         let won = self.claimed().compare_exchange(
-            run.first.get(),
-            run.first.plus(run.len).get(),
+            before.bits(),
+            claim.bits(),
             ordering!("claim-gate-release", Release),
             Ordering::Relaxed,
         );
-        won.is_ok()
+        if won.is_err() {
+            return false;
+        }
+        line.won.store(end.get(), Ordering::Relaxed);
+        (self.own, self.is_alone) = ((claim, end), !follows_other);
+        if follows_other {
+            self.turn += 1;
+        }
+        true
     }
 
     /// Takes once more from what it holds: the caller forgot a batch, or never got it.
@@ -169,7 +295,7 @@ fn first_part(all: Run, measure: &mut impl FnMut(Run) -> u64) -> Run {
     Run { len, ..all }
 }
 
-impl<C: Deref<Target = Control>> Cursor for MemberCursor<C> {
+impl<C: Link> Cursor for MemberCursor<C> {
     const EXCLUSIVE: bool = false;
 
     #[inline(always)]
@@ -200,7 +326,7 @@ impl<C: Deref<Target = Control>> Cursor for MemberCursor<C> {
     }
 }
 
-impl<C: Deref<Target = Control>> Drop for MemberCursor<C> {
+impl<C: Link> Drop for MemberCursor<C> {
     fn drop(&mut self) {
         self.registration.leave(&self.control);
     }

@@ -1,5 +1,6 @@
 //! Looking at a ring without taking part in it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::QueueName;
@@ -8,8 +9,9 @@ use day2::{Kind, LockError, Mode, OpenError};
 
 use crate::control::Ending;
 use crate::doorbell;
-use crate::memory::{self, Memory, NamedMemory};
-use crate::roster::{self, ConsumerInfo, GroupInfo};
+use crate::link::role_of;
+use crate::memory::{self, Memory, NamedMemory, Shared};
+use crate::roster::{self, ConsumerInfo, EvictError, GroupInfo};
 
 /// Watches a ring of whatever messages, or of records, read-only and unnoticed.
 #[derive(Debug)]
@@ -46,6 +48,10 @@ pub struct Snapshot {
     pub producer_lives: bool,
     /// How many places the producer waits for; 0 while it does not wait.
     pub waits_for: u64,
+    /// How many producers have taken over from a dead one.
+    pub epoch: u64,
+    /// How many consumers the ring has room for.
+    pub slots: usize,
     /// The groups whose place the ring knows.
     pub groups: Vec<GroupInfo>,
     /// The registered consumers.
@@ -83,13 +89,24 @@ impl Observer {
             producer_pid: control.producer_pid(),
             producer_lives: self.memory.segment().has_producer(),
             waits_for: control.wanted(),
+            epoch: control.epoch(),
+            slots: control.consumers(),
             groups: roster::groups(control),
-            consumers: roster::list(control),
+            consumers: self.consumers(),
         }
+    }
+
+    /// The registered consumers, and whether each is alive.
+    fn consumers(&self) -> Vec<ConsumerInfo> {
+        let mut consumers = roster::list(self.memory.control());
+        for consumer in &mut consumers {
+            consumer.alive = Some(self.memory.is_leased(role_of(consumer.slot)));
+        }
+        consumers
     }
 }
 
-/// Frees the slot of a consumer of the ring `name` that is dead, from outside; says whether there was one.
+/// Takes its slot from a consumer of the ring `name`, dead or alive, from outside; says whether there was one.
 ///
 /// # Errors
 ///
@@ -97,17 +114,48 @@ impl Observer {
 ///
 /// # Safety
 ///
-/// As for [`roster::evict`]: the consumer is dead.
+/// As for [`roster::evict`].
 pub unsafe fn evict(
     name: &QueueName,
     consumer: &ConsumerInfo,
     timeout: Duration,
 ) -> Result<bool, OpenError> {
+    let shared = attach(name, timeout)?;
+    // SAFETY: the caller says so.
+    Ok(unsafe { roster::evict(&shared, consumer) })
+}
+
+/// Frees the slot of a consumer of the ring `name` that is dead, from outside; says whether there was one.
+///
+/// # Errors
+///
+/// [`EvictDeadError`].
+pub fn evict_dead(
+    name: &QueueName,
+    consumer: &ConsumerInfo,
+    timeout: Duration,
+) -> Result<bool, EvictDeadError> {
+    Ok(roster::evict_dead(&attach(name, timeout)?, consumer)?)
+}
+
+/// Opens a ring from outside, to change its roster.
+fn attach(name: &QueueName, timeout: Duration) -> Result<Shared, OpenError> {
     let memory = NamedMemory::open_any(name, Mode::Reader, &KINDS, timeout)?;
     doorbell::attach(&memory.control().doorbell.producer);
     doorbell::attach(&memory.control().doorbell.consumers);
-    // SAFETY: the caller says so.
-    Ok(unsafe { roster::evict(memory.control(), consumer) })
+    Ok(Shared::new(Arc::new(memory)))
+}
+
+/// Why a consumer was not evicted from outside.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvictDeadError {
+    /// The ring could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The consumer is alive.
+    #[error(transparent)]
+    Evict(#[from] EvictError),
 }
 
 /// Why a group could not be forgotten.
@@ -129,9 +177,7 @@ pub enum ForgetError {
 ///
 /// [`ForgetError`].
 pub fn forget(name: &QueueName, group: &str, timeout: Duration) -> Result<bool, ForgetError> {
-    let memory = NamedMemory::open_any(name, Mode::Reader, &KINDS, timeout)?;
-    doorbell::attach(&memory.control().doorbell.producer);
-    Ok(memory::forget(&memory, group, timeout)?)
+    Ok(memory::forget(attach(name, timeout)?.memory(), group, timeout)?)
 }
 
 impl Snapshot {

@@ -18,10 +18,13 @@ pub mod doorbell;
 pub mod gate;
 pub mod group;
 pub mod landing;
+pub mod link;
 pub mod measured;
+pub mod recovery;
 pub mod roster;
 pub mod sequencer;
 pub mod tap;
+mod vigil;
 
 #[cfg(not(loom))]
 pub mod error;
@@ -40,8 +43,8 @@ pub mod wait;
 #[cfg(not(loom))]
 pub use {
     error::{
-        Corrupt, CreateError, JoinError, RecvError, RecvTimeoutError, SendError, SendTimeoutError,
-        TimedOut, TooLarge, TryRecvError, TrySendError,
+        Corrupt, CreateError, JoinError, RecvError, RecvTimeoutError, ResumeError, SendError,
+        SendTimeoutError, TimedOut, TooLarge, TryRecvError, TrySendError,
     },
     memory::{Heap, Memory, NamedMemory, Shared},
     options::{JoinOptions, QueueOptions},

@@ -4,14 +4,13 @@
 //! count bytes, and only a message's header tells how many of them the message takes. So a consumer there
 //! looks at what there is, measures it, and takes as much as it has measured.
 
-use core::ops::Deref;
-
 use common::sync::{Ordering, mutant};
 use common::{Sequence, fence};
 
-use crate::control::Control;
+use crate::control::Claim;
 use crate::group::MemberCursor;
 use crate::landing::Landing;
+use crate::link::Link;
 use crate::pace::EmptyPace;
 use crate::sequencer::{ConsumerCursor, Cursor, Run, Unavailable};
 use crate::tap::TapCursor;
@@ -37,7 +36,7 @@ pub trait Measured: Cursor {
     fn truncate(&mut self, len: u64);
 }
 
-impl<C: Deref<Target = Control>> Measured for ConsumerCursor<C> {
+impl<C: Link> Measured for ConsumerCursor<C> {
     #[inline]
     fn take_by(&mut self, mut measure: impl FnMut(Run) -> u64) -> Result<Run, Unavailable> {
         let all = self.available()?;
@@ -50,7 +49,7 @@ impl<C: Deref<Target = Control>> Measured for ConsumerCursor<C> {
     }
 }
 
-impl<C: Deref<Target = Control>> ConsumerCursor<C> {
+impl<C: Link> ConsumerCursor<C> {
     /// The same consumer, following the producer at another distance: a look that finds fewer than `few`
     /// sequences was too early, and the next one waits for so many turns of a busy wait.
     #[must_use]
@@ -60,7 +59,7 @@ impl<C: Deref<Target = Control>> ConsumerCursor<C> {
     }
 }
 
-impl<C: Deref<Target = Control>> Measured for MemberCursor<C> {
+impl<C: Link> Measured for MemberCursor<C> {
     #[inline]
     fn take_by(&mut self, mut measure: impl FnMut(Run) -> u64) -> Result<Run, Unavailable> {
         loop {
@@ -77,15 +76,15 @@ impl<C: Deref<Target = Control>> Measured for MemberCursor<C> {
 /// Whether no member has claimed what begins here. Where one has, the words that were measured may be
 /// another message's by now.
 #[inline]
-fn is_unclaimed<C: Deref<Target = Control>>(member: &MemberCursor<C>, first: Sequence) -> bool {
+fn is_unclaimed<C: Link>(member: &MemberCursor<C>, first: Sequence) -> bool {
     // edge: reserve -> torn. If a word that we measured was written in a later lap,
     // this fence makes visible the claim that the producer saw before it wrote.
     fence!("measure-fence", Acquire);
-    let now = Sequence::new(member.claimed().load(Ordering::Relaxed));
+    let now = Claim::from_bits(member.claimed().load(Ordering::Relaxed)).end(first);
     now == first || mutant("skip-measure-recheck")
 }
 
-impl<C: Deref<Target = Control>, L: Landing> TapCursor<C, L> {
+impl<C: Link, L: Landing> TapCursor<C, L> {
     /// Says whether the copy of one message, which took this run, can be trusted. Moves on past the message,
     /// or to where messages can be had.
     #[inline]

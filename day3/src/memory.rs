@@ -5,21 +5,25 @@ use core::ops::Deref;
 use core::ptr::NonNull;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::sync::{Arc, Mutex, TryLockError};
-use std::time::Duration;
+use std::thread::yield_now;
+use std::time::{Duration, Instant};
 
 use bytemuck::Pod;
 use common::{Capacity, Sequence};
 use day2::header::{Expected, Geometry, Kind};
-use day2::segment::page_size;
+use day2::segment::{READY_TIMEOUT, page_size};
+use day2::vital;
+use day2::{LeaseError, Role};
 use day2::{LockError, Mode, OpenError, Segment};
 
-use crate::control::Control;
-use crate::error::{Corrupt, CreateError, JoinError, TimedOut};
+use crate::control::{Control, MOST_SLOTS, SLOTS, control_len};
+use crate::error::{Corrupt, CreateError, JoinError, ResumeError, TimedOut};
 use crate::group::MemberCursor;
 use crate::landing::{Everywhere, Landing};
+use crate::link::{HeapLines, Lease, Link};
 use crate::options::{JoinOptions, QueueOptions};
 use crate::roster::{self, JoinAs, JoinRequest, NoSlot, Registration, Ring, Start};
-use crate::sequencer::ConsumerCursor;
+use crate::sequencer::{ConsumerCursor, resumable};
 use crate::wait;
 use common::QueueName;
 
@@ -47,6 +51,20 @@ pub unsafe trait Memory: Debug + Send + Sync {
     ///
     /// [`LockError`] if other consumers have been joining for as long as `timeout`.
     fn locked(&self, timeout: Duration, f: &mut dyn FnMut()) -> Result<(), LockError>;
+    /// Takes the lease of this role, as [`Link::lease`].
+    ///
+    /// # Errors
+    ///
+    /// [`LeaseError`].
+    fn lease(&self, role: Role) -> Result<Lease, LeaseError>;
+    /// Whether the lease of this role is taken, as [`Link::is_leased`].
+    fn is_leased(&self, role: Role) -> bool;
+    /// Has the kernel mark this role's word when this process dies, as [`Link::watch`]. Memory of one process has no
+    /// other that could look.
+    fn watch(&self, role: Role) -> Lease {
+        let _ = role;
+        Box::new(())
+    }
 }
 
 /// A handle on a ring's memory that leads straight to its control.
@@ -82,9 +100,10 @@ impl Shared {
         start: Start,
         options: &JoinOptions,
     ) -> Result<ConsumerCursor<Self>, JoinError> {
-        let registration = admit(self.memory(), JoinAs::Broadcast, start, options)?;
+        let registration = admit(self, JoinAs::Broadcast, start, options)?;
         // SAFETY: the registration was just given out, in this ring.
-        Ok(unsafe { ConsumerCursor::new(self.clone(), registration) })
+        let cursor = unsafe { ConsumerCursor::new(self.clone(), registration) };
+        Ok(cursor.following(options.follows()))
     }
 
     /// Registers a member of this group.
@@ -100,9 +119,13 @@ impl Shared {
         options: &JoinOptions,
     ) -> Result<MemberCursor<Self>, JoinError> {
         let role = JoinAs::Member { group, holds: options.holds_when_empty() };
-        let registration = admit(self.memory(), role, start, options)?;
+        let registration = admit(self, role, start, options)?;
         // SAFETY: the registration was just given out, in this ring.
-        Ok(unsafe { MemberCursor::new(self.clone(), registration) })
+        let cursor = unsafe { MemberCursor::new(self.clone(), registration) };
+        let mut cursor = cursor.following(options.follows());
+        // What a dead member held is older than what nobody has claimed.
+        cursor.inherit();
+        Ok(cursor)
     }
 }
 
@@ -116,9 +139,24 @@ impl Deref for Shared {
     }
 }
 
-/// Takes a slot of the ring in this memory, while no other consumer joins.
+impl Link for Shared {
+    fn lease(&self, role: Role) -> Result<Lease, LeaseError> {
+        self.memory.lease(role)
+    }
+
+    fn is_leased(&self, role: Role) -> bool {
+        self.memory.is_leased(role)
+    }
+
+    fn watch(&self, role: Role) -> Lease {
+        // It keeps the memory: the kernel goes through the words of a process that dies.
+        Box::new((self.memory.watch(role), self.memory.clone()))
+    }
+}
+
+/// Takes a slot of this ring, while no other consumer joins.
 fn admit(
-    memory: &dyn Memory,
+    shared: &Shared,
     role: JoinAs<'_>,
     start: Start,
     options: &JoinOptions,
@@ -130,15 +168,26 @@ fn admit(
     }
     let (owner, label) = (std::process::id(), options.label.as_str());
     let request = JoinRequest { role, start, owner, label };
-    let mut registration = Err(NoSlot::Consumers);
-    memory.locked(options.timeout, &mut || {
-        let (control, ring) = (memory.control(), memory.ring());
-        // SAFETY: this runs while no other consumer joins.
-        registration = unsafe { roster::join(control, ring, memory.landing(), &request) };
-    })?;
+    let memory = shared.memory();
+    let deadline = wait::deadline(options.timeout);
+    let registration = loop {
+        let mut registration = Err(NoSlot::Consumers);
+        memory.locked(options.timeout, &mut || {
+            // SAFETY: this runs while no other consumer joins.
+            registration =
+                unsafe { roster::join(shared, memory.ring(), memory.landing(), &request) };
+        })?;
+        match registration {
+            // A consumer that leaves frees its slot first, and lets go of the lease then.
+            Err(NoSlot::Lease(LeaseError::Busy { .. })) if Instant::now() < deadline => yield_now(),
+            registration => break registration,
+        }
+    };
+    let most = shared.consumers();
     registration.map_err(|none| match none {
-        NoSlot::Consumers => JoinError::TooManyConsumers,
-        NoSlot::Groups => JoinError::TooManyGroups,
+        NoSlot::Consumers => JoinError::TooManyConsumers { most },
+        NoSlot::Groups => JoinError::TooManyGroups { most },
+        NoSlot::Lease(error) => error.into(),
         NoSlot::Corrupt { next, found, capacity } => {
             Corrupt::Cursor { next, found, capacity }.into()
         }
@@ -184,10 +233,7 @@ pub fn locked(
             f();
             Ok(())
         }
-        Err(TimedOut(waited)) => {
-            let name = "/fanout-heap".parse().expect("a valid name");
-            Err(LockError::Busy { name, waited })
-        }
+        Err(TimedOut(waited)) => Err(LockError::Busy { name: heap_name(), waited }),
     }
 }
 
@@ -195,8 +241,73 @@ pub fn locked(
 #[derive(Debug)]
 pub struct NamedMemory {
     segment: Segment,
+    consumers: usize,
     ring: Ring,
 }
+
+/// For how many consumers the ring in this segment has room, and what else is to be known of it, if it is of one of
+/// these kinds.
+fn ring_of(
+    segment: &Segment,
+    name: &QueueName,
+    kinds: &[Kind],
+) -> Result<(usize, Ring), OpenError> {
+    let geometry = segment.geometry();
+    let found = geometry.kind();
+    if !kinds.contains(&found) {
+        return Err(OpenError::Kind { name: name.clone(), expected: kinds[0], found });
+    }
+    let damaged = |what| OpenError::Damaged { name: name.clone(), what };
+    let capacity = Capacity::new(geometry.capacity())
+        .map_err(|_| damaged("its capacity is no power of two"))?;
+    let consumers = consumers_of(segment).ok_or_else(|| damaged(ODD_CONTROL))?;
+    Ok((consumers, Ring { capacity, first: Sequence::new(geometry.first()) }))
+}
+
+/// Opens the queue `name` as the producer that comes after a dead one, if `check` finds that it can be gone on with.
+///
+/// # Errors
+///
+/// [`ResumeError`]; the queue is as it was.
+pub fn successor<R>(
+    name: &QueueName,
+    check: impl FnOnce(&Segment) -> Result<(usize, R), ResumeError>,
+) -> Result<(Segment, (usize, R)), ResumeError> {
+    let mut segment = Segment::succeed(name, READY_TIMEOUT)?;
+    let checked = check(&segment).and_then(|(consumers, ring)| {
+        let capacity = Capacity::new(segment.geometry().capacity());
+        let control = Control::at(segment.control(), consumers);
+        // SAFETY: page-aligned, as long as `check` has found, and all atomics.
+        let control = unsafe { control.as_ref() };
+        if let Ok(capacity) = capacity {
+            resumable(control, capacity).map_err(|why| ResumeError::new(name, why))?;
+        }
+        Ok((consumers, ring))
+    });
+    match checked {
+        Ok(checked) => Ok((segment, checked)),
+        Err(error) => {
+            segment.leave_name();
+            Err(error)
+        }
+    }
+}
+
+/// What is said of a control that no ring has.
+pub const ODD_CONTROL: &str = "its control has no room for as many consumers as it says";
+
+/// How many consumers the control of this segment has room for; `None` if it has not.
+pub fn consumers_of(segment: &Segment) -> Option<usize> {
+    let geometry = segment.geometry();
+    let consumers = usize::try_from(geometry.consumers()).ok()?;
+    let trail = if geometry.kind() == Kind::Records { TRAIL_BYTES } else { 0 };
+    let fits = (1..=MOST_SLOTS).contains(&consumers)
+        && control_len(consumers) + trail <= segment.control_len() as u64;
+    fits.then_some(consumers)
+}
+
+/// How many bytes the marks of a ring of records (Day 4) take, which lie behind its control.
+pub const TRAIL_BYTES: u64 = 2048;
 
 impl NamedMemory {
     pub(crate) fn create<T: Pod>(
@@ -206,16 +317,31 @@ impl NamedMemory {
         let capacity = Capacity::new(options.capacity)?;
         let first = Sequence::new(options.first);
         let expected = Expected::messages::<T>(Kind::Ring, options.type_name::<T>());
-        let control_len = size_of::<Control>() as u64;
+        let consumers = options.consumer_slots()?;
+        let control_len = control_len(consumers);
         let geometry =
-            Geometry::plan(&expected, capacity.get(), first.get(), control_len, page_size())?;
+            Geometry::plan(&expected, capacity.get(), first.get(), control_len, page_size())?
+                .for_consumers(consumers);
         let segment = Segment::create(name, geometry, options.permissions, |start| {
             // SAFETY: control is page-aligned, as long as was planned, zero, and no other end has it yet.
-            let control = unsafe { start.cast::<Control>().as_ref() };
+            let control = unsafe { Control::at(start, consumers).as_ref() };
             // SAFETY: no other end has the memory yet.
             unsafe { control.start_at(first) };
         })?;
-        Ok(Self { segment, ring: Ring { capacity, first } })
+        Ok(Self { segment, consumers, ring: Ring { capacity, first } })
+    }
+
+    /// Opens the ring `name` as the producer that comes after a dead one.
+    pub(crate) fn succeed<T: Pod>(
+        name: &QueueName,
+        options: &QueueOptions,
+    ) -> Result<Self, ResumeError> {
+        let (segment, (consumers, ring)) = successor(name, |segment| {
+            let expected = Expected::messages::<T>(Kind::Ring, options.type_name::<T>());
+            segment.geometry().check(name, &expected)?;
+            Ok(ring_of(segment, name, &[Kind::Ring])?)
+        })?;
+        Ok(Self { segment, consumers, ring })
     }
 
     pub(crate) fn open<T: Pod>(
@@ -238,19 +364,8 @@ impl NamedMemory {
         timeout: Duration,
     ) -> Result<Self, OpenError> {
         let segment = Segment::open(name, mode, timeout)?;
-        let geometry = segment.geometry();
-        let found = geometry.kind();
-        if !kinds.contains(&found) {
-            return Err(OpenError::Kind { name: name.clone(), expected: kinds[0], found });
-        }
-        let damaged = |what| OpenError::Damaged { name: name.clone(), what };
-        let capacity = Capacity::new(geometry.capacity())
-            .map_err(|_| damaged("its capacity is no power of two"))?;
-        if segment.control_len() < size_of::<Control>() {
-            return Err(damaged("its control is too short"));
-        }
-        let ring = Ring { capacity, first: Sequence::new(geometry.first()) };
-        Ok(Self { segment, ring })
+        let (consumers, ring) = ring_of(&segment, name, kinds)?;
+        Ok(Self { segment, consumers, ring })
     }
 
     /// The segment.
@@ -263,8 +378,9 @@ impl NamedMemory {
 // geometry, planned or checked, says that data holds the capacity; a creator's are writable.
 unsafe impl Memory for NamedMemory {
     fn control(&self) -> &Control {
+        let control = Control::at(self.segment.control(), self.consumers);
         // SAFETY: page-aligned, long enough (planned at create, checked at open), and all atomics.
-        unsafe { self.segment.control().cast::<Control>().as_ref() }
+        unsafe { control.as_ref() }
     }
 
     fn data(&self) -> NonNull<u8> {
@@ -280,11 +396,35 @@ unsafe impl Memory for NamedMemory {
         f();
         Ok(())
     }
+
+    fn lease(&self, role: Role) -> Result<Lease, LeaseError> {
+        Ok(Box::new(self.segment.lease(role)?))
+    }
+
+    fn is_leased(&self, role: Role) -> bool {
+        self.segment.is_leased(role)
+    }
+
+    fn watch(&self, role: Role) -> Lease {
+        watch(self.control(), role)
+    }
+}
+
+/// Has the kernel mark this role's word when this process dies.
+pub fn watch(control: &Control, role: Role) -> Lease {
+    // SAFETY: the caller of `Memory::watch` keeps the memory, as `Shared` does.
+    let watch = unsafe { vital::watch(NonNull::from(control.vital(role))) };
+    Box::new(watch)
+}
+
+/// What memory without a name is called in errors.
+fn heap_name() -> QueueName {
+    "/fanout-heap".parse().expect("a valid name")
 }
 
 /// A ring on the heap, between threads: the same protocol, where tools can watch it.
 pub struct Heap<T> {
-    control: Box<Control>,
+    lines: HeapLines<SLOTS>,
     data: NonNull<T>,
     layout: Layout,
     ring: Ring,
@@ -317,9 +457,9 @@ impl<T: Pod> Heap<T> {
         let start = unsafe { alloc_zeroed(layout) };
         let no_memory = CreateError::NoMemory { bytes: layout.size() };
         let data = NonNull::new(start.cast::<T>()).ok_or(no_memory)?;
-        let control = Box::new(Control::new(first));
+        let lines = HeapLines::new(first);
         let ring = Ring { capacity, first };
-        Ok(Arc::new(Self { control, data, layout, ring, admission: Mutex::new(()) }))
+        Ok(Arc::new(Self { lines, data, layout, ring, admission: Mutex::new(()) }))
     }
 }
 
@@ -340,7 +480,7 @@ impl<T> Drop for Heap<T> {
 // room for the capacity.
 unsafe impl<T: Pod + Send> Memory for Heap<T> {
     fn control(&self) -> &Control {
-        &self.control
+        &self.lines
     }
 
     fn data(&self) -> NonNull<u8> {
@@ -353,5 +493,13 @@ unsafe impl<T: Pod + Send> Memory for Heap<T> {
 
     fn locked(&self, timeout: Duration, f: &mut dyn FnMut()) -> Result<(), LockError> {
         locked(&self.admission, timeout, f)
+    }
+
+    fn lease(&self, role: Role) -> Result<Lease, LeaseError> {
+        self.lines.lease(role)
+    }
+
+    fn is_leased(&self, role: Role) -> bool {
+        self.lines.is_leased(role)
     }
 }

@@ -4,10 +4,12 @@ use core::any::type_name;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use day2::OpenError;
+use common::QueueName;
 use day2::segment::READY_TIMEOUT;
+use day2::{Holder, OpenError, RemoveError, Segment, SucceedError};
 
-use crate::error::JoinError;
+use crate::control::{MOST_SLOTS, SLOTS};
+use crate::error::{CreateError, JoinError, ResumeError};
 use crate::sequencer::Unattended;
 
 /// How often a queue that is not there yet is looked for.
@@ -25,6 +27,9 @@ pub struct QueueOptions {
     pub(crate) capacity: u64,
     pub(crate) permissions: u32,
     pub(crate) first: u64,
+    consumers: usize,
+    resumes: bool,
+    replaces: bool,
     unattended: Unattended,
     message_type: Option<String>,
 }
@@ -33,7 +38,92 @@ impl QueueOptions {
     /// A ring of `capacity` messages, a power of two (of records: of bytes, rounded up); for its owner only.
     pub fn new(capacity: u64) -> Self {
         let unattended = Unattended::default();
-        Self { capacity, permissions: 0o600, first: 0, unattended, message_type: None }
+        Self {
+            capacity,
+            permissions: 0o600,
+            first: 0,
+            consumers: SLOTS,
+            resumes: false,
+            replaces: false,
+            unattended,
+            message_type: None,
+        }
+    }
+
+    /// Takes over the queue of that name, if its producer has died: sequences go on, and consumers that are
+    /// attached get what is sent. The queue keeps its capacity and its permissions. Without this, the name is
+    /// [taken](day2::CreateError::Taken).
+    #[must_use]
+    pub fn or_resume(mut self) -> Self {
+        self.resumes = true;
+        self
+    }
+
+    /// Removes the queue of that name, if its producer has died, and creates a new one. Consumers that are
+    /// attached to the old queue keep it. Where the queue can be [taken over](Self::or_resume), and the options say
+    /// so, that comes first.
+    #[must_use]
+    pub fn or_replace(mut self) -> Self {
+        self.replaces = true;
+        self
+    }
+
+    /// Creates the queue `name`, or takes over or replaces the one that is there, as these options say.
+    ///
+    /// # Errors
+    ///
+    /// What `create` said; [`CreateError::Resume`], [`CreateError::Replace`].
+    pub fn establish<R>(
+        &self,
+        name: &QueueName,
+        mut create: impl FnMut() -> Result<R, CreateError>,
+        mut resume: impl FnMut() -> Result<R, ResumeError>,
+    ) -> Result<R, CreateError> {
+        loop {
+            let taken = match create() {
+                Err(CreateError::Segment(day2::CreateError::Taken { by: Holder::Dead, name })) => {
+                    day2::CreateError::Taken { by: Holder::Dead, name }
+                }
+                created => return created,
+            };
+            if self.resumes {
+                match resume() {
+                    Ok(resumed) => return Ok(resumed),
+                    // Removed, or taken over by another process, meanwhile: the name tells.
+                    Err(ResumeError::Succeed(SucceedError::Living { .. }))
+                        if self.is_moving(name) =>
+                    {
+                        continue;
+                    }
+                    Err(ResumeError::Succeed(SucceedError::Open(OpenError::NotFound {
+                        ..
+                    }))) => continue,
+                    Err(error) if !self.replaces => return Err(error.into()),
+                    Err(_) => {}
+                }
+            }
+            if !self.replaces {
+                return Err(taken.into());
+            }
+            match Segment::remove_dead(name) {
+                Ok(()) | Err(RemoveError::Open(OpenError::NotFound { .. })) => {}
+                Err(RemoveError::Held { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Whether the name is no longer a living queue's: whoever had the dead queue's lease has let go.
+    fn is_moving(&self, name: &QueueName) -> bool {
+        Segment::holder(name) != Holder::Living
+    }
+
+    /// How many consumers, of whatever kind but taps, the ring has room for: 1 to
+    /// [`MOST_SLOTS`](crate::control::MOST_SLOTS); 64 unless said otherwise. Each takes 384 bytes.
+    #[must_use]
+    pub fn consumers(mut self, consumers: usize) -> Self {
+        self.consumers = consumers;
+        self
     }
 
     /// Who may open it: mode bits, as for a file. Consumers need to read and write.
@@ -63,6 +153,20 @@ impl QueueOptions {
     pub fn when_nobody_listens(mut self, unattended: Unattended) -> Self {
         self.unattended = unattended;
         self
+    }
+
+    /// How many consumers the ring is to have room for.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError::Consumers`] if no ring has room for so many.
+    pub fn consumer_slots(&self) -> Result<usize, CreateError> {
+        let found = self.consumers;
+        if (1..=MOST_SLOTS).contains(&found) {
+            Ok(found)
+        } else {
+            Err(CreateError::Consumers { found })
+        }
     }
 
     /// What to do with messages while no consumer is registered.
@@ -101,6 +205,7 @@ pub struct JoinOptions {
     pub(crate) timeout: Duration,
     pub(crate) label: String,
     pub(crate) holds: bool,
+    follows: bool,
     wait_for_queue: Duration,
     message_type: Option<String>,
 }
@@ -111,6 +216,7 @@ impl Default for JoinOptions {
             timeout: READY_TIMEOUT,
             label: String::new(),
             holds: false,
+            follows: false,
             wait_for_queue: Duration::ZERO,
             message_type: None,
         }
@@ -151,6 +257,19 @@ impl JoinOptions {
     /// Whether the group is to hold the producer back also while it has no member.
     pub fn holds_when_empty(&self) -> bool {
         self.holds
+    }
+
+    /// Whether to wait for a successor where the producer has died. Without it, a consumer that has read everything
+    /// gets [`RecvError::ProducerDied`](crate::RecvError::ProducerDied).
+    #[must_use]
+    pub fn follow(mut self, follows: bool) -> Self {
+        self.follows = follows;
+        self
+    }
+
+    /// Whether to wait for a successor where the producer has died.
+    pub fn follows(&self) -> bool {
+        self.follows
     }
 
     /// Calls `open` until there is a queue of the name, for as long as these options say.

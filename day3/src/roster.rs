@@ -2,16 +2,22 @@
 
 mod list;
 
-use common::process::Origin;
+use crate::link::LeaseError;
+use core::ptr::NonNull;
+
+use common::process::{Origin, forks};
 use common::sync::{AtomicU64, Ordering, mutant};
 use common::{Capacity, Sequence, fence, ordering};
 
 use crate::control::{
-    ConsumerSlot, Control, GroupLine, HOLDS, NAME_BYTES, SLOTS, SlotState, SlotUse,
+    Claim, ConsumerSlot, Control, GroupLine, HOLDS, NAME_BYTES, SlotState, SlotUse,
 };
 use crate::doorbell;
 use crate::landing::Landing;
+use crate::link::{Lease, Link, role_of};
+use crate::recovery;
 
+pub(crate) use list::info;
 use list::lag_of;
 pub use list::{ConsumerInfo, ConsumerKind, GroupInfo, groups, list};
 
@@ -54,22 +60,40 @@ pub struct JoinRequest<'a> {
 }
 
 /// A slot that a consumer has taken, and the first sequence that it is promised.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Registration {
     pub(crate) slot: usize,
     pub(crate) state: SlotState,
     pub(crate) first: Sequence,
     pub(crate) capacity: Capacity,
-    pub(crate) origin: Origin,
+    origin: Origin,
+    forks: u64,
+    /// The slot's lines, in the control that the cursor keeps.
+    line: NonNull<ConsumerSlot>,
+    hold: Option<Hold>,
+}
+
+// SAFETY: the line is all atomics, and the cursor keeps the control that it lies in.
+unsafe impl Send for Registration {}
+// SAFETY: as above.
+unsafe impl Sync for Registration {}
+
+/// What the kernel knows of a consumer: dropped in this order.
+#[derive(Debug)]
+struct Hold {
+    _watch: Lease,
+    _lease: Lease,
 }
 
 /// Why there is no place for a newcomer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum NoSlot {
     /// All slots are taken.
     Consumers,
     /// Every group line belongs to a group that has members, or holds the producer back.
     Groups,
+    /// The kernel gave no lease.
+    Lease(LeaseError),
     /// The shared cursors say what cannot be: nothing is promised.
     Corrupt {
         /// The first sequence that was to be promised.
@@ -100,15 +124,17 @@ pub struct Ring {
 ///
 /// The caller holds the ring's lock: no other consumer joins meanwhile.
 pub unsafe fn join(
-    control: &Control,
+    link: &dyn Link,
     ring: Ring,
     landing: &dyn Landing,
     request: &JoinRequest<'_>,
 ) -> Result<Registration, NoSlot> {
-    let (slot, before) = free_slot(control)?;
+    let control: &Control = link;
+    let (slot, before, lease) = free_slot(link)?;
     let begin = start_of(control, ring, landing, request.start);
     let (place, state) = move_in(control, slot, before, request, begin)?;
-    control.slots[slot].state.store(state.bits(), Ordering::Relaxed);
+    let hold = Hold { _watch: link.watch(role_of(slot)), _lease: lease };
+    control.slot(slot).state.store(state.bits(), Ordering::Relaxed);
     // edge: join -> gate. The slot is written before the generation that tells of it.
     control.roster.generation.fetch_add(1, ordering!("join-gate-release", Release));
     let Some(first) = settle(control, ring, landing, request.start, slot, &place) else {
@@ -116,28 +142,51 @@ pub unsafe fn join(
         free(control, slot, state);
         return Err(corrupt);
     };
+    if let Some((group, _)) = place.group {
+        control.group(group).base.store(first.get(), Ordering::Relaxed);
+    }
     // The producer may sleep because it saw our cursor, or the group's, where it was before; or because
     // there was no consumer.
     if !mutant("skip-join-ring") {
         doorbell::wake(&control.doorbell.producer);
     }
-    Ok(Registration { slot, state, first, capacity: ring.capacity, origin: Origin::here() })
+    Ok(Registration::new(control.slot(slot), slot, state, first, ring.capacity, hold))
 }
 
-/// A free slot, and its state.
-fn free_slot(control: &Control) -> Result<(usize, SlotState), NoSlot> {
-    // edge: leave -> join. The slot's last consumer read, and moved its cursor, before we write the slot.
-    // The producer may see only us in the slot, and learns of that through us.
-    let order = ordering!("leave-join-acquire", Acquire);
-    let slots = control.slots.iter().enumerate();
-    let mut states = slots.map(|(slot, line)| (slot, SlotState::from_bits(line.state.load(order))));
-    states.find(|(_, state)| state.usage() == SlotUse::Free).ok_or(NoSlot::Consumers)
+/// A free slot, its state, and its lease: without that no slot is given to a new consumer, because the last one
+/// may be alive.
+fn free_slot(link: &dyn Link) -> Result<(usize, SlotState, Lease), NoSlot> {
+    let control: &Control = link;
+    let mut refused = NoSlot::Consumers;
+    // The dead are asked for only where there is no other room.
+    for buries in [false, true] {
+        for (slot, line) in control.slots().enumerate() {
+            if buries {
+                recovery::bury(link, slot);
+            }
+            // edge: leave -> join. The slot's last consumer read, and moved its cursor, before we write the
+            // slot. The producer may see only us in the slot, and learns of that through us.
+            let order = ordering!("leave-join-acquire", Acquire);
+            let state = || SlotState::from_bits(line.state.load(order));
+            if state().usage() != SlotUse::Free {
+                continue;
+            }
+            match link.lease(role_of(slot)) {
+                Ok(lease) if state().usage() == SlotUse::Free => {
+                    return Ok((slot, state(), lease));
+                }
+                Ok(_) => {}
+                Err(error) => refused = NoSlot::Lease(error),
+            }
+        }
+    }
+    Err(refused)
 }
 
 /// Why a new consumer found no place that it can be promised.
 fn corrupt(control: &Control, ring: Ring, place: &Place<'_>) -> NoSlot {
     let found = control.head.reserved.load(Ordering::Relaxed);
-    let next = place.word.load(Ordering::Relaxed);
+    let next = place.sequence(place.word.load(Ordering::Relaxed)).get();
     NoSlot::Corrupt { next, found, capacity: ring.capacity.get() }
 }
 
@@ -146,6 +195,23 @@ struct Place<'a> {
     word: &'a AtomicU64,
     /// Its group, and whether the producer knew the group before it came.
     group: Option<(usize, bool)>,
+    /// A sequence near the place.
+    near: Sequence,
+}
+
+impl Place<'_> {
+    /// The place that this word says.
+    fn sequence(&self, bits: u64) -> Sequence {
+        match self.group {
+            Some(_) => Claim::from_bits(bits).end(self.near),
+            None => Sequence::new(bits),
+        }
+    }
+
+    /// The word that says this place.
+    fn bits(&self, sequence: Sequence) -> u64 {
+        if self.group.is_some() { Claim::nobodys(sequence).bits() } else { sequence.get() }
+    }
 }
 
 /// Writes who the new consumer is, and where it begins. Returns the state that its slot will have; the caller
@@ -157,31 +223,55 @@ fn move_in<'a>(
     request: &JoinRequest<'_>,
     begin: Sequence,
 ) -> Result<(Place<'a>, SlotState), NoSlot> {
-    let line = &control.slots[slot];
-    line.owner.store(u64::from(request.owner), Ordering::Relaxed);
-    line.label.store(request.label);
+    let line = control.slot(slot);
+    describe(line, request);
     // edge: release -> overwrite. A producer that does not know yet that the slot has a new consumer takes
     // this cursor for the last one's. So this store has to say, too, that the last one's reads are done.
     let order = ordering!("join-cursor-release", Release);
     match request.role {
         JoinAs::Broadcast => {
             line.cursor.store(begin.get(), order);
-            let place = Place { word: &line.cursor, group: None };
+            let place = Place { word: &line.cursor, group: None, near: begin };
             Ok((place, before.next(SlotUse::Broadcast)))
         }
         JoinAs::Member { group, holds } => {
             let group = find_group(control, group, begin)?;
-            let GroupLine { claimed, flags, .. } = &*control.groups[group];
+            let GroupLine { claimed, base, flags, .. } = control.group(group);
+            let near = Sequence::new(base.load(Ordering::Relaxed));
             let held = flags.load(Ordering::Relaxed) & HOLDS != 0;
             if holds {
-                flags.store(HOLDS, Ordering::Relaxed);
+                flags.fetch_or(HOLDS, Ordering::Relaxed);
             }
             line.group.store(group as u64, Ordering::Relaxed);
             line.cursor.store(begin.opposite().get(), order);
-            let place = Place { word: claimed, group: Some((group, held)) };
-            Ok((place, before.next(SlotUse::Member)))
+            let state = before.next(SlotUse::Member);
+            recovery::begin(line, state, near);
+            let place = Place { word: claimed, group: Some((group, held)), near };
+            Ok((place, state))
         }
     }
+}
+
+/// Writes, for the operator, who the consumer is.
+fn describe(line: &ConsumerSlot, request: &JoinRequest<'_>) {
+    let order = Ordering::Relaxed;
+    line.owner.store(u64::from(request.owner), order);
+    line.label.store(request.label);
+    line.missed.store(0, order);
+    line.since.store(now(), order);
+}
+
+/// Seconds since 1970.
+#[cfg(not(loom))]
+fn now() -> u64 {
+    use std::time::{SystemTime, UNIX_EPOCH};
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// A model has no clock.
+#[cfg(loom)]
+fn now() -> u64 {
+    0
 }
 
 /// How often a new consumer looks for a place that it can be promised. Once it is in the roster, the producer
@@ -202,7 +292,8 @@ fn settle(
         // edge: reserve <-> join. Either the producer sees us in the roster before it writes further,
         // or we see here how far it may write, and begin after that.
         fence!("join-fence", SeqCst);
-        let first = Sequence::new(place.word.load(Ordering::Relaxed));
+        let found = place.word.load(Ordering::Relaxed);
+        let first = place.sequence(found);
         if mutant("skip-join-verify") || !first.is_before(oldest(control, ring)) {
             return Some(first);
         }
@@ -213,27 +304,37 @@ fn settle(
             return Some(first);
         }
         // Another member may be claiming from the same word; then the next round looks again.
-        let moved = start_of(control, ring, landing, start).get();
-        let _ =
-            place.word.compare_exchange(first.get(), moved, Ordering::Relaxed, Ordering::Relaxed);
+        let moved = place.bits(start_of(control, ring, landing, start));
+        let _ = place.word.compare_exchange(found, moved, Ordering::Relaxed, Ordering::Relaxed);
     }
     None
 }
 
 /// Whether the group has a member in a slot other than `own`.
 fn has_others(control: &Control, group: usize, own: usize) -> bool {
-    let slots = control.slots.iter().enumerate();
+    let slots = control.slots().enumerate();
     let mut others = slots.filter(|&(slot, _)| slot != own).map(|(_, line)| line);
-    !mutant("skip-join-others") && others.any(|line| is_member(line, group))
+    !mutant("skip-join-others") && others.any(|line| is_member(control, line, group))
 }
 
-pub(crate) fn is_member(line: &ConsumerSlot, group: usize) -> bool {
+pub(crate) fn is_member(control: &Control, line: &ConsumerSlot, group: usize) -> bool {
     let state = SlotState::from_bits(line.state.load(Ordering::Relaxed));
-    let index = line.group.load(Ordering::Relaxed) as usize % SLOTS;
-    state.usage() == SlotUse::Member && index == group
+    state.usage() == SlotUse::Member && control.group_of(line) == group
 }
 
 impl Registration {
+    fn new(
+        line: &ConsumerSlot,
+        slot: usize,
+        state: SlotState,
+        first: Sequence,
+        capacity: Capacity,
+        hold: Hold,
+    ) -> Self {
+        let (origin, line) = (Origin::here(), NonNull::from(line));
+        Self { slot, state, first, capacity, origin, forks: forks(), line, hold: Some(hold) }
+    }
+
     /// The first sequence that this consumer is promised: it will see every message from here on
     /// (a member: its group will).
     pub fn first(&self) -> Sequence {
@@ -245,56 +346,133 @@ impl Registration {
         self.slot
     }
 
-    /// Whether the slot still belongs to the consumer that took it.
-    pub(crate) fn is_current(&self, control: &Control) -> bool {
-        control.slots[self.slot].state.load(Ordering::Relaxed) == self.state.bits()
+    /// The slot's lines.
+    #[inline(always)]
+    pub(crate) fn line<'a>(&self, _: &'a Control) -> &'a ConsumerSlot {
+        // SAFETY: the line lies in this control: the constructor of each cursor demands it.
+        unsafe { self.line.as_ref() }
     }
 
-    /// Frees the slot. It does nothing if the consumer was evicted, or in a child that was forked from the
-    /// process that took the slot.
-    pub(crate) fn leave(&self, control: &Control) {
-        if self.origin.is_here() {
-            free(control, self.slot, self.state);
+    /// Whether the slot still belongs to the consumer that took it, and this is its process.
+    #[inline(always)]
+    pub(crate) fn is_current(&self, control: &Control) -> bool {
+        let state = self.line(control).state.load(Ordering::Relaxed);
+        (state ^ self.state.bits()) | (forks() ^ self.forks) == 0
+    }
+
+    /// Whether this process is a child that was forked from the one that took the slot.
+    pub(crate) fn is_forked(&self) -> bool {
+        forks() != self.forks
+    }
+
+    /// Frees the slot. It does nothing in a child that was forked from the process that took the slot.
+    pub(crate) fn leave(&mut self, control: &Control) {
+        if !self.origin.is_here() {
+            return;
         }
+        if self.state.usage() == SlotUse::Member && self.is_current(control) {
+            recovery::flush(control, self.slot);
+        }
+        if !free(control, self.slot, self.state) {
+            free(control, self.slot, self.state.evicted());
+        }
+        self.hold = None;
+    }
+
+    /// Takes over the slot of a dead member of the same group, whose lease this is, and leaves its own.
+    pub(crate) fn move_to(&mut self, link: &dyn Link, slot: usize, lease: Lease) {
+        let control: &Control = link;
+        let (old, new) = (control.slot(self.slot), control.slot(slot));
+        new.owner.store(old.owner.load(Ordering::Relaxed), Ordering::Relaxed);
+        new.label.store(&old.label.load());
+        new.since.store(now(), Ordering::Relaxed);
+        let hold = Hold { _watch: link.watch(role_of(slot)), _lease: lease };
+        let before = SlotState::from_bits(new.state.load(Ordering::Relaxed));
+        let state = before.next(SlotUse::Member);
+        new.state.store(state.bits(), Ordering::Release);
+        self.leave(control);
+        (self.slot, self.state, self.hold) = (slot, state, Some(hold));
+        self.line = NonNull::from(new);
     }
 }
 
-/// Frees a slot whose consumer is dead; says whether there was one.
+/// Takes the slot from a consumer that may be alive; says whether there was one.
 ///
-/// The messages that the consumer had not read are given up. Nothing happens if it has left since it was
-/// listed, or was listed for another ring.
+/// If the consumer is dead, this is [`evict_dead`]. If it lives, the messages that it has not read, or has claimed
+/// for its group, are given up. It learns of its eviction at its next call, and its slot is given to no other before
+/// it has left or died. Nothing happens if it has left since it was listed, or was listed for another ring.
 ///
 /// # Safety
 ///
-/// The consumer is dead: its process has ended. A consumer that lives learns of its eviction with its next
-/// look at the ring, and until then the producer overwrites messages that it has borrowed as `&[T]`.
-/// Day 6 ends this with a proof of death.
-pub unsafe fn evict(control: &Control, consumer: &ConsumerInfo) -> bool {
-    if consumer.ring != control.identity() {
-        return false;
+/// The consumer does not read what it has borrowed: from now on the producer overwrites messages that it has
+/// as `&[T]`.
+pub unsafe fn evict(link: &dyn Link, consumer: &ConsumerInfo) -> bool {
+    if let Ok(evicted) = evict_dead(link, consumer) {
+        return evicted;
     }
-    let evicted = free(control, consumer.slot, consumer.state);
+    let control: &Control = link;
+    let evicted = set_state(control, consumer.slot, consumer.state, consumer.state.evicted());
     if evicted {
-        // It may be asleep, and alive after all.
+        // It may be asleep.
         doorbell::wake(&control.doorbell.consumers);
     }
     evicted
 }
 
-fn free(control: &Control, slot: usize, state: SlotState) -> bool {
+/// Frees the slot of a consumer that is dead, and says whether there was one. What a dead member of a group had
+/// claimed goes to another member.
+///
+/// # Errors
+///
+/// [`EvictError::Alive`].
+pub fn evict_dead(link: &dyn Link, consumer: &ConsumerInfo) -> Result<bool, EvictError> {
+    let control: &Control = link;
+    let state =
+        || control.slots().nth(consumer.slot).map(|line| line.state.load(Ordering::Relaxed));
+    let is_listed = || state() == Some(consumer.state.bits());
+    if consumer.ring != control.identity() || !is_listed() {
+        return Ok(false);
+    }
+    if recovery::bury(link, consumer.slot).is_some() {
+        return Ok(true);
+    }
+    if is_listed() { Err(EvictError::Alive { slot: consumer.slot }) } else { Ok(false) }
+}
+
+/// Why a consumer was not evicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvictError {
+    /// It is alive, as the kernel knows.
+    #[error(
+        "the consumer in slot {slot} is alive: stop its process first, or evict it by force (fanout evict \
+         --force), which costs it the messages that it has not read"
+    )]
+    Alive {
+        /// Its slot.
+        slot: usize,
+    },
+}
+
+pub(crate) fn free(control: &Control, slot: usize, state: SlotState) -> bool {
+    set_state(control, slot, state, state.freed())
+}
+
+/// Moves a slot on from one state to the next, if it has that state, and tells the producer.
+fn set_state(control: &Control, slot: usize, state: SlotState, next: SlotState) -> bool {
     // edge: leave -> gate, leave -> join. This consumer's reads are done before it leaves.
     let order = ordering!("leave-gate-release", Release);
-    let word = &control.slots[slot].state;
-    let freed =
-        word.compare_exchange(state.bits(), state.freed().bits(), order, Ordering::Relaxed).is_ok();
-    if freed {
+    let Some(line) = control.slots().nth(slot) else { return false };
+    let changed =
+        line.state.compare_exchange(state.bits(), next.bits(), order, Ordering::Relaxed).is_ok();
+    if changed {
         // edge: join -> gate. Leaving, too, is told by the generation.
         control.roster.generation.fetch_add(1, ordering!("leave-roster-release", Release));
         if !mutant("skip-leave-ring") {
             doorbell::wake(&control.doorbell.producer);
         }
     }
-    freed
+    changed
 }
 
 /// Forgets the place of a group that has no member. So the group no longer holds the producer back, and its
@@ -305,15 +483,15 @@ fn free(control: &Control, slot: usize, state: SlotState) -> bool {
 /// As for [`join`].
 pub unsafe fn forget(control: &Control, group: &str) -> bool {
     let known = |line: &GroupLine| !line.name.is_empty() && line.name.load() == group;
-    let Some(index) = control.groups.iter().position(|line| known(line)) else { return false };
+    let Some(index) = control.groups().position(known) else { return false };
     // No slot has this number: every member counts.
-    if has_others(control, index, SLOTS) {
+    if has_others(control, index, usize::MAX) {
         return false;
     }
     // In this order: a process that is killed in between leaves a group that holds nobody back. One without a name
     // could not be forgotten by anybody else.
-    control.groups[index].flags.store(0, Ordering::Relaxed);
-    control.groups[index].name.store("");
+    control.group(index).flags.store(0, Ordering::Relaxed);
+    control.group(index).name.store("");
     // edge: join -> gate
     control.roster.generation.fetch_add(1, ordering!("leave-roster-release", Release));
     doorbell::wake(&control.doorbell.producer);
@@ -342,27 +520,29 @@ fn start_of(control: &Control, ring: Ring, landing: &dyn Landing, start: Start) 
 /// one that begins at `begin`.
 fn find_group(control: &Control, name: &str, begin: Sequence) -> Result<usize, NoSlot> {
     let has_members = with_members(control);
-    if let Some(known) = control.groups.iter().position(|line| line.name.load() == name) {
+    if let Some(known) = control.groups().position(|line| line.name.load() == name) {
         return Ok(known);
     }
     let index = spare_group(control, &has_members).ok_or(NoSlot::Groups)?;
-    let line = &control.groups[index];
+    let line = control.group(index);
     // In this order: a process that is killed in between leaves no line with this name and another's place.
     line.name.store("");
     line.flags.store(0, Ordering::Relaxed);
-    line.claimed.store(begin.get(), Ordering::Relaxed);
+    line.redelivered.store(0, Ordering::Relaxed);
+    line.base.store(begin.get(), Ordering::Relaxed);
+    line.claimed.store(Claim::nobodys(begin).bits(), Ordering::Relaxed);
     line.name.store(name);
     Ok(index)
 }
 
 /// Which of the groups have members.
-fn with_members(control: &Control) -> [bool; SLOTS] {
-    let mut has_members = [false; SLOTS];
-    for line in &control.slots {
+fn with_members(control: &Control) -> Vec<bool> {
+    let mut has_members = vec![false; control.consumers()];
+    for line in control.slots() {
         // edge: leave -> join. A line that its last member has left is ours to write.
         let state = SlotState::from_bits(line.state.load(Ordering::Acquire));
         if state.usage() == SlotUse::Member {
-            has_members[line.group.load(Ordering::Relaxed) as usize % SLOTS] = true;
+            has_members[control.group_of(line)] = true;
         }
     }
     has_members
@@ -370,13 +550,13 @@ fn with_members(control: &Control) -> [bool; SLOTS] {
 
 /// The line for a new group: one that no group has had, or else that of the group that is furthest behind. A
 /// group that has members, or holds the producer back, keeps its line.
-fn spare_group(control: &Control, has_members: &[bool; SLOTS]) -> Option<usize> {
+fn spare_group(control: &Control, has_members: &[bool]) -> Option<usize> {
     let holds = |line: &GroupLine| line.flags.load(Ordering::Relaxed) & HOLDS != 0;
     let rank = |line: &GroupLine| {
-        let lag = lag_of(control, line.claimed.load(Ordering::Relaxed));
+        let lag = lag_of(control, line.base.load(Ordering::Relaxed));
         (!line.name.is_empty(), core::cmp::Reverse(lag))
     };
-    let lines = control.groups.iter().enumerate();
+    let lines = control.groups().enumerate();
     let spare = lines.filter(|&(index, line)| !has_members[index] && !holds(line));
     spare.min_by_key(|(_, line)| rank(line)).map(|(index, _)| index)
 }

@@ -3,18 +3,20 @@
 //! The cursors know sequences, not messages. They are generic over how they reach the shared lines (`C`), so
 //! that the same source runs over a mapped segment, over the heap, and under loom.
 
-use core::ops::Deref;
-
-use common::process::Origin;
+use common::process::{Origin, forks};
 use common::sync::{Ordering, mutant};
 use common::{Capacity, Sequence, fence, ordering};
+use day2::Role;
 
 use crate::control::{ABORTED, Control, FINISHED};
 use crate::doorbell;
 use crate::gate::Gate;
 use crate::landing::Trail;
+use crate::link::{Lease, Link};
 use crate::pace::{EmptyPace, FullPace};
+use crate::recovery::Death;
 use crate::roster::Registration;
+use crate::vigil::Vigil;
 
 /// A consumer that has nothing to read: why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +29,10 @@ pub enum Unavailable {
     Aborted,
     /// The producer has freed this consumer's slot.
     Evicted,
+    /// The producer has died before it was done, and what it had published has been read.
+    ProducerDied,
+    /// This process is a child that was forked from the consumer's.
+    Forked,
     /// The shared cursors say what cannot be.
     Corrupt {
         /// The next sequence to read.
@@ -47,6 +53,24 @@ pub enum Refusal {
     Closed,
     /// No consumer is registered, and the ring was made to refuse messages then.
     Abandoned,
+    /// This process is a child that was forked from the producer's.
+    Forked,
+}
+
+/// Why a producer cannot go on where another one has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CannotResume {
+    /// The other one has closed the ring.
+    Ended,
+    /// The shared cursors say what cannot be.
+    Corrupt {
+        /// What is said to be published.
+        published: u64,
+        /// What is said to be reserved.
+        reserved: u64,
+        /// What the ring has room for.
+        capacity: u64,
+    },
 }
 
 /// What a producer does with messages while no consumer is registered.
@@ -106,7 +130,7 @@ pub trait Cursor {
 
 /// The producer's end: claims sequences to write, and publishes them.
 #[derive(Debug)]
-pub struct ProducerCursor<C: Deref<Target = Control>, T: Trail = ()> {
+pub struct ProducerCursor<C: Link, T: Trail = ()> {
     control: C,
     trail: T,
     capacity: Capacity,
@@ -114,9 +138,9 @@ pub struct ProducerCursor<C: Deref<Target = Control>, T: Trail = ()> {
     unattended: Unattended,
     origin: Origin,
     is_closed: bool,
-    /// Whether each claim goes the slow way. It does after the end, and in a producer that waits or refuses
-    /// while no consumer is registered.
-    asks: bool,
+    /// A claim goes the fast way while this is the process's [count of forks](forks). It is no such count after
+    /// the end, and in a producer that waits or refuses while no consumer is registered.
+    fast: u64,
     /// The next sequence to publish.
     next: Sequence,
     /// Everything before this may be claimed the fast way.
@@ -133,7 +157,13 @@ pub struct ProducerCursor<C: Deref<Target = Control>, T: Trail = ()> {
     limit: Sequence,
     gate: Gate,
     pace: FullPace,
+    vigil: Vigil,
+    deaths: Vec<Death>,
+    watch: Option<Lease>,
 }
+
+/// No process has forked that often.
+const NEVER_FAST: u64 = u64::MAX;
 
 /// How many sequences more than it needs a producer reserves at a time: at most this share of the ring, and
 /// less of a large ring. So it reserves seldom, and leaves the rest of the ring to a consumer that joins at
@@ -144,7 +174,7 @@ const STRIDE_SHARE_OF_MUCH: u64 = 64;
 /// What a small ring's stride may be.
 const STRIDE_OF_FEW: u64 = 128;
 
-impl<C: Deref<Target = Control>> ProducerCursor<C> {
+impl<C: Link> ProducerCursor<C> {
     /// The producer of a new ring; `first` as in [`Control::new`].
     ///
     /// # Safety
@@ -156,7 +186,7 @@ impl<C: Deref<Target = Control>> ProducerCursor<C> {
     }
 }
 
-impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
+impl<C: Link, T: Trail> ProducerCursor<C, T> {
     /// The same, for a producer that leaves a trail of marks.
     ///
     /// # Safety
@@ -164,7 +194,11 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
     /// The ring has no other producer.
     pub unsafe fn leaving(control: C, capacity: Capacity, first: Sequence, trail: T) -> Self {
         doorbell::attach(&control.doorbell.consumers);
+        let watch = Some(control.watch(Role::Producer));
         Self {
+            watch,
+            vigil: Vigil::of_producer(),
+            deaths: Vec::new(),
             control,
             trail,
             capacity,
@@ -172,7 +206,7 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
             unattended: Unattended::default(),
             origin: Origin::here(),
             is_closed: false,
-            asks: false,
+            fast: forks(),
             next: first,
             allowance: first,
             granted: first,
@@ -185,11 +219,49 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
         }
     }
 
+    /// The producer that takes over from one that has died.
+    ///
+    /// Sequences go on. What the dead producer had not published was not sent, however much of it was written. The
+    /// epoch rises, and consumers that sleep are woken.
+    ///
+    /// # Errors
+    ///
+    /// [`CannotResume`]; the ring is as it was.
+    ///
+    /// # Safety
+    ///
+    /// The ring has no other producer, and had one.
+    pub unsafe fn resuming(
+        control: C,
+        capacity: Capacity,
+        first: Sequence,
+        trail: T,
+    ) -> Result<Self, CannotResume> {
+        let (published, reserved) = resumable(&control, capacity)?;
+        let head = &control.head;
+        let order = Ordering::Relaxed;
+        head.wanted.store(0, order);
+        head.owner.store(u64::from(Origin::here().pid()), order);
+        // A tap that looks at what the dead producer was writing goes by the widest claim.
+        let widest = head.widest.load(order).clamp(1, capacity.get()).next_power_of_two();
+        head.widest.store(widest, order);
+        head.epoch.fetch_add(1, order);
+        // SAFETY: the caller says so.
+        let mut this = unsafe { Self::leaving(control, capacity, first, trail) };
+        (this.next, this.allowance, this.granted) = (published, published, published);
+        (this.limit, this.reserved, this.lent) = (published, reserved, reserved);
+        this.widest = widest;
+        doorbell::wake(&this.control.doorbell.consumers);
+        Ok(this)
+    }
+
     /// The same producer, doing this with messages while no consumer is registered.
     #[must_use]
     pub fn unattended(mut self, unattended: Unattended) -> Self {
         self.unattended = unattended;
-        self.asks = unattended != Unattended::Overwrite;
+        if unattended != Unattended::Overwrite {
+            self.fast = NEVER_FAST;
+        }
         self
     }
 
@@ -223,7 +295,7 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
     /// [`Refusal`].
     #[inline]
     pub fn claim_one(&mut self) -> Result<Sequence, Refusal> {
-        if self.allowance == self.next || self.asks {
+        if self.allowance == self.next || self.fast != forks() {
             self.extend(1)?;
         }
         Ok(self.next)
@@ -240,7 +312,7 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
     /// If the ring never has `n`.
     #[inline]
     pub fn claim(&mut self, n: u64) -> Result<Sequence, Refusal> {
-        if self.allowance.since(self.next) < n || self.asks {
+        if self.allowance.since(self.next) < n || self.fast != forks() {
             self.extend(n)?;
         }
         if n > self.widest {
@@ -316,7 +388,7 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
         if self.is_closed {
             return false;
         }
-        (self.is_closed, self.asks) = (true, true);
+        (self.is_closed, self.fast) = (true, NEVER_FAST);
         (self.allowance, self.granted) = (self.next, self.next);
         // Nothing will be written any more. What was lent and not published may have been written.
         let dirty = if self.next.is_before(self.lent) { self.lent } else { self.next };
@@ -337,6 +409,25 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
             self.limit = self.next.plus(self.capacity.get() - lag).later(self.granted);
         }
         lag
+    }
+
+    /// Asks the kernel whether the consumers that hold this producer back are alive, and frees the slots of those
+    /// that are not. Says whether anything has changed.
+    ///
+    /// A producer that looks in vain does this by itself after a while.
+    #[cold]
+    pub fn ask_who_lives(&mut self) -> bool {
+        let (deaths, changed) = self.gate.ask(&self.control, self.next, self.capacity);
+        let most = self.control.consumers();
+        self.deaths.extend(deaths);
+        let surplus = self.deaths.len().saturating_sub(most);
+        self.deaths.drain(..surplus);
+        changed
+    }
+
+    /// The consumers that this producer has found dead since the last call; of many the latest.
+    pub fn take_deaths(&mut self) -> Vec<Death> {
+        core::mem::take(&mut self.deaths)
     }
 
     /// Whether no consumer is registered, and no group holds a place without one.
@@ -363,6 +454,9 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
     #[inline(never)]
     fn extend(&mut self, n: u64) -> Result<(), Refusal> {
         assert!(n <= self.capacity.get(), "{n} of {} places were asked for", self.capacity);
+        if !self.origin.is_here() {
+            return Err(Refusal::Forked);
+        }
         if self.is_closed {
             return Err(Refusal::Closed);
         }
@@ -450,27 +544,55 @@ impl<C: Deref<Target = Control>, T: Trail> ProducerCursor<C, T> {
         // A small ring never has much.
         let few = (law.few * self.trail.unit()).min(self.capacity.get() / 4);
         self.pace.found(law, room, few, before.is_before(self.limit));
-        room >= n
+        if room >= n {
+            self.vigil.end();
+            return true;
+        }
+        self.vigil.in_vain() && self.ask_who_lives() && {
+            self.lag();
+            self.limit.since(self.next) >= n
+        }
     }
 }
 
-impl<C: Deref<Target = Control>, T: Trail> Drop for ProducerCursor<C, T> {
+/// What the dead producer of this ring had published, and what it had reserved.
+///
+/// # Errors
+///
+/// [`CannotResume`].
+pub fn resumable(
+    control: &Control,
+    capacity: Capacity,
+) -> Result<(Sequence, Sequence), CannotResume> {
+    let load = |word: &common::sync::AtomicU64| Sequence::new(word.load(Ordering::Acquire));
+    let (published, reserved) = (load(&control.head.published), load(&control.head.reserved));
+    if control.is_closed() {
+        return Err(CannotResume::Ended);
+    }
+    if reserved.since(published) > capacity.get() {
+        let (published, reserved) = (published.get(), reserved.get());
+        return Err(CannotResume::Corrupt { published, reserved, capacity: capacity.get() });
+    }
+    Ok((published, reserved))
+}
+
+impl<C: Link, T: Trail> Drop for ProducerCursor<C, T> {
     fn drop(&mut self) {
         // A child that was forked from the producer's process is not the producer.
-        if !self.origin.is_here() {
-            return;
+        if self.origin.is_here() {
+            if std::thread::panicking() {
+                self.abort("its thread panicked");
+            } else {
+                self.close();
+            }
         }
-        if std::thread::panicking() {
-            self.abort("its thread panicked");
-        } else {
-            self.close();
-        }
+        self.watch = None;
     }
 }
 
 /// A broadcast consumer's end: sees every sequence, and gates the producer.
 #[derive(Debug)]
-pub struct ConsumerCursor<C: Deref<Target = Control>> {
+pub struct ConsumerCursor<C: Link> {
     control: C,
     registration: Registration,
     /// The next sequence to read.
@@ -479,10 +601,55 @@ pub struct ConsumerCursor<C: Deref<Target = Control>> {
     taken: u64,
     /// What had been published when we last looked.
     known: Sequence,
+    watcher: Watcher,
     pub(crate) pace: EmptyPace,
 }
 
-impl<C: Deref<Target = Control>> ConsumerCursor<C> {
+/// What a consumer that finds nothing knows of its producer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Watcher {
+    pub(crate) vigil: Vigil,
+    /// Whether it waits for a successor where the producer has died.
+    pub(crate) follows: bool,
+    /// The epoch whose producer is dead.
+    dead: Option<u64>,
+}
+
+impl Default for Watcher {
+    fn default() -> Self {
+        Self { vigil: Vigil::of_consumer(), follows: false, dead: None }
+    }
+}
+
+impl Watcher {
+    /// There is nothing to read: why. `asks` says that it is time to ask whether the producer is alive.
+    #[inline(never)]
+    pub(crate) fn after_nothing(
+        &mut self,
+        link: &dyn Link,
+        next: Sequence,
+        asks: bool,
+    ) -> Unavailable {
+        if self.follows {
+            return Unavailable::Empty;
+        }
+        let control: &Control = link;
+        if asks {
+            let epoch = control.epoch();
+            let is_dead = !link.is_leased(Role::Producer) && epoch == control.epoch();
+            self.dead = is_dead.then_some(epoch);
+        }
+        // What it published last was published before the kernel let go of its lease.
+        let is_drained = || !control.is_closed() && !next.is_before(control.published());
+        if self.dead == Some(control.epoch()) && is_drained() {
+            Unavailable::ProducerDied
+        } else {
+            Unavailable::Empty
+        }
+    }
+}
+
+impl<C: Link> ConsumerCursor<C> {
     /// The consumer of this registration, which [`roster::join`](crate::roster::join) gave out.
     ///
     /// # Safety
@@ -491,7 +658,15 @@ impl<C: Deref<Target = Control>> ConsumerCursor<C> {
     pub unsafe fn new(control: C, registration: Registration) -> Self {
         doorbell::attach(&control.doorbell.producer);
         let (next, pace) = (registration.first, EmptyPace::default());
-        Self { control, registration, next, taken: 0, known: next, pace }
+        let watcher = Watcher::default();
+        Self { control, registration, next, taken: 0, known: next, watcher, pace }
+    }
+
+    /// Waits for a successor where its producer has died.
+    #[must_use]
+    pub fn following(mut self, follows: bool) -> Self {
+        self.watcher.follows = follows;
+        self
     }
 
     /// The next sequence to read.
@@ -539,12 +714,20 @@ impl<C: Deref<Target = Control>> ConsumerCursor<C> {
             if is_near { Ok(known) } else { Err(far()) }
         });
         self.pace.found(known.map_or(0, |known| known.since(self.next)));
-        self.known = known?;
+        match known {
+            Ok(known) => self.known = known,
+            Err(Unavailable::Empty) => {
+                let asks = self.watcher.vigil.in_vain();
+                return Err(self.watcher.after_nothing(&self.control, self.next, asks));
+            }
+            Err(why) => return Err(why),
+        }
+        self.watcher.vigil.end();
         Ok(())
     }
 }
 
-impl<C: Deref<Target = Control>> Cursor for ConsumerCursor<C> {
+impl<C: Link> Cursor for ConsumerCursor<C> {
     const EXCLUSIVE: bool = true;
 
     #[inline]
@@ -573,16 +756,18 @@ impl<C: Deref<Target = Control>> Cursor for ConsumerCursor<C> {
     }
 }
 
-impl<C: Deref<Target = Control>> ConsumerCursor<C> {
+impl<C: Link> ConsumerCursor<C> {
     #[inline(always)]
     fn advance(&mut self, len: u64) -> bool {
         self.next = self.next.plus(len);
         self.taken -= len;
         // A consumer that was evicted, and lives after all, must not write into its successor's slot.
         if !self.registration.is_current(&self.control) && !mutant("skip-registration-check") {
+            // The next call asks why.
+            self.known = self.next;
             return false;
         }
-        let slot = &self.control.slots[self.registration.slot];
+        let slot = self.registration.line(&self.control);
         // edge: release -> overwrite
         let order = ordering!("release-overwrite-release", Release);
         slot.cursor.store(self.next.get(), order);
@@ -590,7 +775,7 @@ impl<C: Deref<Target = Control>> ConsumerCursor<C> {
     }
 }
 
-impl<C: Deref<Target = Control>> Drop for ConsumerCursor<C> {
+impl<C: Link> Drop for ConsumerCursor<C> {
     fn drop(&mut self) {
         self.registration.leave(&self.control);
     }
@@ -606,7 +791,7 @@ pub(crate) fn observe(
 ) -> Result<Sequence, Unavailable> {
     // First: the producer does not wait for an evicted consumer, and may overwrite what it would read.
     if !registration.is_current(control) {
-        return Err(Unavailable::Evicted);
+        return Err(gone(registration));
     }
     // edge: publish -> observe
     let order = ordering!("observe-acquire", Acquire);
@@ -633,6 +818,11 @@ pub(crate) fn observe(
     Err(if state == FINISHED { Unavailable::Closed } else { Unavailable::Aborted })
 }
 
+/// Why a registration is no longer current.
+fn gone(registration: &Registration) -> Unavailable {
+    if registration.is_forked() { Unavailable::Forked } else { Unavailable::Evicted }
+}
+
 /// Why what is published and what is to be read next are more than a lap apart.
 #[cold]
 pub(crate) fn out_of_range(
@@ -643,7 +833,7 @@ pub(crate) fn out_of_range(
 ) -> Unavailable {
     if !registration.is_current(control) {
         // The consumer was evicted after we had looked, and the producer has gone on without it.
-        return Unavailable::Evicted;
+        return gone(registration);
     }
     Unavailable::Corrupt {
         next: next.get(),

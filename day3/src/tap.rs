@@ -1,23 +1,23 @@
 //! A reader that the producer does not wait for: it copies, then asks whether the copy can be trusted.
 
-use core::ops::Deref;
-
 use common::sync::{Ordering, mutant};
 use common::{Sequence, fence, ordering};
 
 use crate::control::{Control, Ending, FINISHED};
 use crate::landing::{Everywhere, Landing, Mark};
+use crate::link::Link;
 use crate::roster::{Ring, Start};
-use crate::sequencer::{Run, Unavailable};
+use crate::sequencer::{Run, Unavailable, Watcher};
 
 /// A tap's place in the ring. It writes nothing into the ring.
 ///
 /// Once the tap has caught up, `received + lost` is the number of messages published since it began.
 #[derive(Debug)]
-pub struct TapCursor<C: Deref<Target = Control>, L: Landing = Everywhere> {
+pub struct TapCursor<C: Link, L: Landing = Everywhere> {
     control: C,
     ring: Ring,
     landing: L,
+    watcher: Watcher,
     next: Sequence,
     /// How many messages came before the next one, as marks count them.
     number: u64,
@@ -35,7 +35,7 @@ pub struct TapCursor<C: Deref<Target = Control>, L: Landing = Everywhere> {
 /// How far a tap jumps that is lapped again and again, as shares of the ring: at least, and at most.
 const JUMP_SHARES: (u64, u64) = (64, 2);
 
-impl<C: Deref<Target = Control>> TapCursor<C> {
+impl<C: Link> TapCursor<C> {
     /// A tap that begins at `start`.
     pub fn new(control: C, ring: Ring, start: Start) -> Self {
         let sequence = match start {
@@ -65,12 +65,33 @@ impl<C: Deref<Target = Control>> TapCursor<C> {
     }
 }
 
-impl<C: Deref<Target = Control>, L: Landing> TapCursor<C, L> {
+impl<C: Link, L: Landing> TapCursor<C, L> {
     /// A tap that begins at this mark. When it is lapped, `landing` finds the mark at which it goes on.
     pub fn landing(control: C, ring: Ring, landing: L, begin: Mark) -> Self {
         let Mark { sequence: next, number } = begin;
         let (received, lost, jump, calm, read) = (0, 0, 0, true, 0);
-        Self { control, ring, landing, next, number, known: next, received, lost, jump, calm, read }
+        let (watcher, known) = (Watcher::default(), next);
+        Self {
+            control,
+            ring,
+            landing,
+            watcher,
+            next,
+            number,
+            known,
+            received,
+            lost,
+            jump,
+            calm,
+            read,
+        }
+    }
+
+    /// Waits for a successor where its producer has died.
+    #[must_use]
+    pub fn following(mut self, follows: bool) -> Self {
+        self.watcher.follows = follows;
+        self
     }
 
     /// Up to `most` messages to copy; what may already have been overwritten is counted as lost.
@@ -136,7 +157,8 @@ impl<C: Deref<Target = Control>, L: Landing> TapCursor<C, L> {
             if state == 0 {
                 // The tap keeps up again: it jumps no further for having been lapped before.
                 self.calm = true;
-                return Err(Unavailable::Empty);
+                let asks = self.watcher.vigil.in_vain();
+                return Err(self.watcher.after_nothing(&self.control, self.next, asks));
             }
             if !mutant("skip-tap-drain-recheck") {
                 known = published();
@@ -149,6 +171,7 @@ impl<C: Deref<Target = Control>, L: Landing> TapCursor<C, L> {
                 });
             }
         }
+        self.watcher.vigil.end();
         self.known = known;
         if self.next.is_before(intact(&self.control, self.ring)) {
             return self.skip();

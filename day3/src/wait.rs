@@ -338,7 +338,7 @@ impl<W: Wait> Waiter<W> {
         self.wait.rung(self.own.opposite());
     }
 
-    /// For a producer: frees the slot of a consumer that is dead, and says whether there was one.
+    /// For a producer: frees the slot of a consumer, dead or alive, and says whether there was one.
     ///
     /// # Safety
     ///

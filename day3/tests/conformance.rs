@@ -604,8 +604,8 @@ fn dropping_the_producer_closes<H: Home>(first: u64) {
 fn one_more_consumer_than_there_are_slots_is_refused<H: Home>(first: u64) {
     let (home, mut producer) = H::with_producer(2, first);
     let mut consumers: Vec<_> = (0..SLOTS).map(|_| home.consumer(Start::Latest)).collect();
-    assert!(matches!(home.try_consumer(Start::Latest), Err(JoinError::TooManyConsumers)));
-    assert!(matches!(home.try_member("g", Start::Latest), Err(JoinError::TooManyConsumers)));
+    assert!(matches!(home.try_consumer(Start::Latest), Err(JoinError::TooManyConsumers { .. })));
+    assert!(matches!(home.try_member("g", Start::Latest), Err(JoinError::TooManyConsumers { .. })));
     assert_eq!(producer.consumers().len(), SLOTS);
     send_all(&mut producer, [5, 6]);
     let mut tap = home.tap(Start::Oldest);
@@ -620,7 +620,7 @@ fn one_more_consumer_than_there_are_slots_is_refused<H: Home>(first: u64) {
     assert_eq!(late.slot(), 20);
     consumers.clear();
     let members: Vec<_> = (1..SLOTS).map(|i| home.member(&i.to_string(), Start::Latest)).collect();
-    assert!(matches!(home.try_member("g", Start::Latest), Err(JoinError::TooManyConsumers)));
+    assert!(matches!(home.try_member("g", Start::Latest), Err(JoinError::TooManyConsumers { .. })));
     assert_eq!(members.len(), SLOTS - 1, "each in a group of its own");
 }
 
@@ -647,12 +647,17 @@ fn an_evicted_consumer_gates_nobody_and_learns_of_it<H: Home>(first: u64) {
     assert_eq!(member.try_recv(), Err(evicted), "not a message that was overwritten");
     assert_eq!(consumer.recv(), Err(RecvError::Evicted));
     let mut successor = home.consumer(Start::Latest);
-    assert!(
-        !evict(&mut producer, &listed[successor.slot()]),
-        "its slot was another's when it was listed"
-    );
+    assert_ne!(successor.slot(), consumer.slot(), "the evicted consumer is alive");
+    let (slot, other) = (consumer.slot(), member.slot());
     drop(consumer);
     drop(member);
+    let heir = home.consumer(Start::Latest);
+    assert!([slot, other].contains(&heir.slot()), "an evicted consumer that leaves frees its slot");
+    assert!(
+        !evict(&mut producer, &listed[heir.slot()]),
+        "its slot was another's when it was listed"
+    );
+    drop(heir);
     assert_eq!(producer.consumers().len(), 1, "evicting one consumer leaves the others registered");
     send_all(&mut producer, 9..10);
     assert_eq!(successor.try_recv(), Ok(9));
@@ -664,7 +669,7 @@ fn an_evicted_member_leaves_its_successor_alone<H: Home>(first: u64) {
     let listed = producer.consumers();
     assert!(evict(&mut producer, &listed[member.slot()]));
     let mut successor = home.consumer(Start::Latest);
-    assert_eq!(successor.slot(), member.slot());
+    assert_ne!(successor.slot(), member.slot(), "its last consumer is alive");
     assert_eq!(member.try_recv(), Err(TryRecvError::End(RecvError::Evicted)));
     send_all(&mut producer, 0..2);
     assert_eq!(producer.try_send(9), Err(TrySendError::Full));

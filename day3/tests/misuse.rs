@@ -194,7 +194,7 @@ impl<'a> Words<'a> {
 }
 
 const PUBLISHED: usize = 1;
-const CLAIMED: usize = (384 + 64 * 128) / 8;
+const CLAIMED: usize = (384 + 256) / 8;
 
 /// Takes whatever there is, a few times. The calls end, and every message is one of the ring's.
 fn plunder<K: Cursor>(receiver: &mut Receiver<u64, K>) -> Result<(), TryRecvError> {

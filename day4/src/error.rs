@@ -3,8 +3,8 @@
 use crate::frame::record_len;
 
 pub use day3::{
-    Corrupt, CreateError, JoinError, RecvError, RecvTimeoutError, SendError, SendTimeoutError,
-    TimedOut, TooLarge, TryRecvError, TrySendError,
+    Corrupt, CreateError, JoinError, RecvError, RecvTimeoutError, ResumeError, SendError,
+    SendTimeoutError, TimedOut, TooLarge, TryRecvError, TrySendError,
 };
 
 /// The batch has no room for this message; what it holds can be published.

@@ -10,33 +10,22 @@ use std::time::Duration;
 use common::{Capacity, OsError, QueueName, Sequence};
 use day2::header::{Expected, Geometry, Kind};
 use day2::segment::page_size;
-use day2::{DescriptorError, LockError, Mode, OpenError, Segment};
-use day3::control::Control;
+use day2::{DescriptorError, LeaseError, LockError, Mode, OpenError, Role, Segment};
+use day3::control::{Control, SLOTS, control_len};
 use day3::landing::Landing;
+use day3::link::{HeapLines, Lease, Link};
+use day3::memory::{ODD_CONTROL, TRAIL_BYTES, consumers_of, successor};
 use day3::roster::Ring;
 use day3::{JoinError, JoinOptions, Memory, QueueOptions};
 use nix::errno::Errno;
 
-use crate::error::CreateError;
+use crate::error::{CreateError, ResumeError};
 use crate::frame::HEADER;
 use crate::marks::Marks;
 use crate::mirror::{Access, Mirror};
 
-/// The shared lines of a ring of records: those of any ring, and the marks behind them.
-///
-/// It is part of the segment's layout: a change raises [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
-#[derive(Debug)]
-#[repr(C)]
-pub struct ByteControl {
-    control: Control,
-    marks: Marks,
-}
-
-const _: () = {
-    use core::mem::offset_of;
-    assert!(offset_of!(ByteControl, control) == 0);
-    assert!(offset_of!(ByteControl, marks) == 384 + 2 * 64 * 128);
-};
+/// The marks lie behind the shared lines that any ring has.
+const _: () = assert!(size_of::<Marks>() as u64 == TRAIL_BYTES);
 
 /// Where a ring of records is.
 ///
@@ -59,6 +48,7 @@ pub unsafe trait ByteMemory: Memory {
 #[derive(Debug)]
 pub struct Segmented {
     segment: Segment,
+    consumers: usize,
     mirror: Mirror,
     ring: Ring,
 }
@@ -74,18 +64,22 @@ impl Segmented {
     ) -> Result<Self, CreateError> {
         let ring = plan(options)?;
         let message_type = options.message_type_or(MESSAGE_TYPE);
+        let consumers = options.consumer_slots()?;
         let geometry = Geometry::plan(
             &expected(message_type),
             ring.capacity.get(),
             ring.first.get(),
-            size_of::<ByteControl>() as u64,
+            control_len(consumers) + TRAIL_BYTES,
             page_size(),
-        )?;
+        )?
+        .for_consumers(consumers);
         let fill = |start: NonNull<u8>| {
             // SAFETY: control is page-aligned, as long as was planned, zero, and no other end has it yet.
-            let control = unsafe { start.cast::<ByteControl>().as_ref() };
+            let control = unsafe { Control::at(start, consumers).as_ref() };
             // SAFETY: no other end has the memory yet.
             unsafe { control.start_at(ring.first) };
+            // SAFETY: the marks lie behind control, within what was planned.
+            unsafe { marks_behind(start, consumers).as_ref() }.start_at(ring.first);
         };
         let segment = match name {
             Some(name) => Segment::create(name, geometry, options.mode(), fill),
@@ -93,7 +87,7 @@ impl Segmented {
         }?;
         let access = Access::ReadWrite;
         let mirror = mirror(&segment, access).map_err(CreateError::Mirror)?;
-        Ok(Self { segment, mirror, ring })
+        Ok(Self { segment, consumers, mirror, ring })
     }
 
     /// Opens the ring of this name.
@@ -104,6 +98,25 @@ impl Segmented {
     ) -> Result<Self, JoinError> {
         options
             .when_there(|| Self::enter(Segment::open(name, mode, options.join_timeout())?, options))
+    }
+
+    /// Opens the ring of this name as the writer that comes after a dead one.
+    pub(crate) fn succeed(name: &QueueName, options: &QueueOptions) -> Result<Self, ResumeError> {
+        let message_type = options.message_type_or(MESSAGE_TYPE);
+        let (mut segment, (consumers, ring)) =
+            successor(name, |segment| Ok(ring_of(segment, message_type)?))?;
+        match mirror(&segment, Access::ReadWrite) {
+            Ok(mirror) => Ok(Self { segment, consumers, mirror, ring }),
+            Err(error) => {
+                segment.leave_name();
+                Err(ResumeError::Mirror(OsError::new(error)))
+            }
+        }
+    }
+
+    /// Leaves the name as it is when this is dropped.
+    pub(crate) fn leave_name(&mut self) {
+        self.segment.leave_name();
     }
 
     /// Opens the ring behind this descriptor.
@@ -117,46 +130,48 @@ impl Segmented {
     }
 
     fn enter(segment: Segment, options: &JoinOptions) -> Result<Self, JoinError> {
-        let geometry = segment.geometry();
-        let name = segment.name().clone();
-        geometry.check(&name, &expected(options.message_type_or(MESSAGE_TYPE)))?;
-        let damaged = |what| OpenError::Damaged { name: name.clone(), what };
-        let capacity = Capacity::new(geometry.capacity())
-            .map_err(|_| damaged("its capacity is no power of two"))?;
-        if !capacity.get().is_multiple_of(page_size())
-            || segment.data_len() as u64 != capacity.get()
-        {
-            return Err(damaged("its data is not its capacity, in whole pages").into());
-        }
-        if segment.control_len() < size_of::<ByteControl>() {
-            return Err(damaged("its control is too short").into());
-        }
-        let first = Sequence::new(geometry.first());
-        if !first.get().is_multiple_of(HEADER as u64) {
-            return Err(damaged("its first sequence is no multiple of 8").into());
-        }
+        let (consumers, ring) = ring_of(&segment, options.message_type_or(MESSAGE_TYPE))?;
         // Readers have their mapping of data read-only, so that they cannot spoil it for others.
         let access =
             if segment.mode() == Mode::Writer { Access::ReadWrite } else { Access::ReadOnly };
         let mirror = mirror(&segment, access).map_err(|error| OpenError::System {
-            name: name.clone(),
+            name: segment.name().clone(),
             call: "mmap (twice)",
             errno: OsError::new(error),
         })?;
         segment.hold()?;
-        let ring = Ring { capacity, first };
-        Ok(Self { segment, mirror, ring })
+        Ok(Self { segment, consumers, mirror, ring })
     }
 
     /// The segment.
     pub fn segment(&self) -> &Segment {
         &self.segment
     }
+}
 
-    fn lines(&self) -> &ByteControl {
-        // SAFETY: page-aligned, long enough (planned at create, checked at open), and all atomics.
-        unsafe { self.segment.control().cast::<ByteControl>().as_ref() }
+/// Where the marks are of a ring of records whose control begins here.
+fn marks_behind(control: NonNull<u8>, consumers: usize) -> NonNull<Marks> {
+    let marks = control.as_ptr().wrapping_add(control_len(consumers) as usize);
+    NonNull::new(marks).expect("a mapping does not end at address zero").cast()
+}
+
+/// For how many consumers the ring in this segment has room, and what else is to be known of it.
+fn ring_of(segment: &Segment, message_type: &str) -> Result<(usize, Ring), OpenError> {
+    let geometry = segment.geometry();
+    let name = segment.name();
+    geometry.check(name, &expected(message_type))?;
+    let damaged = |what| OpenError::Damaged { name: name.clone(), what };
+    let capacity = Capacity::new(geometry.capacity())
+        .map_err(|_| damaged("its capacity is no power of two"))?;
+    if !capacity.get().is_multiple_of(page_size()) || segment.data_len() as u64 != capacity.get() {
+        return Err(damaged("its data is not its capacity, in whole pages"));
     }
+    let consumers = consumers_of(segment).ok_or_else(|| damaged(ODD_CONTROL))?;
+    let first = Sequence::new(geometry.first());
+    if !first.get().is_multiple_of(HEADER as u64) {
+        return Err(damaged("its first sequence is no multiple of 8"));
+    }
+    Ok((consumers, Ring { capacity, first }))
 }
 
 fn mirror(segment: &Segment, access: Access) -> io::Result<Mirror> {
@@ -189,25 +204,14 @@ fn plan(options: &QueueOptions) -> Result<Ring, CreateError> {
     Ok(Ring { capacity, first: Sequence::new(first) })
 }
 
-impl ByteControl {
-    /// Sets the first sequence of a ring whose lines are all zeros.
-    ///
-    /// # Safety
-    ///
-    /// No other end has the memory yet.
-    unsafe fn start_at(&self, first: Sequence) {
-        // SAFETY: the caller says so.
-        unsafe { self.control.start_at(first) };
-        self.marks.start_at(first);
-    }
-}
-
 // SAFETY: the segment's and the mirror's mappings stay in place for as long as they live; they are
 // page-aligned; the geometry, planned or checked, says that data is the capacity; a creator's are
 // writable.
 unsafe impl Memory for Segmented {
     fn control(&self) -> &Control {
-        &self.lines().control
+        let control = Control::at(self.segment.control(), self.consumers);
+        // SAFETY: page-aligned, long enough (planned at create, checked at open), and all atomics.
+        unsafe { control.as_ref() }
     }
 
     fn data(&self) -> NonNull<u8> {
@@ -219,7 +223,7 @@ unsafe impl Memory for Segmented {
     }
 
     fn landing(&self) -> &dyn Landing {
-        &self.lines().marks
+        self.marks()
     }
 
     fn locked(&self, timeout: Duration, f: &mut dyn FnMut()) -> Result<(), LockError> {
@@ -227,12 +231,26 @@ unsafe impl Memory for Segmented {
         f();
         Ok(())
     }
+
+    fn lease(&self, role: Role) -> Result<Lease, LeaseError> {
+        Ok(Box::new(self.segment.lease(role)?))
+    }
+
+    fn is_leased(&self, role: Role) -> bool {
+        self.segment.is_leased(role)
+    }
+
+    fn watch(&self, role: Role) -> Lease {
+        day3::memory::watch(self.control(), role)
+    }
 }
 
 // SAFETY: the mirror is the data, twice.
 unsafe impl ByteMemory for Segmented {
     fn marks(&self) -> &Marks {
-        &self.lines().marks
+        let marks = marks_behind(self.segment.control(), self.consumers);
+        // SAFETY: behind control, within its length (planned at create, checked at open), and all atomics.
+        unsafe { marks.as_ref() }
     }
 
     fn descriptor(&self, mode: Mode) -> Result<OwnedFd, DescriptorError> {
@@ -243,7 +261,8 @@ unsafe impl ByteMemory for Segmented {
 /// A ring of records within one process, between threads: the same protocol, where tools can watch it.
 #[derive(Debug)]
 pub struct Local {
-    lines: Box<ByteControl>,
+    lines: HeapLines<SLOTS>,
+    marks: Box<Marks>,
     mirror: Mirror,
     ring: Ring,
     admission: Mutex<()>,
@@ -258,9 +277,8 @@ impl Local {
     pub fn new(options: &QueueOptions) -> Result<Arc<Self>, CreateError> {
         let ring = plan(options)?;
         let mirror = Mirror::anonymous(ring.capacity.get()).map_err(CreateError::Mirror)?;
-        let (control, marks) = (Control::new(ring.first), Marks::new(ring.first));
-        let lines = Box::new(ByteControl { control, marks });
-        Ok(Arc::new(Self { lines, mirror, ring, admission: Mutex::new(()) }))
+        let (lines, marks) = (HeapLines::new(ring.first), Box::new(Marks::new(ring.first)));
+        Ok(Arc::new(Self { lines, marks, mirror, ring, admission: Mutex::new(()) }))
     }
 }
 
@@ -268,7 +286,7 @@ impl Local {
 // for the capacity.
 unsafe impl Memory for Local {
     fn control(&self) -> &Control {
-        &self.lines.control
+        &self.lines
     }
 
     fn data(&self) -> NonNull<u8> {
@@ -280,18 +298,26 @@ unsafe impl Memory for Local {
     }
 
     fn landing(&self) -> &dyn Landing {
-        &self.lines.marks
+        &*self.marks
     }
 
     fn locked(&self, timeout: Duration, f: &mut dyn FnMut()) -> Result<(), LockError> {
         day3::memory::locked(&self.admission, timeout, f)
+    }
+
+    fn lease(&self, role: Role) -> Result<Lease, LeaseError> {
+        self.lines.lease(role)
+    }
+
+    fn is_leased(&self, role: Role) -> bool {
+        self.lines.is_leased(role)
     }
 }
 
 // SAFETY: the mirror is the data, twice.
 unsafe impl ByteMemory for Local {
     fn marks(&self) -> &Marks {
-        &self.lines.marks
+        &*self.marks
     }
 
     fn descriptor(&self, _: Mode) -> Result<OwnedFd, DescriptorError> {

@@ -12,13 +12,16 @@ use common::sync::AtomicU64;
 use common::{Capacity, NameError, QueueName, Sequence};
 use day2::{DescriptorError, LockError, Mode};
 use day3::landing::{Mark, Trail};
-use day3::roster::{self, ConsumerInfo, GroupInfo};
-use day3::sequencer::{ProducerCursor, Refusal};
+use day3::recovery::Death;
+use day3::roster::{self, ConsumerInfo, EvictError, GroupInfo, Ring};
+use day3::sequencer::{ProducerCursor, Refusal, Run};
 use day3::wait::{self, Side, Waiter};
 use day3::{QueueOptions, Shared, TimedOut, Unattended, Wait, Yield};
 
 use crate::data::{Data, seal};
-use crate::error::{BatchFull, CreateError, SendError, SendTimeoutError, TooLarge, TrySendError};
+use crate::error::{
+    BatchFull, CreateError, ResumeError, SendError, SendTimeoutError, TooLarge, TrySendError,
+};
 use crate::frame::{HEADER, MOST, record_len};
 use crate::memory::{ByteMemory, Offer, Segmented};
 
@@ -83,6 +86,25 @@ impl Trail for Counting {
     }
 }
 
+/// How many messages the dead writer of this ring had sent: as many as its last mark tells of, and those since.
+/// `None` if no mark leads there.
+fn sent(memory: &dyn ByteMemory) -> Option<u64> {
+    let published = memory.control().published();
+    let mark = memory.marks().at_or_before(published)?;
+    let len = published.since(mark.sequence);
+    if len > memory.ring().capacity.get() {
+        return None;
+    }
+    // What lies behind the last mark is never overwritten before there is another one.
+    let mut walk = Data::of(memory).walk(Run { first: mark.sequence, len });
+    let (mut count, mut left) = (mark.number, len);
+    while let Some((frame, _)) = walk.next() {
+        count = count.wrapping_add(1);
+        left -= frame.size();
+    }
+    (left == 0).then_some(count)
+}
+
 /// How much of the ring a short message takes.
 const SHORT: usize = 64;
 
@@ -111,9 +133,51 @@ impl<W: Wait> Writer<W> {
         N: TryInto<QueueName, Error: Into<NameError>>,
     {
         let name = name.try_into().map_err(Into::into)?;
-        let memory = Arc::new(Segmented::create(Some(&name), options)?);
-        // SAFETY: the segment was just created for records, by us, writable.
-        Ok(unsafe { Self::from_memory_with(memory, options.unattended()) })
+        let create = || {
+            let memory = Arc::new(Segmented::create(Some(&name), options)?);
+            // SAFETY: the segment was just created for records, by us, writable.
+            Ok(unsafe { Self::from_memory_with(memory, options.unattended()) })
+        };
+        options.establish(&name, create, || Self::resume_with(name.clone(), options))
+    }
+
+    /// Takes over the ring `name` from a writer that has died. Sequences and the count of messages go on, and
+    /// consumers that are attached get what is sent from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`ResumeError`]; the ring is as it was.
+    pub fn resume<N>(name: N) -> Result<Self, ResumeError>
+    where
+        N: TryInto<QueueName, Error: Into<NameError>>,
+    {
+        Self::resume_with(name, &QueueOptions::new(1))
+    }
+
+    /// The same, with these options: what to do while no consumer is registered, and what the message type is
+    /// called. The ring keeps its capacity and its permissions.
+    ///
+    /// # Errors
+    ///
+    /// [`ResumeError`]; the ring is as it was.
+    pub fn resume_with<N>(name: N, options: &QueueOptions) -> Result<Self, ResumeError>
+    where
+        N: TryInto<QueueName, Error: Into<NameError>>,
+    {
+        let name = name.try_into().map_err(Into::into)?;
+        let mut memory = Segmented::succeed(&name, options)?;
+        let Some(sent) = sent(&memory) else {
+            memory.leave_name();
+            return Err(ResumeError::Trail { name });
+        };
+        let memory: Arc<dyn ByteMemory> = Arc::new(memory);
+        let shared = Shared::new(memory.clone());
+        let Ring { capacity, first } = memory.ring();
+        let counting = Counting { memory: memory.clone(), capacity, sent };
+        // SAFETY: we have the producer's lease, and the segment was made ready by a writer.
+        let cursor = unsafe { ProducerCursor::resuming(shared.clone(), capacity, first, counting) };
+        let cursor = cursor.map_err(|why| ResumeError::new(&name, why))?;
+        Ok(Self::with_cursor(cursor.unattended(options.unattended()), memory, shared))
     }
 
     /// Creates a ring without a name, for processes that get a [descriptor](Writer::descriptor) of it.
@@ -153,13 +217,21 @@ impl<W: Wait> Writer<W> {
     /// As for [`from_memory`](Self::from_memory).
     pub unsafe fn from_memory_with(memory: Arc<dyn ByteMemory>, unattended: Unattended) -> Self {
         let shared = Shared::new(memory.clone());
-        let (ring, data) = (memory.ring(), Data::of(&*memory));
+        let ring = memory.ring();
         let counting = Counting { memory: memory.clone(), capacity: ring.capacity, sent: 0 };
         let (capacity, first) = (ring.capacity, ring.first);
         // SAFETY: the caller says that there is no other writer.
         let cursor = unsafe { ProducerCursor::leaving(shared.clone(), capacity, first, counting) };
-        let cursor = cursor.unattended(unattended);
-        let largest = (ring.capacity.get() as usize - HEADER).min(MOST);
+        Self::with_cursor(cursor.unattended(unattended), memory, shared)
+    }
+
+    fn with_cursor(
+        cursor: ProducerCursor<Shared, Counting>,
+        memory: Arc<dyn ByteMemory>,
+        shared: Shared,
+    ) -> Self {
+        let data = Data::of(&*memory);
+        let largest = (memory.ring().capacity.get() as usize - HEADER).min(MOST);
         Self { cursor, data, largest, memory, waiter: Waiter::new(shared, Side::Producer) }
     }
 }
@@ -406,16 +478,38 @@ impl<W: Wait> Writer<W> {
         wait::poll(timeout, || self.cursor.lag() == 0)
     }
 
-    /// Frees the slot of a consumer that is dead, so that it does not hold this writer back. Says whether
-    /// there was one.
+    /// Frees the slot of a consumer that is dead, and says whether there was one. What a dead member of a group had
+    /// claimed goes to another member.
+    ///
+    /// A writer that waits does this by itself, for the consumers that hold it back.
+    ///
+    /// # Errors
+    ///
+    /// [`EvictError::Alive`].
+    pub fn evict_dead(&mut self, consumer: &ConsumerInfo) -> Result<bool, EvictError> {
+        roster::evict_dead(self.waiter.shared(), consumer)
+    }
+
+    /// Takes its slot from a consumer, dead or alive, so that it does not hold this writer back. Says whether there
+    /// was one.
     ///
     /// # Safety
     ///
-    /// The consumer is dead: its process has ended. A consumer that lives may have borrowed messages that
-    /// are overwritten from now on; see [`roster::evict`].
+    /// The consumer does not read what it has borrowed: from now on messages that it has borrowed are overwritten.
+    /// See [`roster::evict`].
     pub unsafe fn evict(&mut self, consumer: &ConsumerInfo) -> bool {
         // SAFETY: the caller says so.
         unsafe { self.waiter.evict(consumer) }
+    }
+
+    /// The consumers that this writer has found dead since the last call.
+    pub fn take_deaths(&mut self) -> Vec<Death> {
+        self.cursor.take_deaths()
+    }
+
+    /// Which of the queue's producers this one is: how many have taken over from a dead one before it.
+    pub fn epoch(&self) -> u64 {
+        self.waiter.shared().epoch()
     }
 
     /// Tells consumers that everything is sent. They read what is there, then see the end.

@@ -415,8 +415,8 @@ fn the_end_comes_after_everything<H: Home>(first: u64) {
 fn one_more_consumer_than_there_are_slots_is_refused<H: Home>(first: u64) {
     let (home, _writer) = H::with_writer(PAGE, first);
     let mut readers: Vec<_> = (0..SLOTS).map(|_| home.reader(Start::Latest)).collect();
-    assert!(matches!(home.try_reader(Start::Latest), Err(JoinError::TooManyConsumers)));
-    assert!(matches!(home.try_member("g", Start::Latest), Err(JoinError::TooManyConsumers)));
+    assert!(matches!(home.try_reader(Start::Latest), Err(JoinError::TooManyConsumers { .. })));
+    assert!(matches!(home.try_member("g", Start::Latest), Err(JoinError::TooManyConsumers { .. })));
     assert!(matches!(home.try_member("", Start::Latest), Err(JoinError::GroupName { .. })));
     readers.pop();
     home.reader(Start::Latest);

@@ -194,7 +194,7 @@ fn what_cannot_be_a_ring_is_refused() {
     let name = Unique::new("errors");
     let _writer = Writer::create(&*name, PAGE).unwrap();
     let error = Writer::create(&*name, PAGE).err();
-    let taken = matches!(&error, Some(CreateError::Segment(day2::CreateError::NameTaken { .. })));
+    let taken = matches!(&error, Some(CreateError::Segment(day2::CreateError::Taken { .. })));
     assert!(taken, "{error:?}");
     // Missing queues, and impossible sizes: errors, and no name is left.
     let name = Unique::new("errors");

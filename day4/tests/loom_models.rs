@@ -10,9 +10,9 @@ use common::sync::{
 };
 use common::{Capacity, Sequence};
 use day3::Start;
-use day3::control::Control;
 use day3::group::MemberCursor;
 use day3::landing::{Landing, Mark, Trail};
+use day3::link::HeapLines;
 use day3::measured::Measured;
 use day3::roster::{self, JoinAs, JoinRequest, Registration, Ring};
 use day3::sequencer::{ConsumerCursor, Cursor, ProducerCursor, Run, Unavailable};
@@ -51,7 +51,7 @@ fn content(sequence: Sequence) -> u64 {
 /// A ring of records, and the ways to attach to it.
 #[derive(Clone)]
 struct Rig {
-    control: Arc<Control>,
+    control: HeapLines<2>,
     marks: Arc<Marks>,
     places: Arc<Places>,
     admission: Arc<Mutex<()>>,
@@ -62,7 +62,7 @@ impl Rig {
     fn new() -> Self {
         let place = |_| Place { word: AtomicU64::new(0), message: UnsafeCell::new(0) };
         Self {
-            control: Arc::new(Control::new(FIRST)),
+            control: HeapLines::new(FIRST),
             marks: Arc::new(Marks::new(FIRST)),
             places: Arc::new(Places((0..CAPACITY / 8).map(place).collect())),
             admission: Arc::new(Mutex::new(())),
@@ -93,14 +93,14 @@ impl Rig {
         unsafe { roster::join(&self.control, self.ring, &*self.marks, &request) }.unwrap()
     }
 
-    fn reader(&self, start: Start) -> Reader<ConsumerCursor<Arc<Control>>> {
+    fn reader(&self, start: Start) -> Reader<ConsumerCursor<HeapLines<2>>> {
         let registration = self.join(JoinAs::Broadcast, start);
         // SAFETY: the registration was just given out.
         let cursor = unsafe { ConsumerCursor::new(self.control.clone(), registration) };
         Reader { cursor, rig: self.clone() }
     }
 
-    fn member(&self) -> Reader<MemberCursor<Arc<Control>>> {
+    fn member(&self) -> Reader<MemberCursor<HeapLines<2>>> {
         let registration = self.join(JoinAs::Member { group: "g", holds: false }, Start::Latest);
         // SAFETY: the registration was just given out.
         let cursor = unsafe { MemberCursor::new(self.control.clone(), registration) };
@@ -138,7 +138,7 @@ impl Landing for Trailing {
 }
 
 struct Writer {
-    cursor: ProducerCursor<Arc<Control>, Counting>,
+    cursor: ProducerCursor<HeapLines<2>, Counting>,
     rig: Rig,
 }
 
@@ -250,7 +250,7 @@ impl<C: Measured> Reader<C> {
 }
 
 struct Watcher {
-    cursor: TapCursor<Arc<Control>, Trailing>,
+    cursor: TapCursor<HeapLines<2>, Trailing>,
     rig: Rig,
 }
 

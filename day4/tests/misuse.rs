@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::sync::{AtomicU64, Ordering};
-use day3::control::Control;
+use day3::control::{SLOTS, control_len};
 use day3::{JoinError, JoinOptions, Memory, QueueOptions, Start, TryRecvError, TrySendError};
 use day4::frame::{Frame, HEADER};
 use day4::io::ReadRecords;
-use day4::{Local, Member, ReadError, Reader, RecvError, Tap, Writer};
+use day4::{ByteMemory, Local, Member, ReadError, Reader, RecvError, Tap, Writer};
 
 const PAGE: u64 = 4096;
 const MOMENT: Duration = Duration::from_millis(5);
@@ -126,10 +126,10 @@ fn a_forged_header_is_an_error_and_costs_no_memory() {
 /// are not accessible.
 #[test]
 fn any_forged_word_is_survived() {
-    let words = size_of::<Control>() / 8 + 256;
-    let lines = [0, 1, 2, 3, 4, 32, 48, 49, 50, 64, 65, 66];
-    let claimed = (384 + 64 * 128) / 8;
-    let marks = size_of::<Control>() / 8;
+    let words = control_len(SLOTS) as usize / 8 + 256;
+    let lines = [0, 1, 2, 3, 4, 32, 48, 49, 50, 51, 52, 53, 64, 96, 97, 98, 99, 100, 101, 112];
+    let claimed = (384 + 256) / 8;
+    let marks = control_len(SLOTS) as usize / 8;
     let more = [claimed, claimed + 1, marks, marks + 1, marks + 2, marks + 5];
     for word in lines.into_iter().chain(more) {
         for forged in [0, 1, 8, 12, 4096, 4104, 4112, 1 << 40, 1 << 63, u64::MAX - 7, u64::MAX] {
@@ -139,9 +139,12 @@ fn any_forged_word_is_survived() {
                 writer.send(&message(number, 3)).unwrap();
             }
             assert!(word < words);
-            let control = std::ptr::from_ref(ring.0.control()).cast::<AtomicU64>();
-            // SAFETY: control and the marks behind it lie in one piece.
-            let place = unsafe { control.add(word) };
+            let (start, offset) = match word.checked_sub(marks) {
+                Some(offset) => (std::ptr::from_ref(ring.0.marks()).cast::<AtomicU64>(), offset),
+                None => (std::ptr::from_ref(ring.0.control()).cast::<AtomicU64>(), word),
+            };
+            // SAFETY: within control, or within the marks.
+            let place = unsafe { start.add(offset) };
             // SAFETY: they are atomic words, which any thread may write.
             unsafe { &*place }.store(forged, Ordering::Relaxed);
             let mut copy = Vec::new();

@@ -8,11 +8,13 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use fanout::error::{DescriptorError, LockError, OsError};
-use fanout::memory::{AtomicU64, Control, Everywhere, Landing, Marks, Mirror, Ring};
+use fanout::error::{DescriptorError, LeaseError, LockError, OsError};
+use fanout::memory::{
+    AtomicU64, Control, Everywhere, Landing, Lease, Leases, Marks, Mirror, Ring, Room, control_len,
+};
 use fanout::records::ByteMemory;
-use fanout::segment::{Mode, page_size};
-use fanout::{Capacity, Memory, Sequence};
+use fanout::segment::{Mode, Role, page_size};
+use fanout::{Capacity, Memory, SLOTS, Sequence};
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 
@@ -77,7 +79,11 @@ pub(crate) struct Guarded {
     data: Data,
     ring: Ring,
     admission: Mutex<()>,
+    leases: Leases,
 }
+
+/// Bytes of control.
+const CONTROL: usize = control_len(SLOTS) as usize;
 
 impl Guarded {
     /// A ring of messages.
@@ -95,15 +101,22 @@ impl Guarded {
     fn new(capacity: u64, first: u64, data: Data) -> Arc<Self> {
         let capacity = Capacity::new(capacity).expect("a power of two");
         let first = Sequence::new(first);
-        let (lines, trail) = (Fenced::new(size_of::<Control>()), Fenced::new(size_of::<Marks>()));
+        let (lines, trail) = (Fenced::new(CONTROL), Fenced::new(size_of::<Marks>()));
         let (control, marks) = (Control::new(first), Marks::new(first));
         // SAFETY: aligned, because a control's size is a multiple of its alignment, and not shared
         // yet.
-        unsafe { lines.last(size_of::<Control>()).cast::<Control>().write(control) };
+        unsafe { lines.last(CONTROL).cast::<Control<[Room; SLOTS]>>().write(control) };
         // SAFETY: as above.
         unsafe { trail.last(size_of::<Marks>()).cast::<Marks>().write(marks) };
         let ring = Ring { capacity, first };
-        Arc::new(Self { lines, trail, data, ring, admission: Mutex::new(()) })
+        Arc::new(Self {
+            lines,
+            trail,
+            data,
+            ring,
+            admission: Mutex::new(()),
+            leases: Leases::new(SLOTS),
+        })
     }
 
     /// Describes the ring in one line.
@@ -119,7 +132,7 @@ impl Guarded {
 
     /// All words that an attached process may write.
     pub(crate) fn words(&self) -> [&[AtomicU64]; 2] {
-        let lines = (&self.lines, size_of::<Control>());
+        let lines = (&self.lines, CONTROL);
         let trail = (&self.trail, size_of::<Marks>());
         [lines, trail].map(|(part, bytes)| {
             let words = NonNull::slice_from_raw_parts(part.last(bytes).cast(), bytes / 8);
@@ -143,7 +156,7 @@ impl Guarded {
 unsafe impl Memory for Guarded {
     fn control(&self) -> &Control {
         // SAFETY: written when this was made, aligned, and all atomics.
-        unsafe { self.lines.last(size_of::<Control>()).cast::<Control>().as_ref() }
+        unsafe { Control::at(self.lines.last(CONTROL), SLOTS).as_ref() }
     }
 
     fn data(&self) -> NonNull<u8> {
@@ -170,6 +183,14 @@ unsafe impl Memory for Guarded {
         let _admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner);
         f();
         Ok(())
+    }
+
+    fn lease(&self, role: Role) -> Result<Lease, LeaseError> {
+        self.leases.take(role)
+    }
+
+    fn is_leased(&self, role: Role) -> bool {
+        self.leases.is_taken(role)
     }
 }
 

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use day3::Shared;
 use fanout::inspect::{ConsumerInfo, Observer};
 use fanout::memory::Ring;
 use fanout::records::{self, ByteMemory, Local, Offer};
@@ -314,10 +315,12 @@ impl Home {
     pub(crate) unsafe fn evict(&self, consumer: &ConsumerInfo) -> bool {
         match self {
             // SAFETY: as this function's caller promises.
-            Self::Messages { memory } => unsafe { day3::roster::evict(memory.control(), consumer) },
+            Self::Messages { memory } => unsafe {
+                day3::roster::evict(&Shared::new(memory.clone()), consumer)
+            },
             // SAFETY: as this function's caller promises.
             Self::Records { memory } | Self::Memfd { memory, .. } => unsafe {
-                day3::roster::evict(memory.control(), consumer)
+                day3::roster::evict(&Shared::new(memory.clone()), consumer)
             },
             Self::NamedMessages { name, .. } | Self::NamedRecords { name } => {
                 let Some(name) = queue(name) else { return false };

@@ -31,7 +31,7 @@ fn refusal<T: bytemuck::Pod>(name: &str) -> OpenError {
 #[test]
 fn a_name_is_created_once() {
     let (name, mut producer, mut consumer) = pair::<u64>(2);
-    let taken = |error| matches!(error, SegmentCreateError::NameTaken { .. });
+    let taken = |error| matches!(error, SegmentCreateError::Taken { .. });
     let CreateError::Segment(error) = Producer::<u64>::create(&*name, 2).unwrap_err() else {
         panic!("another error")
     };
@@ -212,7 +212,7 @@ fn all_slots_and_one_more() {
     assert_eq!(producer.consumers().len(), SLOTS);
     for _ in 0..3 {
         let error = Consumer::<u64>::join(&*name, Start::Oldest).unwrap_err();
-        assert!(matches!(error, JoinError::TooManyConsumers), "{error}");
+        assert!(matches!(error, JoinError::TooManyConsumers { .. }), "{error}");
         assert!(Member::<u64>::join(&*name, "group", Start::Oldest).is_err());
     }
     let mut watcher = Tap::<u64>::open(&*name, Start::Oldest).unwrap();
@@ -238,7 +238,7 @@ fn all_groups_and_one_more() {
     for n in 0..SLOTS {
         drop(join(n).unwrap());
     }
-    assert!(matches!(join(SLOTS), Err(JoinError::TooManyGroups)));
+    assert!(matches!(join(SLOTS), Err(JoinError::TooManyGroups { .. })));
     assert!(producer.consumers().is_empty(), "a refused member takes no slot");
     producer.send_batch(&[1, 2]).unwrap();
     assert_eq!(producer.try_send(3), Err(TrySendError::Full));

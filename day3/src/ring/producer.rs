@@ -9,10 +9,13 @@ use common::{NameError, QueueName, Sequence};
 use day2::LockError;
 
 use super::Places;
-use crate::error::{CreateError, SendError, SendTimeoutError, TimedOut, TooLarge, TrySendError};
+use crate::error::{
+    CreateError, ResumeError, SendError, SendTimeoutError, TimedOut, TooLarge, TrySendError,
+};
 use crate::memory::{self, Memory, NamedMemory, Shared};
 use crate::options::QueueOptions;
-use crate::roster::{self, ConsumerInfo, GroupInfo};
+use crate::recovery::Death;
+use crate::roster::{self, ConsumerInfo, EvictError, GroupInfo};
 use crate::sequencer::{ProducerCursor, Refusal, Run, Unattended};
 use crate::wait::{self, Side, Wait, Waiter, Yield};
 
@@ -73,9 +76,45 @@ impl<T: Pod, W: Wait> Producer<T, W> {
         N: TryInto<QueueName, Error: Into<NameError>>,
     {
         let name = name.try_into().map_err(Into::into)?;
-        let memory: Arc<dyn Memory> = Arc::new(NamedMemory::create::<T>(&name, options)?);
-        // SAFETY: the segment was just created for messages of type `T`, by us, writable.
-        Ok(unsafe { Self::from_memory_with(memory, options.unattended()) })
+        let create = || {
+            let memory: Arc<dyn Memory> = Arc::new(NamedMemory::create::<T>(&name, options)?);
+            // SAFETY: the segment was just created for messages of type `T`, by us, writable.
+            Ok(unsafe { Self::from_memory_with(memory, options.unattended()) })
+        };
+        options.establish(&name, create, || Self::resume_with(name.clone(), options))
+    }
+
+    /// Takes over the ring `name` from a producer that has died. Sequences go on, and consumers that are attached
+    /// get what is sent from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`ResumeError`]; the ring is as it was.
+    pub fn resume<N>(name: N) -> Result<Self, ResumeError>
+    where
+        N: TryInto<QueueName, Error: Into<NameError>>,
+    {
+        Self::resume_with(name, &QueueOptions::new(1))
+    }
+
+    /// The same, with these options: what to do while no consumer is registered, and what the message type is
+    /// called. The ring keeps its capacity and its permissions.
+    ///
+    /// # Errors
+    ///
+    /// [`ResumeError`]; the ring is as it was.
+    pub fn resume_with<N>(name: N, options: &QueueOptions) -> Result<Self, ResumeError>
+    where
+        N: TryInto<QueueName, Error: Into<NameError>>,
+    {
+        let name = name.try_into().map_err(Into::into)?;
+        let shared = Shared::new(Arc::new(NamedMemory::succeed::<T>(&name, options)?));
+        let ring = shared.memory().ring();
+        // SAFETY: we have the producer's lease, and the segment was made ready by a producer.
+        let cursor =
+            unsafe { ProducerCursor::resuming(shared.clone(), ring.capacity, ring.first, ()) };
+        let cursor = cursor.map_err(|why| ResumeError::new(&name, why))?;
+        Ok(Self::with_cursor(cursor.unattended(options.unattended()), shared))
     }
 
     /// The producer of a ring in this memory.
@@ -98,7 +137,10 @@ impl<T: Pod, W: Wait> Producer<T, W> {
         let ring = shared.memory().ring();
         // SAFETY: the caller says that there is no other producer.
         let cursor = unsafe { ProducerCursor::new(shared.clone(), ring.capacity, ring.first) };
-        let cursor = cursor.unattended(unattended);
+        Self::with_cursor(cursor.unattended(unattended), shared)
+    }
+
+    fn with_cursor(cursor: ProducerCursor<Shared>, shared: Shared) -> Self {
         let places = Places::new(shared.memory());
         Self { cursor, places, waiter: Waiter::new(shared, Side::Producer) }
     }
@@ -300,16 +342,38 @@ impl<T: Pod, W: Wait> Producer<T, W> {
         wait::poll(timeout, || self.cursor.lag() == 0)
     }
 
-    /// Frees the slot of a consumer that is dead, so that it does not hold this producer back. Says whether
-    /// there was one.
+    /// Frees the slot of a consumer that is dead, and says whether there was one. What a dead member of a group had
+    /// claimed goes to another member.
+    ///
+    /// A producer that waits does this by itself, for the consumers that hold it back.
+    ///
+    /// # Errors
+    ///
+    /// [`EvictError::Alive`].
+    pub fn evict_dead(&mut self, consumer: &ConsumerInfo) -> Result<bool, EvictError> {
+        roster::evict_dead(self.waiter.shared(), consumer)
+    }
+
+    /// Takes its slot from a consumer, dead or alive, so that it does not hold this producer back. Says whether there
+    /// was one.
     ///
     /// # Safety
     ///
-    /// The consumer is dead: its process has ended. A consumer that lives may have borrowed messages that
-    /// are overwritten from now on; see [`roster::evict`].
+    /// The consumer does not read what it has borrowed: from now on messages that it has borrowed are overwritten.
+    /// See [`roster::evict`].
     pub unsafe fn evict(&mut self, consumer: &ConsumerInfo) -> bool {
         // SAFETY: the caller says so.
         unsafe { self.waiter.evict(consumer) }
+    }
+
+    /// The consumers that this producer has found dead since the last call.
+    pub fn take_deaths(&mut self) -> Vec<Death> {
+        self.cursor.take_deaths()
+    }
+
+    /// Which of the queue's producers this one is: how many have taken over from a dead one before it.
+    pub fn epoch(&self) -> u64 {
+        self.waiter.shared().epoch()
     }
 
     /// Tells consumers that everything is sent. They read what is there, then see the end.

@@ -5,10 +5,9 @@
 
 use common::sync::Ordering;
 use common::{Capacity, Sequence};
-use crossbeam_utils::CachePadded;
 
 use super::is_member;
-use crate::control::{Control, GroupLine, HOLDS, SLOTS, SlotState, SlotUse};
+use crate::control::{Claim, Control, GroupLine, HOLDS, SlotState, SlotUse};
 
 /// A group as an observer sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,17 +21,20 @@ pub struct GroupInfo {
     pub lag: u64,
     /// Whether it holds the producer back also while it has no member.
     pub holds: bool,
+    /// How many messages (in a ring of records: bytes) went to a second member, because the first had died.
+    pub redelivered: u64,
 }
 
 /// The groups whose place the ring knows.
 pub fn groups(control: &Control) -> Vec<GroupInfo> {
-    let lines = control.groups.iter().enumerate();
+    let lines = control.groups().enumerate();
     let known = lines.filter(|(_, line)| !line.name.is_empty());
-    let info = |(index, line): (usize, &CachePadded<GroupLine>)| GroupInfo {
+    let info = |(index, line): (usize, &GroupLine)| GroupInfo {
         name: line.name.load(),
-        members: control.slots.iter().filter(|slot| is_member(slot, index)).count(),
+        members: control.slots().filter(|slot| is_member(control, slot, index)).count(),
         lag: claim_lag(control, line),
         holds: line.flags.load(Ordering::Relaxed) & HOLDS != 0,
+        redelivered: line.redelivered.load(Ordering::Relaxed),
     };
     known.map(info).collect()
 }
@@ -63,6 +65,10 @@ pub struct ConsumerInfo {
     /// Messages published that it has not released: for a member, what its group has not claimed or
     /// what the member has in hand, whichever is older.
     pub lag: u64,
+    /// When it took its slot: seconds since 1970.
+    pub since: u64,
+    /// Whether its process is alive, as far as was asked for.
+    pub alive: Option<bool>,
     pub(crate) state: SlotState,
     /// The ring that it was listed for.
     pub(crate) ring: u64,
@@ -72,33 +78,34 @@ pub struct ConsumerInfo {
 ///
 /// Each line is read while its owner may be writing it, so a count may be a moment old.
 pub fn list(control: &Control) -> Vec<ConsumerInfo> {
-    let ring = control.identity();
-    let slots = control.slots.iter().enumerate();
-    slots
-        .filter_map(|(slot, line)| {
-            let state = SlotState::from_bits(line.state.load(Ordering::Relaxed));
-            // edge: release -> overwrite
-            let cursor = lag_of(control, line.cursor.load(Ordering::Acquire));
-            let (kind, lag) = match state.usage() {
-                SlotUse::Free => return None,
-                SlotUse::Broadcast => (ConsumerKind::Broadcast, cursor),
-                SlotUse::Member => {
-                    let index = line.group.load(Ordering::Relaxed) as usize % SLOTS;
-                    let line = &control.groups[index];
-                    let claimed = claim_lag(control, line);
-                    (ConsumerKind::Member { group: line.name.load() }, cursor.max(claimed))
-                }
-            };
-            let owner = line.owner.load(Ordering::Relaxed) as u32;
-            Some(ConsumerInfo { slot, kind, owner, label: line.label.load(), lag, state, ring })
-        })
-        .collect()
+    (0..control.consumers()).filter_map(|slot| info(control, slot)).collect()
+}
+
+/// The consumer in this slot.
+pub(crate) fn info(control: &Control, slot: usize) -> Option<ConsumerInfo> {
+    let line = control.slot(slot);
+    let state = SlotState::from_bits(line.state.load(Ordering::Relaxed));
+    // edge: release -> overwrite
+    let cursor = lag_of(control, line.cursor.load(Ordering::Acquire));
+    let (kind, lag) = match state.usage() {
+        SlotUse::Free | SlotUse::Evicted => return None,
+        SlotUse::Broadcast => (ConsumerKind::Broadcast, cursor),
+        SlotUse::Member => {
+            let line = control.group(control.group_of(line));
+            let claimed = claim_lag(control, line);
+            (ConsumerKind::Member { group: line.name.load() }, cursor.max(claimed))
+        }
+    };
+    let (ring, since) = (control.identity(), line.since.load(Ordering::Relaxed));
+    let (owner, label) = (line.owner.load(Ordering::Relaxed) as u32, line.label.load());
+    Some(ConsumerInfo { slot, kind, owner, label, lag, since, alive: None, state, ring })
 }
 
 /// How far a group's claims are behind what is published.
 fn claim_lag(control: &Control, group: &GroupLine) -> u64 {
     // edge: claim -> gate
-    lag_of(control, group.claimed.load(Ordering::Acquire))
+    let claim = Claim::from_bits(group.claimed.load(Ordering::Acquire));
+    lag_of(control, claim.end(control.published()).get())
 }
 
 /// How far a cursor is behind what is published.

@@ -2,9 +2,9 @@
 
 use common::sync::{Arc, AtomicU64, Mutex, Ordering, UnsafeCell, thread, yield_now};
 use common::{Capacity, Sequence};
-use day3::control::Control;
 use day3::group::MemberCursor;
 use day3::landing::Everywhere;
+use day3::link::HeapLines;
 use day3::roster::{self, JoinAs, JoinRequest, NoSlot, Ring};
 use day3::sequencer::{ConsumerCursor, Cursor, ProducerCursor, Run, Unavailable};
 use day3::tap::TapCursor;
@@ -36,10 +36,13 @@ fn message(sequence: Sequence) -> u64 {
     sequence.get() ^ 0xa5a5
 }
 
+/// The shared lines of a model's ring, and who is alive.
+type Lines = HeapLines<2>;
+
 /// A ring, and the ways to attach to it.
 #[derive(Clone)]
 pub(crate) struct Rig {
-    control: Arc<Control>,
+    control: Lines,
     places: Arc<Places>,
     admission: Arc<Mutex<()>>,
     ring: Ring,
@@ -53,7 +56,7 @@ impl Rig {
         };
         let ring = Ring { capacity: Capacity::new(capacity).unwrap(), first: FIRST };
         Self {
-            control: Arc::new(Control::new(FIRST)),
+            control: Lines::new(FIRST),
             places: Arc::new(Places((0..capacity).map(place).collect())),
             admission: Arc::new(Mutex::new(())),
             ring,
@@ -72,14 +75,14 @@ impl Rig {
         Writer { payload: Payload::Words, ..self.producer() }
     }
 
-    pub(crate) fn consumer(&self, start: Start) -> Reader<ConsumerCursor<Arc<Control>>> {
+    pub(crate) fn consumer(&self, start: Start) -> Reader<ConsumerCursor<Lines>> {
         let registration = self.join(JoinAs::Broadcast, start).unwrap();
         // SAFETY: the registration was just given out.
         let cursor = unsafe { ConsumerCursor::new(self.control.clone(), registration) };
         Reader { cursor, rig: self.clone() }
     }
 
-    pub(crate) fn member(&self, start: Start) -> Reader<MemberCursor<Arc<Control>>> {
+    pub(crate) fn member(&self, start: Start) -> Reader<MemberCursor<Lines>> {
         let registration = self.join(JoinAs::Member { group: "g", holds: false }, start).unwrap();
         // SAFETY: the registration was just given out.
         let cursor = unsafe { MemberCursor::new(self.control.clone(), registration) };
@@ -132,7 +135,7 @@ enum Payload {
 
 /// The producer.
 pub(crate) struct Writer {
-    pub(crate) cursor: ProducerCursor<Arc<Control>>,
+    pub(crate) cursor: ProducerCursor<Lines>,
     rig: Rig,
     payload: Payload,
 }
@@ -247,7 +250,7 @@ impl<C: Cursor> Reader<C> {
 
 /// A tap.
 pub(crate) struct Watcher {
-    pub(crate) cursor: TapCursor<Arc<Control>>,
+    pub(crate) cursor: TapCursor<Lines>,
     rig: Rig,
     begin: Sequence,
 }

@@ -8,9 +8,9 @@
 use common::sync::thread::{JoinHandle, spawn};
 use common::sync::{Arc, AtomicU32, Mutex, Ordering};
 use common::{Capacity, Sequence};
-use day3::control::Control;
 use day3::group::MemberCursor;
 use day3::landing::Everywhere;
+use day3::link::HeapLines;
 use day3::roster::{self, JoinAs, JoinRequest, Registration, Ring};
 use day3::sequencer::{ConsumerCursor, Cursor, ProducerCursor, Unavailable};
 use day3::{Start, Unattended};
@@ -23,7 +23,7 @@ const FIRST: Sequence = Sequence::new(u64::MAX - 2);
 
 /// A ring without messages, and the ways to attach to it.
 struct Rig {
-    control: Arc<Control>,
+    control: HeapLines<2>,
     admission: Arc<Mutex<()>>,
     ring: Ring,
 }
@@ -31,7 +31,7 @@ struct Rig {
 impl Rig {
     fn new(capacity: u64) -> Self {
         let ring = Ring { capacity: Capacity::new(capacity).unwrap(), first: FIRST };
-        let control = Arc::new(Control::new(FIRST));
+        let control = HeapLines::new(FIRST);
         Self { control, admission: Arc::new(Mutex::new(())), ring }
     }
 
@@ -58,14 +58,14 @@ impl Rig {
         unsafe { roster::join(&self.control, self.ring, &Everywhere, &request) }.unwrap()
     }
 
-    fn consumer(&self, start: Start) -> Consumer<ConsumerCursor<Arc<Control>>> {
+    fn consumer(&self, start: Start) -> Consumer<ConsumerCursor<HeapLines<2>>> {
         let registration = self.join(JoinAs::Broadcast, start);
         // SAFETY: just taken, and given to nobody else.
         let cursor = unsafe { ConsumerCursor::new(self.control.clone(), registration) };
         Consumer { cursor, control: self.control.clone(), asleep: None }
     }
 
-    fn member(&self, start: Start) -> Consumer<MemberCursor<Arc<Control>>> {
+    fn member(&self, start: Start) -> Consumer<MemberCursor<HeapLines<2>>> {
         let registration = self.join(JoinAs::Member { group: "g", holds: false }, start);
         // SAFETY: just taken, and given to nobody else.
         let cursor = unsafe { MemberCursor::new(self.control.clone(), registration) };
@@ -89,12 +89,12 @@ fn attempt(word: &AtomicU32, mut attempt: impl FnMut() -> bool) -> Option<Ticket
 }
 
 struct Producer {
-    cursor: ProducerCursor<Arc<Control>>,
-    control: Arc<Control>,
+    cursor: ProducerCursor<HeapLines<2>>,
+    control: HeapLines<2>,
     asleep: Option<Ticket>,
 }
 
-fn publish_one(cursor: &mut ProducerCursor<Arc<Control>>) -> bool {
+fn publish_one(cursor: &mut ProducerCursor<HeapLines<2>>) -> bool {
     let claimed = cursor.claim_one().is_ok();
     if claimed {
         // SAFETY: claimed, and there is nothing to be written.
@@ -125,7 +125,7 @@ impl Producer {
 
 struct Consumer<C> {
     cursor: C,
-    control: Arc<Control>,
+    control: HeapLines<2>,
     asleep: Option<Ticket>,
 }
 

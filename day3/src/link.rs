@@ -1,0 +1,152 @@
+//! How an end reaches the shared lines of its ring, and the kernel, which knows who is alive.
+
+use core::fmt::Debug;
+use core::ops::Deref;
+
+use common::Sequence;
+use common::sync::{Arc, AtomicBool, Ordering};
+use day2::Role;
+
+use crate::control::{Control, Room};
+
+#[cfg(not(loom))]
+pub use day2::LeaseError;
+
+/// Why a model's end got no lease: another end has it.
+#[cfg(loom)]
+#[derive(Clone, Copy, Debug)]
+pub struct LeaseError;
+
+/// Held while somebody has a role in a ring. It ends when it is dropped, or when the process dies.
+pub type Lease = Box<dyn Debug + Send + Sync>;
+
+/// A way to the shared lines of a ring, and to the leases of its ends.
+pub trait Link: Deref<Target = Control> {
+    /// Takes the lease of this role. A slot is written only by the end that has its lease.
+    ///
+    /// # Errors
+    ///
+    /// [`LeaseError`]; in particular somebody who is alive has it.
+    fn lease(&self, role: Role) -> Result<Lease, LeaseError>;
+
+    /// Whether somebody who is alive has the lease of this role. Where the kernel does not tell, it is so.
+    fn is_leased(&self, role: Role) -> bool;
+
+    /// Has the kernel mark this role's word when this process dies, as long as the result lives.
+    fn watch(&self, role: Role) -> Lease {
+        let _ = role;
+        Box::new(())
+    }
+}
+
+/// The role of the consumer in this slot.
+pub(crate) fn role_of(slot: usize) -> Role {
+    Role::Slot(u32::try_from(slot).unwrap_or(u32::MAX))
+}
+
+/// The leases of a ring whose ends are all in one process. A lease ends with its end: a thread cannot be killed.
+#[derive(Clone, Debug)]
+pub struct Leases(Arc<Vec<AtomicBool>>);
+
+impl Leases {
+    /// The leases of so many consumers.
+    pub fn new(consumers: usize) -> Self {
+        Self(Arc::new((0..=consumers).map(|_| AtomicBool::new(false)).collect()))
+    }
+
+    /// Takes the lease of this role, as [`Link::lease`].
+    ///
+    /// # Errors
+    ///
+    /// [`LeaseError`] if it is taken.
+    pub fn take(&self, role: Role) -> Result<Lease, LeaseError> {
+        // edge: let go -> take
+        let taken = self.of(role).is_none_or(|lease| lease.swap(true, Ordering::Acquire));
+        if taken { Err(busy(role)) } else { Ok(Box::new(Taken { leases: self.clone(), role })) }
+    }
+
+    /// Whether the lease of this role is taken. That of the producer is, unless its
+    /// [death](Leases::end_producer) was told: it may not have begun yet.
+    pub fn is_taken(&self, role: Role) -> bool {
+        let is_set = self.of(role).is_none_or(|lease| lease.load(Ordering::Relaxed));
+        is_set != (role == Role::Producer)
+    }
+
+    /// Has the producer count as dead from now on: for tests.
+    pub fn end_producer(&self) {
+        if let Some(died) = self.of(Role::Producer) {
+            // edge: let go -> take
+            died.store(true, Ordering::Release);
+        }
+    }
+
+    fn of(&self, role: Role) -> Option<&AtomicBool> {
+        match role {
+            Role::Producer => self.0.first(),
+            Role::Slot(slot) => self.0.get(slot as usize + 1),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Taken {
+    leases: Leases,
+    role: Role,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if let Some(lease) = self.leases.of(self.role) {
+            // edge: let go -> take. What the end has written was written before.
+            lease.store(false, Ordering::Release);
+        }
+    }
+}
+
+#[cfg(not(loom))]
+fn busy(role: Role) -> LeaseError {
+    LeaseError::Busy { name: "/fanout-heap".parse().expect("a valid name"), role }
+}
+
+#[cfg(loom)]
+fn busy(_: Role) -> LeaseError {
+    LeaseError
+}
+
+/// The shared lines of a ring with room for `N` consumers, on the heap.
+#[derive(Clone, Debug)]
+pub struct HeapLines<const N: usize> {
+    control: Arc<Control<[Room; N]>>,
+    leases: Leases,
+}
+
+impl<const N: usize> HeapLines<N> {
+    /// The lines of a ring whose first message will have the sequence `first`.
+    pub fn new(first: Sequence) -> Self {
+        Self { control: Arc::new(Control::new(first)), leases: Leases::new(N) }
+    }
+
+    /// Who is alive.
+    pub fn leases(&self) -> &Leases {
+        &self.leases
+    }
+}
+
+impl<const N: usize> Deref for HeapLines<N> {
+    type Target = Control;
+
+    #[inline(always)]
+    fn deref(&self) -> &Control {
+        &*self.control
+    }
+}
+
+impl<const N: usize> Link for HeapLines<N> {
+    fn lease(&self, role: Role) -> Result<Lease, LeaseError> {
+        self.leases.take(role)
+    }
+
+    fn is_leased(&self, role: Role) -> bool {
+        self.leases.is_taken(role)
+    }
+}

@@ -1,0 +1,273 @@
+//! What a dead consumer leaves, and who gets it.
+//!
+//! The kernel says who is dead: the lease of its slot is free. Whoever takes that lease may write the slot. A
+//! broadcast consumer leaves nothing. A member of a group leaves what it had claimed and not released, and that
+//! goes to another member.
+//!
+//! Whether a member has won its last claim is decided by what it leaves in shared memory:
+//!
+//! 1. Before a member tries, it writes the end of the claim it is about to try, its *intent*, and moves its
+//!    cursor to where the claim begins. When it has won, it writes the end to `won`.
+//! 2. The group's word names the winner of the last claim. So a member that dies between winning and writing
+//!    `won` is known as the winner, until the next claim.
+//! 3. A member that is about to replace another member's claim in that word writes that claim to its own *log*
+//!    first. So at no moment is a claim named nowhere.
+//! 4. A member that needs the place in its log again looks whether the winner has written `won` by now. If
+//!    not, it *helps*: it writes the claim to the winner's line. So it never waits for a member that is slow,
+//!    stopped or dead.
+//!
+//! The proof of a claim so moves from the group's word to a log, and from there to the winner's line. Whoever looks
+//! for it looks in this order, and cannot miss it.
+
+use common::Sequence;
+use common::ordering;
+use common::sync::{Ordering, mutant};
+
+use crate::control::{Claim, ConsumerSlot, Control, HOLDS, LOG, ORPHANED, SlotState, SlotUse};
+use crate::doorbell;
+use crate::link::{Lease, Link, role_of};
+use crate::roster::{self, ConsumerInfo, is_member};
+use crate::sequencer::Run;
+
+/// A consumer whose process has died.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Death {
+    /// Who it was, and how far it was behind.
+    pub consumer: ConsumerInfo,
+    /// How many messages (in a ring of records: bytes) it had claimed for its group and not released. They go
+    /// to another member.
+    pub held: u64,
+}
+
+/// Prepares the line of a member that is about to join; `near` lies near its group's place.
+pub(crate) fn begin(line: &ConsumerSlot, state: SlotState, near: Sequence) {
+    let order = Ordering::Relaxed;
+    line.intent.store(near.get(), order);
+    line.won.store(near.get(), order);
+    // Different each time that the slot is taken: a member that was about to help its last member changes
+    // nothing.
+    line.helped.store(Claim::nobodys(Sequence::new(state.ticket())).bits(), order);
+    for entry in &line.log {
+        // edge: log -> help
+        entry.store(0, Ordering::Release);
+    }
+}
+
+/// Writes a claim that a member is about to replace to the member's log.
+pub(crate) fn testify(control: &Control, line: &ConsumerSlot, turn: usize, claim: Claim) {
+    let entry = &line.log[turn % LOG];
+    let old = Claim::from_bits(entry.load(Ordering::Relaxed));
+    if old != claim {
+        help(control, old);
+        // edge: log -> help. Whoever no longer finds the old claim here finds it in its winner's line.
+        entry.store(claim.bits(), ordering!("log-release", Release));
+    }
+}
+
+/// Makes sure that the winner of this claim, or the heir of its slot, will know that it has won.
+fn help(control: &Control, claim: Claim) {
+    let Some(winner) = claim.winner().filter(|&slot| slot < control.consumers()) else { return };
+    let line = control.slot(winner);
+    let of = |word: &common::sync::AtomicU64| {
+        Claim::by(winner, Sequence::new(word.load(Ordering::Relaxed)))
+    };
+    loop {
+        let helped = line.helped.load(Ordering::Relaxed);
+        // A member writes its intent before it claims, and `won` before its next intent.
+        if helped == claim.bits() || of(&line.intent) != claim || of(&line.won) == claim {
+            return;
+        }
+        if mutant("skip-help") {
+            return;
+        }
+        let order = ordering!("help-release", Release);
+        if line.helped.compare_exchange(helped, claim.bits(), order, Ordering::Relaxed).is_ok() {
+            return;
+        }
+    }
+}
+
+/// Empties the log of a member that is about to leave, or has died.
+pub(crate) fn flush(control: &Control, slot: usize) {
+    for entry in &control.slot(slot).log {
+        help(control, Claim::from_bits(entry.load(Ordering::Relaxed)));
+    }
+}
+
+/// Whether the member in this slot, which is dead, has won this claim.
+fn has_won(control: &Control, slot: usize, group: usize, claim: Claim) -> bool {
+    // edge: claim -> log. Whoever has replaced the claim had written it to its log before.
+    let order = ordering!("claim-log-acquire", Acquire);
+    if control.group(group).claimed.load(order) == claim.bits() {
+        return true;
+    }
+    let others = control.slots().enumerate().filter(|&(other, _)| other != slot);
+    if !mutant("skip-logs")
+        && others.map(|(_, line)| line).any(|line| says(control, line, group, claim))
+    {
+        return true;
+    }
+    // edge: help -> recover
+    control.slot(slot).helped.load(ordering!("help-acquire", Acquire)) == claim.bits()
+}
+
+/// Whether this claim stands in the log of this line, and the line is that of a member of the group.
+fn says(control: &Control, line: &ConsumerSlot, group: usize, claim: Claim) -> bool {
+    loop {
+        // edge: leave -> join. A member that has left has emptied its log.
+        let state = line.state.load(Ordering::Acquire);
+        if !is_member(control, line, group) {
+            return false;
+        }
+        // edge: log -> help
+        let order = ordering!("log-acquire", Acquire);
+        let found = line.log.iter().any(|entry| entry.load(order) == claim.bits());
+        // Whoever has the slot by now may write of another group.
+        if line.state.load(Ordering::Relaxed) == state {
+            return found;
+        }
+    }
+}
+
+/// What the dead member in this slot had claimed and not released; `near` lies near it. The caller has the
+/// slot's lease.
+fn held(control: &Control, slot: usize) -> Run {
+    let line = control.slot(slot);
+    let load = |word: &common::sync::AtomicU64| Sequence::new(word.load(Ordering::Relaxed));
+    let (cursor, won, intent) = (load(&line.cursor), load(&line.won), load(&line.intent));
+    let run = |end: Sequence| Run { first: cursor, len: end.since(cursor) };
+    let nothing = Run { first: cursor, len: 0 };
+    // A parked cursor lies half the circle away from every claim.
+    if is_ahead(cursor, won) {
+        return run(won);
+    }
+    if is_ahead(cursor, intent)
+        && has_won(control, slot, control.group_of(line), Claim::by(slot, intent))
+    {
+        return run(intent);
+    }
+    nothing
+}
+
+/// Whether `end` comes after `cursor`, and is no further than any ring is long.
+fn is_ahead(cursor: Sequence, end: Sequence) -> bool {
+    (1..=common::Capacity::MAX).contains(&end.since(cursor))
+}
+
+/// If the consumer in this slot is dead: frees the slot, or, where a dead member holds messages, marks its group
+/// as one that has messages to deliver again.
+pub(crate) fn bury(link: &dyn Link, slot: usize) -> Option<Death> {
+    let control: &Control = link;
+    if is_free(control, slot) || link.is_leased(role_of(slot)) {
+        return None;
+    }
+    let (death, _lease, state) = open_estate(link, slot)?;
+    if death.held == 0 {
+        roster::free(control, slot, state);
+        return Some(death);
+    }
+    let group = control.group(control.group_of(control.slot(slot)));
+    if group.flags.fetch_or(ORPHANED, Ordering::Relaxed) & ORPHANED == 0 {
+        doorbell::wake(&control.doorbell.consumers);
+    }
+    Some(death)
+}
+
+fn is_free(control: &Control, slot: usize) -> bool {
+    let state = control.slot(slot).state.load(Ordering::Relaxed);
+    SlotState::from_bits(state).usage() == SlotUse::Free
+}
+
+/// Takes the lease of a dead consumer's slot, and finds out what the consumer held.
+fn open_estate(link: &dyn Link, slot: usize) -> Option<(Death, Lease, SlotState)> {
+    let control: &Control = link;
+    let lease = link.lease(role_of(slot)).ok()?;
+    let line = control.slot(slot);
+    // edge: die -> recover. Everything that the dead consumer has written was written before the kernel let go of
+    // its lease.
+    let state = SlotState::from_bits(line.state.load(Ordering::Acquire));
+    if state.usage() == SlotUse::Evicted {
+        // Its messages were given up when it was evicted.
+        roster::free(control, slot, state);
+        return None;
+    }
+    let consumer = roster::info(control, slot)?;
+    let mut death = Death { consumer, held: 0 };
+    if state.usage() == SlotUse::Member {
+        let run = held(control, slot);
+        flush(control, slot);
+        // Decided once and for all: the next who opens this estate asks no log.
+        line.won.store(run.first.plus(run.len).get(), Ordering::Relaxed);
+        death.held = run.len;
+    }
+    Some((death, lease, state))
+}
+
+/// What a member has taken over from a dead one.
+#[derive(Debug)]
+pub(crate) struct Inheritance {
+    pub(crate) slot: usize,
+    pub(crate) run: Run,
+    pub(crate) lease: Lease,
+}
+
+/// Takes over, for the member in slot `own`, what a dead member of its group held. Frees the slots of dead members
+/// that held nothing.
+pub(crate) fn inherit(link: &dyn Link, own: usize) -> Option<Inheritance> {
+    let control: &Control = link;
+    let group = control.group_of(control.slot(own));
+    control.group(group).flags.fetch_and(!ORPHANED, Ordering::Relaxed);
+    let mut found: Option<Inheritance> = None;
+    for slot in (0..control.consumers()).filter(|&slot| slot != own) {
+        if !is_member(control, control.slot(slot), group) || link.is_leased(role_of(slot)) {
+            continue;
+        }
+        let Some((death, lease, state)) = open_estate(link, slot) else { continue };
+        if state.usage() != SlotUse::Member || control.group_of(control.slot(slot)) != group {
+            continue;
+        }
+        if death.held == 0 {
+            roster::free(control, slot, state);
+        } else if found.is_none() {
+            let first = Sequence::new(control.slot(slot).cursor.load(Ordering::Relaxed));
+            let run = Run { first, len: death.held };
+            found = Some(Inheritance { slot, run, lease });
+        } else {
+            // One at a time: the others are for other members, or for later.
+            control.group(group).flags.fetch_or(ORPHANED, Ordering::Relaxed);
+        }
+    }
+    if let Some(inheritance) = &found {
+        control.group(group).redelivered.fetch_add(inheritance.run.len, Ordering::Relaxed);
+    }
+    found
+}
+
+/// Gives up what a dead member held: its words say what cannot be.
+pub(crate) fn discard(link: &dyn Link, estate: Inheritance) {
+    let control: &Control = link;
+    let state = control.slot(estate.slot).state.load(Ordering::Relaxed);
+    roster::free(control, estate.slot, SlotState::from_bits(state));
+}
+
+/// Gives up what the dead members of a group hold, if the group has no living member and does not hold the
+/// producer back.
+pub(crate) fn give_up(link: &dyn Link, group: usize) {
+    let control: &Control = link;
+    if control.group(group).flags.load(Ordering::Relaxed) & HOLDS != 0 {
+        return;
+    }
+    let members =
+        || (0..control.consumers()).filter(|&slot| is_member(control, control.slot(slot), group));
+    if members().any(|slot| link.is_leased(role_of(slot))) {
+        return;
+    }
+    for slot in members() {
+        if let Some((_, _lease, state)) = open_estate(link, slot)
+            && state.usage() == SlotUse::Member
+        {
+            roster::free(control, slot, state);
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! When an end that waits asks the kernel who is alive.
+//!
+//! To ask costs a system call, so no end asks while there is something to do. An end that looks in vain counts
+//! its looks, and asks after a while; then at longer and longer intervals.
+
+use core::time::Duration;
+#[cfg(not(loom))]
+use std::time::Instant;
+
+#[cfg(not(loom))]
+use crate::doorbell;
+
+/// How many looks in vain there are between two looks at the clock, in an end that does not sleep.
+#[cfg(not(loom))]
+const LOOKS_BETWEEN_CLOCKS: u32 = 32;
+
+/// What a vigil remembers of the looks in vain since the last one that found something.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Vigil {
+    first: Duration,
+    longest: Duration,
+    looks: u32,
+    #[cfg(not(loom))]
+    sleeps: u64,
+    #[cfg(not(loom))]
+    next: Option<Instant>,
+    interval: Duration,
+}
+
+impl Vigil {
+    /// Asks for the first time after `first`, and then at intervals of up to `longest`.
+    const fn new(first: Duration, longest: Duration) -> Self {
+        Self {
+            first,
+            longest,
+            looks: 0,
+            #[cfg(not(loom))]
+            sleeps: 0,
+            #[cfg(not(loom))]
+            next: None,
+            interval: first,
+        }
+    }
+
+    /// That of a producer: it is to go on within milliseconds of a consumer's death.
+    pub(crate) const fn of_producer() -> Self {
+        Self::new(Duration::from_micros(500), Duration::from_millis(4))
+    }
+
+    /// That of a consumer: the dead hold up nobody while there is nothing to read.
+    pub(crate) const fn of_consumer() -> Self {
+        Self::new(Duration::from_millis(1), Duration::from_millis(64))
+    }
+
+    /// A look has found something.
+    #[inline(always)]
+    pub(crate) fn end(&mut self) {
+        self.looks = 0;
+    }
+
+    /// A look was in vain; says whether it is time to ask.
+    #[cfg(not(loom))]
+    #[inline]
+    pub(crate) fn in_vain(&mut self) -> bool {
+        self.looks = self.looks.wrapping_add(1);
+        if self.looks == 1 {
+            self.next = None;
+            self.sleeps = doorbell::sleeps();
+            return false;
+        }
+        // A look after a sleep is worth the clock: it was the sleep that took long.
+        let has_slept = self.sleeps != doorbell::sleeps();
+        (has_slept || self.looks.is_multiple_of(LOOKS_BETWEEN_CLOCKS)) && self.is_due()
+    }
+
+    /// A model has no clock: it says itself when an end asks.
+    #[cfg(loom)]
+    pub(crate) fn in_vain(&mut self) -> bool {
+        self.looks = 1;
+        let _ = (self.first, self.longest, self.interval);
+        false
+    }
+
+    #[cfg(not(loom))]
+    #[cold]
+    fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        self.sleeps = doorbell::sleeps();
+        match self.next {
+            None => self.interval = self.first,
+            Some(next) if now < next => return false,
+            Some(_) => self.interval = (2 * self.interval).min(self.longest),
+        }
+        let is_first = self.next.is_none();
+        self.next = Some(now + self.interval);
+        !is_first
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn looks(vigil: &mut Vigil, looks: u32) -> usize {
+        (0..looks).filter(|_| vigil.in_vain()).count()
+    }
+
+    #[test]
+    fn whoever_finds_something_now_and_then_never_asks() {
+        let mut vigil = Vigil::new(Duration::ZERO, Duration::ZERO);
+        for _ in 0..100 {
+            assert_eq!(looks(&mut vigil, LOOKS_BETWEEN_CLOCKS), 0);
+            vigil.end();
+        }
+    }
+
+    #[test]
+    fn an_end_that_looks_in_vain_asks() {
+        let mut vigil = Vigil::new(Duration::ZERO, Duration::ZERO);
+        assert_eq!(looks(&mut vigil, 4 * LOOKS_BETWEEN_CLOCKS), 3);
+    }
+
+    #[test]
+    fn an_end_that_sleeps_asks_after_each_sleep() {
+        let mut vigil = Vigil::new(Duration::ZERO, Duration::ZERO);
+        assert_eq!(looks(&mut vigil, 2), 0);
+        let asked = (0..4).filter(|_| {
+            doorbell::announced();
+            vigil.in_vain()
+        });
+        assert_eq!(asked.count(), 3);
+    }
+
+    #[test]
+    fn it_asks_at_longer_and_longer_intervals() {
+        let longest = Duration::from_secs(3600);
+        let mut vigil = Vigil::new(longest, longest);
+        assert_eq!(looks(&mut vigil, 100 * LOOKS_BETWEEN_CLOCKS), 0);
+    }
+}
