@@ -158,6 +158,11 @@ impl<C: Link> MemberCursor<C> {
     /// producer is alive.
     #[cold]
     fn in_vain(&mut self, why: Unavailable) -> Option<Unavailable> {
+        let is_end = matches!(why, Unavailable::Closed | Unavailable::Aborted);
+        // Nobody may come after us. A model says itself when an end asks.
+        if is_end && cfg!(not(loom)) && self.inherit() {
+            return None;
+        }
         if why != Unavailable::Empty {
             return Some(why);
         }
@@ -166,7 +171,9 @@ impl<C: Link> MemberCursor<C> {
         if (flags & ORPHANED != 0 || is_due) && self.inherit() {
             return None;
         }
-        Some(self.watcher.after_nothing(&self.control, self.known, is_due))
+        // What we know may be old: the others have claimed all that was published since.
+        let next = self.claim().end(self.known);
+        Some(self.watcher.after_nothing(&self.control, next, is_due))
     }
 
     /// Takes over what a dead member of the group held, if there is one; says whether there was. The caller
@@ -339,6 +346,15 @@ impl<C: Link> Cursor for MemberCursor<C> {
 
 impl<C: Link> Drop for MemberCursor<C> {
     fn drop(&mut self) {
-        self.registration.leave(&self.control);
+        let has_inherited = self.is_holding() && self.held.first.is_before(self.redelivered);
+        if !has_inherited || !self.registration.is_current(&self.control) {
+            self.registration.leave(&self.control);
+            return;
+        }
+        // It leaves before it is done with what a dead member has left: that goes to another one, as if it had
+        // died, too.
+        self.registration.let_go();
+        self.control.group(self.group).flags.fetch_or(ORPHANED, Ordering::Relaxed);
+        doorbell::wake(&self.control.doorbell.consumers);
     }
 }

@@ -4,7 +4,7 @@
 //! that the same source runs over a mapped segment, over the heap, and under loom.
 
 use common::process::{Origin, forks};
-use common::sync::{Ordering, mutant};
+use common::sync::{Ordering, may_die, mutant};
 use common::{Capacity, Sequence, fence, ordering};
 use day2::Role;
 
@@ -354,6 +354,7 @@ impl<C: Link, T: Trail> ProducerCursor<C, T> {
     #[inline]
     pub unsafe fn publish(&mut self, n: u64) -> bool {
         debug_assert!(n <= self.granted.since(self.next));
+        may_die("written");
         self.next = self.next.plus(n);
         // edge: publish -> observe. Messages are written before the cursor that tells of them.
         let order = ordering!("publish-release", Release);
@@ -361,7 +362,15 @@ impl<C: Link, T: Trail> ProducerCursor<C, T> {
         // edge: publish -> torn. A tap that copies a word which is written after this fence sees, after
         // its own fence, that everything before was published. (On x86-64 it costs nothing.)
         fence!("publish-fence", Release);
+        may_die("published");
         doorbell::wake(&self.control.doorbell.consumers)
+    }
+
+    /// Ends as a killed process does: it closes nothing, and all its words stay as they are. For tests within one
+    /// process.
+    pub fn die(mut self) {
+        // The end was told already, as far as this cursor knows.
+        self.is_closed = true;
     }
 
     /// Whether it has ended.
@@ -423,6 +432,18 @@ impl<C: Link, T: Trail> ProducerCursor<C, T> {
         let surplus = self.deaths.len().saturating_sub(most);
         self.deaths.drain(..surplus);
         changed
+    }
+
+    /// Whether every registered consumer has released everything that was published. A producer that looks in vain
+    /// for a while asks whether they are alive.
+    pub fn is_drained(&mut self) -> bool {
+        let is_drained = self.lag() == 0;
+        if is_drained {
+            self.vigil.end();
+        } else if self.vigil.in_vain() {
+            self.ask_who_lives();
+        }
+        is_drained
     }
 
     /// The consumers that this producer has found dead since the last call; of many the latest.
@@ -517,6 +538,7 @@ impl<C: Link, T: Trail> ProducerCursor<C, T> {
                 }
                 self.reserved = target;
                 self.control.head.reserved.store(target.get(), Ordering::Relaxed);
+                may_die("reserved");
             }
             // edge: reserve <-> join, reserve -> torn. Either we see below that a consumer has joined, or
             // the consumer sees what we have reserved.

@@ -4,6 +4,8 @@
 //! real threads. `FANOUT_PREEMPTIONS=3` replaces the bounds of all models (`none`: no bound).
 //! `FANOUT_MUTANT=name` weakens one ordering: see `mutants.txt`.
 
+#[cfg(loom)]
+mod deaths;
 mod model;
 
 use common::Sequence;
