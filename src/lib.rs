@@ -264,8 +264,8 @@ pub mod error {
     };
     pub use day3::roster::EvictError;
     pub use day3::{
-        Corrupt, CreateError, JoinError, RecvError, RecvTimeoutError, ResumeError, SendError,
-        SendTimeoutError, TimedOut, TooLarge, TryRecvError, TrySendError,
+        Corrupt, CreateError, Evicted, JoinError, RecvError, RecvTimeoutError, ResumeError,
+        SendError, SendTimeoutError, TimedOut, TooLarge, TryRecvError, TrySendError,
     };
 }
 

@@ -32,8 +32,8 @@ pub struct MemberCursor<C: Link> {
     watcher: Watcher,
     /// How many claims of other members stand in the log.
     turn: usize,
-    /// What was taken over from a member that had died ends here.
-    redelivered: Sequence,
+    /// What was taken over last from a member that had died.
+    redelivered: Run,
     /// What had been published at our last look.
     known: Sequence,
     /// What we have claimed and not yet released.
@@ -67,7 +67,7 @@ impl<C: Link> MemberCursor<C> {
             is_alone: false,
             watcher: Watcher::default(),
             turn: 0,
-            redelivered: known,
+            redelivered: held,
             known,
             held,
             taken: 0,
@@ -194,7 +194,7 @@ impl<C: Link> MemberCursor<C> {
         }
         self.registration.move_to(&self.control, estate.slot, estate.lease);
         (self.held, self.taken, self.turn, self.is_alone) = (estate.run, 0, 0, false);
-        self.redelivered = end;
+        self.redelivered = estate.run;
         true
     }
 
@@ -204,10 +204,17 @@ impl<C: Link> MemberCursor<C> {
         self.registration.let_go();
     }
 
-    /// Whether the messages from `first` on, which this member has taken, were claimed before by a member that
-    /// died.
-    pub fn is_redelivered(&self, first: Sequence) -> bool {
-        first.is_before(self.redelivered)
+    /// Whether the message at this sequence, which this member has taken, was claimed before by a member that died.
+    pub fn is_redelivered(&self, sequence: Sequence) -> bool {
+        sequence.since(self.redelivered.first) < self.redelivered.len
+    }
+
+    /// Whether what this member took last was claimed before by a member that died. No run begins in what was
+    /// claimed before and ends behind it.
+    pub fn redelivered(&self) -> bool {
+        // What it has released lies before what it holds.
+        let released = u64::from(self.taken == 0);
+        self.is_redelivered(self.held.first.minus(released))
     }
 
     /// Claims the first part of what there is, as long as `measure` says. Where it says 0, nothing is claimed.
@@ -237,6 +244,9 @@ impl<C: Link> MemberCursor<C> {
             };
             let run = first_part(all, &mut measure);
             if run.len == 0 {
+                // Where another member has claimed it, and the producer has overwritten it, there may be no message:
+                // the next look goes by the group's claim.
+                self.is_alone = false;
                 self.park();
                 return Ok(run);
             }
@@ -346,7 +356,7 @@ impl<C: Link> Cursor for MemberCursor<C> {
 
 impl<C: Link> Drop for MemberCursor<C> {
     fn drop(&mut self) {
-        let has_inherited = self.is_holding() && self.held.first.is_before(self.redelivered);
+        let has_inherited = self.is_holding() && self.is_redelivered(self.held.first);
         if !has_inherited || !self.registration.is_current(&self.control) {
             self.registration.leave(&self.control);
             return;

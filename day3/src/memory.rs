@@ -17,7 +17,7 @@ use day2::{LeaseError, Role};
 use day2::{LockError, Mode, OpenError, Segment};
 
 use crate::control::{Control, MOST_SLOTS, SLOTS, control_len};
-use crate::error::{Corrupt, CreateError, JoinError, ResumeError, TimedOut};
+use crate::error::{Corrupt, CreateError, Evicted, JoinError, ResumeError, TimedOut};
 use crate::group::MemberCursor;
 use crate::landing::{Everywhere, Landing};
 use crate::link::{HeapLines, Lease, Link};
@@ -88,6 +88,16 @@ impl Shared {
     /// The memory.
     pub fn memory(&self) -> &dyn Memory {
         &*self.memory
+    }
+
+    /// Says, after messages were read that had been lent to this consumer, whether they can be trusted.
+    ///
+    /// # Errors
+    ///
+    /// [`Evicted`].
+    #[inline]
+    pub fn confirm(&self, registration: &Registration) -> Result<(), Evicted> {
+        if registration.confirms(self) { Ok(()) } else { Err(Evicted) }
     }
 
     /// Registers a broadcast consumer.

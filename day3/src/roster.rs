@@ -361,6 +361,15 @@ impl Registration {
         (state ^ self.state.bits()) | (forks() ^ self.forks) == 0
     }
 
+    /// Whether messages that were lent, and have been read, were this consumer's all the while.
+    #[inline]
+    pub fn confirms(&self, control: &Control) -> bool {
+        // edge: evict -> confirm. If a word that we read was written after the eviction, this fence makes visible the
+        // eviction, which the producer saw before it wrote.
+        fence!("confirm-fence", Acquire);
+        self.is_current(control) || mutant("skip-confirm")
+    }
+
     /// Whether this process is a child that was forked from the one that took the slot.
     pub(crate) fn is_forked(&self) -> bool {
         forks() != self.forks

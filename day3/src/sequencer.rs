@@ -540,8 +540,8 @@ impl<C: Link, T: Trail> ProducerCursor<C, T> {
                 self.control.head.reserved.store(target.get(), Ordering::Relaxed);
                 may_die("reserved");
             }
-            // edge: reserve <-> join, reserve -> torn. Either we see below that a consumer has joined, or
-            // the consumer sees what we have reserved.
+            // edge: reserve <-> join, reserve -> torn, evict -> confirm. Either we see below that a consumer has
+            // joined, or the consumer sees what we have reserved.
             fence!("reserve-fence", SeqCst);
             if mutant("skip-join-recheck") || !self.gate.has_changed(&self.control) {
                 self.granted = target.later(self.granted);

@@ -605,6 +605,26 @@ fn an_evicted_consumer_reads_no_further() {
     });
 }
 
+/// A consumer that is evicted while it reads learns, before it trusts what it has read, that the producer may have
+/// written there.
+#[test]
+fn what_was_read_during_an_eviction_is_not_trusted() {
+    explore("what_was_read_during_an_eviction_is_not_trusted", None, || {
+        let rig = Rig::new(2);
+        let mut evicted = rig.consumer(Start::Latest);
+        let mut producer = rig.producer_of_words().send_now(2);
+        let sender = spawn(move || {
+            rig.evict(0);
+            assert!(producer.try_send(), "no consumer gates");
+            producer
+        });
+        // It checks what it trusts.
+        let _ = evicted.try_copy();
+        let _producer = sender.join().unwrap();
+        assert_ne!(evicted.try_copy(), Ok(true));
+    });
+}
+
 /// The producer asks how far consumers are behind, and so takes note of a new consumer: from then on it
 /// writes only what that consumer allows.
 #[test]

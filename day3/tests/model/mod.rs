@@ -252,6 +252,17 @@ impl<C: Cursor> Reader<C> {
         Ok(sequences.map(check).collect())
     }
 
+    /// Takes one message, copies its words as a tap does, and says whether it trusts the copy, having checked it.
+    pub(crate) fn try_copy(&mut self) -> Result<bool, Unavailable> {
+        let sequence = self.bounded(1)?.first;
+        let [a, b] = &self.rig.place(sequence).words;
+        let copy = [a.load(Ordering::Relaxed), b.load(Ordering::Relaxed)];
+        let is_sound = self.cursor.registration().confirms(&self.rig.control);
+        self.cursor.release();
+        assert!(!is_sound || copy == [message(sequence); 2], "message {sequence} is torn");
+        Ok(is_sound)
+    }
+
     /// A run, which is never longer than the ring, nor longer than what was asked for.
     fn bounded(&mut self, most: u64) -> Result<Run, Unavailable> {
         let run = self.cursor.take(most);
