@@ -656,7 +656,7 @@ impl Watcher {
             return Unavailable::Empty;
         }
         let control: &Control = link;
-        if asks {
+        if asks || control.doorbell.vital.is_dying() {
             let epoch = control.epoch();
             let is_dead = !link.is_leased(Role::Producer) && epoch == control.epoch();
             self.dead = is_dead.then_some(epoch);
