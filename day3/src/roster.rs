@@ -4,6 +4,7 @@ mod list;
 
 use crate::link::LeaseError;
 use core::ptr::NonNull;
+use core::time::Duration;
 
 use common::process::{Origin, forks};
 use common::sync::{AtomicU64, Ordering, mutant};
@@ -18,9 +19,9 @@ use crate::link::{Lease, Link, role_of};
 use crate::recovery::{self, Inheritance};
 use crate::sequencer::Run;
 
-pub(crate) use list::info;
 use list::lag_of;
 pub use list::{ConsumerInfo, ConsumerKind, GroupInfo, groups, list};
+pub(crate) use list::{info, patience};
 
 /// Where a consumer begins to read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +38,13 @@ pub enum Start {
 pub enum JoinAs<'a> {
     /// It sees every message.
     Broadcast,
+    /// It sees every message that it is fast enough for, and is told how many it missed.
+    Lossy,
+    /// It sees every message, and is evicted when it has held the producer back for so long.
+    Evictable {
+        /// How long.
+        after: Duration,
+    },
     /// It shares the messages with the other members of the group of this name.
     Member {
         /// 1 to [`NAME_BYTES`] bytes.
@@ -143,7 +151,13 @@ pub unsafe fn join(
     control.slot(slot).state.store(state.bits(), Ordering::Relaxed);
     // edge: join -> gate. The slot is written before the generation that tells of it.
     control.roster.generation.fetch_add(1, ordering!("join-gate-release", Release));
-    let Some(first) = settle(control, ring, landing, request.start, slot, &place) else {
+    let settled = if request.role == JoinAs::Lossy {
+        // It is promised nothing.
+        Some(begin)
+    } else {
+        settle(control, ring, landing, request.start, slot, &place)
+    };
+    let Some(first) = settled else {
         let corrupt = corrupt(control, ring, &place);
         free(control, slot, state);
         return Err(corrupt);
@@ -254,10 +268,15 @@ fn move_in<'a>(
     // (The models do not miss it since slots have leases; it costs nothing.)
     let order = Ordering::Release;
     match request.role {
-        JoinAs::Broadcast => {
+        JoinAs::Broadcast | JoinAs::Lossy | JoinAs::Evictable { .. } => {
             line.cursor.store(begin.get(), order);
             let place = Place { word: &line.cursor, group: None, near: begin };
-            Ok((place, before.next(SlotUse::Broadcast)))
+            let usage = match request.role {
+                JoinAs::Lossy => SlotUse::Lossy,
+                JoinAs::Evictable { .. } => SlotUse::Evictable,
+                _ => SlotUse::Broadcast,
+            };
+            Ok((place, before.next(usage)))
         }
         JoinAs::Member { group, holds } => {
             let group = find_group(control, group, begin)?;
@@ -283,6 +302,8 @@ fn describe(line: &ConsumerSlot, request: &JoinRequest<'_>) {
     line.owner.store(u64::from(request.owner), order);
     line.label.store(request.label);
     line.missed.store(0, order);
+    let after = if let JoinAs::Evictable { after } = request.role { after } else { Duration::ZERO };
+    line.policy.store(u64::try_from(after.as_micros()).unwrap_or(u64::MAX), order);
     line.since.store(now(), order);
 }
 
@@ -450,8 +471,12 @@ pub unsafe fn evict(link: &dyn Link, consumer: &ConsumerInfo) -> bool {
     if let Ok(evicted) = evict_dead(link, consumer) {
         return evicted;
     }
-    let control: &Control = link;
-    let evicted = set_state(control, consumer.slot, consumer.state, consumer.state.evicted());
+    turn_out(link, consumer.slot, consumer.state)
+}
+
+/// Takes the slot from a consumer that is alive.
+pub(crate) fn turn_out(control: &Control, slot: usize, state: SlotState) -> bool {
+    let evicted = set_state(control, slot, state, state.evicted());
     if evicted {
         // It may be asleep.
         doorbell::wake(&control.doorbell.consumers);
