@@ -193,9 +193,8 @@ fn open_estate(link: &dyn Link, slot: usize) -> Option<(Death, Lease, SlotState)
     let control: &Control = link;
     let lease = link.lease(role_of(slot)).ok()?;
     let line = control.slot(slot);
-    // edge: die -> recover. Everything that the dead consumer has written was written before the kernel let go of
-    // its lease.
-    let state = SlotState::from_bits(line.state.load(Ordering::Acquire));
+    // Everything that the dead consumer has written was written before the kernel let go of its lease.
+    let state = SlotState::from_bits(line.state.load(Ordering::Relaxed));
     if state.usage() == SlotUse::Evicted {
         // Its messages were given up when it was evicted.
         roster::free(control, slot, state);

@@ -20,7 +20,7 @@ use crate::recovery::{self, Inheritance};
 use crate::sequencer::Run;
 
 use list::lag_of;
-pub use list::{ConsumerInfo, ConsumerKind, GroupInfo, groups, list};
+pub use list::{ConsumerInfo, ConsumerKind, GroupInfo, groups, list, list_with_lives};
 pub(crate) use list::{info, patience};
 
 /// Where a consumer begins to read.
@@ -184,8 +184,8 @@ fn heir(link: &dyn Link, ring: Ring, request: &JoinRequest<'_>) -> Option<Regist
     describe(line, request);
     let hold = Hold { _watch: link.watch(role_of(slot)), _lease: lease };
     let state = SlotState::from_bits(line.state.load(Ordering::Relaxed)).next(SlotUse::Member);
-    line.state.store(state.bits(), Ordering::Release);
-    let claimed = control.group(group).claimed.load(Ordering::Acquire);
+    line.state.store(state.bits(), Ordering::Relaxed);
+    let claimed = control.group(group).claimed.load(Ordering::Relaxed);
     let first = Claim::from_bits(claimed).end(control.published());
     let registration = Registration::new(line, slot, state, first, ring.capacity, hold);
     Some(Registration { inherited: Some(run), ..registration })
@@ -450,7 +450,7 @@ impl Registration {
         let hold = Hold { _watch: link.watch(role_of(slot)), _lease: lease };
         let before = SlotState::from_bits(new.state.load(Ordering::Relaxed));
         let state = before.next(SlotUse::Member);
-        new.state.store(state.bits(), Ordering::Release);
+        new.state.store(state.bits(), Ordering::Relaxed);
         self.leave(control);
         (self.slot, self.state, self.hold) = (slot, state, Some(hold));
         self.line = NonNull::from(new);

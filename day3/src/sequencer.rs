@@ -586,7 +586,8 @@ pub fn resumable(
     control: &Control,
     capacity: Capacity,
 ) -> Result<(Sequence, Sequence), CannotResume> {
-    let load = |word: &common::sync::AtomicU64| Sequence::new(word.load(Ordering::Acquire));
+    // The caller has the dead producer's lease. The kernel let go of it after all that the producer has written.
+    let load = |word: &common::sync::AtomicU64| Sequence::new(word.load(Ordering::Relaxed));
     let (published, reserved) = (load(&control.head.published), load(&control.head.reserved));
     if control.is_closed() {
         return Err(CannotResume::Ended);
