@@ -165,17 +165,26 @@ impl<C: Link> MemberCursor<C> {
         if is_end && cfg!(not(loom)) && self.inherit() {
             return None;
         }
-        if why != Unavailable::Empty {
-            return Some(why);
+        match why {
+            Unavailable::Empty => {}
+            // What a dead member has left is older than the end.
+            Unavailable::Closed | Unavailable::Aborted => return self.unless_inherited(why),
+            _ => return Some(why),
         }
         let flags = self.control.group(self.group).flags.load(Ordering::Relaxed);
         let is_due = self.watcher.vigil.in_vain();
         if (flags & ORPHANED != 0 || is_due) && self.inherit() {
             return None;
         }
-        // What we know may be old: the others have claimed all that was published since.
-        let next = self.claim().end(self.known);
-        Some(self.watcher.after_nothing(&self.control, next, is_due))
+        match self.watcher.after_nothing(&self.control, self.known, is_due) {
+            Unavailable::Empty => Some(Unavailable::Empty),
+            end => self.unless_inherited(end),
+        }
+    }
+
+    /// Why there is nothing, unless a dead member has left something.
+    fn unless_inherited(&mut self, why: Unavailable) -> Option<Unavailable> {
+        if self.inherit() { None } else { Some(why) }
     }
 
     /// Takes over what a dead member of the group held, if there is one; says whether there was. The caller
