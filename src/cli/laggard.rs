@@ -58,10 +58,16 @@ impl Laggards {
         consumers: &[ConsumerInfo],
         groups: &[GroupInfo],
     ) {
-        let furthest = consumers.iter().map(|consumer| consumer.lag).max().unwrap_or(0);
+        let furthest = consumers
+            .iter()
+            .filter(|consumer| consumer.gates())
+            .map(|consumer| consumer.lag)
+            .max()
+            .unwrap_or(0);
         self.miss(self.missing(what, furthest, consumers, groups));
         let least = if what == For::Room { furthest } else { 1 };
-        let late = consumers.iter().filter(|consumer| consumer.lag >= least.max(1));
+        let late =
+            consumers.iter().filter(|consumer| consumer.gates() && consumer.lag >= least.max(1));
         let late: Vec<&ConsumerInfo> = late.collect();
         // If several are equally late, the consumer in the lowest slot.
         if let Some(last) = late.iter().rev().max_by_key(|consumer| consumer.lag)
