@@ -446,16 +446,6 @@ impl<C: Link, T: Trail> ProducerCursor<C, T> {
         is_drained
     }
 
-    /// Whether every registered consumer has read and released everything. Asks, after some looks in vain, whether those
-    /// that have not are alive.
-    pub fn is_drained(&mut self) -> bool {
-        if self.lag() == 0 {
-            self.vigil.end();
-            return true;
-        }
-        self.vigil.in_vain() && self.ask_who_lives() && self.lag() == 0
-    }
-
     /// The consumers that this producer has found dead since the last call; of many the latest.
     pub fn take_deaths(&mut self) -> Vec<Death> {
         core::mem::take(&mut self.deaths)
