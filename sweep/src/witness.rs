@@ -1,6 +1,6 @@
 //! A consumer that notices whatever is lost, repeated, out of order, or torn.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use fanout::{JoinOptions, QueueName, Start};
@@ -20,6 +20,8 @@ pub(crate) struct Witness {
     begin: Option<u64>,
     /// What a member has seen, in order.
     seen: Vec<u64>,
+    /// Whether it waits for a successor when its producer dies.
+    follows: bool,
 }
 
 impl Witness {
@@ -30,12 +32,22 @@ impl Witness {
         part: Part,
         number: u64,
     ) -> anyhow::Result<Self> {
-        Self::join(kind, name, part, Start::Latest, Some(number))
+        Self::join(kind, name, part, Start::Latest, Some(number), false)
+    }
+
+    /// The same, for a consumer that waits for a successor when its producer dies.
+    pub(crate) fn following(
+        kind: Kind,
+        name: &QueueName,
+        part: Part,
+        number: u64,
+    ) -> anyhow::Result<Self> {
+        Self::join(kind, name, part, Start::Latest, Some(number), true)
     }
 
     /// Joins at the oldest message, whatever its number.
     pub(crate) fn oldest(kind: Kind, name: &QueueName, part: Part) -> anyhow::Result<Self> {
-        Self::join(kind, name, part, Start::Oldest, None)
+        Self::join(kind, name, part, Start::Oldest, None, false)
     }
 
     fn join(
@@ -44,10 +56,11 @@ impl Witness {
         part: Part,
         start: Start,
         next: Option<u64>,
+        follows: bool,
     ) -> anyhow::Result<Self> {
-        let end = kind.join(name, part, start, &JoinOptions::new());
+        let end = kind.join(name, part, start, &JoinOptions::new().follow(follows));
         let end = end.with_context(|| format!("{part:?} cannot join"))?;
-        Ok(Self { end, part, next, begin: next, seen: Vec::new() })
+        Ok(Self { end, part, next, begin: next, seen: Vec::new(), follows })
     }
 
     /// What it is.
@@ -72,6 +85,20 @@ impl Witness {
             if took != Took::Some {
                 return Ok(took);
             }
+        }
+    }
+
+    /// Reads to the end, and says which it is; a consumer that follows finds none.
+    pub(crate) fn end(&mut self, patience: Duration) -> anyhow::Result<Took> {
+        let started = Instant::now();
+        loop {
+            let took = self.drain()?;
+            if took != Took::Empty || self.follows {
+                return Ok(took);
+            }
+            ensure!(started.elapsed() < patience, "{:?} is not told of the end", self.part);
+            // An end that looks in vain asks who is alive, after a while.
+            std::thread::yield_now();
         }
     }
 
@@ -102,15 +129,14 @@ impl Witness {
                 next.is_none_or(|next| next == number),
                 "{part:?} expected message {next:?}, found {number}: lost, repeated or out of order"
             ),
-            Part::Member(_) | Part::Tap => ensure!(
+            Part::Tap => ensure!(
                 next.is_none_or(|next| next <= number),
                 "{part:?} expected message {next:?} or a later one, found {number}"
             ),
+            // An earlier one was a dead member's. That none comes twice is checked for the whole group.
+            Part::Member(_) => self.seen.push(number),
         }
-        if let Part::Member(_) = part {
-            self.seen.push(number);
-        }
-        self.next = Some(number + 1);
+        self.next = next.max(Some(number + 1));
         Ok(())
     }
 

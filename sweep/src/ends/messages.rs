@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bytemuck::{Pod, Zeroable};
 use fanout::ends::Cursor;
-use fanout::error::{CreateError, JoinError, SendTimeoutError, TrySendError};
+use fanout::error::{
+    CreateError, EvictError, JoinError, ResumeError, SendTimeoutError, TrySendError,
+};
 use fanout::inspect::{ConsumerInfo, GroupInfo};
 use fanout::{
     Adaptive, Consumer, JoinOptions, Member, Producer, QueueName, QueueOptions, Start, Tap, ends,
@@ -35,9 +37,24 @@ impl Message {
     }
 }
 
+fn options() -> QueueOptions {
+    QueueOptions::new(CAPACITY).first(first(CAPACITY))
+}
+
 pub(super) fn create(name: &QueueName) -> Result<Box<dyn Sending>, CreateError> {
-    let options = QueueOptions::new(CAPACITY).first(first(CAPACITY));
-    Ok(Box::new(Producer::<Message>::create_with(name.clone(), &options)?))
+    create_with(name, &options())
+}
+
+pub(super) fn replace(name: &QueueName) -> Result<Box<dyn Sending>, CreateError> {
+    create_with(name, &options().or_replace())
+}
+
+pub(super) fn resume(name: &QueueName) -> Result<Box<dyn Sending>, ResumeError> {
+    Ok(Box::new(Producer::<Message>::resume(name.clone())?))
+}
+
+fn create_with(name: &QueueName, options: &QueueOptions) -> Result<Box<dyn Sending>, CreateError> {
+    Ok(Box::new(Producer::<Message>::create_with(name.clone(), options)?))
 }
 
 pub(super) fn join(
@@ -104,6 +121,10 @@ impl Sending for Producer<Message> {
     unsafe fn evict(&mut self, consumer: &ConsumerInfo) -> bool {
         // SAFETY: the caller says that its process has ended.
         unsafe { self.evict(consumer) }
+    }
+
+    fn evict_dead(&mut self, consumer: &ConsumerInfo) -> Result<bool, EvictError> {
+        self.evict_dead(consumer)
     }
 
     fn close(&mut self) {

@@ -3,7 +3,9 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use fanout::error::{CreateError, JoinError, SendTimeoutError, TrySendError};
+use fanout::error::{
+    CreateError, EvictError, JoinError, ResumeError, SendTimeoutError, TrySendError,
+};
 use fanout::inspect::{ConsumerInfo, GroupInfo};
 use fanout::records::ends::{self, Cursor};
 use fanout::records::{Member, Reader, Tap, Writer, record_len};
@@ -35,9 +37,24 @@ fn number_of(message: &[u8]) -> anyhow::Result<u64> {
     super::number_of(message, bytes)
 }
 
+fn options() -> QueueOptions {
+    QueueOptions::new(CAPACITY).first(first(CAPACITY))
+}
+
 pub(super) fn create(name: &QueueName) -> Result<Box<dyn Sending>, CreateError> {
-    let options = QueueOptions::new(CAPACITY).first(first(CAPACITY));
-    Ok(Box::new(Writer::create_with(name.clone(), &options)?))
+    create_with(name, &options())
+}
+
+pub(super) fn replace(name: &QueueName) -> Result<Box<dyn Sending>, CreateError> {
+    create_with(name, &options().or_replace())
+}
+
+pub(super) fn resume(name: &QueueName) -> Result<Box<dyn Sending>, ResumeError> {
+    Ok(Box::new(Writer::resume(name.clone())?))
+}
+
+fn create_with(name: &QueueName, options: &QueueOptions) -> Result<Box<dyn Sending>, CreateError> {
+    Ok(Box::new(Writer::create_with(name.clone(), options)?))
 }
 
 pub(super) fn join(
@@ -107,6 +124,10 @@ impl Sending for Writer {
     unsafe fn evict(&mut self, consumer: &ConsumerInfo) -> bool {
         // SAFETY: the caller says that its process has ended.
         unsafe { self.evict(consumer) }
+    }
+
+    fn evict_dead(&mut self, consumer: &ConsumerInfo) -> Result<bool, EvictError> {
+        self.evict_dead(consumer)
     }
 
     fn close(&mut self) {
