@@ -212,7 +212,7 @@ pub mod records {
 pub mod segment {
     pub use day2::header::Expected;
     pub use day2::segment::{READY_TIMEOUT, SegmentLock, page_size};
-    pub use day2::{Geometry, Kind, Lease, LogReader, LogWriter, Mode, Role, Segment};
+    pub use day2::{Geometry, Kind, Lease, LogReader, LogWriter, Mode, Role, Segment, Trust};
 }
 
 /// The types that an implementation of [`Memory`] or [`ByteMemory`](records::ByteMemory) needs.
@@ -264,8 +264,8 @@ pub mod error {
     };
     pub use day3::roster::EvictError;
     pub use day3::{
-        Corrupt, CreateError, JoinError, RecvError, RecvTimeoutError, ResumeError, SendError,
-        SendTimeoutError, TimedOut, TooLarge, TryRecvError, TrySendError,
+        Corrupt, CreateError, Evicted, JoinError, RecvError, RecvTimeoutError, ResumeError,
+        SendError, SendTimeoutError, TimedOut, TooLarge, TryRecvError, TrySendError,
     };
 }
 

@@ -17,9 +17,19 @@ fn script(shell: &str) -> String {
 fn completions_name_every_subcommand_but_the_hidden_ones() {
     for shell in ["bash", "zsh", "fish"] {
         let script = script(shell);
-        for command in
-            ["demo", "pub", "sub", "ls", "stat", "evict", "forget", "rm", "completions", "help"]
-        {
+        for command in [
+            "demo",
+            "pub",
+            "sub",
+            "ls",
+            "stat",
+            "evict",
+            "forget",
+            "rm",
+            "clean",
+            "completions",
+            "help",
+        ] {
             assert!(script.contains(command), "{shell}: {command}");
         }
         assert!(!script.contains("consumer\""), "{shell}: {script}");
@@ -80,9 +90,19 @@ fn bash_offers_what_fits() {
     let offered = |words: &[&str]| offered(&folder, words);
 
     let commands = offered(&["fanout", ""]);
-    for command in
-        ["demo", "pub", "sub", "ls", "stat", "evict", "forget", "rm", "completions", "help"]
-    {
+    for command in [
+        "demo",
+        "pub",
+        "sub",
+        "ls",
+        "stat",
+        "evict",
+        "forget",
+        "rm",
+        "clean",
+        "completions",
+        "help",
+    ] {
         assert!(commands.iter().any(|offer| offer == command), "{command}: {commands:?}");
     }
     assert!(!commands.iter().any(|offer| offer.contains("consumer")), "{commands:?}");
@@ -99,13 +119,14 @@ fn bash_offers_what_fits() {
         &["fanout", "sub", "a-"],
         &["fanout", "stat", "a-"],
         &["fanout", "rm", "a-"],
+        &["fanout", "clean", "a-"],
         &["fanout", "completions", "a-"],
         &["fanout", "sub", "q", "--from", "a-"],
     ] {
         assert_eq!(offered(words), [""; 0], "{words:?}");
     }
     // Where anything may follow, bash itself offers what was typed already.
-    for option in ["--wait-for", "--chunk", "--capacity", "--mode"] {
+    for option in ["--wait-for", "--slots", "--chunk", "--capacity", "--mode"] {
         assert_eq!(offered(&["fanout", "pub", "q", option, "a-"]), ["a-"], "{option}");
     }
     // Where the function offers nothing, bash must not offer anything of its own.

@@ -163,7 +163,7 @@ fn stat_shows_whether_the_producer_lives() {
     assert_eq!(report["ending"], "open");
     let shown = shown(&["stat", name.bare()]);
     assert!(
-        shown.contains(&format!("producer  pid {pid} as it said; its process is gone")),
+        shown.contains(&format!("producer  pid {pid} as it said, dead: its process is gone")),
         "{shown}"
     );
 }
@@ -221,47 +221,12 @@ fn sequences_are_strings_in_json_and_exact() {
 }
 
 #[test]
-fn a_dead_consumer_is_evicted_and_the_publisher_goes_on() {
-    let (name, folder) = (Unique::new("evict"), Folder::new());
-    let input = folder.join("in");
-    std::fs::write(&input, "some words on a line\n".repeat(10_000)).unwrap();
-    let input = input.to_str().unwrap();
-    let mut publisher = publish(&name, &["--capacity", "4096", "--file", input, "--wait-for", "2"]);
-    // Its output is not read. It stands still when the pipe is full, and is killed there.
-    let mut dead = Process::start(fanout(&["sub", name.bare()]).stdout(Stdio::piped()));
-    eventually("a subscriber", || consumers(&name) == 1);
-    let mut alive = subscribe(&name, &[], &folder.join("out"));
-    eventually("a publisher that waits", || report(&name)["consumers"][0]["blocks"] == true);
-    dead.signal(Signal::SIGKILL);
-    dead.wait();
-    let refused = |arguments: &[&str], says: &str| {
-        let output = run(fanout(&["evict", name.bare()]).args(arguments));
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{said}");
-        assert!(said.contains(says) && said.lines().count() == 1, "{said}");
-    };
-    refused(&["7", "--yes"], "slot 7 of ");
-    refused(&["7", "--yes"], "is empty: nothing to evict");
-    // There is no terminal to ask on.
-    refused(&["0"], "say --yes if it is");
-    assert_eq!(consumers(&name), 2);
-    let evicted = run(&mut fanout(&["evict", name.bare(), "0", "--yes"]));
-    let said = String::from_utf8(evicted.stdout).unwrap();
-    assert!(evicted.status.success() && said.contains("evicted consumer 0 "), "{said}");
-    assert!(said.contains(&format!("pid {} as it says", dead.0.id())), "{said}");
-    assert!(publisher.wait().success());
-    assert!(alive.wait().success());
-    assert_eq!(lines(&folder.join("out")), std::fs::read_to_string(input).unwrap());
-    assert_eq!(run(&mut fanout(&["evict", name.bare(), "64", "--yes"])).status.code(), Some(2));
-}
-
-#[test]
 fn a_subscriber_that_is_evicted_alive_says_so() {
     let (name, folder) = (Unique::new("evicted"), Folder::new());
     let _writer = Writer::create(name.bare(), 4096).unwrap();
     let mut sub = subscribe(&name, &[], &folder.join("out"));
     eventually("a subscriber", || consumers(&name) == 1);
-    assert!(run(&mut fanout(&["evict", name.bare(), "0", "--yes"])).status.success());
+    assert!(run(&mut fanout(&["evict", name.bare(), "0", "--force", "--yes"])).status.success());
     assert_eq!(sub.wait().code(), Some(1));
     let told = said(&mut sub);
     assert!(told.contains("evicted") && told.lines().count() == 1, "{told}");
@@ -274,7 +239,7 @@ fn evict_asks_on_a_terminal() {
     let _reader = Reader::join(name.bare(), Start::Oldest).unwrap();
     for (answer, code, left) in [("\n", 1, 1), ("no\n", 1, 1), ("\x03", 130, 1), ("y\n", 0, 0)] {
         let mut terminal = Terminal::open();
-        let mut evict = terminal.fanout(&["evict", name.bare(), "0"]);
+        let mut evict = terminal.fanout(&["evict", name.bare(), "0", "--force"]);
         terminal.until_says("Evict it? [y/N]");
         terminal.type_in(answer);
         assert_eq!(evict.wait().code(), Some(code), "{answer:?}: {}", terminal.said());

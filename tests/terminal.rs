@@ -218,14 +218,11 @@ fn a_publisher_that_is_held_back_says_by_whom_and_what_one_can_do() {
         format!("consumer 0 (label \"slow \\u{{1b}}[1m\", pid {} as it says)", std::process::id());
     let full = format!("the queue /{} is full: waiting for {who}, ", name.bare());
     terminal.until_says(&full);
-    // The warning does not say whether the consumer is alive: its number could be another
-    // process's.
+    // A dead one would hold back nobody.
     terminal.until_says(&format!("warning: {who} has held back "));
-    terminal.until_says(&format!("without moving: see `fanout stat /{}`", name.bare()));
-    terminal.until_says(&format!(
-        "if it is dead, free its slot with `fanout evict /{} 0`",
-        name.bare()
-    ));
+    terminal
+        .until_says(&format!("without moving, and is alive: see `fanout stat /{}`", name.bare()));
+    terminal.until_says(&format!("`fanout evict /{} 0 --force` goes on without it", name.bare()));
     says_once(&mut terminal, &[&full, "warning: "]);
     drain(reader);
     assert!(publisher.wait().success());

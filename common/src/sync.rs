@@ -61,6 +61,12 @@ mod door {
         false
     }
 
+    /// Where an end can be killed in a model. Here nothing happens.
+    #[inline(always)]
+    pub fn may_die(step: &str) {
+        let _ = step;
+    }
+
     /// A cell for a model's payload. Under loom it is loom's cell, which reports accesses that
     /// nothing orders. Here it has the same calls and reports nothing.
     #[derive(Debug)]
@@ -81,6 +87,12 @@ mod door {
         pub fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
             f(self.0.get())
         }
+    }
+
+    /// Runs `f`. Outside of loom nobody dies.
+    pub fn dying_at<R>(step: &'static str, f: impl FnOnce() -> R) -> Option<R> {
+        let _ = step;
+        Some(f())
     }
 
     /// Threads that loom can schedule.
@@ -139,6 +151,8 @@ mod door {
         let counter = executions.clone();
         let mut builder = loom::model::Builder::new();
         builder.preemption_bound = preemptions;
+        // Of one execution: some models do much before they begin to run in parallel.
+        builder.max_branches = 20_000;
         builder.check(move || {
             counter.fetch_add(1, Ordering::Relaxed);
             f();
@@ -149,6 +163,33 @@ mod door {
     /// Whether the mutant of this name is switched on.
     pub fn mutant(name: &str) -> bool {
         switched_on() == Some(name)
+    }
+
+    loom::thread_local! {
+        static DIES_AT: core::cell::Cell<Option<&'static str>> = core::cell::Cell::new(None);
+    }
+
+    /// What a thread dies of that has come to the step that it was to die at.
+    #[derive(Debug)]
+    pub struct Died;
+
+    /// Runs `f` in this thread, and ends it at once where it comes to this step, as `kill` does; `None` then.
+    pub fn dying_at<R>(step: &'static str, f: impl FnOnce() -> R) -> Option<R> {
+        DIES_AT.with(|cell| cell.set(Some(step)));
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f));
+        DIES_AT.with(|cell| cell.set(None));
+        match outcome {
+            Ok(done) => Some(done),
+            Err(payload) if payload.is::<Died>() => None,
+            Err(payload) => std::panic::resume_unwind(payload),
+        }
+    }
+
+    /// Where an end can be killed in a model.
+    pub fn may_die(step: &'static str) {
+        if DIES_AT.with(|cell| cell.get()) == Some(step) {
+            std::panic::resume_unwind(Box::new(Died));
+        }
     }
 
     /// The mutant that `FANOUT_MUTANT` names. It must be in one of the tables.

@@ -255,6 +255,21 @@ pub enum OpenError {
         /// The name that errors use for the descriptor.
         name: QueueName,
     },
+    /// Another user owns the object, and could cut it short while it is mapped here: reading it would be a SIGBUS.
+    #[error(
+        "{name} belongs to user {found}, expected {expected}: its owner could cut its {bytes} bytes short and so kill \
+         who reads them; join it only if you trust that user (trust_user, fanout sub --trust-user {found})"
+    )]
+    Owner {
+        /// The name asked for.
+        name: QueueName,
+        /// The user of this process.
+        expected: u32,
+        /// The object's owner.
+        found: u32,
+        /// The object's size in bytes.
+        bytes: u64,
+    },
     /// The header contradicts itself.
     #[error(
         "the header of {name} contradicts itself ({what}): \

@@ -38,7 +38,8 @@ const LINGER: Duration = Duration::from_secs(1);
 /// The guard's stack: it calls next to nothing.
 const STACK: usize = 64 * 1024;
 
-/// As `struct robust_list_head` in the kernel.
+/// As `struct robust_list_head` in the kernel. It lies in private memory, so `LAYOUT_VERSION` has nothing to
+/// say about it.
 #[repr(C)]
 #[derive(Debug)]
 struct Head {
@@ -47,6 +48,13 @@ struct Head {
     /// Words that a thread is about to own. A guard's words have no need of it: see [`Head::link`].
     pending: AtomicU64,
 }
+
+const _: () = {
+    use core::mem::offset_of;
+    assert!(offset_of!(Head, first) == 0);
+    assert!(offset_of!(Head, offset) == 8);
+    assert!(offset_of!(Head, pending) == 16);
+};
 
 impl Head {
     /// The head of an empty list. It is never freed: the kernel looks at it when the guard has ended.

@@ -394,6 +394,11 @@ impl Header {
         }
     }
 
+    /// Whether it begins as a queue does, ready or not.
+    pub(crate) fn has_magic(&self) -> bool {
+        self.magic.load(Ordering::Relaxed) == MAGIC
+    }
+
     /// Copies the geometry into private memory and checks that it makes sense.
     ///
     /// # Errors

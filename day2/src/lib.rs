@@ -24,6 +24,8 @@ pub mod role;
 #[cfg(not(loom))]
 pub mod segment;
 #[cfg(not(loom))]
+mod trust;
+#[cfg(not(loom))]
 mod unshared;
 pub mod vital;
 
@@ -41,4 +43,6 @@ pub use log::{LogFull, LogReader, LogWriter};
 pub use role::Role;
 #[cfg(not(loom))]
 pub use segment::{Mode, Segment};
+#[cfg(not(loom))]
+pub use trust::Trust;
 pub use vital::{Vital, Watch, watch};

@@ -22,7 +22,8 @@ use crate::error::{
     open_error,
 };
 use crate::header::{Geometry, Header};
-use crate::lease::{HELD, JOINING, Lease, Role, is_locked, set_lock};
+use crate::lease::{HELD, JOINING, Lease, Role, set_lock};
+use crate::trust::Trust;
 
 mod successor;
 
@@ -33,6 +34,10 @@ pub const READY_TIMEOUT: Duration = Duration::from_secs(2);
 /// process that has it mapped. It cannot grow, and the seals cannot be taken off.
 const SEALS: SealFlag =
     SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW).union(SealFlag::F_SEAL_SEAL);
+
+/// The mode bit of an object whose header is not written yet. It is there from the moment in which the object is, so
+/// an empty object says whether a creator of queues has left it, or another program. Ordinary files have no use for it.
+const UNFINISHED: Permissions = Permissions::S_ISVTX;
 
 /// How often a waiting opener looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
@@ -124,7 +129,7 @@ impl Segment {
             }
         };
         reserve(name, &object.file, geometry.total_len())?;
-        Self::found(name, object, geometry, fill)
+        Self::found(name, object, mode, geometry, fill)
     }
 
     /// Creates a segment without a name (`memfd_create(2)`). Other processes get it as a descriptor.
@@ -150,13 +155,14 @@ impl Segment {
         fchmod(&file, mode).map_err(failed("fchmod"))?;
         reserve(label, &file, geometry.total_len())?;
         fcntl(&file, FcntlArg::F_ADD_SEALS(SEALS)).map_err(failed("fcntl(F_ADD_SEALS)"))?;
-        Self::found(label, Object { claim: None, lease, file }, geometry, fill)
+        Self::found(label, Object { claim: None, lease, file }, mode, geometry, fill)
     }
 
     /// Maps an object that is new and long enough, calls `fill`, and marks it as ready.
     fn found(
         name: &QueueName,
         object: Object,
+        permissions: Permissions,
         geometry: Geometry,
         fill: impl FnOnce(NonNull<u8>),
     ) -> Result<Self, CreateError> {
@@ -168,6 +174,8 @@ impl Segment {
         let data = map(data.offset, data.len)?;
 
         view(&header).fill(&geometry);
+        // The header says by now whose object it is: the mark for that goes.
+        fchmod(&object.file, permissions).map_err(|errno| create_error(name, "fchmod", errno))?;
         fill(start(&control));
         view(&header).set_ready();
         let (name, mode, locked) = (name.clone(), Mode::Writer, AtomicBool::new(false));
@@ -176,14 +184,28 @@ impl Segment {
 
     /// Opens a segment, waiting up to `timeout` for its creator to finish.
     ///
-    /// A name that does not exist is an error at once. The object's real size is checked before more
-    /// than its first page is mapped.
+    /// A name that does not exist is an error at once, and so is an object that another user owns. The object's
+    /// real size is checked before more than its first page is mapped.
     ///
     /// # Errors
     ///
     /// [`OpenError`]; the object is left as it was.
     pub fn open(name: &QueueName, mode: Mode, timeout: Duration) -> Result<Self, OpenError> {
-        Self::enter(name, open_named(name, mode)?, mode, timeout)
+        Self::open_trusting(name, mode, timeout, Trust::OwnUser)
+    }
+
+    /// Opens a segment that may belong to another user; otherwise as [`Segment::open`].
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]; [`OpenError::Owner`] if `trust` does not cover the object's owner.
+    pub fn open_trusting(
+        name: &QueueName,
+        mode: Mode,
+        timeout: Duration,
+        trust: Trust,
+    ) -> Result<Self, OpenError> {
+        Self::enter(name, open_named(name, mode, trust)?, mode, timeout)
     }
 
     /// Opens a segment by a descriptor that another process has handed over; otherwise as
@@ -247,35 +269,37 @@ impl Segment {
         Self::open(name, Mode::Observer, Duration::ZERO)?.remove_name()
     }
 
-    /// Removes the name of a queue that no end has open: no producer, no consumer, no tap.
-    ///
-    /// # Errors
-    ///
-    /// [`RemoveError`]; in particular [`RemoveError::Held`].
-    pub fn remove_unused(name: &QueueName) -> Result<(), RemoveError> {
-        let segment = Self::open(name, Mode::Observer, Duration::ZERO)?;
-        // Until the name is gone, nobody else can become the producer.
-        let _lease = segment.lease(Role::Producer)?;
-        if is_locked(&segment, HELD) {
-            return Err(RemoveError::Held { name: name.clone(), has_producer: false });
-        }
-        segment.remove_name()
-    }
-
     fn remove_name(&self) -> Result<(), RemoveError> {
         Named::new(&self.name, &self.object.file)?.remove()
     }
 
     /// Marks this segment as open by an end of the queue, until it is dropped or its process ends. The
-    /// mark is a kernel lock that all ends share. Callers that only look, as
-    /// [`remove_unused`](Self::remove_unused) and `fanout stat` do, set no mark.
+    /// mark is a kernel lock that all ends share. Callers that only look, as `fanout stat` does, set no mark.
+    ///
+    /// Where somebody [removes](Self::remove_unused) the queue at this moment, it waits until that is done.
     ///
     /// # Errors
     ///
     /// [`OpenError::System`].
     pub fn hold(&self) -> Result<(), OpenError> {
-        set_lock(&self.object.file, libc::F_RDLCK, HELD)
-            .map_err(|errno| open_error(&self.name, "fcntl(F_OFD_SETLK)", errno))
+        let started = Instant::now();
+        loop {
+            match set_lock(&self.object.file, libc::F_RDLCK, HELD) {
+                Err(Errno::EAGAIN | Errno::EACCES) if started.elapsed() < READY_TIMEOUT => {
+                    std::thread::sleep(LOOK_AGAIN);
+                }
+                answer => {
+                    return answer
+                        .map_err(|errno| open_error(&self.name, "fcntl(F_OFD_SETLK)", errno));
+                }
+            }
+        }
+    }
+
+    /// Whether the object has no name any more: nobody else will find it. So it is with all that were made
+    /// without a name.
+    pub fn is_nameless(&self) -> bool {
+        fstat(&self.object.file).is_ok_and(|stat| stat.st_nlink == 0)
     }
 
     /// Whether the queue has a producer that is alive, in whatever pid namespace it runs. If the kernel
@@ -425,12 +449,12 @@ impl Object {
     fn create(name: &QueueName, mode: Permissions) -> Result<Option<Self>, CreateError> {
         let failed = |call| move |errno| create_error(name, call, errno);
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
-        let file = shm_open(name.as_str(), flags, mode).map_err(failed("shm_open"))?;
+        let file = shm_open(name.as_str(), flags, mode | UNFINISHED).map_err(failed("shm_open"))?;
         let identity = identity(&fstat(&file).map_err(failed("fstat"))?);
         let claim = Claim::of(Named { name: name.clone(), identity });
 
         // The umask has removed some of these bits, and the lease needs the owner's.
-        let owners = mode | Permissions::S_IRUSR | Permissions::S_IWUSR;
+        let owners = mode | UNFINISHED | Permissions::S_IRUSR | Permissions::S_IWUSR;
         fchmod(&file, owners).map_err(failed("fchmod"))?;
         let lease = match Lease::take(name, file.as_fd(), Role::Producer) {
             Err(LeaseError::Busy { .. }) => {
@@ -441,9 +465,6 @@ impl Object {
             }
             answer => answer?,
         };
-        if owners != mode {
-            fchmod(&file, mode).map_err(failed("fchmod"))?;
-        }
         let is_there = fstat(&file).map_err(failed("fstat"))?.st_nlink > 0;
         Ok(is_there.then_some(Self { claim: Some(claim), lease: Some(lease), file }))
     }
@@ -553,13 +574,16 @@ fn map(file: &OwnedFd, access: Access, offset: u64, len: u64) -> Result<MmapRaw,
     mapped.map_err(|error| error.raw_os_error().map_or(Errno::EINVAL, Errno::from_raw))
 }
 
-/// Opens an object by its name.
-fn open_named(name: &QueueName, mode: Mode) -> Result<OwnedFd, OpenError> {
+/// Opens an object by its name, if its owner is trusted.
+fn open_named(name: &QueueName, mode: Mode, trust: Trust) -> Result<OwnedFd, OpenError> {
     let access = if mode == Mode::Observer { OFlag::O_RDONLY } else { OFlag::O_RDWR };
     // O_NONBLOCK: a pipe of that name must not block us.
     let flags = access | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
-    shm_open(name.as_str(), flags, Permissions::empty())
-        .map_err(|errno| open_error(name, "shm_open", errno))
+    let file = shm_open(name.as_str(), flags, Permissions::empty())
+        .map_err(|errno| open_error(name, "shm_open", errno))?;
+    // What has been opened stays the same object, whatever happens to the name.
+    trust.check(name, &file)?;
+    Ok(file)
 }
 
 /// Opens the object of a descriptor once more, with the rights of `mode`.

@@ -25,9 +25,7 @@ const OWNER: u32 = 0x3fff_ffff;
 /// A word in shared memory that says whether its owner is dying. Zeros mean that nobody owns it.
 ///
 /// It is 16 bytes long and aligned to eight. Whoever may write it may forge it: it is a hint to
-/// ask the kernel for the [lease](crate::lease), and never a proof.
-///
-/// A change raises `LAYOUT_VERSION`.
+/// ask the kernel for the [lease](crate::lease), and never a proof. Changing it raises `LAYOUT_VERSION`.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Vital {
@@ -39,9 +37,10 @@ pub struct Vital {
 
 #[cfg(not(loom))]
 const _: () = {
-    assert!(core::mem::offset_of!(Vital, next) == 0);
-    assert!(core::mem::offset_of!(Vital, word) == 8);
-    assert!(core::mem::offset_of!(Vital, unused) == 12);
+    use core::mem::offset_of;
+    assert!(offset_of!(Vital, next) == 0);
+    assert!(offset_of!(Vital, word) == 8);
+    assert!(offset_of!(Vital, unused) == 12);
     assert!(size_of::<Vital>() == 16 && align_of::<Vital>() == 8);
 };
 

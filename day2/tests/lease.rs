@@ -442,7 +442,7 @@ fn a_name_that_is_given_up_is_the_next_ones() {
     let name = Unique::new("again");
     let take_and_leave = || {
         let mut taken = 0;
-        while taken < 1000 {
+        while taken < 500 {
             match (create(&name), Segment::remove_dead(&name)) {
                 (Ok(created), _) => {
                     thread::yield_now();

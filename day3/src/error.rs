@@ -343,6 +343,14 @@ pub enum RecvTimeoutError {
     End(#[from] RecvError),
 }
 
+/// What was lent cannot be trusted: the producer may have overwritten it while it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "expected the messages to stay until they were given back, found that this consumer was evicted meanwhile, or that \
+     this process was forked from the consumer's: throw away what was read of them, and join again"
+)]
+pub struct Evicted;
+
 impl From<Unavailable> for TryRecvError {
     #[inline]
     fn from(nothing: Unavailable) -> Self {

@@ -2,7 +2,7 @@
 
 use core::ptr::NonNull;
 
-use common::sync::{AtomicU64, Ordering, mutant, spin_loop};
+use common::sync::{AtomicU64, Ordering, may_die, mutant, spin_loop};
 use common::{Sequence, ordering};
 
 use crate::control::{Claim, GroupLine, ORPHANED};
@@ -32,8 +32,8 @@ pub struct MemberCursor<C: Link> {
     watcher: Watcher,
     /// How many claims of other members stand in the log.
     turn: usize,
-    /// What was taken over from a member that had died ends here.
-    redelivered: Sequence,
+    /// What was taken over last from a member that had died.
+    redelivered: Run,
     /// What had been published at our last look.
     known: Sequence,
     /// What we have claimed and not yet released.
@@ -67,7 +67,7 @@ impl<C: Link> MemberCursor<C> {
             is_alone: false,
             watcher: Watcher::default(),
             turn: 0,
-            redelivered: known,
+            redelivered: held,
             known,
             held,
             taken: 0,
@@ -158,6 +158,11 @@ impl<C: Link> MemberCursor<C> {
     /// producer is alive.
     #[cold]
     fn in_vain(&mut self, why: Unavailable) -> Option<Unavailable> {
+        let is_end = matches!(why, Unavailable::Closed | Unavailable::Aborted);
+        // Nobody may come after us. A model says itself when an end asks.
+        if is_end && cfg!(not(loom)) && self.inherit() {
+            return None;
+        }
         if why != Unavailable::Empty {
             return Some(why);
         }
@@ -166,7 +171,9 @@ impl<C: Link> MemberCursor<C> {
         if (flags & ORPHANED != 0 || is_due) && self.inherit() {
             return None;
         }
-        Some(self.watcher.after_nothing(&self.control, self.known, is_due))
+        // What we know may be old: the others have claimed all that was published since.
+        let next = self.claim().end(self.known);
+        Some(self.watcher.after_nothing(&self.control, next, is_due))
     }
 
     /// Takes over what a dead member of the group held, if there is one; says whether there was. The caller
@@ -187,14 +194,27 @@ impl<C: Link> MemberCursor<C> {
         }
         self.registration.move_to(&self.control, estate.slot, estate.lease);
         (self.held, self.taken, self.turn, self.is_alone) = (estate.run, 0, 0, false);
-        self.redelivered = end;
+        self.redelivered = estate.run;
         true
     }
 
-    /// Whether the messages from `first` on, which this member has taken, were claimed before by a member that
-    /// died.
-    pub fn is_redelivered(&self, first: Sequence) -> bool {
-        first.is_before(self.redelivered)
+    /// Ends as a killed process does: the kernel lets go of its lease, and all its words stay as they are. For
+    /// tests within one process.
+    pub fn die(mut self) {
+        self.registration.let_go();
+    }
+
+    /// Whether the message at this sequence, which this member has taken, was claimed before by a member that died.
+    pub fn is_redelivered(&self, sequence: Sequence) -> bool {
+        sequence.since(self.redelivered.first) < self.redelivered.len
+    }
+
+    /// Whether what this member took last was claimed before by a member that died. No run begins in what was
+    /// claimed before and ends behind it.
+    pub fn redelivered(&self) -> bool {
+        // What it has released lies before what it holds.
+        let released = u64::from(self.taken == 0);
+        self.is_redelivered(self.held.first.minus(released))
     }
 
     /// Claims the first part of what there is, as long as `measure` says. Where it says 0, nothing is claimed.
@@ -224,6 +244,9 @@ impl<C: Link> MemberCursor<C> {
             };
             let run = first_part(all, &mut measure);
             if run.len == 0 {
+                // Where another member has claimed it, and the producer has overwritten it, there may be no message:
+                // the next look goes by the group's claim.
+                self.is_alone = false;
                 self.park();
                 return Ok(run);
             }
@@ -248,11 +271,13 @@ impl<C: Link> MemberCursor<C> {
         let (slot, line) = (self.registration.slot, self.registration.line(&self.control));
         let follows_other = before.is_by_other(slot);
         if follows_other && !mutant("skip-testify") {
-            recovery::testify(&self.control, line, self.turn, before);
+            recovery::testify(&self.control, slot, self.turn, before);
         }
+        may_die("testified");
         if !mutant("skip-intent") {
             line.intent.store(end.get(), Ordering::Relaxed);
         }
+        may_die("intent");
         // edge: release -> overwrite. A producer that sees this cursor no longer sees that the
         // last run was released, so this store has to say that too.
         if !mutant("skip-member-cursor") {
@@ -260,6 +285,7 @@ impl<C: Link> MemberCursor<C> {
         }
         // edge: claim -> gate, claim -> log. A producer that sees the claim sees the cursor written before it.
         // A member that replaces the claim sees the intent, and whoever sees it replaced sees the log.
+        may_die("announced");
         let claim = Claim::by(slot, end);
         let won = self.claimed().compare_exchange(
             before.bits(),
@@ -267,10 +293,12 @@ impl<C: Link> MemberCursor<C> {
             ordering!("claim-gate-release", Release),
             Ordering::Relaxed,
         );
+        may_die("tried");
         if won.is_err() {
             return false;
         }
         line.won.store(end.get(), Ordering::Relaxed);
+        may_die("won");
         (self.own, self.is_alone) = ((claim, end), !follows_other);
         if follows_other {
             self.turn += 1;
@@ -328,6 +356,15 @@ impl<C: Link> Cursor for MemberCursor<C> {
 
 impl<C: Link> Drop for MemberCursor<C> {
     fn drop(&mut self) {
-        self.registration.leave(&self.control);
+        let has_inherited = self.is_holding() && self.is_redelivered(self.held.first);
+        if !has_inherited || !self.registration.is_current(&self.control) {
+            self.registration.leave(&self.control);
+            return;
+        }
+        // It leaves before it is done with what a dead member has left: that goes to another one, as if it had
+        // died, too.
+        self.registration.let_go();
+        self.control.group(self.group).flags.fetch_or(ORPHANED, Ordering::Relaxed);
+        doorbell::wake(&self.control.doorbell.consumers);
     }
 }

@@ -43,8 +43,8 @@ pub mod wait;
 #[cfg(not(loom))]
 pub use {
     error::{
-        Corrupt, CreateError, JoinError, RecvError, RecvTimeoutError, ResumeError, SendError,
-        SendTimeoutError, TimedOut, TooLarge, TryRecvError, TrySendError,
+        Corrupt, CreateError, Evicted, JoinError, RecvError, RecvTimeoutError, ResumeError,
+        SendError, SendTimeoutError, TimedOut, TooLarge, TryRecvError, TrySendError,
     },
     memory::{Heap, Memory, NamedMemory, Shared},
     options::{JoinOptions, QueueOptions},

@@ -17,7 +17,7 @@ use day2::{LeaseError, Role};
 use day2::{LockError, Mode, OpenError, Segment};
 
 use crate::control::{Control, MOST_SLOTS, SLOTS, control_len};
-use crate::error::{Corrupt, CreateError, JoinError, ResumeError, TimedOut};
+use crate::error::{Corrupt, CreateError, Evicted, JoinError, ResumeError, TimedOut};
 use crate::group::MemberCursor;
 use crate::landing::{Everywhere, Landing};
 use crate::link::{HeapLines, Lease, Link};
@@ -88,6 +88,16 @@ impl Shared {
     /// The memory.
     pub fn memory(&self) -> &dyn Memory {
         &*self.memory
+    }
+
+    /// Says, after messages were read that had been lent to this consumer, whether they can be trusted.
+    ///
+    /// # Errors
+    ///
+    /// [`Evicted`].
+    #[inline]
+    pub fn confirm(&self, registration: &Registration) -> Result<(), Evicted> {
+        if registration.confirms(self) { Ok(()) } else { Err(Evicted) }
     }
 
     /// Registers a broadcast consumer.
@@ -271,9 +281,10 @@ fn ring_of(
 /// [`ResumeError`]; the queue is as it was.
 pub fn successor<R>(
     name: &QueueName,
+    options: &QueueOptions,
     check: impl FnOnce(&Segment) -> Result<(usize, R), ResumeError>,
 ) -> Result<(Segment, (usize, R)), ResumeError> {
-    let mut segment = Segment::succeed(name, READY_TIMEOUT)?;
+    let mut segment = Segment::succeed_trusting(name, READY_TIMEOUT, options.trust())?;
     let checked = check(&segment).and_then(|(consumers, ring)| {
         let capacity = Capacity::new(segment.geometry().capacity());
         let control = Control::at(segment.control(), consumers);
@@ -291,6 +302,20 @@ pub fn successor<R>(
             Err(error)
         }
     }
+}
+
+/// Marks this segment, which was found by its name, as open by an end. An open queue that has been removed since is
+/// none that can be joined: no producer will find it any more.
+///
+/// # Errors
+///
+/// [`OpenError`].
+pub fn hold(segment: &Segment, control: &Control) -> Result<(), OpenError> {
+    segment.hold()?;
+    if segment.is_nameless() && !control.is_closed() {
+        return Err(OpenError::NotFound { name: segment.name().clone() });
+    }
+    Ok(())
 }
 
 /// What is said of a control that no ring has.
@@ -336,7 +361,7 @@ impl NamedMemory {
         name: &QueueName,
         options: &QueueOptions,
     ) -> Result<Self, ResumeError> {
-        let (segment, (consumers, ring)) = successor(name, |segment| {
+        let (segment, (consumers, ring)) = successor(name, options, |segment| {
             let expected = Expected::messages::<T>(Kind::Ring, options.type_name::<T>());
             segment.geometry().check(name, &expected)?;
             Ok(ring_of(segment, name, &[Kind::Ring])?)
@@ -349,10 +374,11 @@ impl NamedMemory {
         mode: Mode,
         options: &JoinOptions,
     ) -> Result<Self, JoinError> {
-        let this = Self::open_any(name, mode, &[Kind::Ring], options.timeout)?;
+        let segment = Segment::open_trusting(name, mode, options.timeout, options.trust())?;
+        let this = Self::of(segment, name, &[Kind::Ring])?;
         let expected = Expected::messages::<T>(Kind::Ring, options.type_name::<T>());
         this.segment.geometry().check(name, &expected)?;
-        this.segment.hold()?;
+        hold(&this.segment, this.control())?;
         Ok(this)
     }
 
@@ -363,7 +389,10 @@ impl NamedMemory {
         kinds: &[Kind],
         timeout: Duration,
     ) -> Result<Self, OpenError> {
-        let segment = Segment::open(name, mode, timeout)?;
+        Self::of(Segment::open(name, mode, timeout)?, name, kinds)
+    }
+
+    fn of(segment: Segment, name: &QueueName, kinds: &[Kind]) -> Result<Self, OpenError> {
         let (consumers, ring) = ring_of(&segment, name, kinds)?;
         Ok(Self { segment, consumers, ring })
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use common::QueueName;
 use day2::segment::READY_TIMEOUT;
-use day2::{Holder, OpenError, RemoveError, Segment, SucceedError};
+use day2::{Holder, OpenError, RemoveError, Segment, SucceedError, Trust};
 
 use crate::control::{MOST_SLOTS, SLOTS};
 use crate::error::{CreateError, JoinError, ResumeError};
@@ -30,6 +30,7 @@ pub struct QueueOptions {
     consumers: usize,
     resumes: bool,
     replaces: bool,
+    trust: Trust,
     unattended: Unattended,
     message_type: Option<String>,
 }
@@ -45,6 +46,7 @@ impl QueueOptions {
             consumers: SLOTS,
             resumes: false,
             replaces: false,
+            trust: Trust::OwnUser,
             unattended,
             message_type: None,
         }
@@ -116,6 +118,25 @@ impl QueueOptions {
     /// Whether the name is no longer a living queue's: whoever had the dead queue's lease has let go.
     fn is_moving(&self, name: &QueueName) -> bool {
         Segment::holder(name) != Holder::Living
+    }
+
+    /// Takes over the queue also if the user of this number owns it, who could cut it short while it is mapped.
+    #[must_use]
+    pub fn trust_user(mut self, user: u32) -> Self {
+        self.trust = Trust::User(user);
+        self
+    }
+
+    /// Takes over the queue whichever user owns it.
+    #[must_use]
+    pub fn trust_any_user(mut self) -> Self {
+        self.trust = Trust::AnyUser;
+        self
+    }
+
+    /// Whose queues are taken over.
+    pub fn trust(&self) -> Trust {
+        self.trust
     }
 
     /// How many consumers, of whatever kind but taps, the ring has room for: 1 to
@@ -206,6 +227,7 @@ pub struct JoinOptions {
     pub(crate) label: String,
     pub(crate) holds: bool,
     follows: bool,
+    trust: Trust,
     wait_for_queue: Duration,
     message_type: Option<String>,
 }
@@ -217,6 +239,7 @@ impl Default for JoinOptions {
             label: String::new(),
             holds: false,
             follows: false,
+            trust: Trust::OwnUser,
             wait_for_queue: Duration::ZERO,
             message_type: None,
         }
@@ -270,6 +293,27 @@ impl JoinOptions {
     /// Whether to wait for a successor where the producer has died.
     pub fn follows(&self) -> bool {
         self.follows
+    }
+
+    /// Joins the queue also if the user of this number owns it. An owner can cut a named queue short, which kills the
+    /// processes that have it mapped. So without this, another user's queue is
+    /// [refused](OpenError::Owner), by root, too.
+    #[must_use]
+    pub fn trust_user(mut self, user: u32) -> Self {
+        self.trust = Trust::User(user);
+        self
+    }
+
+    /// Joins the queue whichever user owns it. Each of them could kill this process.
+    #[must_use]
+    pub fn trust_any_user(mut self) -> Self {
+        self.trust = Trust::AnyUser;
+        self
+    }
+
+    /// Whose queues are joined.
+    pub fn trust(&self) -> Trust {
+        self.trust
     }
 
     /// Calls `open` until there is a queue of the name, for as long as these options say.

@@ -21,7 +21,7 @@
 
 use common::Sequence;
 use common::ordering;
-use common::sync::{Ordering, mutant};
+use common::sync::{Ordering, may_die, mutant};
 
 use crate::control::{Claim, ConsumerSlot, Control, HOLDS, LOG, ORPHANED, SlotState, SlotUse};
 use crate::doorbell;
@@ -47,7 +47,9 @@ pub(crate) fn begin(line: &ConsumerSlot, state: SlotState, near: Sequence) {
     line.won.store(near.get(), order);
     // Different each time that the slot is taken: a member that was about to help its last member changes
     // nothing.
-    line.helped.store(Claim::nobodys(Sequence::new(state.ticket())).bits(), order);
+    // edge: begin -> help. Whoever sees this sees which group the slot's new member belongs to.
+    let fresh = Claim::nobodys(Sequence::new(state.ticket()));
+    line.helped.store(fresh.bits(), ordering!("begin-release", Release));
     for entry in &line.log {
         // edge: log -> help
         entry.store(0, Ordering::Release);
@@ -55,25 +57,32 @@ pub(crate) fn begin(line: &ConsumerSlot, state: SlotState, near: Sequence) {
 }
 
 /// Writes a claim that a member is about to replace to the member's log.
-pub(crate) fn testify(control: &Control, line: &ConsumerSlot, turn: usize, claim: Claim) {
+pub(crate) fn testify(control: &Control, slot: usize, turn: usize, claim: Claim) {
+    let line = control.slot(slot);
     let entry = &line.log[turn % LOG];
     let old = Claim::from_bits(entry.load(Ordering::Relaxed));
     if old != claim {
-        help(control, old);
+        help(control, control.group_of(line), old);
+        may_die("helped");
         // edge: log -> help. Whoever no longer finds the old claim here finds it in its winner's line.
         entry.store(claim.bits(), ordering!("log-release", Release));
     }
 }
 
 /// Makes sure that the winner of this claim, or the heir of its slot, will know that it has won.
-fn help(control: &Control, claim: Claim) {
+fn help(control: &Control, group: usize, claim: Claim) {
     let Some(winner) = claim.winner().filter(|&slot| slot < control.consumers()) else { return };
     let line = control.slot(winner);
     let of = |word: &common::sync::AtomicU64| {
         Claim::by(winner, Sequence::new(word.load(Ordering::Relaxed)))
     };
     loop {
-        let helped = line.helped.load(Ordering::Relaxed);
+        // edge: begin -> help. In this order: where the slot has a new member by now, which may be trying a claim
+        // of another group with the same end, we see its group here, or change nothing below.
+        let helped = line.helped.load(ordering!("help-begin-acquire", Acquire));
+        if control.group_of(line) != group && !mutant("skip-help-group") {
+            return;
+        }
         // A member writes its intent before it claims, and `won` before its next intent.
         if helped == claim.bits() || of(&line.intent) != claim || of(&line.won) == claim {
             return;
@@ -81,8 +90,8 @@ fn help(control: &Control, claim: Claim) {
         if mutant("skip-help") {
             return;
         }
-        let order = ordering!("help-release", Release);
-        if line.helped.compare_exchange(helped, claim.bits(), order, Ordering::Relaxed).is_ok() {
+        let order = Ordering::Relaxed;
+        if line.helped.compare_exchange(helped, claim.bits(), order, order).is_ok() {
             return;
         }
     }
@@ -90,8 +99,9 @@ fn help(control: &Control, claim: Claim) {
 
 /// Empties the log of a member that is about to leave, or has died.
 pub(crate) fn flush(control: &Control, slot: usize) {
-    for entry in &control.slot(slot).log {
-        help(control, Claim::from_bits(entry.load(Ordering::Relaxed)));
+    let line = control.slot(slot);
+    for entry in &line.log {
+        help(control, control.group_of(line), Claim::from_bits(entry.load(Ordering::Relaxed)));
     }
 }
 
@@ -108,8 +118,7 @@ fn has_won(control: &Control, slot: usize, group: usize, claim: Claim) -> bool {
     {
         return true;
     }
-    // edge: help -> recover
-    control.slot(slot).helped.load(ordering!("help-acquire", Acquire)) == claim.bits()
+    control.slot(slot).helped.load(Ordering::Relaxed) == claim.bits()
 }
 
 /// Whether this claim stands in the log of this line, and the line is that of a member of the group.

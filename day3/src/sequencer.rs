@@ -4,7 +4,7 @@
 //! that the same source runs over a mapped segment, over the heap, and under loom.
 
 use common::process::{Origin, forks};
-use common::sync::{Ordering, mutant};
+use common::sync::{Ordering, may_die, mutant};
 use common::{Capacity, Sequence, fence, ordering};
 use day2::Role;
 
@@ -354,6 +354,7 @@ impl<C: Link, T: Trail> ProducerCursor<C, T> {
     #[inline]
     pub unsafe fn publish(&mut self, n: u64) -> bool {
         debug_assert!(n <= self.granted.since(self.next));
+        may_die("written");
         self.next = self.next.plus(n);
         // edge: publish -> observe. Messages are written before the cursor that tells of them.
         let order = ordering!("publish-release", Release);
@@ -361,7 +362,15 @@ impl<C: Link, T: Trail> ProducerCursor<C, T> {
         // edge: publish -> torn. A tap that copies a word which is written after this fence sees, after
         // its own fence, that everything before was published. (On x86-64 it costs nothing.)
         fence!("publish-fence", Release);
+        may_die("published");
         doorbell::wake(&self.control.doorbell.consumers)
+    }
+
+    /// Ends as a killed process does: it closes nothing, and all its words stay as they are. For tests within one
+    /// process.
+    pub fn die(mut self) {
+        // The end was told already, as far as this cursor knows.
+        self.is_closed = true;
     }
 
     /// Whether it has ended.
@@ -423,6 +432,18 @@ impl<C: Link, T: Trail> ProducerCursor<C, T> {
         let surplus = self.deaths.len().saturating_sub(most);
         self.deaths.drain(..surplus);
         changed
+    }
+
+    /// Whether every registered consumer has released everything that was published. A producer that looks in vain
+    /// for a while asks whether they are alive.
+    pub fn is_drained(&mut self) -> bool {
+        let is_drained = self.lag() == 0;
+        if is_drained {
+            self.vigil.end();
+        } else if self.vigil.in_vain() {
+            self.ask_who_lives();
+        }
+        is_drained
     }
 
     /// The consumers that this producer has found dead since the last call; of many the latest.
@@ -517,9 +538,10 @@ impl<C: Link, T: Trail> ProducerCursor<C, T> {
                 }
                 self.reserved = target;
                 self.control.head.reserved.store(target.get(), Ordering::Relaxed);
+                may_die("reserved");
             }
-            // edge: reserve <-> join, reserve -> torn. Either we see below that a consumer has joined, or
-            // the consumer sees what we have reserved.
+            // edge: reserve <-> join, reserve -> torn, evict -> confirm. Either we see below that a consumer has
+            // joined, or the consumer sees what we have reserved.
             fence!("reserve-fence", SeqCst);
             if mutant("skip-join-recheck") || !self.gate.has_changed(&self.control) {
                 self.granted = target.later(self.granted);
@@ -634,7 +656,7 @@ impl Watcher {
             return Unavailable::Empty;
         }
         let control: &Control = link;
-        if asks {
+        if asks || control.doorbell.vital.is_dying() {
             let epoch = control.epoch();
             let is_dead = !link.is_leased(Role::Producer) && epoch == control.epoch();
             self.dead = is_dead.then_some(epoch);
@@ -672,6 +694,12 @@ impl<C: Link> ConsumerCursor<C> {
     /// The next sequence to read.
     pub fn next(&self) -> Sequence {
         self.next
+    }
+
+    /// Ends as a killed process does: the kernel lets go of its lease, and all its words stay as they are. For
+    /// tests within one process.
+    pub fn die(mut self) {
+        self.registration.let_go();
     }
 
     /// All that is there to read: one sequence or more.

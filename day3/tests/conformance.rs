@@ -10,8 +10,9 @@ use day3::control::SLOTS;
 use day3::roster::{ConsumerInfo, ConsumerKind};
 use day3::sequencer::Cursor;
 use day3::{
-    Ending, JoinError, JoinOptions, Producer, QueueOptions, Receiver, RecvError, RecvTimeoutError,
-    SendError, SendTimeoutError, Start, TooLarge, TryRecvError, TrySendError, Unattended,
+    Ending, Evicted, JoinError, JoinOptions, Producer, QueueOptions, Receiver, RecvError,
+    RecvTimeoutError, SendError, SendTimeoutError, Start, TooLarge, TryRecvError, TrySendError,
+    Unattended,
 };
 use home::{Home, InSegment, OnHeap};
 use testing::DEADLINE;
@@ -60,6 +61,7 @@ conformance!(
     one_more_consumer_than_there_are_slots_is_refused,
     an_evicted_consumer_gates_nobody_and_learns_of_it,
     an_evicted_member_leaves_its_successor_alone,
+    a_batch_says_at_its_end_whether_it_can_be_trusted,
     waiting_ends_at_its_deadline,
     threads_share_a_ring,
 );
@@ -675,6 +677,23 @@ fn an_evicted_member_leaves_its_successor_alone<H: Home>(first: u64) {
     assert_eq!(producer.try_send(9), Err(TrySendError::Full));
     assert_eq!(successor.try_recv(), Ok(0));
     send_all(&mut producer, 2..3);
+}
+
+fn a_batch_says_at_its_end_whether_it_can_be_trusted<H: Home>(first: u64) {
+    let (home, mut producer) = H::with_producer(4, first);
+    let mut consumer = home.consumer(Start::Latest);
+    let mut member = home.member("workers", Start::Latest);
+    send_all(&mut producer, 0..4);
+    assert_eq!(consumer.try_recv_batch(1).unwrap().finish(), Ok(()));
+    assert_eq!(member.try_recv_batch(1).unwrap().finish(), Ok(()));
+    assert_eq!(consumer.try_recv(), Ok(1), "it was released");
+
+    let (batch, claim) = (consumer.try_recv_batch(2).unwrap(), member.try_recv_batch(2).unwrap());
+    for listed in producer.consumers() {
+        assert!(evict(&mut producer, &listed));
+    }
+    assert_eq!((batch.finish(), claim.finish()), (Err(Evicted), Err(Evicted)));
+    assert!(!member.redelivered(), "nobody has died");
 }
 
 fn waiting_ends_at_its_deadline<H: Home>(first: u64) {

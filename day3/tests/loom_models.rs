@@ -4,6 +4,8 @@
 //! real threads. `FANOUT_PREEMPTIONS=3` replaces the bounds of all models (`none`: no bound).
 //! `FANOUT_MUTANT=name` weakens one ordering: see `mutants.txt`.
 
+#[cfg(loom)]
+mod deaths;
 mod model;
 
 use common::Sequence;
@@ -600,6 +602,26 @@ fn an_evicted_consumer_reads_no_further() {
         evicted.cursor.release();
         assert_eq!(evicted.take(1), Err(Unavailable::Evicted));
         let _producer = sender.join().unwrap();
+    });
+}
+
+/// A consumer that is evicted while it reads learns, before it trusts what it has read, that the producer may have
+/// written there.
+#[test]
+fn what_was_read_during_an_eviction_is_not_trusted() {
+    explore("what_was_read_during_an_eviction_is_not_trusted", None, || {
+        let rig = Rig::new(2);
+        let mut evicted = rig.consumer(Start::Latest);
+        let mut producer = rig.producer_of_words().send_now(2);
+        let sender = spawn(move || {
+            rig.evict(0);
+            assert!(producer.try_send(), "no consumer gates");
+            producer
+        });
+        // It checks what it trusts.
+        let _ = evicted.try_copy();
+        let _producer = sender.join().unwrap();
+        assert_ne!(evicted.try_copy(), Ok(true));
     });
 }
 

@@ -3,7 +3,7 @@
 use crate::frame::record_len;
 
 pub use day3::{
-    Corrupt, CreateError, JoinError, RecvError, RecvTimeoutError, ResumeError, SendError,
+    Corrupt, CreateError, Evicted, JoinError, RecvError, RecvTimeoutError, ResumeError, SendError,
     SendTimeoutError, TimedOut, TooLarge, TryRecvError, TrySendError,
 };
 

@@ -41,8 +41,8 @@ pub use frame::record_len;
 #[cfg(not(loom))]
 pub use {
     error::{
-        BatchFull, Corrupt, CreateError, ReadError, RecvError, RecvTimeoutError, SendError,
-        SendTimeoutError, TimedOut, TooLarge, TryRecvError, TrySendError,
+        BatchFull, Corrupt, CreateError, Evicted, ReadError, RecvError, RecvTimeoutError,
+        SendError, SendTimeoutError, TimedOut, TooLarge, TryRecvError, TrySendError,
     },
     memory::{ByteMemory, Local, Offer, Segmented},
     reader::{Receiver, Record, Records, RecordsIter},

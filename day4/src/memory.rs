@@ -14,7 +14,7 @@ use day2::{DescriptorError, LeaseError, LockError, Mode, OpenError, Role, Segmen
 use day3::control::{Control, SLOTS, control_len};
 use day3::landing::Landing;
 use day3::link::{HeapLines, Lease, Link};
-use day3::memory::{ODD_CONTROL, TRAIL_BYTES, consumers_of, successor};
+use day3::memory::{ODD_CONTROL, TRAIL_BYTES, consumers_of, hold, successor};
 use day3::roster::Ring;
 use day3::{JoinError, JoinOptions, Memory, QueueOptions};
 use nix::errno::Errno;
@@ -96,15 +96,20 @@ impl Segmented {
         mode: Mode,
         options: &JoinOptions,
     ) -> Result<Self, JoinError> {
-        options
-            .when_there(|| Self::enter(Segment::open(name, mode, options.join_timeout())?, options))
+        options.when_there(|| {
+            let (timeout, trust) = (options.join_timeout(), options.trust());
+            let segment = Segment::open_trusting(name, mode, timeout, trust)?;
+            let this = Self::enter(segment, options)?;
+            hold(&this.segment, this.control())?;
+            Ok(this)
+        })
     }
 
     /// Opens the ring of this name as the writer that comes after a dead one.
     pub(crate) fn succeed(name: &QueueName, options: &QueueOptions) -> Result<Self, ResumeError> {
         let message_type = options.message_type_or(MESSAGE_TYPE);
         let (mut segment, (consumers, ring)) =
-            successor(name, |segment| Ok(ring_of(segment, message_type)?))?;
+            successor(name, options, |segment| Ok(ring_of(segment, message_type)?))?;
         match mirror(&segment, Access::ReadWrite) {
             Ok(mirror) => Ok(Self { segment, consumers, mirror, ring }),
             Err(error) => {
@@ -126,7 +131,10 @@ impl Segmented {
         options: &JoinOptions,
     ) -> Result<Self, JoinError> {
         let label = nameless();
-        Self::enter(Segment::from_fd(&label, descriptor, mode, options.join_timeout())?, options)
+        let segment = Segment::from_fd(&label, descriptor, mode, options.join_timeout())?;
+        let this = Self::enter(segment, options)?;
+        this.segment.hold()?;
+        Ok(this)
     }
 
     fn enter(segment: Segment, options: &JoinOptions) -> Result<Self, JoinError> {
@@ -139,7 +147,6 @@ impl Segmented {
             call: "mmap (twice)",
             errno: OsError::new(error),
         })?;
-        segment.hold()?;
         Ok(Self { segment, consumers, mirror, ring })
     }
 
@@ -317,7 +324,7 @@ unsafe impl Memory for Local {
 // SAFETY: the mirror is the data, twice.
 unsafe impl ByteMemory for Local {
     fn marks(&self) -> &Marks {
-        &*self.marks
+        &self.marks
     }
 
     fn descriptor(&self, _: Mode) -> Result<OwnedFd, DescriptorError> {

@@ -20,7 +20,7 @@ use day3::wait::{Side, Waiter};
 use day3::{Ending, JoinError, JoinOptions, Shared, Start, Wait, Yield};
 
 use crate::data::Data;
-use crate::error::{Corrupt, ReadError, RecvError, RecvTimeoutError, TryRecvError};
+use crate::error::{Corrupt, Evicted, ReadError, RecvError, RecvTimeoutError, TryRecvError};
 use crate::frame::Frame;
 use crate::memory::{ByteMemory, Segmented};
 
@@ -208,6 +208,14 @@ impl<W: Wait> Member<W> {
     ) -> Result<Self, JoinError> {
         let shared = Shared::new(memory);
         Ok(Self::with_cursor(shared.join_group(group, start, options)?, shared))
+    }
+}
+
+impl<W: Wait> Member<W> {
+    /// Whether what it received last had been claimed before by a member that died. That member may have worked on
+    /// it, and may have been done with it.
+    pub fn redelivered(&self) -> bool {
+        self.cursor.redelivered()
     }
 }
 
@@ -402,6 +410,12 @@ impl<K: Measured, W: Wait> Receiver<K, W> {
         }
     }
 
+    /// Whether what is lent now can be trusted, after it was read.
+    #[inline]
+    fn confirm(&self) -> Result<(), Evicted> {
+        self.waiter.shared().confirm(self.cursor.registration())
+    }
+
     #[inline]
     pub(crate) fn release(&mut self) {
         self.waiter.changed(self.cursor.release());
@@ -496,6 +510,23 @@ impl<K: Measured, W: Wait> Record<'_, K, W> {
     /// The sequence at which its frame begins.
     pub fn sequence(&self) -> Sequence {
         self.taken.sequence
+    }
+
+    /// Gives the message back, as dropping it does, and says whether what was read of it can be trusted.
+    ///
+    /// # Errors
+    ///
+    /// [`Evicted`]: the consumer was evicted by force while it had borrowed, and the producer did not wait for it.
+    #[inline]
+    pub fn finish(self) -> Result<(), Evicted> {
+        self.receiver.confirm()
+    }
+}
+
+impl<W: Wait> Record<'_, MemberCursor<Shared>, W> {
+    /// Whether the message had been claimed before by a member that died.
+    pub fn redelivered(&self) -> bool {
+        self.receiver.redelivered()
     }
 }
 

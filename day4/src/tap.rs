@@ -121,7 +121,8 @@ impl<W: Wait> Tap<W> {
             yield_now();
         };
         let (shared, ring) = (Shared::new(memory.clone()), memory.ring());
-        let cursor = TapCursor::landing(shared.clone(), ring, Trailing(memory), begin);
+        let cursor = TapCursor::landing(shared.clone(), ring, Trailing(memory), begin)
+            .following(options.follows());
         Ok(Self { cursor, data, waiter: Waiter::new(shared, Side::Tap) })
     }
 }

@@ -12,8 +12,8 @@ use day3::measured::Measured;
 use day3::{JoinError, Start};
 use day4::io::{ReadRecords, WriteRecords};
 use day4::{
-    BatchFull, ReadError, Receiver, RecvError, RecvTimeoutError, SendError, SendTimeoutError, Tap,
-    TooLarge, TryRecvError, TrySendError, record_len,
+    BatchFull, Evicted, ReadError, Receiver, RecvError, RecvTimeoutError, SendError,
+    SendTimeoutError, Tap, TooLarge, TryRecvError, TrySendError, record_len,
 };
 use home::{Home, InMemfd, InProcess, InSegment};
 use testing::DEADLINE;
@@ -53,6 +53,7 @@ conformance!(
     every_kind_at_once,
     the_end_comes_after_everything,
     one_more_consumer_than_there_are_slots_is_refused,
+    what_was_lent_says_at_its_end_whether_it_can_be_trusted,
     waiting_ends_at_its_deadline,
     streams_come_out_as_they_went_in,
     threads_share_a_ring,
@@ -420,6 +421,26 @@ fn one_more_consumer_than_there_are_slots_is_refused<H: Home>(first: u64) {
     assert!(matches!(home.try_member("", Start::Latest), Err(JoinError::GroupName { .. })));
     readers.pop();
     home.reader(Start::Latest);
+}
+
+fn what_was_lent_says_at_its_end_whether_it_can_be_trusted<H: Home>(first: u64) {
+    let (home, mut writer) = H::with_writer(PAGE, first);
+    let mut reader = home.reader(Start::Latest);
+    let mut member = home.member("workers", Start::Latest);
+    for number in 0..4 {
+        writer.try_send(&message(number, 100)).unwrap();
+    }
+    assert_eq!(reader.try_recv().unwrap().finish(), Ok(()));
+    assert_eq!(reader.try_recv_batch(1).unwrap().finish(), Ok(()));
+    assert_eq!(member.try_recv_batch(1).unwrap().finish(), Ok(()));
+    assert_eq!(&*reader.try_recv().unwrap(), message(2, 100), "what was finished is released");
+
+    let (record, claim) = (member.try_recv().unwrap(), reader.try_recv_batch(9).unwrap());
+    for listed in writer.consumers() {
+        // SAFETY: what they have borrowed is not read any more.
+        assert!(unsafe { writer.evict(&listed) });
+    }
+    assert_eq!((record.finish(), claim.finish()), (Err(Evicted), Err(Evicted)));
 }
 
 fn waiting_ends_at_its_deadline<H: Home>(first: u64) {

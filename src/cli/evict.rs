@@ -1,4 +1,4 @@
-//! `fanout evict`: frees the slot of a dead consumer.
+//! `fanout evict`: frees the slot of a dead consumer, and by force takes it from one that lives.
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
-use fanout::inspect::{self, ConsumerInfo, Observer};
+use fanout::QueueName;
+use fanout::inspect::{self, ConsumerInfo, EvictDeadError, Observer};
 use fanout::segment::READY_TIMEOUT;
-use fanout::{QueueName, SLOTS};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -23,52 +23,66 @@ pub(crate) struct Arguments {
     /// The queue's name
     name: QueueName,
     /// The number of the slot, as `fanout stat` shows it
-    #[arg(value_parser = slot)]
     slot: usize,
-    /// Do not ask on the terminal; needed where there is none
+    /// Even if the consumer is alive: it loses what it has not read
+    #[arg(long)]
+    force: bool,
+    /// With --force: do not ask on the terminal; needed where there is none
     #[arg(long)]
     yes: bool,
 }
 
 const DEAD: &str = "\
-You say that the consumer is dead; nobody checks it. Its process number proves
-nothing: it may belong to another container, or to another process by now. What
-the consumer had not read is given up; what a member of a group had in hand goes
-to no other member.
+The kernel says whether a consumer is dead, also in another container. A dead one is
+freed at once. A producer that waits does so by itself: this is for one that does not.
 
-A consumer that lives may be reading a message at this moment: the producer then
-overwrites what it reads, and nothing that it makes of it can be trusted. When it
-looks at the queue next it learns that it was evicted; `fanout sub` then ends with
-an error. So stop the consumer first if you can.
+A consumer that lives is evicted with --force only, for example because it is stopped.
+What it had not read is given up; what a member of a group had in hand goes to no other
+member. It may be reading a message at this moment: the producer then overwrites what
+it reads, and nothing that it makes of it can be trusted. When it looks at the queue
+next it learns that it was evicted; `fanout sub` then ends with an error. So stop the
+consumer first if you can.
 
-Without --yes you are asked on the terminal; where there is none, nothing happens.";
+With --force and without --yes you are asked on the terminal; where there is none,
+nothing happens.";
 
 /// How long a step may take before the command looks at signals.
 const SLICE: Duration = Duration::from_millis(50);
 
-fn slot(text: &str) -> Result<usize, String> {
-    match text.parse::<usize>() {
-        Ok(slot) if slot < SLOTS => Ok(slot),
-        _ => Err(format!("expected the number of a slot, 0 to {}", SLOTS - 1)),
-    }
-}
-
 pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()> {
     let (name, slot) = (&arguments.name, arguments.slot);
     let snapshot = Observer::open(name, READY_TIMEOUT)?.snapshot();
+    let last = snapshot.slots.saturating_sub(1);
+    ensure!(slot <= last, "{name} has slots 0 to {last}, found {slot}: choose one of these");
     let consumer = snapshot.consumers.into_iter().find(|consumer| consumer.slot == slot);
     let consumer = consumer.with_context(|| {
         let typed = typed(name.as_str());
         format!("slot {slot} of {name} is empty: nothing to evict; see fanout stat {typed}")
     })?;
+    let left = || format!("{} has left {name} meanwhile: nothing was evicted", describe(&consumer));
+    match inspect::evict_dead(name, &consumer, READY_TIMEOUT) {
+        Ok(true) => {
+            return print(&format!("evicted {} of {name}: it was dead\n", describe(&consumer)));
+        }
+        Ok(false) => bail!(left()),
+        Err(EvictDeadError::Evict(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    ensure!(
+        arguments.force,
+        "{} of {name} is alive: stop its process first, or say --force, which costs it what it has not read",
+        describe(&consumer)
+    );
     if !arguments.yes && !is_confirmed(name, &consumer, signals)? {
         bail!("nothing was evicted");
     }
-    // SAFETY: the operator says that the consumer is dead, and could read what happens otherwise. We do
-    // not ask about its process number: that number may belong to another process by now.
+    // SAFETY: the operator was told what happens to a consumer that reads at this moment, and wants it.
     let evicted = unsafe { inspect::evict(name, &consumer, READY_TIMEOUT) }?;
-    ensure!(evicted, "{} has left {name} meanwhile: nothing was evicted", describe(&consumer));
-    print(&format!("evicted {}: slot {slot} of {name} is free\n", describe(&consumer)))
+    ensure!(evicted, left());
+    print(&format!(
+        "evicted {} of {name}: the producer no longer waits for it; its slot is free when it has left\n",
+        describe(&consumer)
+    ))
 }
 
 fn is_confirmed(
@@ -79,12 +93,12 @@ fn is_confirmed(
     let (stdin, mut stderr) = (std::io::stdin(), std::io::stderr());
     ensure!(
         stdin.is_terminal() && stderr.is_terminal(),
-        "is {} of {name} dead? There is no terminal to ask on: say --yes if it is",
+        "{} of {name} is alive, and there is no terminal to ask on: say --force --yes to evict it all the same",
         describe(consumer)
     );
     write!(
         stderr,
-        "Is {} of {name} dead? A living consumer would read what is being overwritten. Evict it? [y/N] ",
+        "{} of {name} is alive, and would read what is being overwritten. Evict it? [y/N] ",
         describe(consumer)
     )?;
     loop {

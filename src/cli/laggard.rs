@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+use fanout::Death;
 use fanout::QueueName;
 use fanout::inspect::{ConsumerInfo, ConsumerKind, GroupInfo};
 use yardstick::report::grouped;
@@ -35,8 +36,7 @@ pub(crate) struct Laggards {
     warned: BTreeSet<Who>,
 }
 
-/// A slot, and the process that claims to hold it. We cannot ask whether that process lives: its
-/// number may belong to another pid namespace.
+/// A slot, and the process that claims to hold it.
 type Who = (usize, u32);
 
 /// One wait: how far behind each consumer is, and since when.
@@ -148,8 +148,8 @@ impl Laggards {
     fn warning(&self, consumer: &ConsumerInfo, stood: Duration) -> String {
         let (name, slot) = (typed(self.name.as_str()), consumer.slot);
         format!(
-            "warning: {} has held back {} bytes for {} s without moving: see `fanout stat {name}`; if it \
-             is dead, free its slot with `fanout evict {name} {slot}`",
+            "warning: {} has held back {} bytes for {} s without moving, and is alive: see `fanout stat {name}`; \
+             `fanout evict {name} {slot} --force` goes on without it",
             describe(consumer),
             grouped(consumer.lag),
             stood.as_secs()
@@ -170,6 +170,21 @@ pub(crate) fn describe(consumer: &ConsumerInfo) -> String {
         ConsumerKind::Member { group } => format!("of group \"{}\" ", group.escape_debug()),
     };
     format!("consumer {slot} {group}(label \"{}\", pid {owner} as it says)", label.escape_debug())
+}
+
+/// What is said of a consumer that was found dead.
+pub(crate) fn obituary(name: &QueueName, death: &Death) -> String {
+    let (who, held) = (describe(&death.consumer), grouped(death.held));
+    match (&death.consumer.kind, death.held) {
+        (ConsumerKind::Broadcast, _) => {
+            let lag = grouped(death.consumer.lag);
+            format!("{who} of {name} has died: {lag} bytes were left that it had not read")
+        }
+        (ConsumerKind::Member { .. }, 0) => format!("{who} of {name} has died: it held nothing"),
+        (ConsumerKind::Member { .. }, _) => format!(
+            "{who} of {name} has died: {held} bytes that it held go to another member of its group"
+        ),
+    }
 }
 
 #[cfg(test)]

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use clap::Args;
 use fanout::QueueName;
-use fanout::error::OpenError;
+use fanout::error::{Holder, OpenError};
 use fanout::inspect::Observer;
-use fanout::segment::{Geometry, Kind, Mode, Segment};
+use fanout::segment::{Kind, Mode, Segment};
 use serde::Serialize;
 use yardstick::report::grouped;
 
 use super::column::{kind, unit, width};
+use super::custody::{Custody, alive};
 use super::print;
 
 #[derive(Args)]
@@ -42,8 +43,14 @@ struct Queue {
     sent: Option<u64>,
     closed: Option<bool>,
     consumers: Option<usize>,
+    /// Whether its producer has died.
+    dead: bool,
+    /// How many of its consumers are alive.
+    attached: Option<usize>,
     #[serde(skip)]
     of: Kind,
+    #[serde(skip)]
+    custody: Custody,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -62,7 +69,16 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 fn look(name: &QueueName) -> Option<Entry> {
     let called = name.as_str().to_owned();
     match Segment::open(name, Mode::Observer, Duration::ZERO) {
-        Ok(segment) => Queue::new(called, name, segment.geometry()).map(Entry::Queue),
+        Ok(segment) => Queue::new(called, name, &segment).map(Entry::Queue),
+        Err(OpenError::NotReady { .. }) if is_left_unfinished(name) => {
+            Some(Entry::Refused { name: called, error: UNFINISHED.to_owned() })
+        }
+        // Not mapped, so nobody knows whether it is a queue.
+        Err(OpenError::Owner { found, bytes, .. }) => {
+            let error =
+                format!("belongs to user {found}, {} bytes: not looked into", grouped(bytes));
+            Some(Entry::Refused { name: called, error })
+        }
         Err(error @ (OpenError::Permission { .. } | OpenError::Version { .. })) => {
             Some(Entry::Refused { name: called, error: error.to_string() })
         }
@@ -70,13 +86,22 @@ fn look(name: &QueueName) -> Option<Entry> {
     }
 }
 
+/// What is said of a queue that is no queue yet.
+const UNFINISHED: &str = "dead: its producer died while it made it; remove it (fanout clean)";
+
+fn is_left_unfinished(name: &QueueName) -> bool {
+    Segment::is_unfinished(name) && Segment::holder(name) == Holder::Dead
+}
+
 impl Queue {
-    fn new(called: String, name: &QueueName, geometry: &Geometry) -> Option<Self> {
-        let (mut sent, mut closed, mut consumers) = (None, None, None);
+    fn new(called: String, name: &QueueName, segment: &Segment) -> Option<Self> {
+        let (geometry, custody) = (segment.geometry(), Custody::of(name, segment));
+        let (mut sent, mut closed, mut consumers, mut attached) = (None, None, None, None);
         if matches!(geometry.kind(), Kind::Ring | Kind::Records) {
             let snapshot = Observer::open(name, Duration::ZERO).ok()?.snapshot();
             (sent, closed) = (Some(snapshot.sent()), Some(snapshot.closed));
             consumers = Some(snapshot.consumers.len());
+            attached = Some(alive(&snapshot));
         }
         Some(Self {
             name: called,
@@ -88,8 +113,21 @@ impl Queue {
             sent,
             closed,
             consumers,
+            dead: custody != Custody::Producer,
+            attached,
             of: geometry.kind(),
+            custody,
         })
+    }
+}
+
+/// What is said behind a queue whose producer has died.
+fn mark(custody: Custody) -> String {
+    match custody {
+        Custody::Producer => String::new(),
+        Custody::Attached { consumers: 0, .. } => "  <- dead, still open".to_owned(),
+        Custody::Attached { consumers, .. } => format!("  <- dead, {consumers} attached"),
+        Custody::Nobody => "  <- dead".to_owned(),
     }
 }
 
@@ -116,11 +154,12 @@ fn table(names: &[QueueName]) -> Result<String, std::fmt::Error> {
         let consumers = queue.consumers.map_or("-".to_owned(), |count| count.to_string());
         writeln!(
             out,
-            "{:<wide$}  {:<8}{size:>12}{:>16}{sent:>20}{consumers:>12}  {}",
+            "{:<wide$}  {:<8}{size:>12}{:>16}{sent:>20}{consumers:>12}  {}{}",
             queue.name,
             queue.kind,
             grouped(queue.capacity) + unit,
-            queue.message_type.escape_debug()
+            queue.message_type.escape_debug(),
+            mark(queue.custody)
         )?;
     }
     Ok(out)

@@ -1,7 +1,9 @@
 //! What the command `fanout` does: one module per subcommand.
 
+mod clean;
 mod column;
 mod completions;
+mod custody;
 mod demo;
 mod evict;
 mod forget;
@@ -14,6 +16,7 @@ mod remove;
 mod signals;
 mod stat;
 mod subscribe;
+mod succession;
 mod terminal;
 mod value;
 
@@ -70,12 +73,14 @@ enum Command {
     Ls(list::Arguments),
     /// Show a queue: what its producer does, who is attached, who lags, who blocks the producer
     Stat(stat::Arguments),
-    /// Free the slot of a consumer that is dead, so that the producer no longer waits for it
+    /// Free the slot of a dead consumer, or with --force of one that lives
     Evict(evict::Arguments),
     /// Forget the place of a group that has no member, so that the producer no longer waits for it
     Forget(forget::Arguments),
     /// Remove a queue that its producer has left behind
     Rm(remove::Arguments),
+    /// Remove all queues that nobody has open
+    Clean(clean::Arguments),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -114,6 +119,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Evict(arguments) => evict::run(&arguments, &signals),
         Command::Forget(arguments) => forget::run(&arguments),
         Command::Rm(arguments) => remove::run(&arguments),
+        Command::Clean(arguments) => clean::run(&arguments),
         Command::Completions { shell } => completions::run(shell),
     }
 }

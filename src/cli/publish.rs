@@ -4,16 +4,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{anyhow, ensure};
+use clap::error::ErrorKind;
 use clap::{Args, ValueEnum};
 use fanout::records::error::{SendError, SendTimeoutError, TrySendError};
 use fanout::records::{ends::Writer, record_len};
 use fanout::wait::{AnyStrategy, Strategy};
-use fanout::{QueueName, QueueOptions, REASON_BYTES, SLOTS, Unattended};
+use fanout::{MOST_SLOTS, QueueName, QueueOptions, REASON_BYTES, SLOTS, Unattended};
 use yardstick::report::grouped;
 
 use super::input::{Cut, Input};
-use super::laggard::{For, Laggards, Wait};
+use super::laggard::{For, Laggards, Wait, obituary};
 use super::signals::Signals;
+use super::succession;
 use super::terminal::{Notice, say, typed};
 use super::value::{permissions, size, strategy};
 
@@ -22,8 +24,11 @@ pub(crate) struct Arguments {
     /// The queue's name
     name: QueueName,
     /// Hold the first message until this many consumers are attached; 0 starts at once
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = consumers)]
+    #[arg(long, default_value_t = 1, value_name = "N")]
     wait_for: usize,
+    /// How many consumers the queue has room for, taps not counted
+    #[arg(long, default_value_t = SLOTS, value_name = "N", value_parser = slots)]
+    slots: usize,
     /// What to do with messages while no consumer is attached, and no group holds (`sub --hold`)
     #[arg(long, value_enum, default_value_t = Unheard::Overwrite, value_name = "WHAT")]
     when_nobody_listens: Unheard,
@@ -64,10 +69,10 @@ impl From<Unheard> for Unattended {
     }
 }
 
-fn consumers(text: &str) -> Result<usize, String> {
+fn slots(text: &str) -> Result<usize, String> {
     match text.parse::<usize>() {
-        Ok(count) if count <= SLOTS => Ok(count),
-        _ => Err(format!("expected 0 to {SLOTS} consumers: a queue has no more slots")),
+        Ok(count) if (1..=MOST_SLOTS).contains(&count) => Ok(count),
+        _ => Err(format!("expected 1 to {MOST_SLOTS} consumers")),
     }
 }
 
@@ -84,20 +89,33 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()
         Some(chunk) => Cut::Chunks(usize::try_from(chunk).unwrap_or(usize::MAX)),
         None => Cut::Lines,
     };
+    if arguments.wait_for > arguments.slots {
+        let (wanted, slots) = (arguments.wait_for, arguments.slots);
+        let message = format!(
+            "--wait-for {wanted} would wait for ever: the queue has room for {slots} consumers; raise --slots\n"
+        );
+        clap::Error::raw(ErrorKind::ValueValidation, message).exit();
+    }
     // The input is opened first: a missing file should not create a queue.
     let mut input = Input::open(arguments.file.as_deref(), cut)?;
-    let options = QueueOptions::new(arguments.capacity)
-        .permissions(arguments.mode)
-        .when_nobody_listens(arguments.when_nobody_listens.into());
-    let writer = Writer::<AnyStrategy>::create_with(&arguments.name, &options)?;
+    let writer = succession::establish(&arguments.name, &options(arguments))?;
     let writer = writer.waiting(arguments.wait.start());
-    let mut publisher = Publisher { writer, signals, laggards: Laggards::of(&arguments.name) };
+    let (name, laggards) = (&arguments.name, Laggards::of(&arguments.name));
+    let mut publisher = Publisher { name, writer, signals, laggards };
     let outcome = publisher.publish(arguments, cut, &mut input);
+    publisher.tell_deaths();
     if let Err(error) = &outcome {
         // Otherwise consumers would believe that everything had been sent.
         publisher.writer.abort(&reason(error));
     }
     outcome
+}
+
+fn options(arguments: &Arguments) -> QueueOptions {
+    QueueOptions::new(arguments.capacity)
+        .permissions(arguments.mode)
+        .consumers(arguments.slots)
+        .when_nobody_listens(arguments.when_nobody_listens.into())
 }
 
 /// Why we give up, shortened to what the queue has room for.
@@ -120,6 +138,7 @@ fn shortened(line: &str, most: usize) -> String {
 }
 
 struct Publisher<'a> {
+    name: &'a QueueName,
     writer: Writer<AnyStrategy>,
     signals: &'a Signals,
     laggards: Laggards,
@@ -136,7 +155,7 @@ impl Publisher<'_> {
             self.check_chunk(chunk)?;
         }
         let capacity = self.writer.capacity();
-        if capacity != arguments.capacity {
+        if capacity != arguments.capacity && self.writer.epoch() == 0 {
             say(&format!("capacity rounded up to {} bytes", grouped(capacity)));
         }
         self.wait_for_consumers(arguments)?;
@@ -151,6 +170,7 @@ impl Publisher<'_> {
         let (wanted, mut notice) = (arguments.wait_for, Notice::new());
         while self.writer.wait_for_consumers(wanted, SLICE).is_err() {
             self.signals.check()?;
+            self.tell_deaths();
             notice.still(|| {
                 let (name, typed) = (&arguments.name, typed(arguments.name.as_str()));
                 match (wanted, self.writer.consumers().len()) {
@@ -220,7 +240,9 @@ impl Publisher<'_> {
     fn wait_for_room(&mut self, len: usize) -> anyhow::Result<()> {
         let (mut slices, mut wait) = (0u32, Wait::new());
         loop {
-            match self.writer.reserve_timeout(len, SLICE).map(drop) {
+            let outcome = self.writer.reserve_timeout(len, SLICE).map(drop);
+            self.tell_deaths();
+            match outcome {
                 Ok(()) => return Ok(()),
                 Err(SendTimeoutError::TimedOut(_)) => {}
                 Err(SendTimeoutError::End(end)) => return Err(self.refused(end)),
@@ -230,6 +252,13 @@ impl Publisher<'_> {
             if slices.is_multiple_of(LOOK) {
                 self.check(&mut wait, For::Room);
             }
+        }
+    }
+
+    /// Says which consumers the writer has found dead.
+    fn tell_deaths(&mut self) {
+        for death in self.writer.take_deaths() {
+            say(&obituary(self.name, &death));
         }
     }
 
@@ -255,6 +284,7 @@ impl Publisher<'_> {
         let (mut slices, mut wait) = (0u32, Wait::new());
         while self.writer.drain(SLICE).is_err() {
             self.signals.check()?;
+            self.tell_deaths();
             slices += 1;
             if slices.is_multiple_of(LOOK) {
                 self.check(&mut wait, For::End);

@@ -17,7 +17,7 @@ use super::LINE;
 use super::output::Output;
 use super::signals::Signals;
 use super::terminal::{Notice, say};
-use super::value::{label, strategy};
+use super::value::{Trusted, label, strategy, trusted};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -33,6 +33,12 @@ pub(crate) struct Arguments {
     /// Only look: never slow the producer, and say at the end how many messages were missed
     #[arg(long)]
     tap: bool,
+    /// If the producer dies, wait for the one that takes the queue over
+    #[arg(long)]
+    follow: bool,
+    /// Join also a queue that this user owns, or any user: the owner could kill this process
+    #[arg(long, value_name = "USER|any", value_parser = trusted)]
+    trust_user: Option<Trusted>,
     /// Where to begin
     #[arg(long, value_enum, default_value_t = From::Oldest)]
     from: From,
@@ -130,7 +136,13 @@ fn subscribe(
     let options = JoinOptions::new()
         .label(&arguments.label)
         .wait_for_queue(timeout)
-        .hold_when_empty(arguments.hold);
+        .hold_when_empty(arguments.hold)
+        .follow(arguments.follow);
+    let options = match arguments.trust_user {
+        None => options,
+        Some(Trusted::User(user)) => options.trust_user(user),
+        Some(Trusted::Any) => options.trust_any_user(),
+    };
     let start = match arguments.from {
         From::Oldest => Start::Oldest,
         From::Latest => Start::Latest,
@@ -211,8 +223,12 @@ fn conclude(end: RecvError, ending: Ending) -> anyhow::Result<()> {
         RecvError::Closed => Ok(()),
         RecvError::Aborted => Err(GaveUp::from(ending).into()),
         RecvError::Evicted => bail!(
-            "this consumer was taken for dead and evicted (fanout evict): the last messages that it wrote \
+            "this consumer was evicted by force (fanout evict --force): the last messages that it wrote \
              may be damaged, and it goes no further; start it again to go on"
+        ),
+        RecvError::ProducerDied => bail!(
+            "the producer died before it had closed the queue, and everything that it had published is written: \
+             start it again, and this; --follow waits for its successor"
         ),
         end => Err(end.into()),
     }

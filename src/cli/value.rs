@@ -40,6 +40,27 @@ pub(crate) fn label(text: &str) -> Result<String, String> {
     Err(format!("expected at most {NAME_BYTES} bytes, found {}: shorten it", text.len()))
 }
 
+/// Whose queues are joined beside one's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trusted {
+    User(u32),
+    Any,
+}
+
+/// Reads a user, by name or number, or `any`.
+pub(crate) fn trusted(text: &str) -> Result<Trusted, String> {
+    if text == "any" {
+        return Ok(Trusted::Any);
+    }
+    if let Ok(user) = text.parse() {
+        return Ok(Trusted::User(user));
+    }
+    match nix::unistd::User::from_name(text) {
+        Ok(Some(user)) => Ok(Trusted::User(user.uid.as_raw())),
+        _ => Err("expected a user of this host, by name or number, or any".to_owned()),
+    }
+}
+
 /// Reads a way to wait.
 pub(crate) fn strategy() -> impl TypedValueParser<Value = Strategy> {
     let names = Strategy::ALL.map(Strategy::name);
@@ -71,6 +92,16 @@ mod tests {
         }
         for refused in ["", "0", "60", "400", "200", "1600", "680", "+600", "-600", "0o600", "rw"] {
             assert!(permissions(refused).is_err(), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_user_is_told_by_name_or_number() {
+        assert_eq!(trusted("any"), Ok(Trusted::Any));
+        assert_eq!(trusted("1000"), Ok(Trusted::User(1000)));
+        assert_eq!(trusted("root"), Ok(Trusted::User(0)));
+        for refused in ["", "-1", "no such user", "4294967296"] {
+            assert!(trusted(refused).is_err(), "{refused}");
         }
     }
 

@@ -43,6 +43,9 @@ pub(crate) enum Style {
     Free,
     /// Every call that waits has a timeout.
     Timed,
+    /// Nothing is released before it is written down: a consumer that is killed leaves no message that it alone
+    /// knows of.
+    WrittenDown,
 }
 
 /// An end that sends.
@@ -94,7 +97,7 @@ pub(crate) struct Act<'a> {
 impl Act<'_> {
     /// A kind of call: 0 tries, 1 has a timeout, 2 waits for as long as it takes.
     fn urgency(&mut self) -> u64 {
-        self.dice.below(if self.style == Style::Free { 3 } else { 2 })
+        self.dice.below(if self.style == Style::Timed { 2 } else { 3 })
     }
 
     /// A short timeout, or none left.

@@ -339,7 +339,7 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     ///
     /// [`TimedOut`] after `timeout`.
     pub fn drain(&mut self, timeout: Duration) -> Result<(), TimedOut> {
-        wait::poll(timeout, || self.cursor.lag() == 0)
+        wait::poll(timeout, || self.cursor.is_drained())
     }
 
     /// Frees the slot of a consumer that is dead, and says whether there was one. What a dead member of a group had

@@ -11,7 +11,7 @@ use day2::Mode;
 
 use super::{Places, open};
 use crate::control::Ending;
-use crate::error::{JoinError, RecvError, RecvTimeoutError, TryRecvError};
+use crate::error::{Evicted, JoinError, RecvError, RecvTimeoutError, TryRecvError};
 use crate::group::MemberCursor;
 use crate::memory::{Memory, Shared};
 use crate::options::JoinOptions;
@@ -146,6 +146,14 @@ impl<T: Pod, W: Wait> Member<T, W> {
     ) -> Result<Self, JoinError> {
         let shared = Shared::new(memory);
         Ok(Self::with_cursor(shared.join_group(group, start, options)?, shared))
+    }
+}
+
+impl<T: Pod, W: Wait> Member<T, W> {
+    /// Whether what it received last had been claimed before by a member that died. That member may have worked on
+    /// it, and may have been done with it.
+    pub fn redelivered(&self) -> bool {
+        self.cursor.redelivered()
     }
 }
 
@@ -359,6 +367,25 @@ impl<T: Pod, K: Cursor, W: Wait> Batch<'_, T, K, W> {
     /// The sequence of the first of them.
     pub fn first(&self) -> Sequence {
         self.run.first
+    }
+}
+
+impl<T: Pod, K: Cursor, W: Wait> Batch<'_, T, K, W> {
+    /// Ends the batch, as dropping it does, and says whether what was read of it can be trusted.
+    ///
+    /// # Errors
+    ///
+    /// [`Evicted`]: the consumer was evicted by force while it had borrowed, and the producer did not wait for it.
+    #[inline]
+    pub fn finish(self) -> Result<(), Evicted> {
+        self.receiver.waiter.shared().confirm(self.receiver.cursor.registration())
+    }
+}
+
+impl<T: Pod, W: Wait> Batch<'_, T, MemberCursor<Shared>, W> {
+    /// Whether a member that has died had claimed these messages before. It may have worked on them.
+    pub fn redelivered(&self) -> bool {
+        self.receiver.cursor.redelivered()
     }
 }
 

@@ -63,7 +63,8 @@ impl<T: Pod, W: Wait> Tap<T, W> {
     {
         let memory = open::<T, N>(name, Mode::Observer, options)?;
         // SAFETY: `open` has checked that the ring holds messages of type `T`.
-        Ok(unsafe { Self::from_memory(memory, start) })
+        let Self { cursor, places, waiter } = unsafe { Self::from_memory(memory, start) };
+        Ok(Self { cursor: cursor.following(options.follows()), places, waiter })
     }
 
     /// A tap on the ring in this memory.

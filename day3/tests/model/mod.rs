@@ -1,10 +1,13 @@
 //! A ring small enough to explore: the real control and cursors, and places that loom watches.
 
+#[cfg(loom)]
+use common::sync::dying_at;
 use common::sync::{Arc, AtomicU64, Mutex, Ordering, UnsafeCell, thread, yield_now};
 use common::{Capacity, Sequence};
+use day2::Role;
 use day3::group::MemberCursor;
 use day3::landing::Everywhere;
-use day3::link::HeapLines;
+use day3::link::{HeapLines, Lease, Link};
 use day3::roster::{self, JoinAs, JoinRequest, NoSlot, Ring};
 use day3::sequencer::{ConsumerCursor, Cursor, ProducerCursor, Run, Unavailable};
 use day3::tap::TapCursor;
@@ -36,8 +39,8 @@ fn message(sequence: Sequence) -> u64 {
     sequence.get() ^ 0xa5a5
 }
 
-/// The shared lines of a model's ring, and who is alive.
-type Lines = HeapLines<2>;
+/// The shared lines of a model's ring, and who is alive. A model of members that die has three.
+type Lines = HeapLines<3>;
 
 /// A ring, and the ways to attach to it.
 #[derive(Clone)]
@@ -46,10 +49,21 @@ pub(crate) struct Rig {
     places: Arc<Places>,
     admission: Arc<Mutex<()>>,
     ring: Ring,
+    /// A slot that nobody gets.
+    closed: Option<std::sync::Arc<Lease>>,
 }
 
 impl Rig {
+    /// A ring with room for two consumers, so that a slot is soon taken again.
     pub(crate) fn new(capacity: u64) -> Self {
+        let mut rig = Self::for_three(capacity);
+        let lease = rig.control.lease(Role::Slot(2)).unwrap();
+        rig.closed = Some(std::sync::Arc::new(lease));
+        rig
+    }
+
+    /// A ring with room for three consumers.
+    pub(crate) fn for_three(capacity: u64) -> Self {
         let place = |_| Place {
             message: UnsafeCell::new(0),
             words: [AtomicU64::new(0), AtomicU64::new(0)],
@@ -60,6 +74,7 @@ impl Rig {
             places: Arc::new(Places((0..capacity).map(place).collect())),
             admission: Arc::new(Mutex::new(())),
             ring,
+            closed: None,
         }
     }
 
@@ -68,6 +83,15 @@ impl Rig {
         // SAFETY: each model makes one.
         let cursor = unsafe { ProducerCursor::new(control, capacity, FIRST) };
         Writer { cursor, rig: self.clone(), payload: Payload::Message }
+    }
+
+    /// The producer that takes over from a dead one.
+    #[cfg(loom)]
+    pub(crate) fn successor(&self) -> Writer {
+        let (control, capacity) = (self.control.clone(), self.ring.capacity);
+        // SAFETY: the other one is dead.
+        let cursor = unsafe { ProducerCursor::resuming(control, capacity, FIRST, ()) };
+        Writer { cursor: cursor.unwrap(), rig: self.clone(), payload: Payload::Message }
     }
 
     /// A producer for models with taps: it writes words, as a tap copies them.
@@ -83,7 +107,12 @@ impl Rig {
     }
 
     pub(crate) fn member(&self, start: Start) -> Reader<MemberCursor<Lines>> {
-        let registration = self.join(JoinAs::Member { group: "g", holds: false }, start).unwrap();
+        self.member_of("g", start)
+    }
+
+    /// A member of this group.
+    pub(crate) fn member_of(&self, group: &str, start: Start) -> Reader<MemberCursor<Lines>> {
+        let registration = self.join(JoinAs::Member { group, holds: false }, start).unwrap();
         // SAFETY: the registration was just given out.
         let cursor = unsafe { MemberCursor::new(self.control.clone(), registration) };
         Reader { cursor, rig: self.clone() }
@@ -159,6 +188,18 @@ impl Writer {
         true
     }
 
+    /// Sends a message as a process does that is killed at this step, and dies; says whether it had come so far.
+    #[cfg(loom)]
+    pub(crate) fn send_and_die(mut self, step: &'static str) -> Option<Self> {
+        match dying_at(step, || self.try_send()) {
+            None => {
+                self.cursor.die();
+                None
+            }
+            Some(_) => Some(self),
+        }
+    }
+
     /// Sends two messages at once, if there is room now.
     pub(crate) fn try_send_two(&mut self) -> bool {
         let Ok(first) = self.cursor.claim(2) else { return false };
@@ -211,6 +252,17 @@ impl<C: Cursor> Reader<C> {
         Ok(sequences.map(check).collect())
     }
 
+    /// Takes one message, copies its words as a tap does, and says whether it trusts the copy, having checked it.
+    pub(crate) fn try_copy(&mut self) -> Result<bool, Unavailable> {
+        let sequence = self.bounded(1)?.first;
+        let [a, b] = &self.rig.place(sequence).words;
+        let copy = [a.load(Ordering::Relaxed), b.load(Ordering::Relaxed)];
+        let is_sound = self.cursor.registration().confirms(&self.rig.control);
+        self.cursor.release();
+        assert!(!is_sound || copy == [message(sequence); 2], "message {sequence} is torn");
+        Ok(is_sound)
+    }
+
     /// A run, which is never longer than the ring, nor longer than what was asked for.
     fn bounded(&mut self, most: u64) -> Result<Run, Unavailable> {
         let run = self.cursor.take(most);
@@ -240,6 +292,22 @@ impl<C: Cursor> Reader<C> {
             }
         }
         sequences
+    }
+
+    /// Takes up to `most` messages as a process does that is killed at this step, and dies; says whether it had
+    /// come so far.
+    #[cfg(loom)]
+    pub(crate) fn take_and_die(mut self, step: &'static str, most: u64) -> Option<Self>
+    where
+        C: Mortal,
+    {
+        match dying_at(step, || self.cursor.take(most)) {
+            None => {
+                self.cursor.die();
+                None
+            }
+            Some(_) => Some(self),
+        }
     }
 
     /// Reads all that is there. The caller has made sure that it is visible.
@@ -293,3 +361,23 @@ pub(crate) fn follows(first: Sequence, sequences: &[Sequence]) -> bool {
 
 pub(crate) use common::sync::explore_model as explore;
 pub(crate) use thread::spawn;
+
+/// A cursor that can end as that of a killed process does.
+#[cfg(loom)]
+pub(crate) trait Mortal {
+    fn die(self);
+}
+
+#[cfg(loom)]
+impl Mortal for ConsumerCursor<Lines> {
+    fn die(self) {
+        Self::die(self);
+    }
+}
+
+#[cfg(loom)]
+impl Mortal for MemberCursor<Lines> {
+    fn die(self) {
+        Self::die(self);
+    }
+}

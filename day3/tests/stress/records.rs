@@ -56,6 +56,11 @@ impl Record {
         self.numbers("run").map(|numbers| numbers[0]..numbers[0] + numbers[1])
     }
 
+    /// How often a member received older messages than before: what a dead member had left.
+    pub(crate) fn backs(&self) -> usize {
+        self.numbers("back").count()
+    }
+
     /// The first word of the last line.
     pub(crate) fn last_word(&self) -> &str {
         self.0.lines().last().and_then(|line| line.split(' ').next()).unwrap_or("nothing")

@@ -5,13 +5,14 @@ use core::fmt;
 use core::ptr::NonNull;
 
 use common::Sequence;
+use day3::group::MemberCursor;
 use day3::measured::Measured;
 use day3::sequencer::{ConsumerCursor, Run};
 use day3::{Shared, Wait};
 
 use super::{Receiver, Taken, corrupt};
 use crate::data::{Data, Walk};
-use crate::error::TryRecvError;
+use crate::error::{Evicted, TryRecvError};
 use crate::frame::Frame;
 
 /// What a batch is taken from.
@@ -148,6 +149,23 @@ impl<'a, K: Measured, W: Wait> Records<'a, K, W> {
     /// The sequence at which the first frame begins.
     pub fn first(&self) -> Sequence {
         self.run.first
+    }
+
+    /// Ends the batch, as dropping it does, and says whether what was read of it can be trusted.
+    ///
+    /// # Errors
+    ///
+    /// [`Evicted`]: the consumer was evicted by force while it had borrowed, and the producer did not wait for it.
+    #[inline]
+    pub fn finish(self) -> Result<(), Evicted> {
+        self.receiver.confirm()
+    }
+}
+
+impl<W: Wait> Records<'_, MemberCursor<Shared>, W> {
+    /// Whether its messages had been claimed before by a member that died.
+    pub fn redelivered(&self) -> bool {
+        self.receiver.redelivered()
     }
 }
 

@@ -1,6 +1,7 @@
 //! A queue's report, for people.
 
 use std::fmt::{Error, Write};
+use std::time::SystemTime;
 
 use fanout::QueueName;
 use fanout::inspect::Snapshot;
@@ -53,8 +54,12 @@ fn state(report: &Report<'_>) -> String {
 
 fn producer(report: &Report<'_>, unit: &str) -> String {
     let pid = report.producer.pid;
+    let epoch = match report.epoch {
+        0 => String::new(),
+        epoch => format!(", epoch {epoch}: took over from one that had died"),
+    };
     if !report.producer.lives {
-        return format!("pid {pid} as it said; its process is gone");
+        return format!("pid {pid} as it said, dead: its process is gone{epoch}");
     }
     let waits = match report.waits_for {
         0 => String::new(),
@@ -65,7 +70,7 @@ fn producer(report: &Report<'_>, unit: &str) -> String {
         room if unit.is_empty() => format!(", waits for {} places", grouped(room)),
         room => format!(", waits for {}{unit}", grouped(room)),
     };
-    format!("pid {pid} as it says, alive{waits}")
+    format!("pid {pid} as it says, alive{waits}{epoch}")
 }
 
 fn consumers(
@@ -80,9 +85,16 @@ fn consumers(
     // Other programs may have written anything there.
     let group = |row: &Row<'_>| row.group.unwrap_or("-").escape_debug().to_string();
     let wide = width(report.consumers.iter().map(|row| group(row).len()), "group");
-    writeln!(out, "slot  {:<11}{:<wide$}  {:>8}{:>12}  label", "kind", "group", "pid", "lag")?;
+    writeln!(
+        out,
+        "slot  {:<11}{:<wide$}  {:>8}{:>7}{:>12}  label",
+        "kind", "group", "pid", "since", "lag"
+    )?;
+    let now = now();
     for row in &report.consumers {
         let gates = match row {
+            Row { alive: false, blocks: true, .. } => "  <- dead, blocks the producer".to_owned(),
+            Row { alive: false, .. } => "  <- dead".to_owned(),
             Row { blocks: true, .. } => "  <- blocks the producer".to_owned(),
             Row { gates: true, .. } if snapshot.kind == Kind::Records => {
                 let room = snapshot.capacity.saturating_sub(row.lag);
@@ -93,11 +105,12 @@ fn consumers(
         };
         writeln!(
             out,
-            "{:>4}  {:<11}{:<wide$}  {:>8}{:>12}  {}{gates}",
+            "{:>4}  {:<11}{:<wide$}  {:>8}{:>7}{:>12}  {}{gates}",
             row.slot,
             row.kind,
             group(row),
             row.pid,
+            ago(now.saturating_sub(row.since)),
             grouped(row.lag) + unit,
             row.label.escape_debug()
         )?;
@@ -105,8 +118,30 @@ fn consumers(
     Ok(())
 }
 
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// How long ago: in the largest unit of which it is at least two.
+fn ago(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
 /// The groups without a member. Groups with members are listed beside them.
 fn groups(out: &mut String, report: &Report<'_>, unit: &str) -> Result<(), Error> {
+    for group in report.groups.iter().filter(|group| group.redelivered > 0) {
+        let (name, redelivered) = (group.name.escape_debug(), grouped(group.redelivered));
+        writeln!(
+            out,
+            "group \"{name}\": {redelivered}{unit} went to a second member, because the first had died"
+        )?;
+    }
     let empty = || report.groups.iter().filter(|group| group.members == 0);
     if empty().next().is_none() {
         return Ok(());
@@ -125,4 +160,15 @@ fn groups(out: &mut String, report: &Report<'_>, unit: &str) -> Result<(), Error
         writeln!(out, "{:<wide$}{:>14}  {place}", called(group), grouped(group.lag) + unit)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_told_in_one_unit() {
+        let told = [0, 119, 120, 7_199, 7_200, 172_799, 172_800].map(ago);
+        assert_eq!(told, ["0 s", "119 s", "2 min", "119 min", "2 h", "47 h", "2 d"]);
+    }
 }

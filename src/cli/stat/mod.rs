@@ -32,10 +32,11 @@ pub(crate) struct Arguments {
 
 const MEANING: &str = "\
 All counts of a ring of records are bytes. A pid is what a process said of
-itself; in another container it has another number. Whether the producer lives
-is asked of the kernel, which knows who has the queue open: a child that it
-forked, and that still runs, counts as the producer. \"waits for\" is how much
-room the producer waits for at this moment, and \"blocks\" marks who is in its way.
+itself; in another container it has another number. Who is dead is asked of the
+kernel, which knows it in all containers. \"since\" is for how long a consumer has
+had its slot. \"waits for\" is how much room the producer waits for at this moment,
+and \"blocks\" marks who is in its way. The epoch counts the producers that have
+taken over from one that had died.
 
 In JSON, the sequences (first, published, reserved) are strings of decimal
 digits: a producer may begin to count anywhere, and many programs read numbers

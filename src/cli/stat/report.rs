@@ -28,6 +28,10 @@ pub(super) struct Report<'a> {
     /// Why the producer gave up.
     pub(super) reason: Option<&'a str>,
     pub(super) producer: Producer,
+    /// How many producers have taken over from one that had died.
+    pub(super) epoch: u64,
+    /// How many consumers the queue has room for.
+    pub(super) slots: usize,
     /// How much room the producer waits for; 0 while it does not wait.
     pub(super) waits_for: u64,
     /// Whether a consumer is in the producer's way, or a whole lap behind.
@@ -52,6 +56,10 @@ pub(super) struct Row<'a> {
     pub(super) group: Option<&'a str>,
     pub(super) label: &'a str,
     pub(super) pid: u32,
+    /// Whether its process is alive, as the kernel knows.
+    pub(super) alive: bool,
+    /// When it took its slot: seconds since 1970.
+    pub(super) since: u64,
     pub(super) lag: u64,
     pub(super) gates: bool,
     /// Whether this consumer keeps the producer waiting.
@@ -70,6 +78,8 @@ pub(super) struct Group<'a> {
     pub(super) overwritten: bool,
     /// Whether the group, without a member, keeps the producer waiting.
     pub(super) blocks: bool,
+    /// How much went to a second member, because the first had died.
+    pub(super) redelivered: u64,
 }
 
 /// The producer chooses where sequences begin. They may lie above 2^53, where many programs misread
@@ -89,7 +99,8 @@ impl<'a> Report<'a> {
             let (slot, label, pid, lag) =
                 (consumer.slot, consumer.label.as_str(), consumer.owner, consumer.lag);
             let (gates, blocks) = (gating == Some(slot), blocks(snapshot, lag));
-            Row { slot, kind, group, label, pid, lag, gates, blocks }
+            let (alive, since) = (consumer.alive != Some(false), consumer.since);
+            Row { slot, kind, group, label, pid, alive, since, lag, gates, blocks }
         });
         let consumers: Vec<Row<'_>> = rows.collect();
         let groups = groups(snapshot);
@@ -115,6 +126,8 @@ impl<'a> Report<'a> {
             ending,
             reason,
             producer: Producer { pid: snapshot.producer_pid, lives: snapshot.producer_lives },
+            epoch: snapshot.epoch,
+            slots: snapshot.slots,
             waits_for: waits_for(snapshot),
             full,
             gating_slot: gating,
@@ -132,7 +145,8 @@ fn groups(snapshot: &Snapshot) -> Vec<Group<'_>> {
     };
     let rows = snapshot.groups.iter().map(|info| {
         let (members, lag, holds, overwritten, blocks) = group(info);
-        Group { name: &info.name, members, lag, holds, overwritten, blocks }
+        let (name, redelivered) = (info.name.as_str(), info.redelivered);
+        Group { name, members, lag, holds, overwritten, blocks, redelivered }
     });
     rows.collect()
 }

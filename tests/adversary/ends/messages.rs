@@ -201,7 +201,9 @@ fn show<'m>(
 
 impl<K: Cursor + Send> Reading for MessageEnd<K> {
     fn act(&mut self, at: &mut Act<'_>, see: &mut dyn FnMut(Seen<'_>)) -> Step {
-        let outcome = if at.dice.once_in(3) {
+        // One that is copied out of the ring is released at once.
+        let copies = at.style != super::Style::WrittenDown && at.dice.once_in(3);
+        let outcome = if copies {
             self.one(at).map(|message| show(&[message], true, see))
         } else {
             self.batch(at, see)
