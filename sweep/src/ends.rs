@@ -136,6 +136,8 @@ fn first(capacity: u64) -> u64 {
 pub(crate) enum Took {
     /// Messages.
     Some,
+    /// Messages that a member had claimed before which has died.
+    Again,
     /// Nothing now.
     Empty,
     /// The end: everything was sent.
@@ -164,6 +166,19 @@ pub(crate) trait Reading: Send {
     /// How many messages a tap has received or lost; other consumers say nothing.
     fn passed(&self) -> Option<u64> {
         None
+    }
+}
+
+/// A consumer that may get what a dead one had claimed, and then says so.
+trait Marked {
+    /// Whether what it received last had been claimed before.
+    fn again(&self) -> bool {
+        false
+    }
+
+    /// It has taken messages: which.
+    fn took(&self) -> Took {
+        if self.again() { Took::Again } else { Took::Some }
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) struct Witness {
     begin: Option<u64>,
     /// What a member has seen, in order.
     seen: Vec<u64>,
+    /// What it has seen that was marked as a dead member's.
+    again: Vec<u64>,
     /// Whether it waits for a successor when its producer dies.
     follows: bool,
 }
@@ -60,7 +62,7 @@ impl Witness {
     ) -> anyhow::Result<Self> {
         let end = kind.join(name, part, start, &JoinOptions::new().follow(follows));
         let end = end.with_context(|| format!("{part:?} cannot join"))?;
-        Ok(Self { end, part, next, begin: next, seen: Vec::new(), follows })
+        Ok(Self { end, part, next, begin: next, seen: Vec::new(), again: Vec::new(), follows })
     }
 
     /// What it is.
@@ -73,6 +75,11 @@ impl Witness {
         &self.seen
     }
 
+    /// What a member has seen that was marked as a dead member's, in order.
+    pub(crate) fn again(&self) -> &[u64] {
+        &self.again
+    }
+
     /// The number of the next message that it may see; for a member, of those that it has seen.
     pub(crate) fn next(&self) -> Option<u64> {
         self.next
@@ -82,7 +89,7 @@ impl Witness {
     pub(crate) fn drain(&mut self) -> anyhow::Result<Took> {
         loop {
             let took = self.take(MOST)?;
-            if took != Took::Some {
+            if !matches!(took, Took::Some | Took::Again) {
                 return Ok(took);
             }
         }
@@ -108,7 +115,7 @@ impl Witness {
         let took = self.end.take(most, &mut numbers, &mut || ());
         let took = took.with_context(|| format!("{:?}, at {:?}", self.part, self.next))?;
         for number in numbers {
-            self.check(number)?;
+            self.check(number, took)?;
         }
         self.account()?;
         Ok(took)
@@ -118,11 +125,11 @@ impl Witness {
     pub(crate) fn wait(&mut self, timeout: Duration) -> anyhow::Result<Took> {
         let mut numbers = Vec::new();
         let took = self.end.wait(timeout, &mut numbers)?;
-        numbers.into_iter().try_for_each(|number| self.check(number))?;
+        numbers.into_iter().try_for_each(|number| self.check(number, took))?;
         Ok(took)
     }
 
-    fn check(&mut self, number: u64) -> anyhow::Result<()> {
+    fn check(&mut self, number: u64, took: Took) -> anyhow::Result<()> {
         let (part, next) = (self.part, self.next);
         match part {
             Part::Broadcast => ensure!(
@@ -134,7 +141,16 @@ impl Witness {
                 "{part:?} expected message {next:?} or a later one, found {number}"
             ),
             // An earlier one was a dead member's. That none comes twice is checked for the whole group.
-            Part::Member(_) => self.seen.push(number),
+            Part::Member(_) => {
+                ensure!(
+                    took == Took::Again || next.is_none_or(|next| next <= number),
+                    "{part:?} expected message {next:?} or a later one, found {number} without a mark"
+                );
+                self.seen.push(number);
+            }
+        }
+        if took == Took::Again {
+            self.again.push(number);
         }
         self.next = next.max(Some(number + 1));
         Ok(())

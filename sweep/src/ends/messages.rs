@@ -13,7 +13,7 @@ use fanout::{
     Adaptive, Consumer, JoinOptions, Member, Producer, QueueName, QueueOptions, Start, Tap, ends,
 };
 
-use super::{Part, Reading, Sending, Took, ended, first, timed, word};
+use super::{Marked, Part, Reading, Sending, Took, ended, first, timed, word};
 
 /// How many messages the ring holds.
 const CAPACITY: u64 = 16;
@@ -136,7 +136,18 @@ impl Sending for Producer<Message> {
     }
 }
 
-impl<K: Cursor + Send> Reading for ends::Receiver<Message, K, Adaptive> {
+impl Marked for Consumer<Message> {}
+
+impl Marked for Member<Message> {
+    fn again(&self) -> bool {
+        self.redelivered()
+    }
+}
+
+impl<K: Cursor + Send> Reading for ends::Receiver<Message, K, Adaptive>
+where
+    Self: Marked,
+{
     fn take(
         &mut self,
         most: usize,
@@ -152,7 +163,8 @@ impl<K: Cursor + Send> Reading for ends::Receiver<Message, K, Adaptive> {
             numbers.push(message.number()?);
         }
         held();
-        Ok(Took::Some)
+        drop(batch);
+        Ok(self.took())
     }
 
     fn take_apart(&mut self, most: usize, held: &mut dyn FnMut()) -> anyhow::Result<Took> {
@@ -171,7 +183,7 @@ impl<K: Cursor + Send> Reading for ends::Receiver<Message, K, Adaptive> {
             Ok(message) => numbers.push(message.number()?),
             Err(nothing) => return timed(nothing),
         }
-        Ok(Took::Some)
+        Ok(self.took())
     }
 }
 

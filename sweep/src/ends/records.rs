@@ -11,7 +11,7 @@ use fanout::records::ends::{self, Cursor};
 use fanout::records::{Member, Reader, Tap, Writer, record_len};
 use fanout::{Adaptive, JoinOptions, QueueName, QueueOptions, Start};
 
-use super::{Part, Reading, Sending, Took, ended, first, timed, word};
+use super::{Marked, Part, Reading, Sending, Took, ended, first, timed, word};
 
 /// How many bytes the ring holds: a page, the least that there is.
 const CAPACITY: u64 = 4096;
@@ -139,7 +139,18 @@ impl Sending for Writer {
     }
 }
 
-impl<K: Cursor + Send> Reading for ends::Receiver<K, Adaptive> {
+impl Marked for Reader {}
+
+impl Marked for Member {
+    fn again(&self) -> bool {
+        self.redelivered()
+    }
+}
+
+impl<K: Cursor + Send> Reading for ends::Receiver<K, Adaptive>
+where
+    Self: Marked,
+{
     fn take(
         &mut self,
         most: usize,
@@ -155,7 +166,8 @@ impl<K: Cursor + Send> Reading for ends::Receiver<K, Adaptive> {
             numbers.push(number_of(message)?);
         }
         held();
-        Ok(Took::Some)
+        drop(batch);
+        Ok(self.took())
     }
 
     fn take_apart(&mut self, most: usize, held: &mut dyn FnMut()) -> anyhow::Result<Took> {
@@ -174,7 +186,7 @@ impl<K: Cursor + Send> Reading for ends::Receiver<K, Adaptive> {
             Ok(message) => numbers.push(number_of(&message)?),
             Err(nothing) => return timed(nothing),
         }
-        Ok(Took::Some)
+        Ok(self.took())
     }
 }
 

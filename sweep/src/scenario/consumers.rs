@@ -1,6 +1,5 @@
 //! Scenarios in which a consumer, a member or a tap dies, or another process that does something to the queue.
 
-use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -24,8 +23,12 @@ const WAIT: Duration = Duration::from_millis(1);
 pub(super) fn all(kind: Kind) -> Vec<Scenario> {
     let (broadcast, member, tap) = (Part::Broadcast, Part::Member(GROUP), Part::Tap);
     let none = &Released::NONE;
-    let in_it = |messages: usize| Released { before: 0..0, then: 0..messages as u64 };
-    let all_before = &Released { before: 0..WAITING, then: 0..0 };
+    let all = MOST as u64;
+    let claimed = &Released { held: Some(0..all), ..Released::NONE };
+    let contended = &Released { held: None, ..Released::NONE };
+    let released = &Released { then: 0..all, ..Released::NONE };
+    let first = &Released { then: 0..1, held: Some(1..all), ..Released::NONE };
+    let read = &Released { before: 0..WAITING, ..Released::NONE };
     vec![
         join(kind, "join", broadcast, false),
         join(kind, "join a group", member, false),
@@ -33,19 +36,19 @@ pub(super) fn all(kind: Kind) -> Vec<Scenario> {
         join(kind, "join, and hold", Part::Member(NEW_GROUP), true),
         join(kind, "open a tap", tap, false),
         scenario(kind, "take", broadcast, none, claim),
-        scenario(kind, "claim", member, none, claim),
-        scenario(kind, "claim, contended", member, none, claim).meddled(),
+        scenario(kind, "claim", member, claimed, claim),
+        scenario(kind, "claim, contended", member, contended, claim).meddled(),
         scenario(kind, "copy", tap, none, claim),
         scenario(kind, "release", broadcast, none, release),
-        scenario(kind, "release a claim", member, &in_it(MOST), release),
+        scenario(kind, "release a claim", member, released, release),
         scenario(kind, "release a part", broadcast, none, release_a_part),
-        scenario(kind, "release a part of a claim", member, &in_it(1), release_a_part),
+        scenario(kind, "release a part of a claim", member, first, release_a_part),
         scenario(kind, "wait", broadcast, none, wait),
-        scenario(kind, "wait in a group", member, all_before, wait),
+        scenario(kind, "wait in a group", member, read, wait),
         scenario(kind, "leave", broadcast, none, leave),
         scenario(kind, "leave a group", member, none, leave),
-        redeliver(kind, "redeliver", 0..0, claim),
-        redeliver(kind, "release what was redelivered", 0..MOST as u64, release),
+        redeliver(kind, "redeliver", claimed, claim),
+        redeliver(kind, "release what was redelivered", released, release),
         evict(kind, "evict from outside", |name, dead| {
             // SAFETY: the casualty was killed at this process's first stage, and has ended.
             unsafe { inspect::evict(name, dead, READY_TIMEOUT) }.is_ok()
@@ -55,7 +58,7 @@ pub(super) fn all(kind: Kind) -> Vec<Scenario> {
         }),
         forget(kind),
         asleep(kind, "release, the producer asleep", broadcast, none, release),
-        asleep(kind, "release a claim, the producer asleep", member, &in_it(MOST), release),
+        asleep(kind, "release a claim, the producer asleep", member, released, release),
         asleep(kind, "leave, the producer asleep", broadcast, none, |act, end| {
             act.stage();
             leave(act, end)
@@ -164,10 +167,10 @@ fn leave(act: &Act, end: Box<dyn Reading>) -> anyhow::Result<()> {
 fn redeliver(
     kind: Kind,
     name: &str,
-    then: Range<u64>,
+    released: &Released,
     operation: impl Fn(&Act, Box<dyn Reading>) -> anyhow::Result<()> + 'static,
 ) -> Scenario {
-    let released = Released { before: MOST as u64..WAITING, then };
+    let released = Released { before: MOST as u64..WAITING, ..released.clone() };
     let victim = move |act: &Act, mut end: Box<dyn Reading>| {
         let mut numbers = Vec::new();
         end.take(MOST, &mut numbers, &mut || ())?;

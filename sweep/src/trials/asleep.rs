@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use fanout::QueueName;
 use fanout::error::SendTimeoutError;
-use nix::libc::SYS_futex;
+use nix::libc::{SYS_futex, SYS_futex_waitv};
 use nix::unistd::gettid;
 use testing::Unique;
 
@@ -59,16 +59,20 @@ impl<T: Send + 'static> Sleeper<T> {
     }
 }
 
-/// Whether a thread waits for a futex: its system call is the first word of this file.
+/// Whether a thread waits for a futex, or for several: its system call is the first word of this file.
 fn sleeps(path: &str) -> bool {
-    let call = fs::read_to_string(path).unwrap_or_default();
-    call.split(' ').next() == Some(&SYS_futex.to_string())
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let call = text.split(' ').next().and_then(|word| word.parse().ok());
+    call.is_some_and(|call| [SYS_futex, SYS_futex_waitv].contains(&call))
 }
+
+/// A producer, and how its last message went.
+type Sent = (Box<dyn Sending>, Result<(), SendTimeoutError>);
 
 /// A consumer dies for which the producer sleeps: the ring is full.
 pub(crate) struct ProducerAsleep {
     attended: Attended,
-    sleeper: Option<Sleeper<(Box<dyn Sending>, Result<(), SendTimeoutError>)>>,
+    sleeper: Option<Sleeper<Sent>>,
 }
 
 impl ProducerAsleep {

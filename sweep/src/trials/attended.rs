@@ -29,11 +29,14 @@ pub(crate) struct Released {
     pub(crate) before: Range<u64>,
     /// In its operation.
     pub(crate) then: Range<u64>,
+    /// What it has claimed and not released when the operation is done: this comes again, with a mark. `None` where
+    /// that depends on the others.
+    pub(crate) held: Option<Range<u64>>,
 }
 
 impl Released {
     /// None.
-    pub(crate) const NONE: Self = Self { before: 0..0, then: 0..0 };
+    pub(crate) const NONE: Self = Self { before: 0..0, then: 0..0, held: Some(0..0) };
 }
 
 /// The survivors: a producer, a broadcast consumer, a member of a group, and a tap.
@@ -121,7 +124,7 @@ impl Attended {
     /// Each message went to a member that lives, but for those that the victim had released. Says how many these
     /// are.
     fn count_released(&self, is_done: bool) -> anyhow::Result<usize> {
-        let Released { before, then } = self.released.clone();
+        let Released { before, then, held } = self.released.clone();
         let number = |waiting| self.base + waiting;
         let mut least: Vec<u64> = before.map(number).collect();
         let mut most: Vec<u64> = then.map(number).collect();
@@ -135,6 +138,17 @@ impl Attended {
             "the dead had released {least:?} of its group's messages, or {most:?}, and the group lacks \
              {missing_ones:?}"
         );
+        let mut again: Vec<u64> = self.members(GROUP).flat_map(Witness::again).copied().collect();
+        again.sort_unstable();
+        let waiting = self.base..self.base + WAITING;
+        ensure!(
+            again.iter().all(|number| waiting.contains(number)),
+            "{again:?} are marked as a dead member's, which can only have claimed some of {waiting:?}"
+        );
+        if let Some(held) = held.filter(|_| is_done) {
+            let held: Vec<u64> = held.map(number).collect();
+            ensure!(again == held, "the dead held {held:?}, and marked are {again:?}");
+        }
         let strays = missing(self.members(NEW_GROUP), None, self.stage.sent)?;
         ensure!(strays.is_empty(), "the new group lacks {strays:?}");
         Ok(missing_ones.len())

@@ -52,8 +52,8 @@ impl Trial for Created {
         }
         match found {
             "no name" => {}
-            "not ready" if dead.pid % SELDOM != 0 => self.name.remove(),
-            "ready" if dead.pid % 2 == 0 => drop(self.kind.resume(&self.name)?),
+            "not ready" if !dead.pid.is_multiple_of(SELDOM) => self.name.remove(),
+            "ready" if dead.pid.is_multiple_of(2) => drop(self.kind.resume(&self.name)?),
             _ => replace(self.kind, &self.name)?,
         }
         succeed(self.kind, &self.name)?;
