@@ -227,7 +227,7 @@ pub(crate) struct ConsumerSlot {
     pub(crate) owner: AtomicU64,
     /// When it took the slot: seconds since 1970.
     pub(crate) since: AtomicU64,
-    /// What the producer does when it lags: a [`Policy`](crate::Policy), packed.
+    /// After how many microseconds the producer evicts it, if it may.
     pub(crate) policy: AtomicU64,
     /// How many messages it has missed.
     pub(crate) missed: AtomicU64,
@@ -362,6 +362,10 @@ pub(crate) enum SlotUse {
     Member,
     /// Its consumer was evicted while it was alive. The slot is free when the consumer has let go of its lease.
     Evicted,
+    /// A broadcast consumer that is told what it misses: the producer does not wait for it.
+    Lossy,
+    /// A broadcast consumer that the producer evicts when it has waited for it too long. It borrows nothing.
+    Evictable,
 }
 
 /// The state of a slot: its use, and a ticket. The ticket differs each time that the slot is taken. So a
@@ -387,6 +391,8 @@ impl SlotState {
             1 => SlotUse::Broadcast,
             2 => SlotUse::Member,
             3 => SlotUse::Evicted,
+            4 => SlotUse::Lossy,
+            5 => SlotUse::Evictable,
             _ => SlotUse::Free,
         }
     }
@@ -415,6 +421,8 @@ impl SlotState {
             SlotUse::Broadcast => 1,
             SlotUse::Member => 2,
             SlotUse::Evicted => 3,
+            SlotUse::Lossy => 4,
+            SlotUse::Evictable => 5,
         }
     }
 }

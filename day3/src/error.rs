@@ -6,6 +6,7 @@ use common::{CapacityError, NameError, OsError, QueueName};
 use day2::{LeaseError, LockError, OpenError, RemoveError, SucceedError};
 
 use crate::control::{MOST_SLOTS, NAME_BYTES};
+use crate::policy::Policy;
 use crate::sequencer::{CannotResume, Refusal, Unavailable};
 
 /// Why a ring could not be created. Nothing is left behind.
@@ -151,6 +152,15 @@ pub enum JoinError {
     TooManyGroups {
         /// How many there are.
         most: usize,
+    },
+    /// This end cannot keep this promise.
+    #[error(
+        "found the policy {policy}, which this end cannot promise: what blocks goes with Consumer, Reader and Member, \
+         which borrow messages where they lie; evict with Evictable; lossy with Tap::join"
+    )]
+    Policy {
+        /// The policy that was asked for.
+        policy: Policy,
     },
     /// A group's name that does not fit.
     #[error("a group's name has 1 to {NAME_BYTES} bytes and no NUL, found {found:?}: change it")]

@@ -6,7 +6,8 @@ use common::{Capacity, Sequence, ordering};
 use crate::control::{Claim, ConsumerSlot, Control, HOLDS, SlotState, SlotUse};
 use crate::link::Link;
 use crate::recovery::{self, Death};
-use crate::roster::is_member;
+use crate::roster::{self, is_member};
+use crate::vigil::Patience;
 
 /// How often the slots are read anew in one look, because consumers have joined or left meanwhile.
 const REREADS: usize = 64;
@@ -21,6 +22,9 @@ pub(crate) struct Gate {
     broadcast: Vec<usize>,
     members: Vec<usize>,
     groups: Vec<usize>,
+    /// Whether there is a consumer that it does not wait for.
+    listens: bool,
+    patience: Patience,
     /// Slots of broadcast consumers whose process is dying, and which state they have.
     dying: Vec<(usize, u64)>,
     /// Deaths that were told, in the same way.
@@ -35,9 +39,14 @@ impl Gate {
         control.roster.generation.load(order) != self.generation
     }
 
-    /// Whether no consumer was registered when the slots were last read, and no group held a place.
+    /// Whether there was nobody to wait for when the slots were last read: no consumer, and no group's place.
     pub(crate) fn is_empty(&self) -> bool {
         self.broadcast.is_empty() && self.groups.is_empty()
+    }
+
+    /// Whether no consumer was registered, not even one that the producer does not wait for, and no group held a place.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.is_empty() && !self.listens
     }
 
     /// Whether there was a group that the producer waits for.
@@ -119,6 +128,7 @@ impl Gate {
         for list in [&mut self.broadcast, &mut self.members, &mut self.groups] {
             list.clear();
         }
+        self.listens = false;
         for (index, slot) in control.slots().enumerate() {
             // edge: leave -> gate. A consumer's reads are done before it leaves. The fence in
             // `ProducerCursor::grant`, which comes before any write, would be enough. But
@@ -126,8 +136,10 @@ impl Gate {
             let state = slot.state.load(Ordering::Acquire);
             match SlotState::from_bits(state).usage() {
                 SlotUse::Free | SlotUse::Evicted => {}
-                SlotUse::Broadcast if self.dying.contains(&(index, state)) => {}
-                SlotUse::Broadcast => self.broadcast.push(index),
+                SlotUse::Lossy => self.listens = true,
+                SlotUse::Broadcast | SlotUse::Evictable if self.dying.contains(&(index, state)) => {
+                }
+                SlotUse::Broadcast | SlotUse::Evictable => self.broadcast.push(index),
                 SlotUse::Member => {
                     self.members.push(index);
                     add(&mut self.groups, control.group_of(slot));
@@ -163,6 +175,8 @@ impl Gate {
                 self.dying.retain(|&(dying, _)| dying != slot);
                 self.dying.push((slot, control.slot(slot).state.load(Ordering::Relaxed)));
                 changed = true;
+            } else {
+                changed |= self.lose_patience(control, slot);
             }
         }
         for group in self.groups.clone() {
@@ -181,6 +195,19 @@ impl Gate {
         }
         changed |= !deaths.is_empty();
         (deaths, changed)
+    }
+
+    /// Evicts the consumer in this slot, which holds the producer back, if it has promised to go when it does so for
+    /// too long.
+    fn lose_patience(&mut self, control: &Control, slot: usize) -> bool {
+        let line = control.slot(slot);
+        let state = SlotState::from_bits(line.state.load(Ordering::Relaxed));
+        // The state says what was promised: it is what is replaced, so a newcomer in the slot is safe.
+        if state.usage() != SlotUse::Evictable {
+            return false;
+        }
+        let place = (slot, state.bits(), line.cursor.load(Ordering::Relaxed));
+        self.patience.ends(place, roster::patience(line)) && roster::turn_out(control, slot, state)
     }
 
     /// Buries the consumer in this slot, if it is dead. A dead member is found as long as nobody has taken over

@@ -56,7 +56,9 @@ impl<C: Link> MemberCursor<C> {
     pub unsafe fn new(control: C, registration: Registration) -> Self {
         doorbell::attach(&control.doorbell.producer);
         let group = control.group_of(control.slot(registration.slot));
-        let (known, held) = (registration.first, Run { first: registration.first, len: 0 });
+        // One that took its slot from a dead member begins with what that member held.
+        let (known, nothing) = (registration.first, Run { first: registration.first, len: 0 });
+        let held = registration.inherited.unwrap_or(nothing);
         let line = NonNull::from(control.group(group));
         Self {
             control,
@@ -182,16 +184,10 @@ impl<C: Link> MemberCursor<C> {
         if !self.registration.is_current(&self.control) {
             return false;
         }
-        let own = self.registration.slot;
-        let Some(estate) = recovery::inherit(&self.control, own) else { return false };
-        // The words may be forged: nothing that is not published is read, nor more than a lap.
-        let published = self.control.published();
-        let end = estate.run.first.plus(estate.run.len);
-        let is_near = published.since(estate.run.first) <= self.registration.capacity.get();
-        if !is_near || published.is_before(end) {
-            recovery::discard(&self.control, estate);
+        let (own, lap) = (Some(self.registration.slot), self.registration.capacity);
+        let Some(estate) = recovery::inherit(&self.control, self.group, own, lap) else {
             return false;
-        }
+        };
         self.registration.move_to(&self.control, estate.slot, estate.lease);
         (self.held, self.taken, self.turn, self.is_alone) = (estate.run, 0, 0, false);
         self.redelivered = estate.run;

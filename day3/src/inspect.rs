@@ -190,7 +190,7 @@ impl Snapshot {
     pub fn gating(&self) -> Option<&ConsumerInfo> {
         self.consumers
             .iter()
-            .filter(|consumer| consumer.lag > 0)
+            .filter(|consumer| consumer.lag > 0 && consumer.gates())
             .max_by_key(|consumer| consumer.lag)
     }
 }

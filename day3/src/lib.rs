@@ -20,6 +20,7 @@ pub mod group;
 pub mod landing;
 pub mod link;
 pub mod measured;
+pub mod policy;
 pub mod recovery;
 pub mod roster;
 pub mod sequencer;
@@ -53,6 +54,7 @@ pub use {
 };
 
 pub use control::Ending;
+pub use policy::{Policy, UnknownPolicy};
 pub use roster::Start;
 pub use sequencer::Unattended;
 
@@ -65,6 +67,9 @@ pub type Consumer<T> = ring::Consumer<T, Yield>;
 /// [`ring::Member`] that yields while it waits.
 #[cfg(not(loom))]
 pub type Member<T> = ring::Member<T, Yield>;
+/// [`ring::Evictable`] that yields while it waits.
+#[cfg(not(loom))]
+pub type Evictable<T> = ring::Evictable<T, Yield>;
 /// [`ring::Tap`] that yields while it waits.
 #[cfg(not(loom))]
 pub type Tap<T> = ring::Tap<T, Yield>;

@@ -22,8 +22,10 @@ use crate::group::MemberCursor;
 use crate::landing::{Everywhere, Landing};
 use crate::link::{HeapLines, Lease, Link};
 use crate::options::{JoinOptions, QueueOptions};
+use crate::policy::Policy;
 use crate::roster::{self, JoinAs, JoinRequest, NoSlot, Registration, Ring, Start};
 use crate::sequencer::{ConsumerCursor, resumable};
+use crate::tap::TapCursor;
 use crate::wait;
 use common::QueueName;
 
@@ -110,10 +112,62 @@ impl Shared {
         start: Start,
         options: &JoinOptions,
     ) -> Result<ConsumerCursor<Self>, JoinError> {
-        let registration = admit(self, JoinAs::Broadcast, start, options)?;
+        blocking(options)?;
+        self.broadcast(JoinAs::Broadcast, start, options)
+    }
+
+    /// Registers a broadcast consumer that may be evicted while it is alive: it borrows nothing, and
+    /// [confirms](ConsumerCursor::confirm) what it has copied.
+    ///
+    /// # Errors
+    ///
+    /// As [`Shared::join`]; [`JoinError::Policy`] if the options do not say when.
+    pub fn join_evictable(
+        &self,
+        start: Start,
+        options: &JoinOptions,
+    ) -> Result<ConsumerCursor<Self>, JoinError> {
+        match options.promised() {
+            Policy::EvictAfter(after) => {
+                self.broadcast(JoinAs::Evictable { after }, start, options)
+            }
+            policy => Err(JoinError::Policy { policy }),
+        }
+    }
+
+    fn broadcast(
+        &self,
+        role: JoinAs<'_>,
+        start: Start,
+        options: &JoinOptions,
+    ) -> Result<ConsumerCursor<Self>, JoinError> {
+        let registration = admit(self, role, start, options)?;
         // SAFETY: the registration was just given out, in this ring.
         let cursor = unsafe { ConsumerCursor::new(self.clone(), registration) };
         Ok(cursor.following(options.follows()))
+    }
+
+    /// Gives a tap on this ring a slot, so that everybody sees it: a lossy consumer.
+    ///
+    /// # Errors
+    ///
+    /// As [`Shared::join`]; [`JoinError::Policy`] if the options say that it may be evicted.
+    ///
+    /// # Safety
+    ///
+    /// The tap is on this ring.
+    pub unsafe fn register<L: Landing>(
+        &self,
+        tap: TapCursor<Self, L>,
+        start: Start,
+        options: &JoinOptions,
+    ) -> Result<TapCursor<Self, L>, JoinError> {
+        if let policy @ Policy::EvictAfter(_) = options.promised() {
+            return Err(JoinError::Policy { policy });
+        }
+        let registration = admit(self, JoinAs::Lossy, start, options)?;
+        // SAFETY: the registration was just given out, in this ring, which is the tap's, as the caller says.
+        Ok(unsafe { tap.registered(registration) }.following(options.follows()))
     }
 
     /// Registers a member of this group.
@@ -128,6 +182,7 @@ impl Shared {
         start: Start,
         options: &JoinOptions,
     ) -> Result<MemberCursor<Self>, JoinError> {
+        blocking(options)?;
         let role = JoinAs::Member { group, holds: options.holds_when_empty() };
         let registration = admit(self, role, start, options)?;
         // SAFETY: the registration was just given out, in this ring.
@@ -161,6 +216,14 @@ impl Link for Shared {
     fn watch(&self, role: Role) -> Lease {
         // It keeps the memory: the kernel goes through the words of a process that dies.
         Box::new((self.memory.watch(role), self.memory.clone()))
+    }
+}
+
+/// What is borrowed where it lies stays as it is only if the producer waits.
+fn blocking(options: &JoinOptions) -> Result<(), JoinError> {
+    match options.promised() {
+        Policy::Block => Ok(()),
+        policy => Err(JoinError::Policy { policy }),
     }
 }
 

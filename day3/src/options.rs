@@ -10,6 +10,7 @@ use day2::{Holder, OpenError, RemoveError, Segment, SucceedError, Trust};
 
 use crate::control::{MOST_SLOTS, SLOTS};
 use crate::error::{CreateError, JoinError, ResumeError};
+use crate::policy::Policy;
 use crate::sequencer::Unattended;
 
 /// How often a queue that is not there yet is looked for.
@@ -227,6 +228,7 @@ pub struct JoinOptions {
     pub(crate) label: String,
     pub(crate) holds: bool,
     follows: bool,
+    policy: Policy,
     trust: Trust,
     wait_for_queue: Duration,
     message_type: Option<String>,
@@ -239,6 +241,7 @@ impl Default for JoinOptions {
             label: String::new(),
             holds: false,
             follows: false,
+            policy: Policy::Block,
             trust: Trust::OwnUser,
             wait_for_queue: Duration::ZERO,
             message_type: None,
@@ -314,6 +317,19 @@ impl JoinOptions {
     /// Whose queues are joined.
     pub fn trust(&self) -> Trust {
         self.trust
+    }
+
+    /// What the producer is to do when this consumer lags. [`Policy::EvictAfter`] goes with an
+    /// [`Evictable`](crate::ring::Evictable) alone, [`Policy::Lossy`] with [`Tap::join`](crate::ring::Tap::join).
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// What the producer is to do when this consumer lags.
+    pub fn promised(&self) -> Policy {
+        self.policy
     }
 
     /// Calls `open` until there is a queue of the name, for as long as these options say.

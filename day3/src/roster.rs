@@ -4,6 +4,7 @@ mod list;
 
 use crate::link::LeaseError;
 use core::ptr::NonNull;
+use core::time::Duration;
 
 use common::process::{Origin, forks};
 use common::sync::{AtomicU64, Ordering, mutant};
@@ -15,11 +16,12 @@ use crate::control::{
 use crate::doorbell;
 use crate::landing::Landing;
 use crate::link::{Lease, Link, role_of};
-use crate::recovery;
+use crate::recovery::{self, Inheritance};
+use crate::sequencer::Run;
 
-pub(crate) use list::info;
 use list::lag_of;
-pub use list::{ConsumerInfo, ConsumerKind, GroupInfo, groups, list};
+pub use list::{ConsumerInfo, ConsumerKind, GroupInfo, groups, list, list_with_lives};
+pub(crate) use list::{info, patience};
 
 /// Where a consumer begins to read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +38,13 @@ pub enum Start {
 pub enum JoinAs<'a> {
     /// It sees every message.
     Broadcast,
+    /// It sees every message that it is fast enough for, and is told how many it missed.
+    Lossy,
+    /// It sees every message, and is evicted when it has held the producer back for so long.
+    Evictable {
+        /// How long.
+        after: Duration,
+    },
     /// It shares the messages with the other members of the group of this name.
     Member {
         /// 1 to [`NAME_BYTES`] bytes.
@@ -71,6 +80,8 @@ pub struct Registration {
     /// The slot's lines, in the control that the cursor keeps.
     line: NonNull<ConsumerSlot>,
     hold: Option<Hold>,
+    /// What the last member in the slot had claimed when it died, and not released.
+    pub(crate) inherited: Option<Run>,
 }
 
 // SAFETY: the line is all atomics, and the cursor keeps the control that it lies in.
@@ -130,14 +141,23 @@ pub unsafe fn join(
     request: &JoinRequest<'_>,
 ) -> Result<Registration, NoSlot> {
     let control: &Control = link;
-    let (slot, before, lease) = free_slot(link)?;
+    let (slot, before, lease) = match free_slot(link) {
+        Err(NoSlot::Consumers) => return heir(link, ring, request).ok_or(NoSlot::Consumers),
+        found => found?,
+    };
     let begin = start_of(control, ring, landing, request.start);
     let (place, state) = move_in(control, slot, before, request, begin)?;
     let hold = Hold { _watch: link.watch(role_of(slot)), _lease: lease };
     control.slot(slot).state.store(state.bits(), Ordering::Relaxed);
     // edge: join -> gate. The slot is written before the generation that tells of it.
     control.roster.generation.fetch_add(1, ordering!("join-gate-release", Release));
-    let Some(first) = settle(control, ring, landing, request.start, slot, &place) else {
+    let settled = if request.role == JoinAs::Lossy {
+        // It is promised nothing.
+        Some(begin)
+    } else {
+        settle(control, ring, landing, request.start, slot, &place)
+    };
+    let Some(first) = settled else {
         let corrupt = corrupt(control, ring, &place);
         free(control, slot, state);
         return Err(corrupt);
@@ -151,6 +171,24 @@ pub unsafe fn join(
         doorbell::wake(&control.doorbell.producer);
     }
     Ok(Registration::new(control.slot(slot), slot, state, first, ring.capacity, hold))
+}
+
+/// Where there is no other room: a new member takes the slot of a dead one of its group that held messages, and
+/// these with it.
+fn heir(link: &dyn Link, ring: Ring, request: &JoinRequest<'_>) -> Option<Registration> {
+    let control: &Control = link;
+    let JoinAs::Member { group: name, .. } = request.role else { return None };
+    let group = control.groups().position(|line| line.name.load() == name)?;
+    let Inheritance { slot, run, lease } = recovery::inherit(link, group, None, ring.capacity)?;
+    let line = control.slot(slot);
+    describe(line, request);
+    let hold = Hold { _watch: link.watch(role_of(slot)), _lease: lease };
+    let state = SlotState::from_bits(line.state.load(Ordering::Relaxed)).next(SlotUse::Member);
+    line.state.store(state.bits(), Ordering::Relaxed);
+    let claimed = control.group(group).claimed.load(Ordering::Relaxed);
+    let first = Claim::from_bits(claimed).end(control.published());
+    let registration = Registration::new(line, slot, state, first, ring.capacity, hold);
+    Some(Registration { inherited: Some(run), ..registration })
 }
 
 /// A free slot, its state, and its lease: without that no slot is given to a new consumer, because the last one
@@ -230,10 +268,15 @@ fn move_in<'a>(
     // (The models do not miss it since slots have leases; it costs nothing.)
     let order = Ordering::Release;
     match request.role {
-        JoinAs::Broadcast => {
+        JoinAs::Broadcast | JoinAs::Lossy | JoinAs::Evictable { .. } => {
             line.cursor.store(begin.get(), order);
             let place = Place { word: &line.cursor, group: None, near: begin };
-            Ok((place, before.next(SlotUse::Broadcast)))
+            let usage = match request.role {
+                JoinAs::Lossy => SlotUse::Lossy,
+                JoinAs::Evictable { .. } => SlotUse::Evictable,
+                _ => SlotUse::Broadcast,
+            };
+            Ok((place, before.next(usage)))
         }
         JoinAs::Member { group, holds } => {
             let group = find_group(control, group, begin)?;
@@ -259,6 +302,8 @@ fn describe(line: &ConsumerSlot, request: &JoinRequest<'_>) {
     line.owner.store(u64::from(request.owner), order);
     line.label.store(request.label);
     line.missed.store(0, order);
+    let after = if let JoinAs::Evictable { after } = request.role { after } else { Duration::ZERO };
+    line.policy.store(u64::try_from(after.as_micros()).unwrap_or(u64::MAX), order);
     line.since.store(now(), order);
 }
 
@@ -333,7 +378,8 @@ impl Registration {
         hold: Hold,
     ) -> Self {
         let (origin, line) = (Origin::here(), NonNull::from(line));
-        Self { slot, state, first, capacity, origin, forks: forks(), line, hold: Some(hold) }
+        let (forks, hold) = (forks(), Some(hold));
+        Self { slot, state, first, capacity, origin, forks, line, hold, inherited: None }
     }
 
     /// The first sequence that this consumer is promised: it will see every message from here on
@@ -404,7 +450,7 @@ impl Registration {
         let hold = Hold { _watch: link.watch(role_of(slot)), _lease: lease };
         let before = SlotState::from_bits(new.state.load(Ordering::Relaxed));
         let state = before.next(SlotUse::Member);
-        new.state.store(state.bits(), Ordering::Release);
+        new.state.store(state.bits(), Ordering::Relaxed);
         self.leave(control);
         (self.slot, self.state, self.hold) = (slot, state, Some(hold));
         self.line = NonNull::from(new);
@@ -425,8 +471,12 @@ pub unsafe fn evict(link: &dyn Link, consumer: &ConsumerInfo) -> bool {
     if let Ok(evicted) = evict_dead(link, consumer) {
         return evicted;
     }
-    let control: &Control = link;
-    let evicted = set_state(control, consumer.slot, consumer.state, consumer.state.evicted());
+    turn_out(link, consumer.slot, consumer.state)
+}
+
+/// Takes the slot from a consumer that is alive.
+pub(crate) fn turn_out(control: &Control, slot: usize, state: SlotState) -> bool {
+    let evicted = set_state(control, slot, state, state.evicted());
     if evicted {
         // It may be asleep.
         doorbell::wake(&control.doorbell.consumers);

@@ -456,7 +456,7 @@ impl<C: Link, T: Trail> ProducerCursor<C, T> {
         if self.gate.has_changed(&self.control) {
             self.lag();
         }
-        self.gate.is_empty()
+        self.gate.is_abandoned()
     }
 
     /// Says in the head line that claims may be as wide as this.
@@ -586,7 +586,8 @@ pub fn resumable(
     control: &Control,
     capacity: Capacity,
 ) -> Result<(Sequence, Sequence), CannotResume> {
-    let load = |word: &common::sync::AtomicU64| Sequence::new(word.load(Ordering::Acquire));
+    // The caller has the dead producer's lease. The kernel let go of it after all that the producer has written.
+    let load = |word: &common::sync::AtomicU64| Sequence::new(word.load(Ordering::Relaxed));
     let (published, reserved) = (load(&control.head.published), load(&control.head.reserved));
     if control.is_closed() {
         return Err(CannotResume::Ended);
@@ -731,6 +732,17 @@ impl<C: Link> ConsumerCursor<C> {
         self.keep_first(0);
     }
 
+    /// Says, after what it has taken was copied, whether the copy can be trusted.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable::Evicted`], [`Unavailable::Forked`].
+    #[inline]
+    pub fn confirm(&self) -> Result<(), Unavailable> {
+        let is_sound = self.registration.confirms(&self.control);
+        if is_sound { Ok(()) } else { Err(gone(&self.registration)) }
+    }
+
     /// Reads how far the producer is.
     #[cold]
     #[inline(never)]
@@ -847,7 +859,7 @@ pub(crate) fn observe(
 }
 
 /// Why a registration is no longer current.
-fn gone(registration: &Registration) -> Unavailable {
+pub(crate) fn gone(registration: &Registration) -> Unavailable {
     if registration.is_forked() { Unavailable::Forked } else { Unavailable::Evicted }
 }
 

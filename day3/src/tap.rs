@@ -4,10 +4,11 @@ use common::sync::{Ordering, mutant};
 use common::{Sequence, fence, ordering};
 
 use crate::control::{Control, Ending, FINISHED};
+use crate::doorbell;
 use crate::landing::{Everywhere, Landing, Mark};
 use crate::link::Link;
-use crate::roster::{Ring, Start};
-use crate::sequencer::{Run, Unavailable, Watcher};
+use crate::roster::{Registration, Ring, Start};
+use crate::sequencer::{Run, Unavailable, Watcher, gone};
 
 /// A tap's place in the ring. It writes nothing into the ring.
 ///
@@ -18,6 +19,8 @@ pub struct TapCursor<C: Link, L: Landing = Everywhere> {
     ring: Ring,
     landing: L,
     watcher: Watcher,
+    /// Its slot, if the operator is to see it.
+    registration: Option<Registration>,
     next: Sequence,
     /// How many messages came before the next one, as marks count them.
     number: u64,
@@ -76,6 +79,7 @@ impl<C: Link, L: Landing> TapCursor<C, L> {
             ring,
             landing,
             watcher,
+            registration: None,
             next,
             number,
             known,
@@ -92,6 +96,33 @@ impl<C: Link, L: Landing> TapCursor<C, L> {
     pub fn following(mut self, follows: bool) -> Self {
         self.watcher.follows = follows;
         self
+    }
+
+    /// The same tap with a slot: a lossy consumer, which everybody sees.
+    ///
+    /// # Safety
+    ///
+    /// The registration is with this control, and no other cursor uses it.
+    #[must_use]
+    pub unsafe fn registered(mut self, registration: Registration) -> Self {
+        doorbell::attach(&self.control.doorbell.producer);
+        self.registration = Some(registration);
+        self.tell();
+        self
+    }
+
+    /// Its slot, if it has one.
+    pub fn registration(&self) -> Option<&Registration> {
+        self.registration.as_ref()
+    }
+
+    /// Tells the operator how far it is. An end that is looked for in vain makes no use of its slot.
+    fn tell(&self) {
+        let Some(registration) = &self.registration else { return };
+        let line = registration.line(&self.control);
+        // Relaxed: nobody decides anything by it.
+        line.cursor.store(self.next.get(), Ordering::Relaxed);
+        line.missed.store(self.lost, Ordering::Relaxed);
     }
 
     /// Up to `most` messages to copy; what may already have been overwritten is counted as lost.
@@ -147,6 +178,12 @@ impl<C: Link, L: Landing> TapCursor<C, L> {
     #[cold]
     #[inline(never)]
     fn refresh(&mut self) -> Result<(), Unavailable> {
+        if let Some(registration) = &self.registration {
+            if !registration.is_current(&self.control) {
+                return Err(gone(registration));
+            }
+            self.tell();
+        }
         // edge: publish -> observe
         let order = ordering!("tap-observe-acquire", Acquire);
         let published = || Sequence::new(self.control.head.published.load(order));
@@ -236,6 +273,14 @@ impl<C: Link, L: Landing> TapCursor<C, L> {
         let (next, found) = (self.next.get(), self.known.get());
         self.known = self.next;
         Err(Unavailable::Corrupt { next, found, capacity })
+    }
+}
+
+impl<C: Link, L: Landing> Drop for TapCursor<C, L> {
+    fn drop(&mut self) {
+        if let Some(registration) = &mut self.registration {
+            registration.leave(&self.control);
+        }
     }
 }
 

@@ -97,6 +97,51 @@ impl Vigil {
     }
 }
 
+/// How long each consumer has held the producer back that may be evicted for that.
+#[derive(Debug, Default)]
+pub(crate) struct Patience {
+    #[cfg(not(loom))]
+    held: Vec<Held>,
+}
+
+/// A consumer's slot, the slot's state, and the consumer's cursor.
+pub(crate) type Place = (usize, u64, u64);
+
+/// For how long a consumer has held the producer back at one place.
+#[cfg(not(loom))]
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    place: Place,
+    time: Duration,
+    last: Instant,
+}
+
+/// The most that counts between two times that a producer asks. If more time has passed, the producer did not wait all
+/// the while, or was itself stopped.
+#[cfg(not(loom))]
+const MOST_BETWEEN: Duration = Duration::from_millis(250);
+
+impl Patience {
+    /// The consumer at this place holds the producer back. Says whether it has done so for as long as `most`.
+    #[cfg(not(loom))]
+    pub(crate) fn ends(&mut self, place: Place, most: Duration) -> bool {
+        let last = Instant::now();
+        let known = self.held.iter().copied().find(|held| held.place == place);
+        let time = known.map_or(Duration::ZERO, |held| {
+            held.time + last.saturating_duration_since(held.last).min(MOST_BETWEEN)
+        });
+        self.held.retain(|held| held.place.0 != place.0);
+        self.held.push(Held { place, time, last });
+        time >= most
+    }
+
+    /// A model has no clock: it says itself when a producer asks.
+    #[cfg(loom)]
+    pub(crate) fn ends(&mut self, _: Place, _: Duration) -> bool {
+        true
+    }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;

@@ -1,13 +1,19 @@
 //! What happens to a consumer that stops or dies: what it holds, and what the producer does.
 #![cfg(not(loom))]
+#![forbid(unsafe_code)]
 
 use std::env;
 use std::io::stdin;
-use std::thread::sleep;
+use std::thread::{self, sleep};
+use std::time::Duration;
 
 use common::QueueName;
-use day3::{Member, Producer, Start};
-use testing::{DEADLINE, Program, Unique, another};
+use day3::{
+    Consumer, Evictable, JoinError, JoinOptions, Member, Policy, Producer, RecvError, Start, Tap,
+    TryRecvError, TrySendError,
+};
+use nix::sys::signal::Signal;
+use testing::{DEADLINE, Program, Unique, another, eventually};
 
 /// Starts this very program as another process, which plays this part with this ring.
 fn start(part: &str, ring: &QueueName) -> Program {
@@ -23,6 +29,9 @@ fn a_part() {
     let ring: QueueName = env::var("FANOUT_RING").unwrap().parse().unwrap();
     match part.as_str() {
         "holder" => hold(&ring),
+        "block" => read_all(Consumer::join(&ring, Start::Oldest).unwrap()),
+        "evict" => read_evictably(&ring),
+        "lossy" => read_lossily(&ring),
         unknown => panic!("there is no part {unknown}"),
     }
 }
@@ -59,4 +68,213 @@ fn what_a_dead_member_held_is_marked_as_redelivered() {
     assert_eq!(batch.finish(), Ok(()));
     producer.send(6).unwrap();
     assert_eq!((heir.recv(), heir.redelivered()), (Ok(6), false));
+}
+
+/// Reads until the end, and says how many messages came and how it ended.
+fn read_all(mut consumer: Consumer<u64>) {
+    println!("\njoined");
+    let (end, received) = counted(|| consumer.recv());
+    println!("{end:?} after {received}");
+}
+
+fn read_evictably(ring: &QueueName) {
+    let options = JoinOptions::new().policy(Policy::EvictAfter(Duration::from_millis(20)));
+    let mut consumer = Evictable::<u64>::join(ring, Start::Oldest, &options).unwrap();
+    println!("\njoined");
+    let (end, received) = counted(|| consumer.recv());
+    println!("{end:?} after {received}");
+}
+
+fn read_lossily(ring: &QueueName) {
+    let mut tap = Tap::<u64>::join(ring, Start::Oldest, &lossy()).unwrap();
+    println!("\njoined");
+    let end = loop {
+        if let Err(end) = tap.recv() {
+            break end;
+        }
+    };
+    println!("{end:?} after {} and {}", tap.received(), tap.lost());
+}
+
+/// Reads until the end; each message is the number of messages before it.
+fn counted(mut recv: impl FnMut() -> Result<u64, RecvError>) -> (RecvError, u64) {
+    for received in 0.. {
+        match recv() {
+            Ok(found) => assert_eq!(found, received),
+            Err(end) => return (end, received),
+        }
+    }
+    unreachable!("messages never end");
+}
+
+fn lossy() -> JoinOptions {
+    JoinOptions::new().policy(Policy::Lossy).label("lossy one")
+}
+
+fn evictable(after: Duration) -> JoinOptions {
+    JoinOptions::new().policy(Policy::EvictAfter(after))
+}
+
+/// How many messages are sent to a consumer that is stopped: many laps.
+const MANY: u64 = 1000;
+const CAPACITY: u64 = 16;
+
+/// A ring, and a process that reads it, plays this part and is stopped.
+fn stopped(part: &str) -> (Unique, Producer<u64>, Program) {
+    let name = Unique::new(part);
+    let producer = Producer::<u64>::create(&*name, CAPACITY).unwrap();
+    let mut consumer = start(part, &name);
+    consumer.line("joined");
+    consumer.signal(Signal::SIGSTOP);
+    // It is stopped when the kernel says so, and not before.
+    let status = format!("/proc/{}/stat", consumer.id());
+    eventually("it is stopped", || std::fs::read_to_string(&status).unwrap().contains(") T "));
+    (name, producer, consumer)
+}
+
+/// Lets the consumer go on, and returns the line in which it says how it ended.
+fn goes_on(mut consumer: Program) -> String {
+    consumer.signal(Signal::SIGCONT);
+    let ended = consumer.next_line();
+    consumer.finish().well();
+    ended
+}
+
+#[test]
+fn a_stopped_consumer_that_blocks_gets_everything_later() {
+    let (_name, mut producer, consumer) = stopped("block");
+    for number in 0..CAPACITY {
+        producer.send(number).unwrap();
+    }
+    assert_eq!(producer.try_send(CAPACITY), Err(TrySendError::Full));
+    let sender = thread::spawn(move || {
+        for number in CAPACITY..MANY {
+            producer.send(number).unwrap();
+        }
+    });
+    assert_eq!(goes_on(consumer), format!("Closed after {MANY}"));
+    sender.join().unwrap();
+}
+
+#[test]
+fn a_stopped_consumer_that_may_be_evicted_is_and_learns_of_it() {
+    let (_name, mut producer, consumer) = stopped("evict");
+    assert_eq!(producer.consumers()[0].policy, Policy::EvictAfter(Duration::from_millis(20)));
+    for number in 0..MANY {
+        producer.send(number).unwrap();
+    }
+    assert!(producer.consumers().is_empty());
+    assert_eq!(goes_on(consumer), "Evicted after 0");
+}
+
+#[test]
+fn a_stopped_lossy_consumer_is_told_how_many_it_missed() {
+    let (_name, mut producer, consumer) = stopped("lossy");
+    for number in 0..MANY {
+        assert_eq!(producer.try_send(number), Ok(()), "nobody is waited for");
+    }
+    assert_eq!(producer.consumers().len(), 1);
+    drop(producer);
+    let ended = goes_on(consumer);
+    let (received, lost) =
+        ended.strip_prefix("Closed after ").unwrap().split_once(" and ").unwrap();
+    let (received, lost): (u64, u64) = (received.parse().unwrap(), lost.parse().unwrap());
+    assert_eq!(received + lost, MANY);
+    assert!((1..=CAPACITY).contains(&received), "{received} of the last lap");
+}
+
+#[test]
+fn a_lossy_consumer_is_listed_with_what_it_missed() {
+    let name = Unique::new("listed");
+    let mut producer = Producer::<u64>::create(&*name, 8).unwrap();
+    let mut tap = Tap::<u64>::join(&*name, Start::Latest, &lossy()).unwrap();
+    for number in 0..100 {
+        assert_eq!(producer.try_send(number), Ok(()), "nobody is waited for");
+    }
+    let mut last = None;
+    while let Ok(found) = tap.try_recv() {
+        last = Some(found);
+    }
+    assert_eq!(last, Some(99));
+    assert!(tap.lost() >= 92, "a lap of the ring is 8");
+    assert_eq!(tap.received() + tap.lost(), 100);
+    let listed = producer.consumers();
+    let [listed] = &listed[..] else { panic!("{listed:?}") };
+    assert_eq!((listed.policy, listed.missed, listed.lag), (Policy::Lossy, tap.lost(), 0));
+    assert_eq!((listed.label.as_str(), listed.gates()), ("lossy one", false));
+    assert!(!producer.is_abandoned());
+    drop(tap);
+    assert!(producer.consumers().is_empty() && producer.is_abandoned());
+}
+
+#[test]
+fn who_reads_in_time_is_not_evicted() {
+    let name = Unique::new("in-time");
+    let mut producer = Producer::<u64>::create(&*name, 4).unwrap();
+    let mut consumer = Evictable::<u64>::join(&*name, Start::Latest, &evictable(DEADLINE)).unwrap();
+    let sender = thread::spawn(move || {
+        for number in 0..MANY {
+            producer.send(number).unwrap();
+        }
+    });
+    assert_eq!(counted(|| consumer.recv()), (RecvError::Closed, MANY));
+    sender.join().unwrap();
+}
+
+#[test]
+fn a_promise_goes_with_an_end_that_can_keep_it() {
+    let name = Unique::new("promises");
+    let _producer = Producer::<u64>::create(&*name, 4).unwrap();
+    let refused = |joined: Result<(), JoinError>| matches!(joined, Err(JoinError::Policy { .. }));
+    let (now, evict) = (Start::Latest, evictable(DEADLINE));
+    for options in [&lossy(), &evict] {
+        assert!(refused(Consumer::<u64>::join_with(&*name, now, options).map(drop)));
+        assert!(refused(Member::<u64>::join_with(&*name, "g", now, options).map(drop)));
+    }
+    assert!(refused(Evictable::<u64>::join(&*name, now, &lossy()).map(drop)));
+    assert!(refused(Evictable::<u64>::join(&*name, now, &JoinOptions::new()).map(drop)));
+    assert!(refused(Tap::<u64>::join(&*name, now, &evict).map(drop)));
+}
+
+/// A message all of whose words are the same.
+type Wide = [u64; 64];
+
+/// A consumer that is evicted at the first opportunity, most often while it copies, sees no message of which the
+/// producer had overwritten a part.
+#[test]
+fn an_evicted_consumer_sees_no_torn_message() {
+    const ROUNDS: usize = 50;
+    let name = Unique::new("torn");
+    let mut producer = Producer::<Wide>::create(&*name, 256).unwrap();
+    let ring = name.clone();
+    let reader = thread::spawn(move || {
+        let (mut evictions, mut copy) = (0, vec![[0; 64]; 256]);
+        while evictions < ROUNDS {
+            let options = evictable(Duration::ZERO);
+            let mut consumer = Evictable::<Wide>::join(&ring, Start::Latest, &options).unwrap();
+            loop {
+                match consumer.recv_into(&mut copy) {
+                    Ok(copied) => {
+                        let first = copy[0][0];
+                        for (message, number) in copy[..copied].iter().zip(first..) {
+                            assert_eq!(*message, [number; 64], "torn, or not what was sent");
+                        }
+                    }
+                    Err(end) => {
+                        assert_eq!(end, RecvError::Evicted);
+                        assert_eq!(consumer.try_recv(), Err(TryRecvError::End(end)));
+                        break;
+                    }
+                }
+            }
+            evictions += 1;
+        }
+    });
+    for number in 0.. {
+        producer.send([number; 64]).unwrap();
+        if reader.is_finished() {
+            break;
+        }
+    }
+    reader.join().unwrap();
 }

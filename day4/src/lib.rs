@@ -23,6 +23,8 @@ pub mod data;
 #[cfg(not(loom))]
 pub mod error;
 #[cfg(not(loom))]
+pub mod evictable;
+#[cfg(not(loom))]
 pub mod io;
 #[cfg(not(loom))]
 pub mod memory;
@@ -58,6 +60,9 @@ pub type Reader = reader::Reader<day3::Yield>;
 /// [`reader::Member`] that yields while it waits.
 #[cfg(not(loom))]
 pub type Member = reader::Member<day3::Yield>;
+/// [`evictable::Evictable`] that yields while it waits.
+#[cfg(not(loom))]
+pub type Evictable = evictable::Evictable<day3::Yield>;
 /// [`tap::Tap`] that yields while it waits.
 #[cfg(not(loom))]
 pub type Tap = tap::Tap<day3::Yield>;

@@ -108,23 +108,82 @@ impl<W: Wait> Tap<W> {
         start: Start,
         options: &JoinOptions,
     ) -> Result<Self, NoFooting> {
-        let data = Data::of(&*memory);
-        let waited = options.join_timeout();
-        let started = Instant::now();
-        let begin = loop {
-            if let Some(mark) = footing(&*memory, data, start) {
-                break mark;
-            }
-            if started.elapsed() >= waited {
-                return Err(NoFooting { waited });
-            }
-            yield_now();
-        };
-        let (shared, ring) = (Shared::new(memory.clone()), memory.ring());
-        let cursor = TapCursor::landing(shared.clone(), ring, Trailing(memory), begin)
-            .following(options.follows());
+        let (shared, data) = (Shared::new(memory.clone()), Data::of(&*memory));
+        let cursor = begin(shared.clone(), memory, start, options)?;
         Ok(Self { cursor, data, waiter: Waiter::new(shared, Side::Tap) })
     }
+
+    /// Joins the ring `name` as a lossy consumer: a tap that is registered, so that `fanout stat` shows it, with its
+    /// label, how far it is, and how many messages it has missed. It is woken like any consumer. The writer does not
+    /// wait for it.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`].
+    pub fn join<N>(name: N, start: Start, options: &JoinOptions) -> Result<Self, JoinError>
+    where
+        N: TryInto<QueueName, Error: Into<NameError>>,
+    {
+        let name = name.try_into().map_err(Into::into)?;
+        let memory = Arc::new(Segmented::open(&name, Mode::Reader, options)?);
+        Self::register(memory, start, options, name)
+    }
+
+    /// A lossy consumer of the ring in this memory; see [`Tap::join`].
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`].
+    ///
+    /// # Safety
+    ///
+    /// The memory holds a ring of records.
+    pub unsafe fn join_memory(
+        memory: Arc<dyn ByteMemory>,
+        start: Start,
+        options: &JoinOptions,
+    ) -> Result<Self, JoinError> {
+        Self::register(memory, start, options, "/fanout-memory".parse()?)
+    }
+
+    /// A lossy consumer of this ring of records; errors give it this name.
+    fn register(
+        memory: Arc<dyn ByteMemory>,
+        start: Start,
+        options: &JoinOptions,
+        name: QueueName,
+    ) -> Result<Self, JoinError> {
+        let (shared, data) = (Shared::new(memory.clone()), Data::of(&*memory));
+        let cursor =
+            begin(shared.clone(), memory, start, options).map_err(|slow| slow.error(name))?;
+        // SAFETY: on this ring.
+        let cursor = unsafe { shared.register(cursor, start, options) }?;
+        Ok(Self { cursor, data, waiter: Waiter::new(shared, Side::Consumer) })
+    }
+}
+
+/// A tap's place in this ring.
+fn begin(
+    shared: Shared,
+    memory: Arc<dyn ByteMemory>,
+    start: Start,
+    options: &JoinOptions,
+) -> Result<TapCursor<Shared, Trailing>, NoFooting> {
+    let data = Data::of(&*memory);
+    let waited = options.join_timeout();
+    let started = Instant::now();
+    let begin = loop {
+        if let Some(mark) = footing(&*memory, data, start) {
+            break mark;
+        }
+        if started.elapsed() >= waited {
+            return Err(NoFooting { waited });
+        }
+        yield_now();
+    };
+    let ring = memory.ring();
+    let cursor = TapCursor::landing(shared, ring, Trailing(memory), begin);
+    Ok(cursor.following(options.follows()))
 }
 
 /// A tap found no place to begin: the producer was faster, or was stopped while it left a mark.
@@ -274,7 +333,7 @@ fn copy(
 }
 
 /// Copies the message of a frame, word by word.
-fn copy_words(data: Data, frame: Run, len: usize, into: &mut Vec<u8>) {
+pub(crate) fn copy_words(data: Data, frame: Run, len: usize, into: &mut Vec<u8>) {
     into.clear();
     into.reserve(frame.len as usize);
     let words = (8..frame.len).step_by(8);

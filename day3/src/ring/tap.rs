@@ -81,6 +81,46 @@ impl<T: Pod, W: Wait> Tap<T, W> {
 }
 
 impl<T: Pod, W: Wait> Tap<T, W> {
+    /// Joins the ring `name` as a lossy consumer: a tap that is registered, so that `fanout stat` shows it, with its
+    /// label, how far it is, and how many messages it has missed. It is woken like any consumer. The producer does not
+    /// wait for it.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`].
+    pub fn join<N>(name: N, start: Start, options: &JoinOptions) -> Result<Self, JoinError>
+    where
+        N: TryInto<QueueName, Error: Into<NameError>>,
+    {
+        let memory = open::<T, N>(name, Mode::Reader, options)?;
+        // SAFETY: `open` has checked that the ring holds messages of type `T`.
+        unsafe { Self::join_memory(memory, start, options) }
+    }
+
+    /// A lossy consumer of the ring in this memory; see [`Tap::join`].
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`].
+    ///
+    /// # Safety
+    ///
+    /// The memory was made for messages of type `T`.
+    pub unsafe fn join_memory(
+        memory: Arc<dyn Memory>,
+        start: Start,
+        options: &JoinOptions,
+    ) -> Result<Self, JoinError> {
+        let shared = Shared::new(memory);
+        let cursor = TapCursor::new(shared.clone(), shared.memory().ring(), start);
+        // SAFETY: on this ring.
+        let cursor = unsafe { shared.register(cursor, start, options) }?;
+        let places = Places::new(shared.memory());
+        Ok(Self { cursor, places, waiter: Waiter::new(shared, Side::Consumer) })
+    }
+}
+
+impl<T: Pod, W: Wait> Tap<T, W> {
     /// The same tap, waiting another way.
     pub fn waiting<V: Wait>(self, wait: V) -> Tap<T, V> {
         let Self { cursor, places, waiter } = self;

@@ -7,7 +7,10 @@ use common::sync::Ordering;
 use common::{Capacity, Sequence};
 
 use super::is_member;
-use crate::control::{Claim, Control, GroupLine, HOLDS, SlotState, SlotUse};
+use crate::control::{Claim, ConsumerSlot, Control, GroupLine, HOLDS, SlotState, SlotUse};
+use crate::link::{Link, role_of};
+use crate::policy::Policy;
+use core::time::Duration;
 
 /// A group as an observer sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +68,10 @@ pub struct ConsumerInfo {
     /// Messages published that it has not released: for a member, what its group has not claimed or
     /// what the member has in hand, whichever is older.
     pub lag: u64,
+    /// What the producer does when it lags.
+    pub policy: Policy,
+    /// How many messages it has missed, as it said at its last look. Only a lossy consumer misses any.
+    pub missed: u64,
     /// When it took its slot: seconds since 1970.
     pub since: u64,
     /// Whether its process is alive, as far as was asked for.
@@ -81,6 +88,15 @@ pub fn list(control: &Control) -> Vec<ConsumerInfo> {
     (0..control.consumers()).filter_map(|slot| info(control, slot)).collect()
 }
 
+/// The registered consumers, and whether each is alive.
+pub fn list_with_lives(link: &dyn Link) -> Vec<ConsumerInfo> {
+    let mut consumers = list(link);
+    for consumer in &mut consumers {
+        consumer.alive = Some(link.is_leased(role_of(consumer.slot)));
+    }
+    consumers
+}
+
 /// The consumer in this slot.
 pub(crate) fn info(control: &Control, slot: usize) -> Option<ConsumerInfo> {
     let line = control.slot(slot);
@@ -89,16 +105,48 @@ pub(crate) fn info(control: &Control, slot: usize) -> Option<ConsumerInfo> {
     let cursor = lag_of(control, line.cursor.load(Ordering::Acquire));
     let (kind, lag) = match state.usage() {
         SlotUse::Free | SlotUse::Evicted => return None,
-        SlotUse::Broadcast => (ConsumerKind::Broadcast, cursor),
+        SlotUse::Broadcast | SlotUse::Lossy | SlotUse::Evictable => {
+            (ConsumerKind::Broadcast, cursor)
+        }
         SlotUse::Member => {
             let line = control.group(control.group_of(line));
             let claimed = claim_lag(control, line);
             (ConsumerKind::Member { group: line.name.load() }, cursor.max(claimed))
         }
     };
+    let policy = match state.usage() {
+        SlotUse::Lossy => Policy::Lossy,
+        SlotUse::Evictable => Policy::EvictAfter(patience(line)),
+        _ => Policy::Block,
+    };
+    let missed = line.missed.load(Ordering::Relaxed);
     let (ring, since) = (control.identity(), line.since.load(Ordering::Relaxed));
     let (owner, label) = (line.owner.load(Ordering::Relaxed) as u32, line.label.load());
-    Some(ConsumerInfo { slot, kind, owner, label, lag, since, alive: None, state, ring })
+    Some(ConsumerInfo {
+        slot,
+        kind,
+        owner,
+        label,
+        lag,
+        policy,
+        missed,
+        since,
+        alive: None,
+        state,
+        ring,
+    })
+}
+
+/// How long the producer waits for the evictable consumer of this line.
+pub(crate) fn patience(line: &ConsumerSlot) -> Duration {
+    Duration::from_micros(line.policy.load(Ordering::Relaxed))
+}
+
+impl ConsumerInfo {
+    /// Whether the producer waits for it.
+    pub fn gates(&self) -> bool {
+        self.policy != Policy::Lossy
+    }
 }
 
 /// How far a group's claims are behind what is published.
