@@ -270,7 +270,12 @@ impl Sweep<'_> {
             if let Some(part) = scenario.play_casualty().filter(|_| time == 1) {
                 // SAFETY: there is no other thread.
                 let mut casualty = unsafe { Victim::fork(|| part(&act)) }?;
-                casualty.run()?;
+                for time in 1.. {
+                    match casualty.run()? {
+                        Stop::Stage => self.judge.casualty_stage(time)?,
+                        Stop::Edge | Stop::Step => break,
+                    }
+                }
                 let pid = casualty.id();
                 casualty.kill()?;
                 self.judge.casualty(pid)?;
