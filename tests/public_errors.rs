@@ -7,7 +7,8 @@ use std::path::Path;
 
 use support::sources;
 
-const FOLDERS: [&str; 6] = ["common/src", "day2/src", "day3/src", "day4/src", "day5/src", "src"];
+const FOLDERS: [&str; 7] =
+    ["common/src", "day2/src", "day3/src", "day4/src", "day5/src", "day6/src", "src"];
 
 /// These have two answers each, the one that was waited for and an end. Loops match on them without a wildcard.
 const TWO_ANSWERS: [&str; 4] =

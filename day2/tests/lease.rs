@@ -6,7 +6,7 @@ mod support;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Barrier;
 use std::thread;
@@ -366,6 +366,19 @@ fn the_name_of_a_dead_queue_is_removed_and_of_no_other() {
     assert!(other.exists());
 }
 
+/// As a creator marks its object until the header says whose it is.
+fn mark_as_unfinished(name: &Unique) {
+    fs::set_permissions(name.path(), fs::Permissions::from_mode(0o1600)).unwrap();
+}
+
+#[test]
+fn an_empty_object_that_no_creator_has_marked_stays() {
+    let name = Unique::new("empty");
+    name.write(&[]);
+    assert!(Segment::remove_dead(&name).is_err());
+    assert!(name.exists());
+}
+
 #[test]
 fn what_a_creator_leaves_half_done_is_removed() {
     let half: [&[u8]; 3] = [&[], &[0; 8192], b"FANOUT\0\0\0\0\0\0\0\0\0\0"];
@@ -374,6 +387,7 @@ fn what_a_creator_leaves_half_done_is_removed() {
             scope.spawn(move || {
                 let name = Unique::new("half");
                 name.write(bytes);
+                mark_as_unfinished(&name);
                 let started = Instant::now();
                 Segment::remove_dead(&name).unwrap();
                 assert!(started.elapsed() >= READY_TIMEOUT, "it might have been slow");
@@ -391,6 +405,7 @@ fn of_a_remover_and_a_successor_one_wins() {
     dead(&name);
     let bytes = fs::read(name.path()).unwrap();
     name.write(&[]);
+    mark_as_unfinished(&name);
     let queue = QueueName::clone(&name);
     let remover = thread::spawn(move || Segment::remove_dead(&queue));
     // Mostly longer than the remover takes to begin.

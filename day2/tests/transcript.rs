@@ -82,7 +82,11 @@ fn a_producer_whose_name_is_taken_says_so_and_touches_nothing() {
     let _writer = LogWriter::<u64>::create(&name, 3).unwrap();
     let before = name.state();
     let stderr = producer(&[name.as_str()]).finish().badly();
-    assert!(stderr.starts_with(&format!("error: {} is taken:", *name)), "{stderr}");
+    assert!(
+        stderr
+            .starts_with(&format!("error: {} is taken by a queue whose producer is alive", *name)),
+        "{stderr}"
+    );
     assert_eq!(name.state(), before);
 }
 
@@ -117,7 +121,7 @@ fn a_killed_producer_leaves_its_name_behind() {
     first.kill();
     assert_eq!(name.metadata().ino(), inode);
     let stderr = producer(&[name.as_str()]).finish().badly();
-    assert!(stderr.contains("remove it if its producer is gone"), "{stderr}");
+    assert!(stderr.contains("is taken by a queue whose producer has died"), "{stderr}");
 }
 
 #[test]

@@ -6,8 +6,8 @@
 //! | offset | line | written by |
 //! |---:|---|---|
 //! | 0 | head: reserved, published, state, widest claim, what it waits for, pid, reason, epoch | the producer |
-//! | 128 | doorbell: which side sleeps (Day 5) | sleepers |
-//! | 256 | roster: how often consumers joined or left; which ring this is; the producer's vital word | consumers |
+//! | 128 | doorbell: which side sleeps (Day 5); the producer's vital word (Day 6) | sleepers |
+//! | 256 | roster: how often consumers joined or left; which ring this is | consumers |
 //! | 384 | as many rooms as there may be consumers, of 384 bytes each | |
 //!
 //! A room has a slot for a consumer, and a line for a group:
@@ -166,18 +166,22 @@ pub struct Doorbell {
     pub consumers: AtomicU32,
     /// Whether the producer sleeps because the ring is full; a futex.
     pub producer: AtomicU32,
+    /// Says when the producer's process is dying, and wakes a sleeper.
+    pub vital: Vital,
 }
 
 #[cfg(not(loom))]
 const _: () = {
     assert!(offset_of!(Doorbell, consumers) == 0);
     assert!(offset_of!(Doorbell, producer) == 4);
+    assert!(offset_of!(Doorbell, vital) == 8);
 };
 
 impl Doorbell {
     /// A doorbell that no end has rung, and at which none sleeps.
     pub(crate) fn new() -> Self {
-        Self { consumers: AtomicU32::new(0), producer: AtomicU32::new(0) }
+        let (consumers, producer) = (AtomicU32::new(0), AtomicU32::new(0));
+        Self { consumers, producer, vital: Vital::new() }
     }
 }
 
@@ -190,15 +194,12 @@ pub(crate) struct Roster {
     pub(crate) generation: AtomicU64,
     /// A number drawn for this ring, which no other is likely to have.
     pub(crate) identity: AtomicU64,
-    /// Says when the producer's process is dying.
-    pub(crate) vital: Vital,
 }
 
 #[cfg(not(loom))]
 const _: () = {
     assert!(offset_of!(Roster, generation) == 0);
     assert!(offset_of!(Roster, identity) == 8);
-    assert!(offset_of!(Roster, vital) == 16);
 };
 
 /// A consumer's lines.
@@ -518,11 +519,7 @@ impl<const N: usize> Control<[Room; N]> {
         let control = Self {
             head: CachePadded::new(head),
             doorbell: CachePadded::new(doorbell),
-            roster: CachePadded::new(Roster {
-                generation: word(),
-                identity: word(),
-                vital: Vital::new(),
-            }),
+            roster: CachePadded::new(Roster { generation: word(), identity: word() }),
             rooms: core::array::from_fn(|_| Room::empty()),
         };
         let lines: &Control = &control;
@@ -574,7 +571,7 @@ impl Control {
     /// The word that says when the process is dying that has this role.
     pub(crate) fn vital(&self, role: Role) -> &Vital {
         match role {
-            Role::Producer => &self.roster.vital,
+            Role::Producer => &self.doorbell.vital,
             Role::Slot(slot) => &self.slot(slot as usize).vital,
         }
     }

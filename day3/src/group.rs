@@ -56,7 +56,9 @@ impl<C: Link> MemberCursor<C> {
     pub unsafe fn new(control: C, registration: Registration) -> Self {
         doorbell::attach(&control.doorbell.producer);
         let group = control.group_of(control.slot(registration.slot));
-        let (known, held) = (registration.first, Run { first: registration.first, len: 0 });
+        // One that took its slot from a dead member begins with what that member held.
+        let (known, nothing) = (registration.first, Run { first: registration.first, len: 0 });
+        let held = registration.inherited.unwrap_or(nothing);
         let line = NonNull::from(control.group(group));
         Self {
             control,
@@ -163,17 +165,26 @@ impl<C: Link> MemberCursor<C> {
         if is_end && cfg!(not(loom)) && self.inherit() {
             return None;
         }
-        if why != Unavailable::Empty {
-            return Some(why);
+        match why {
+            Unavailable::Empty => {}
+            // What a dead member has left is older than the end.
+            Unavailable::Closed | Unavailable::Aborted => return self.unless_inherited(why),
+            _ => return Some(why),
         }
         let flags = self.control.group(self.group).flags.load(Ordering::Relaxed);
         let is_due = self.watcher.vigil.in_vain();
         if (flags & ORPHANED != 0 || is_due) && self.inherit() {
             return None;
         }
-        // What we know may be old: the others have claimed all that was published since.
-        let next = self.claim().end(self.known);
-        Some(self.watcher.after_nothing(&self.control, next, is_due))
+        match self.watcher.after_nothing(&self.control, self.known, is_due) {
+            Unavailable::Empty => Some(Unavailable::Empty),
+            end => self.unless_inherited(end),
+        }
+    }
+
+    /// Why there is nothing, unless a dead member has left something.
+    fn unless_inherited(&mut self, why: Unavailable) -> Option<Unavailable> {
+        if self.inherit() { None } else { Some(why) }
     }
 
     /// Takes over what a dead member of the group held, if there is one; says whether there was. The caller
@@ -182,16 +193,10 @@ impl<C: Link> MemberCursor<C> {
         if !self.registration.is_current(&self.control) {
             return false;
         }
-        let own = self.registration.slot;
-        let Some(estate) = recovery::inherit(&self.control, own) else { return false };
-        // The words may be forged: nothing that is not published is read, nor more than a lap.
-        let published = self.control.published();
-        let end = estate.run.first.plus(estate.run.len);
-        let is_near = published.since(estate.run.first) <= self.registration.capacity.get();
-        if !is_near || published.is_before(end) {
-            recovery::discard(&self.control, estate);
+        let (own, lap) = (Some(self.registration.slot), self.registration.capacity);
+        let Some(estate) = recovery::inherit(&self.control, self.group, own, lap) else {
             return false;
-        }
+        };
         self.registration.move_to(&self.control, estate.slot, estate.lease);
         (self.held, self.taken, self.turn, self.is_alone) = (estate.run, 0, 0, false);
         self.redelivered = estate.run;

@@ -19,9 +19,9 @@
 //! The proof of a claim so moves from the group's word to a log, and from there to the winner's line. Whoever looks
 //! for it looks in this order, and cannot miss it.
 
-use common::Sequence;
 use common::ordering;
 use common::sync::{Ordering, may_die, mutant};
+use common::{Capacity, Sequence};
 
 use crate::control::{Claim, ConsumerSlot, Control, HOLDS, LOG, ORPHANED, SlotState, SlotUse};
 use crate::doorbell;
@@ -161,7 +161,7 @@ fn held(control: &Control, slot: usize) -> Run {
 
 /// Whether `end` comes after `cursor`, and is no further than any ring is long.
 fn is_ahead(cursor: Sequence, end: Sequence) -> bool {
-    (1..=common::Capacity::MAX).contains(&end.since(cursor))
+    (1..=Capacity::MAX).contains(&end.since(cursor))
 }
 
 /// If the consumer in this slot is dead: frees the slot, or, where a dead member holds messages, marks its group
@@ -193,9 +193,8 @@ fn open_estate(link: &dyn Link, slot: usize) -> Option<(Death, Lease, SlotState)
     let control: &Control = link;
     let lease = link.lease(role_of(slot)).ok()?;
     let line = control.slot(slot);
-    // edge: die -> recover. Everything that the dead consumer has written was written before the kernel let go of
-    // its lease.
-    let state = SlotState::from_bits(line.state.load(Ordering::Acquire));
+    // Everything that the dead consumer has written was written before the kernel let go of its lease.
+    let state = SlotState::from_bits(line.state.load(Ordering::Relaxed));
     if state.usage() == SlotUse::Evicted {
         // Its messages were given up when it was evicted.
         roster::free(control, slot, state);
@@ -221,14 +220,18 @@ pub(crate) struct Inheritance {
     pub(crate) lease: Lease,
 }
 
-/// Takes over, for the member in slot `own`, what a dead member of its group held. Frees the slots of dead members
-/// that held nothing.
-pub(crate) fn inherit(link: &dyn Link, own: usize) -> Option<Inheritance> {
+/// Takes over what a dead member of this group held, if it is no more than a lap. Frees the slots of dead members
+/// that held nothing. The slot `own` is that of the heir, if it has one.
+pub(crate) fn inherit(
+    link: &dyn Link,
+    group: usize,
+    own: Option<usize>,
+    lap: Capacity,
+) -> Option<Inheritance> {
     let control: &Control = link;
-    let group = control.group_of(control.slot(own));
     control.group(group).flags.fetch_and(!ORPHANED, Ordering::Relaxed);
     let mut found: Option<Inheritance> = None;
-    for slot in (0..control.consumers()).filter(|&slot| slot != own) {
+    for slot in (0..control.consumers()).filter(|&slot| Some(slot) != own) {
         if !is_member(control, control.slot(slot), group) || link.is_leased(role_of(slot)) {
             continue;
         }
@@ -247,15 +250,20 @@ pub(crate) fn inherit(link: &dyn Link, own: usize) -> Option<Inheritance> {
             control.group(group).flags.fetch_or(ORPHANED, Ordering::Relaxed);
         }
     }
-    if let Some(inheritance) = &found {
-        control.group(group).redelivered.fetch_add(inheritance.run.len, Ordering::Relaxed);
+    let found = found?;
+    // The words may be forged: nothing that is not published is read, nor more than a lap.
+    let published = control.published();
+    let end = found.run.first.plus(found.run.len);
+    if published.since(found.run.first) > lap.get() || published.is_before(end) {
+        discard(control, &found);
+        return None;
     }
-    found
+    control.group(group).redelivered.fetch_add(found.run.len, Ordering::Relaxed);
+    Some(found)
 }
 
 /// Gives up what a dead member held: its words say what cannot be.
-pub(crate) fn discard(link: &dyn Link, estate: Inheritance) {
-    let control: &Control = link;
+fn discard(control: &Control, estate: &Inheritance) {
     let state = control.slot(estate.slot).state.load(Ordering::Relaxed);
     roster::free(control, estate.slot, SlotState::from_bits(state));
 }
@@ -278,5 +286,113 @@ pub(crate) fn give_up(link: &dyn Link, group: usize) {
         {
             roster::free(control, slot, state);
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::sequencer::{ConsumerCursor, Cursor, Unavailable};
+    use crate::{
+        Heap, JoinError, JoinOptions, Member, NamedMemory, Producer, QueueOptions, Shared, Start,
+    };
+    use testing::Unique;
+
+    fn heap() -> (Shared, Producer<u64>) {
+        let heap = Heap::<u64>::new(4, 0).unwrap();
+        // SAFETY: the memory was made for this type, and has no other producer.
+        let producer = unsafe { Producer::<u64>::from_memory(heap.clone()) };
+        (Shared::new(heap), producer)
+    }
+
+    #[test]
+    fn a_new_member_gets_what_a_dead_one_held_before_anything_else() {
+        let (shared, mut producer) = heap();
+        let options = JoinOptions::new();
+        let mut victim = shared.join_group("g", Start::Latest, &options).unwrap();
+        assert_eq!(producer.try_send_batch(&[0, 1, 2]), Ok(3));
+        assert_eq!(victim.take(2).unwrap().len, 2);
+        victim.release_first(1);
+        victim.die();
+        let mut heir = shared.join_group("g", Start::Latest, &options).unwrap();
+        let run = heir.take(9).unwrap();
+        assert_eq!((run.first.get(), run.len, heir.redelivered()), (1, 1, true));
+        heir.release();
+        let run = heir.take(9).unwrap();
+        assert_eq!((run.first.get(), run.len, heir.redelivered()), (2, 1, false));
+        assert_eq!(producer.groups()[0].redelivered, 1);
+    }
+
+    #[test]
+    fn the_producer_buries_a_dead_consumer_and_says_who_it_was() {
+        let (shared, mut producer) = heap();
+        let options = JoinOptions::new().label("victim");
+        let victim: ConsumerCursor<Shared> = shared.join(Start::Latest, &options).unwrap();
+        assert_eq!(producer.try_send_batch(&[0, 1, 2, 3]), Ok(4));
+        victim.die();
+        producer.send(4).unwrap();
+        let deaths = producer.take_deaths();
+        assert_eq!((deaths.len(), deaths[0].consumer.lag), (1, 4));
+        assert_eq!(deaths[0].consumer.label, "victim");
+        assert!(producer.consumers().is_empty() && producer.take_deaths().is_empty());
+    }
+
+    /// In a ring with room for one worker, the worker that is started again takes the dead one's slot.
+    #[test]
+    fn the_only_slot_goes_to_the_heir() {
+        let name = Unique::new("heir");
+        let options = QueueOptions::new(4).consumers(1);
+        let mut producer = Producer::<u64>::create_with(&*name, &options).unwrap();
+        let memory = NamedMemory::open::<u64>(&name, day2::Mode::Reader, &JoinOptions::new());
+        let shared = Shared::new(Arc::new(memory.unwrap()));
+        let mut victim = shared.join_group("g", Start::Latest, &JoinOptions::new()).unwrap();
+        assert_eq!(producer.try_send_batch(&[7, 8]), Ok(2));
+        assert_eq!(victim.take(1).unwrap().len, 1);
+        let refused = Member::<u64>::join(&*name, "g", Start::Latest).err();
+        assert!(matches!(refused, Some(JoinError::TooManyConsumers { most: 1 })), "{refused:?}");
+        victim.die();
+        let refused = Member::<u64>::join(&*name, "h", Start::Latest).err();
+        assert!(matches!(refused, Some(JoinError::TooManyConsumers { .. })), "{refused:?}");
+        let mut heir = Member::<u64>::join(&*name, "g", Start::Latest).unwrap();
+        let batch = heir.recv_batch(9).unwrap();
+        assert_eq!((batch.slices().0, batch.redelivered()), (&[7][..], true));
+        drop(batch);
+        assert_eq!(heir.recv(), Ok(8));
+    }
+
+    #[test]
+    fn a_dead_producer_is_told_of_once_everything_is_read() {
+        let lines = crate::link::HeapLines::<2>::new(common::Sequence::ZERO);
+        let leases = lines.leases().clone();
+        let request = crate::roster::JoinRequest {
+            role: crate::roster::JoinAs::Broadcast,
+            start: Start::Oldest,
+            owner: 1,
+            label: "",
+        };
+        let ring = crate::roster::Ring {
+            capacity: common::Capacity::new(4).unwrap(),
+            first: common::Sequence::ZERO,
+        };
+        // SAFETY: no other consumer joins.
+        let joined =
+            unsafe { crate::roster::join(&lines, ring, &crate::landing::Everywhere, &request) };
+        // SAFETY: the registration was just given out.
+        let mut consumer = unsafe { ConsumerCursor::new(lines.clone(), joined.unwrap()) };
+        // SAFETY: there is no other producer.
+        let mut producer =
+            unsafe { crate::sequencer::ProducerCursor::new(lines, ring.capacity, ring.first) };
+        producer.claim_one().unwrap();
+        // SAFETY: claimed, and there are no places.
+        unsafe { producer.publish(1) };
+        producer.die();
+        leases.end_producer();
+        assert_eq!(consumer.take(9).unwrap().len, 1);
+        consumer.release();
+        let end = std::iter::from_fn(|| Some(consumer.take(1).unwrap_err()))
+            .find(|&why| why != Unavailable::Empty);
+        assert_eq!(end, Some(Unavailable::ProducerDied));
+        assert_eq!(consumer.take(1), Err(Unavailable::ProducerDied), "it stays so");
     }
 }

@@ -16,10 +16,11 @@ use crate::control::{
 use crate::doorbell;
 use crate::landing::Landing;
 use crate::link::{Lease, Link, role_of};
-use crate::recovery;
+use crate::recovery::{self, Inheritance};
+use crate::sequencer::Run;
 
 use list::lag_of;
-pub use list::{ConsumerInfo, ConsumerKind, GroupInfo, groups, list};
+pub use list::{ConsumerInfo, ConsumerKind, GroupInfo, groups, list, list_with_lives};
 pub(crate) use list::{info, patience};
 
 /// Where a consumer begins to read.
@@ -79,6 +80,8 @@ pub struct Registration {
     /// The slot's lines, in the control that the cursor keeps.
     line: NonNull<ConsumerSlot>,
     hold: Option<Hold>,
+    /// What the last member in the slot had claimed when it died, and not released.
+    pub(crate) inherited: Option<Run>,
 }
 
 // SAFETY: the line is all atomics, and the cursor keeps the control that it lies in.
@@ -138,7 +141,10 @@ pub unsafe fn join(
     request: &JoinRequest<'_>,
 ) -> Result<Registration, NoSlot> {
     let control: &Control = link;
-    let (slot, before, lease) = free_slot(link)?;
+    let (slot, before, lease) = match free_slot(link) {
+        Err(NoSlot::Consumers) => return heir(link, ring, request).ok_or(NoSlot::Consumers),
+        found => found?,
+    };
     let begin = start_of(control, ring, landing, request.start);
     let (place, state) = move_in(control, slot, before, request, begin)?;
     let hold = Hold { _watch: link.watch(role_of(slot)), _lease: lease };
@@ -165,6 +171,24 @@ pub unsafe fn join(
         doorbell::wake(&control.doorbell.producer);
     }
     Ok(Registration::new(control.slot(slot), slot, state, first, ring.capacity, hold))
+}
+
+/// Where there is no other room: a new member takes the slot of a dead one of its group that held messages, and
+/// these with it.
+fn heir(link: &dyn Link, ring: Ring, request: &JoinRequest<'_>) -> Option<Registration> {
+    let control: &Control = link;
+    let JoinAs::Member { group: name, .. } = request.role else { return None };
+    let group = control.groups().position(|line| line.name.load() == name)?;
+    let Inheritance { slot, run, lease } = recovery::inherit(link, group, None, ring.capacity)?;
+    let line = control.slot(slot);
+    describe(line, request);
+    let hold = Hold { _watch: link.watch(role_of(slot)), _lease: lease };
+    let state = SlotState::from_bits(line.state.load(Ordering::Relaxed)).next(SlotUse::Member);
+    line.state.store(state.bits(), Ordering::Relaxed);
+    let claimed = control.group(group).claimed.load(Ordering::Relaxed);
+    let first = Claim::from_bits(claimed).end(control.published());
+    let registration = Registration::new(line, slot, state, first, ring.capacity, hold);
+    Some(Registration { inherited: Some(run), ..registration })
 }
 
 /// A free slot, its state, and its lease: without that no slot is given to a new consumer, because the last one
@@ -354,7 +378,8 @@ impl Registration {
         hold: Hold,
     ) -> Self {
         let (origin, line) = (Origin::here(), NonNull::from(line));
-        Self { slot, state, first, capacity, origin, forks: forks(), line, hold: Some(hold) }
+        let (forks, hold) = (forks(), Some(hold));
+        Self { slot, state, first, capacity, origin, forks, line, hold, inherited: None }
     }
 
     /// The first sequence that this consumer is promised: it will see every message from here on
@@ -425,7 +450,7 @@ impl Registration {
         let hold = Hold { _watch: link.watch(role_of(slot)), _lease: lease };
         let before = SlotState::from_bits(new.state.load(Ordering::Relaxed));
         let state = before.next(SlotUse::Member);
-        new.state.store(state.bits(), Ordering::Release);
+        new.state.store(state.bits(), Ordering::Relaxed);
         self.leave(control);
         (self.slot, self.state, self.hold) = (slot, state, Some(hold));
         self.line = NonNull::from(new);

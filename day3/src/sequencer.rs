@@ -586,7 +586,8 @@ pub fn resumable(
     control: &Control,
     capacity: Capacity,
 ) -> Result<(Sequence, Sequence), CannotResume> {
-    let load = |word: &common::sync::AtomicU64| Sequence::new(word.load(Ordering::Acquire));
+    // The caller has the dead producer's lease. The kernel let go of it after all that the producer has written.
+    let load = |word: &common::sync::AtomicU64| Sequence::new(word.load(Ordering::Relaxed));
     let (published, reserved) = (load(&control.head.published), load(&control.head.reserved));
     if control.is_closed() {
         return Err(CannotResume::Ended);
@@ -656,7 +657,7 @@ impl Watcher {
             return Unavailable::Empty;
         }
         let control: &Control = link;
-        if asks {
+        if asks || control.doorbell.vital.is_dying() {
             let epoch = control.epoch();
             let is_dead = !link.is_leased(Role::Producer) && epoch == control.epoch();
             self.dead = is_dead.then_some(epoch);

@@ -437,7 +437,7 @@ impl<W: Wait> Writer<W> {
 
     /// The registered consumers. Their lag counts bytes.
     pub fn consumers(&self) -> Vec<ConsumerInfo> {
-        roster::list(self.waiter.shared())
+        roster::list_with_lives(self.waiter.shared())
     }
 
     /// Whether no consumer is registered. What is sent now is read only if a consumer joins in time.

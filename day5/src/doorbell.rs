@@ -62,6 +62,7 @@ pub fn rest<R>(
 /// Announces that this end is about to sleep. Look once more afterwards, and only then sleep; [`rest`]
 /// does both.
 pub fn announce(word: &AtomicU32) -> Ticket {
+    day3::doorbell::announced();
     let before = word.fetch_or(ASLEEP, Ordering::Relaxed);
     // edge: announce <-> ring. Either we see the change in the look that follows, or the end that made
     // it sees our bit.

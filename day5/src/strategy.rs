@@ -4,10 +4,12 @@
 //! together.
 
 use core::fmt;
+use core::ptr::NonNull;
 use core::str::FromStr;
 use std::time::{Duration, Instant};
 
-use common::sync::{spin_loop, yield_now};
+use common::sync::{AtomicU32, spin_loop, yield_now};
+use day2::Vital;
 use day3::control::Doorbell;
 use day3::wait::{Side, Wait};
 
@@ -207,14 +209,61 @@ fn sleep<R>(
     mut poll: impl FnMut() -> Option<R>,
 ) -> Option<R> {
     let Some(word) = side.word(doorbell) else { return nap(deadline, poll) };
+    let mut bed = Bed { word, vital: &doorbell.vital, side, slice, next: FIRST_SLICE };
     loop {
-        let slice = until(deadline, slice)?;
-        let sleep = |ticket: Ticket| {
-            let slice = if ticket.is_fenced() { slice.min(SLICE) } else { slice };
-            let _ = futex::wait(word, ticket.word(), slice);
-        };
+        let slice = until(deadline, bed.slice())?;
+        let sleep = |ticket: Ticket| bed.sleep(ticket, slice);
         if let Some(answer) = doorbell::rest(word, &mut poll, sleep).or_else(&mut poll) {
             return Some(answer);
+        }
+    }
+}
+
+/// How long a producer sleeps at first, and a consumer whose producer is dying. After each sleep an end that finds
+/// nothing may ask the kernel who is alive, and a producer is to go on soon after a consumer's death.
+const FIRST_SLICE: Duration = Duration::from_millis(1);
+/// How long a producer sleeps at most.
+const PRODUCERS_SLICE: Duration = Duration::from_millis(4);
+
+/// Where an end sleeps: on its side's word, and, if it is a consumer, on the word that says that its producer is
+/// dying.
+struct Bed<'a> {
+    word: &'a AtomicU32,
+    vital: &'a Vital,
+    side: Side,
+    slice: Duration,
+    /// How long a producer sleeps next.
+    next: Duration,
+}
+
+impl Bed<'_> {
+    /// How long to sleep next, at most.
+    fn slice(&mut self) -> Duration {
+        let slice = if self.side == Side::Producer {
+            let next = self.next;
+            self.next = (2 * next).min(PRODUCERS_SLICE);
+            next
+        } else if self.vital.is_dying() {
+            FIRST_SLICE
+        } else {
+            self.slice
+        };
+        slice.min(self.slice)
+    }
+
+    fn sleep(&self, ticket: Ticket, slice: Duration) {
+        let slice = if ticket.is_fenced() { slice.min(SLICE) } else { slice };
+        let vital = self.vital.waiters().filter(|_| self.side == Side::Consumer);
+        let Some(alive) = vital.filter(|_| futex::can_wait_for_many()) else {
+            let _ = futex::wait(self.word, ticket.word(), slice);
+            return;
+        };
+        let words = [(self.word, ticket.word()), (self.vital.word(), alive)];
+        let words = words.map(|(word, value)| (NonNull::from(word), value));
+        futex::wait_for_any(&words, Some(slice));
+        if self.vital.is_dying() {
+            // The kernel wakes one sleeper. It wakes the others.
+            doorbell::wake(self.word);
         }
     }
 }

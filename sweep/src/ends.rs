@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use fanout::error::{
-    CreateError, JoinError, RecvError, RecvTimeoutError, SendTimeoutError, TryRecvError,
-    TrySendError,
+    CreateError, EvictError, JoinError, RecvError, RecvTimeoutError, ResumeError, SendTimeoutError,
+    TryRecvError, TrySendError,
 };
 use fanout::inspect::{ConsumerInfo, GroupInfo};
 use fanout::{JoinOptions, QueueName, Start};
@@ -58,6 +58,22 @@ impl Kind {
         }
     }
 
+    /// Creates a ring in place of one whose producer has died.
+    pub(crate) fn replace(self, name: &QueueName) -> Result<Box<dyn Sending>, CreateError> {
+        match self {
+            Self::Messages => messages::replace(name),
+            Self::Records => records::replace(name),
+        }
+    }
+
+    /// Takes over a ring whose producer has died.
+    pub(crate) fn resume(self, name: &QueueName) -> Result<Box<dyn Sending>, ResumeError> {
+        match self {
+            Self::Messages => messages::resume(name),
+            Self::Records => records::resume(name),
+        }
+    }
+
     /// Joins it, or opens a tap.
     pub(crate) fn join(
         self,
@@ -101,6 +117,8 @@ pub(crate) trait Sending: Send {
     ///
     /// The consumer's process has ended.
     unsafe fn evict(&mut self, consumer: &ConsumerInfo) -> bool;
+    /// Frees the slot of a consumer that is dead.
+    fn evict_dead(&mut self, consumer: &ConsumerInfo) -> Result<bool, EvictError>;
     /// Says that everything is sent.
     fn close(&mut self);
     /// Says that not everything is sent.
@@ -118,12 +136,16 @@ fn first(capacity: u64) -> u64 {
 pub(crate) enum Took {
     /// Messages.
     Some,
+    /// Messages that a member had claimed before which has died.
+    Again,
     /// Nothing now.
     Empty,
     /// The end: everything was sent.
     Closed,
     /// The end: not everything was sent.
     Aborted,
+    /// The producer has died.
+    Died,
 }
 
 /// A consumer, a member of a group, or a tap.
@@ -147,12 +169,26 @@ pub(crate) trait Reading: Send {
     }
 }
 
+/// A consumer that may get what a dead one had claimed, and then says so.
+trait Marked {
+    /// Whether what it received last had been claimed before.
+    fn again(&self) -> bool {
+        false
+    }
+
+    /// It has taken messages: which.
+    fn took(&self) -> Took {
+        if self.again() { Took::Again } else { Took::Some }
+    }
+}
+
 /// What a try that found no message says.
 fn ended(nothing: TryRecvError) -> anyhow::Result<Took> {
     match nothing {
         TryRecvError::Empty => Ok(Took::Empty),
         TryRecvError::End(RecvError::Closed) => Ok(Took::Closed),
         TryRecvError::End(RecvError::Aborted) => Ok(Took::Aborted),
+        TryRecvError::End(RecvError::ProducerDied) => Ok(Took::Died),
         TryRecvError::End(other) => Err(other.into()),
     }
 }

@@ -77,6 +77,11 @@ impl Judge {
         self.order(&format!("stage {time}")).map(drop)
     }
 
+    /// The survivors' turn, for this time, while another process waits that is about to be killed.
+    pub(crate) fn casualty_stage(&mut self, time: u32) -> Result<(), Wrong> {
+        self.order(&format!("casualty-stage {time}")).map(drop)
+    }
+
     /// Tells of a death that is not the victim's.
     pub(crate) fn casualty(&mut self, dead: u32) -> Result<(), Wrong> {
         self.order(&format!("casualty {dead}")).map(drop)
@@ -165,6 +170,7 @@ impl Bench<'_> {
             "prepare" => return self.prepare(number()? as usize),
             "dismiss" => self.sitting = None,
             "stage" => self.trial()?.stage(number()?)?,
+            "casualty-stage" => self.trial()?.casualty_stage(number()?)?,
             "casualty" => self.trial()?.casualty(number()?)?,
             "meddle" => self.trial()?.meddle()?,
             "judge" => return self.judge(Dead { pid: number()?, is_done: number()? == 1 }),

@@ -15,7 +15,7 @@ const TOY: &str = "toy:";
 /// Kills a process at every instruction of each operation on a queue, and asks the others what they lost
 #[derive(Parser)]
 struct Arguments {
-    /// How many points, in all scenarios together
+    /// How many points at least, in all scenarios together
     #[arg(long, default_value_t = 10_000)]
     points: usize,
     /// Every instruction of each scenario

@@ -42,6 +42,11 @@ impl Act {
         tell(EDGE);
     }
 
+    /// For another process whose death belongs to the scenario: here it is killed.
+    pub(crate) fn die(&self) {
+        tell(EDGE);
+    }
+
     /// Does one operation, and keeps what it returns until the last point has passed.
     pub(crate) fn operate<R>(&self, operation: impl FnOnce() -> R) -> R {
         self.begin();

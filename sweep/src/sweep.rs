@@ -121,16 +121,16 @@ fn plan(lengths: &[usize], points: Points, dice: &mut Dice) -> Vec<Vec<usize>> {
     lengths.iter().zip(shares).map(|(&len, share)| spread(len, share, dice)).collect()
 }
 
-/// How many points each scenario gets: the same number, as far as it has so many.
+/// How many points each scenario gets: the same number, as far as it has so many, and together no fewer than `total`.
 fn shares(lengths: &[usize], total: usize) -> Vec<usize> {
-    let (mut low, mut high) = (0, total);
+    let (mut low, mut high) = (0, lengths.iter().copied().max().unwrap_or(0));
     let given = |share: usize| -> usize { lengths.iter().map(|&len| share.min(len)).sum() };
     while low < high {
-        let middle = (low + high).div_ceil(2);
-        if given(middle) <= total {
-            low = middle;
+        let middle = (low + high) / 2;
+        if given(middle) >= total {
+            high = middle;
         } else {
-            high = middle - 1;
+            low = middle + 1;
         }
     }
     lengths.iter().map(|&len| low.min(len)).collect()
@@ -270,7 +270,12 @@ impl Sweep<'_> {
             if let Some(part) = scenario.play_casualty().filter(|_| time == 1) {
                 // SAFETY: there is no other thread.
                 let mut casualty = unsafe { Victim::fork(|| part(&act)) }?;
-                casualty.run()?;
+                for time in 1.. {
+                    match casualty.run()? {
+                        Stop::Stage => self.judge.casualty_stage(time)?,
+                        Stop::Edge | Stop::Step => break,
+                    }
+                }
                 let pid = casualty.id();
                 casualty.kill()?;
                 self.judge.casualty(pid)?;
@@ -360,6 +365,7 @@ mod tests {
     #[test]
     fn a_share_goes_to_all_alike_and_what_one_does_not_need_to_the_others() {
         assert_eq!(shares(&[10, 1000, 5000], 610), [10, 300, 300]);
+        assert_eq!(shares(&[10, 1000, 5000], 609), [10, 300, 300]);
         assert_eq!(shares(&[10, 20], 1000), [10, 20]);
         assert_eq!(shares(&[], 10), [0; 0]);
     }

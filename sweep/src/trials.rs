@@ -7,17 +7,16 @@ mod orphaned;
 mod toy;
 
 pub(crate) use asleep::{ConsumersAsleep, ProducerAsleep};
-pub(crate) use attended::{Attended, GROUP, Loss, NEW_GROUP, WAITING};
+pub(crate) use attended::{Attended, GROUP, NEW_GROUP, Released, WAITING};
 pub(crate) use created::Created;
-pub(crate) use orphaned::{Ends, Last, Orphaned};
+pub(crate) use orphaned::{Ends, Last, Orphaned, Resumed};
 pub(crate) use toy::toys;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use fanout::QueueName;
-use fanout::error::SendTimeoutError;
-use fanout::segment::Segment;
+use fanout::error::{CreateError, Holder, SegmentCreateError, SendTimeoutError};
 
 use crate::ends::{Kind, Part, Sending, Took};
 use crate::witness::Witness;
@@ -25,13 +24,17 @@ use crate::witness::Witness;
 /// How long a survivor waits for something that should come at once.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a producer waits for room before consumers look again.
+const LOOK: Duration = Duration::from_millis(2);
+
 /// How many messages a survivor sends together. The ring holds no multiple of it.
 const BATCH: u64 = 3;
 
 /// A producer that has witnesses.
 struct Stage {
     kind: Kind,
-    producer: Box<dyn Sending>,
+    /// Nothing while it is lent out.
+    producer: Option<Box<dyn Sending>>,
     witnesses: Vec<Witness>,
     /// How many messages were sent.
     sent: u64,
@@ -40,7 +43,7 @@ struct Stage {
 impl Stage {
     /// A new queue that nobody has joined.
     fn create(kind: Kind, name: &QueueName) -> anyhow::Result<Self> {
-        let producer = kind.create(name).context("a producer cannot take the name")?;
+        let producer = Some(kind.create(name).context("a producer cannot take the name")?);
         Ok(Self { kind, producer, witnesses: Vec::new(), sent: 0 })
     }
 
@@ -56,31 +59,39 @@ impl Stage {
         Ok(())
     }
 
+    fn producer(&mut self) -> anyhow::Result<&mut dyn Sending> {
+        Ok(&mut **self.producer.as_mut().context("the producer is lent out")?)
+    }
+
     /// Sends one message or some together. Witnesses make room if they are in the way.
     fn send(&mut self) -> anyhow::Result<()> {
         // A batch finds no room also where there is some.
         let len = if self.sent.is_multiple_of(2) { 1 } else { BATCH };
-        if self.try_send(len, Duration::ZERO)? {
-            return Ok(());
+        let mut timeout = Duration::ZERO;
+        let started = Instant::now();
+        while !self.try_send(len, timeout)? {
+            if started.elapsed() > PATIENCE {
+                let listed = self.producer()?.consumers();
+                bail!(
+                    "the producer is stuck, though the living have read everything; {len} to send, \
+                     and listed are {listed:?}"
+                );
+            }
+            self.drain()?;
+            // The producer may have to find out who is dead, and a member to take over from a dead one.
+            timeout = LOOK;
         }
-        self.drain()?;
-        let went_on = self.try_send(len, PATIENCE)?;
-        let consumers = || self.producer.consumers();
-        ensure!(
-            went_on,
-            "the producer is stuck, though the living have read everything; {len} to send, and listed are {:?}",
-            consumers()
-        );
         Ok(())
     }
 
     /// Sends so many messages; says whether there was room in time.
     fn try_send(&mut self, len: u64, timeout: Duration) -> anyhow::Result<bool> {
-        let numbers = self.sent..self.sent + len;
+        let (number, numbers) = (self.sent, self.sent..self.sent + len);
+        let producer = self.producer()?;
         let sent = if len == 1 {
-            self.producer.send_within(self.sent, timeout)
+            producer.send_within(number, timeout)
         } else {
-            self.producer.send_batch(numbers, timeout)
+            producer.send_batch(numbers, timeout)
         };
         match sent {
             Ok(()) => self.sent += len,
@@ -100,8 +111,9 @@ impl Stage {
 
     /// Sends so many laps, and a bit more.
     fn laps(&mut self, laps: u64) -> anyhow::Result<()> {
-        let (begin, distance) = (self.producer.sequence(), laps * self.producer.capacity());
-        while self.producer.sequence().wrapping_sub(begin) <= distance {
+        let producer = self.producer()?;
+        let (begin, distance) = (producer.sequence(), laps * producer.capacity());
+        while self.producer()?.sequence().wrapping_sub(begin) <= distance {
             self.send()?;
         }
         Ok(())
@@ -118,7 +130,7 @@ impl Stage {
 
     /// The producer closes, and all witnesses read to the end.
     fn close(&mut self) -> anyhow::Result<()> {
-        self.producer.close();
+        self.producer()?.close();
         for witness in &mut self.witnesses {
             let took = witness.drain()?;
             ensure!(took == Took::Closed, "{:?} found {took:?} at the end", witness.part());
@@ -138,14 +150,17 @@ fn succeed(kind: Kind, name: &QueueName) -> anyhow::Result<()> {
     stage.close().context("the successor's consumers")
 }
 
-/// What a survivor has to do today before another producer can take the name of a dead one.
-fn free_the_name(name: &QueueName) -> anyhow::Result<()> {
-    if Segment::remove(name).is_ok() {
-        return Ok(());
-    }
-    // `Segment::remove` takes only a whole queue for a queue, and says: rm.
-    match std::fs::remove_file(format!("/dev/shm{name}")) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
-        _ => Ok(()),
-    }
+/// Clears away a queue whose producer has died, as the next producer does.
+fn replace(kind: Kind, name: &QueueName) -> anyhow::Result<()> {
+    let taken = kind.create(name).err();
+    ensure!(
+        matches!(
+            taken,
+            Some(CreateError::Segment(SegmentCreateError::Taken { by: Holder::Dead, .. }))
+        ),
+        "the name of a dead queue is to be taken by a dead producer, found {taken:?}"
+    );
+    let producer = kind.replace(name).context("a producer cannot replace a dead one's queue")?;
+    drop(producer);
+    Ok(())
 }

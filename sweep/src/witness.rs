@@ -1,6 +1,6 @@
 //! A consumer that notices whatever is lost, repeated, out of order, or torn.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use fanout::{JoinOptions, QueueName, Start};
@@ -20,6 +20,10 @@ pub(crate) struct Witness {
     begin: Option<u64>,
     /// What a member has seen, in order.
     seen: Vec<u64>,
+    /// What it has seen that was marked as a dead member's.
+    again: Vec<u64>,
+    /// Whether it waits for a successor when its producer dies.
+    follows: bool,
 }
 
 impl Witness {
@@ -30,12 +34,22 @@ impl Witness {
         part: Part,
         number: u64,
     ) -> anyhow::Result<Self> {
-        Self::join(kind, name, part, Start::Latest, Some(number))
+        Self::join(kind, name, part, Start::Latest, Some(number), false)
+    }
+
+    /// The same, for a consumer that waits for a successor when its producer dies.
+    pub(crate) fn following(
+        kind: Kind,
+        name: &QueueName,
+        part: Part,
+        number: u64,
+    ) -> anyhow::Result<Self> {
+        Self::join(kind, name, part, Start::Latest, Some(number), true)
     }
 
     /// Joins at the oldest message, whatever its number.
     pub(crate) fn oldest(kind: Kind, name: &QueueName, part: Part) -> anyhow::Result<Self> {
-        Self::join(kind, name, part, Start::Oldest, None)
+        Self::join(kind, name, part, Start::Oldest, None, false)
     }
 
     fn join(
@@ -44,10 +58,11 @@ impl Witness {
         part: Part,
         start: Start,
         next: Option<u64>,
+        follows: bool,
     ) -> anyhow::Result<Self> {
-        let end = kind.join(name, part, start, &JoinOptions::new());
+        let end = kind.join(name, part, start, &JoinOptions::new().follow(follows));
         let end = end.with_context(|| format!("{part:?} cannot join"))?;
-        Ok(Self { end, part, next, begin: next, seen: Vec::new() })
+        Ok(Self { end, part, next, begin: next, seen: Vec::new(), again: Vec::new(), follows })
     }
 
     /// What it is.
@@ -60,6 +75,11 @@ impl Witness {
         &self.seen
     }
 
+    /// What a member has seen that was marked as a dead member's, in order.
+    pub(crate) fn again(&self) -> &[u64] {
+        &self.again
+    }
+
     /// The number of the next message that it may see; for a member, of those that it has seen.
     pub(crate) fn next(&self) -> Option<u64> {
         self.next
@@ -69,9 +89,23 @@ impl Witness {
     pub(crate) fn drain(&mut self) -> anyhow::Result<Took> {
         loop {
             let took = self.take(MOST)?;
-            if took != Took::Some {
+            if !matches!(took, Took::Some | Took::Again) {
                 return Ok(took);
             }
+        }
+    }
+
+    /// Reads to the end, and says which it is; a consumer that follows finds none.
+    pub(crate) fn end(&mut self, patience: Duration) -> anyhow::Result<Took> {
+        let started = Instant::now();
+        loop {
+            let took = self.drain()?;
+            if took != Took::Empty || self.follows {
+                return Ok(took);
+            }
+            ensure!(started.elapsed() < patience, "{:?} is not told of the end", self.part);
+            // An end that looks in vain asks who is alive, after a while.
+            std::thread::yield_now();
         }
     }
 
@@ -81,7 +115,7 @@ impl Witness {
         let took = self.end.take(most, &mut numbers, &mut || ());
         let took = took.with_context(|| format!("{:?}, at {:?}", self.part, self.next))?;
         for number in numbers {
-            self.check(number)?;
+            self.check(number, took)?;
         }
         self.account()?;
         Ok(took)
@@ -91,26 +125,34 @@ impl Witness {
     pub(crate) fn wait(&mut self, timeout: Duration) -> anyhow::Result<Took> {
         let mut numbers = Vec::new();
         let took = self.end.wait(timeout, &mut numbers)?;
-        numbers.into_iter().try_for_each(|number| self.check(number))?;
+        numbers.into_iter().try_for_each(|number| self.check(number, took))?;
         Ok(took)
     }
 
-    fn check(&mut self, number: u64) -> anyhow::Result<()> {
+    fn check(&mut self, number: u64, took: Took) -> anyhow::Result<()> {
         let (part, next) = (self.part, self.next);
         match part {
             Part::Broadcast => ensure!(
                 next.is_none_or(|next| next == number),
                 "{part:?} expected message {next:?}, found {number}: lost, repeated or out of order"
             ),
-            Part::Member(_) | Part::Tap => ensure!(
+            Part::Tap => ensure!(
                 next.is_none_or(|next| next <= number),
                 "{part:?} expected message {next:?} or a later one, found {number}"
             ),
+            // An earlier one was a dead member's. That none comes twice is checked for the whole group.
+            Part::Member(_) => {
+                ensure!(
+                    took == Took::Again || next.is_none_or(|next| next <= number),
+                    "{part:?} expected message {next:?} or a later one, found {number} without a mark"
+                );
+                self.seen.push(number);
+            }
         }
-        if let Part::Member(_) = part {
-            self.seen.push(number);
+        if took == Took::Again {
+            self.again.push(number);
         }
-        self.next = Some(number + 1);
+        self.next = next.max(Some(number + 1));
         Ok(())
     }
 

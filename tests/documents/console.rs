@@ -216,6 +216,16 @@ impl Drop for Terminal {
     }
 }
 
+/// What was found, as the block shows it: with its commands.
+pub(crate) fn shown(block: &Block, found: &[String]) -> Vec<String> {
+    let mut commands = block.lines.iter().filter(|line| command(line).is_some());
+    let line = |line: &String| match line.starts_with(PROMPT) {
+        true => commands.next().unwrap_or(line).clone(),
+        false => line.clone(),
+    };
+    found.iter().map(line).collect()
+}
+
 /// Fails unless the block shows what was found.
 pub(crate) fn compare(block: &Block, found: &[String]) -> Result<(), String> {
     let Label::Console { figures, .. } = block.label else { return Ok(()) };

@@ -1414,7 +1414,8 @@ fn a_claim_where_no_record_begins() {
     let (file, offset, _) = control_of(&name);
     (0..3).for_each(|n| writer.send(&bytes(n, 300)).unwrap());
     // The table in day3's control says where the claim of the first group lies.
-    file.write_at(&4u64.to_le_bytes(), offset + 8576).unwrap();
+    let claim = 4u64 << 11 | 1;
+    file.write_at(&claim.to_le_bytes(), offset + 384 + 256).unwrap();
     let found = member.try_recv().map(|record| record.len());
     assert!(matches!(found, Err(TryRecvError::End(RecvError::Corrupt(_)))), "{found:?}");
 }

@@ -301,7 +301,7 @@ impl<T: Pod, W: Wait> Producer<T, W> {
 
     /// The registered consumers.
     pub fn consumers(&self) -> Vec<ConsumerInfo> {
-        roster::list(self.waiter.shared())
+        roster::list_with_lives(self.waiter.shared())
     }
 
     /// Whether no consumer is registered. What is sent now is read only if a consumer joins in time.

@@ -383,7 +383,7 @@ impl<T: Pod, K: Cursor, W: Wait> Batch<'_, T, K, W> {
 }
 
 impl<T: Pod, W: Wait> Batch<'_, T, MemberCursor<Shared>, W> {
-    /// Whether its messages had been claimed before by a member that died.
+    /// Whether a member that has died had claimed these messages before. It may have worked on them.
     pub fn redelivered(&self) -> bool {
         self.receiver.cursor.redelivered()
     }

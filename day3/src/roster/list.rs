@@ -8,6 +8,7 @@ use common::{Capacity, Sequence};
 
 use super::is_member;
 use crate::control::{Claim, ConsumerSlot, Control, GroupLine, HOLDS, SlotState, SlotUse};
+use crate::link::{Link, role_of};
 use crate::policy::Policy;
 use core::time::Duration;
 
@@ -85,6 +86,15 @@ pub struct ConsumerInfo {
 /// Each line is read while its owner may be writing it, so a count may be a moment old.
 pub fn list(control: &Control) -> Vec<ConsumerInfo> {
     (0..control.consumers()).filter_map(|slot| info(control, slot)).collect()
+}
+
+/// The registered consumers, and whether each is alive.
+pub fn list_with_lives(link: &dyn Link) -> Vec<ConsumerInfo> {
+    let mut consumers = list(link);
+    for consumer in &mut consumers {
+        consumer.alive = Some(link.is_leased(role_of(consumer.slot)));
+    }
+    consumers
 }
 
 /// The consumer in this slot.

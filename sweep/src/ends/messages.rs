@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use bytemuck::{Pod, Zeroable};
 use fanout::ends::Cursor;
-use fanout::error::{CreateError, JoinError, SendTimeoutError, TrySendError};
+use fanout::error::{
+    CreateError, EvictError, JoinError, ResumeError, SendTimeoutError, TrySendError,
+};
 use fanout::inspect::{ConsumerInfo, GroupInfo};
 use fanout::{
     Adaptive, Consumer, JoinOptions, Member, Producer, QueueName, QueueOptions, Start, Tap, ends,
 };
 
-use super::{Part, Reading, Sending, Took, ended, first, timed, word};
+use super::{Marked, Part, Reading, Sending, Took, ended, first, timed, word};
 
 /// How many messages the ring holds.
 const CAPACITY: u64 = 16;
@@ -35,9 +37,24 @@ impl Message {
     }
 }
 
+fn options() -> QueueOptions {
+    QueueOptions::new(CAPACITY).first(first(CAPACITY))
+}
+
 pub(super) fn create(name: &QueueName) -> Result<Box<dyn Sending>, CreateError> {
-    let options = QueueOptions::new(CAPACITY).first(first(CAPACITY));
-    Ok(Box::new(Producer::<Message>::create_with(name.clone(), &options)?))
+    create_with(name, &options())
+}
+
+pub(super) fn replace(name: &QueueName) -> Result<Box<dyn Sending>, CreateError> {
+    create_with(name, &options().or_replace())
+}
+
+pub(super) fn resume(name: &QueueName) -> Result<Box<dyn Sending>, ResumeError> {
+    Ok(Box::new(Producer::<Message>::resume(name.clone())?))
+}
+
+fn create_with(name: &QueueName, options: &QueueOptions) -> Result<Box<dyn Sending>, CreateError> {
+    Ok(Box::new(Producer::<Message>::create_with(name.clone(), options)?))
 }
 
 pub(super) fn join(
@@ -106,6 +123,10 @@ impl Sending for Producer<Message> {
         unsafe { self.evict(consumer) }
     }
 
+    fn evict_dead(&mut self, consumer: &ConsumerInfo) -> Result<bool, EvictError> {
+        self.evict_dead(consumer)
+    }
+
     fn close(&mut self) {
         self.close();
     }
@@ -115,7 +136,18 @@ impl Sending for Producer<Message> {
     }
 }
 
-impl<K: Cursor + Send> Reading for ends::Receiver<Message, K, Adaptive> {
+impl Marked for Consumer<Message> {}
+
+impl Marked for Member<Message> {
+    fn again(&self) -> bool {
+        self.redelivered()
+    }
+}
+
+impl<K: Cursor + Send> Reading for ends::Receiver<Message, K, Adaptive>
+where
+    Self: Marked,
+{
     fn take(
         &mut self,
         most: usize,
@@ -131,7 +163,8 @@ impl<K: Cursor + Send> Reading for ends::Receiver<Message, K, Adaptive> {
             numbers.push(message.number()?);
         }
         held();
-        Ok(Took::Some)
+        drop(batch);
+        Ok(self.took())
     }
 
     fn take_apart(&mut self, most: usize, held: &mut dyn FnMut()) -> anyhow::Result<Took> {
@@ -150,7 +183,7 @@ impl<K: Cursor + Send> Reading for ends::Receiver<Message, K, Adaptive> {
             Ok(message) => numbers.push(message.number()?),
             Err(nothing) => return timed(nothing),
         }
-        Ok(Took::Some)
+        Ok(self.took())
     }
 }
 

@@ -3,13 +3,15 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use fanout::error::{CreateError, JoinError, SendTimeoutError, TrySendError};
+use fanout::error::{
+    CreateError, EvictError, JoinError, ResumeError, SendTimeoutError, TrySendError,
+};
 use fanout::inspect::{ConsumerInfo, GroupInfo};
 use fanout::records::ends::{self, Cursor};
 use fanout::records::{Member, Reader, Tap, Writer, record_len};
 use fanout::{Adaptive, JoinOptions, QueueName, QueueOptions, Start};
 
-use super::{Part, Reading, Sending, Took, ended, first, timed, word};
+use super::{Marked, Part, Reading, Sending, Took, ended, first, timed, word};
 
 /// How many bytes the ring holds: a page, the least that there is.
 const CAPACITY: u64 = 4096;
@@ -35,9 +37,24 @@ fn number_of(message: &[u8]) -> anyhow::Result<u64> {
     super::number_of(message, bytes)
 }
 
+fn options() -> QueueOptions {
+    QueueOptions::new(CAPACITY).first(first(CAPACITY))
+}
+
 pub(super) fn create(name: &QueueName) -> Result<Box<dyn Sending>, CreateError> {
-    let options = QueueOptions::new(CAPACITY).first(first(CAPACITY));
-    Ok(Box::new(Writer::create_with(name.clone(), &options)?))
+    create_with(name, &options())
+}
+
+pub(super) fn replace(name: &QueueName) -> Result<Box<dyn Sending>, CreateError> {
+    create_with(name, &options().or_replace())
+}
+
+pub(super) fn resume(name: &QueueName) -> Result<Box<dyn Sending>, ResumeError> {
+    Ok(Box::new(Writer::resume(name.clone())?))
+}
+
+fn create_with(name: &QueueName, options: &QueueOptions) -> Result<Box<dyn Sending>, CreateError> {
+    Ok(Box::new(Writer::create_with(name.clone(), options)?))
 }
 
 pub(super) fn join(
@@ -109,6 +126,10 @@ impl Sending for Writer {
         unsafe { self.evict(consumer) }
     }
 
+    fn evict_dead(&mut self, consumer: &ConsumerInfo) -> Result<bool, EvictError> {
+        self.evict_dead(consumer)
+    }
+
     fn close(&mut self) {
         self.close();
     }
@@ -118,7 +139,18 @@ impl Sending for Writer {
     }
 }
 
-impl<K: Cursor + Send> Reading for ends::Receiver<K, Adaptive> {
+impl Marked for Reader {}
+
+impl Marked for Member {
+    fn again(&self) -> bool {
+        self.redelivered()
+    }
+}
+
+impl<K: Cursor + Send> Reading for ends::Receiver<K, Adaptive>
+where
+    Self: Marked,
+{
     fn take(
         &mut self,
         most: usize,
@@ -134,7 +166,8 @@ impl<K: Cursor + Send> Reading for ends::Receiver<K, Adaptive> {
             numbers.push(number_of(message)?);
         }
         held();
-        Ok(Took::Some)
+        drop(batch);
+        Ok(self.took())
     }
 
     fn take_apart(&mut self, most: usize, held: &mut dyn FnMut()) -> anyhow::Result<Took> {
@@ -153,7 +186,7 @@ impl<K: Cursor + Send> Reading for ends::Receiver<K, Adaptive> {
             Ok(message) => numbers.push(number_of(&message)?),
             Err(nothing) => return timed(nothing),
         }
-        Ok(Took::Some)
+        Ok(self.took())
     }
 }
 

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use fanout::inspect::{self, Observer};
+use fanout::inspect::{self, ConsumerInfo, Observer};
 use fanout::segment::READY_TIMEOUT;
-use fanout::{JoinOptions, Start};
+use fanout::{JoinOptions, QueueName, Start};
 
 use super::Scenario;
 use crate::ends::{Kind, Part, Reading, Took};
 use crate::mark::Act;
 use crate::trial::Trial;
-use crate::trials::{Attended, GROUP, Loss, NEW_GROUP, ProducerAsleep, WAITING};
+use crate::trials::{Attended, GROUP, NEW_GROUP, ProducerAsleep, Released, WAITING};
 
 /// How many messages a victim takes.
 const MOST: usize = 4;
@@ -22,52 +22,63 @@ const WAIT: Duration = Duration::from_millis(1);
 /// All of them.
 pub(super) fn all(kind: Kind) -> Vec<Scenario> {
     let (broadcast, member, tap) = (Part::Broadcast, Part::Member(GROUP), Part::Tap);
+    let none = &Released::NONE;
+    let all = MOST as u64;
+    let claimed = &Released { held: Some(0..all), ..Released::NONE };
+    let contended = &Released { held: None, ..Released::NONE };
+    let released = &Released { then: 0..all, ..Released::NONE };
+    let first = &Released { then: 0..1, held: Some(1..all), ..Released::NONE };
+    let read = &Released { before: 0..WAITING, ..Released::NONE };
     vec![
         join(kind, "join", broadcast, false),
         join(kind, "join a group", member, false),
         join(kind, "join a new group", Part::Member(NEW_GROUP), false),
         join(kind, "join, and hold", Part::Member(NEW_GROUP), true),
         join(kind, "open a tap", tap, false),
-        scenario(kind, "take", broadcast, claim),
-        scenario(kind, "claim", member, claim),
-        scenario(kind, "claim, contended", member, claim).meddled(),
-        scenario(kind, "copy", tap, claim),
-        scenario(kind, "release", broadcast, release),
-        scenario(kind, "release a claim", member, release),
-        scenario(kind, "release a part", broadcast, release_a_part),
-        scenario(kind, "release a part of a claim", member, release_a_part),
-        wait(kind, "wait", broadcast),
-        wait(kind, "wait in a group", member),
-        scenario(kind, "leave", broadcast, leave),
-        scenario(kind, "leave a group", member, leave),
-        evict(kind),
+        scenario(kind, "take", broadcast, none, claim),
+        scenario(kind, "claim", member, claimed, claim),
+        scenario(kind, "claim, contended", member, contended, claim).meddled(),
+        scenario(kind, "copy", tap, none, claim),
+        scenario(kind, "release", broadcast, none, release),
+        scenario(kind, "release a claim", member, released, release),
+        scenario(kind, "release a part", broadcast, none, release_a_part),
+        scenario(kind, "release a part of a claim", member, first, release_a_part),
+        scenario(kind, "wait", broadcast, none, wait),
+        scenario(kind, "wait in a group", member, read, wait),
+        scenario(kind, "leave", broadcast, none, leave),
+        scenario(kind, "leave a group", member, none, leave),
+        redeliver(kind, "redeliver", claimed, claim),
+        redeliver(kind, "release what was redelivered", released, release),
+        evict(kind, "evict from outside", |name, dead| {
+            // SAFETY: the casualty was killed at this process's first stage, and has ended.
+            unsafe { inspect::evict(name, dead, READY_TIMEOUT) }.is_ok()
+        }),
+        evict(kind, "evict the dead from outside", |name, dead| {
+            inspect::evict_dead(name, dead, READY_TIMEOUT).is_ok()
+        }),
         forget(kind),
-        asleep(kind, "release, the producer asleep", broadcast, release),
-        asleep(kind, "release a claim, the producer asleep", member, release),
-        asleep(kind, "leave, the producer asleep", broadcast, |act, end| {
+        asleep(kind, "release, the producer asleep", broadcast, none, release),
+        asleep(kind, "release a claim, the producer asleep", member, released, release),
+        asleep(kind, "leave, the producer asleep", broadcast, none, |act, end| {
             act.stage();
             leave(act, end)
         }),
     ]
 }
 
-/// What the victim may take with it: no more than it takes.
-fn loss(part: Part, most: usize) -> Loss {
-    if part == Part::Member(GROUP) { Loss::UpTo(most) } else { Loss::None }
-}
-
 fn attended(
     kind: Kind,
     name: &str,
-    loss: Loss,
+    released: Released,
     victim: impl Fn(&Act) -> anyhow::Result<()> + 'static,
 ) -> Scenario {
-    let survivors = move |name| Ok(Box::new(Attended::new(kind, loss, name)?) as Box<dyn Trial>);
+    let survivors =
+        move |name| Ok(Box::new(Attended::new(kind, released.clone(), name)?) as Box<dyn Trial>);
     Scenario::new(format!("{kind}: {name}"), victim, survivors)
 }
 
 fn join(kind: Kind, name: &str, part: Part, holds: bool) -> Scenario {
-    attended(kind, name, Loss::None, move |act| {
+    attended(kind, name, Released::NONE, move |act| {
         let options = JoinOptions::new().hold_when_empty(holds);
         act.operate(|| kind.join(act.name(), part, Start::Oldest, &options))?;
         Ok(())
@@ -79,9 +90,10 @@ fn scenario(
     kind: Kind,
     name: &str,
     part: Part,
+    released: &Released,
     operation: impl Fn(&Act, Box<dyn Reading>) -> anyhow::Result<()> + 'static,
 ) -> Scenario {
-    attended(kind, name, loss(part, most(kind)), consumer(kind, part, operation))
+    attended(kind, name, released.clone(), consumer(kind, part, operation))
 }
 
 /// The same, while the producer sleeps from the second stage on.
@@ -89,11 +101,13 @@ fn asleep(
     kind: Kind,
     name: &str,
     part: Part,
+    released: &Released,
     operation: impl Fn(&Act, Box<dyn Reading>) -> anyhow::Result<()> + 'static,
 ) -> Scenario {
-    let loss = loss(part, most(kind));
-    let survivors =
-        move |name| Ok(Box::new(ProducerAsleep::new(kind, loss, name)?) as Box<dyn Trial>);
+    let released = released.clone();
+    let survivors = move |name| {
+        Ok(Box::new(ProducerAsleep::new(kind, released.clone(), name)?) as Box<dyn Trial>)
+    };
     Scenario::new(format!("{kind}: {name}"), consumer(kind, part, operation), survivors)
 }
 
@@ -107,12 +121,6 @@ fn consumer(
         act.stage();
         operation(act, end)
     }
-}
-
-/// How many messages a victim takes at most. Room for so many of the longest records has room for one more of the
-/// others.
-fn most(kind: Kind) -> usize {
-    if kind == Kind::Messages { MOST } else { MOST + 1 }
 }
 
 fn claim(act: &Act, mut end: Box<dyn Reading>) -> anyhow::Result<()> {
@@ -141,16 +149,12 @@ fn release_a_part(act: &Act, mut end: Box<dyn Reading>) -> anyhow::Result<()> {
 }
 
 /// A consumer has read everything, and sleeps.
-fn wait(kind: Kind, name: &str, part: Part) -> Scenario {
-    attended(kind, name, loss(part, WAITING as usize), move |act| {
-        let mut end = kind.join(act.name(), part, Start::Latest, &JoinOptions::new())?;
-        act.stage();
-        let mut numbers = Vec::new();
-        while end.take(MOST, &mut numbers, &mut || ())? == Took::Some {}
-        let took = act.operate(|| end.wait(WAIT, &mut numbers))?;
-        ensure!(took == Took::Empty, "it has found {took:?}");
-        Ok(())
-    })
+fn wait(act: &Act, mut end: Box<dyn Reading>) -> anyhow::Result<()> {
+    let mut numbers = Vec::new();
+    while end.take(MOST, &mut numbers, &mut || ())? == Took::Some {}
+    let took = act.operate(|| end.wait(WAIT, &mut numbers))?;
+    ensure!(took == Took::Empty, "it has found {took:?}");
+    Ok(())
 }
 
 fn leave(act: &Act, end: Box<dyn Reading>) -> anyhow::Result<()> {
@@ -158,31 +162,52 @@ fn leave(act: &Act, end: Box<dyn Reading>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A member was killed before, with a claim in hand. The victim reads the other messages, and then does this with
+/// what the dead member had claimed.
+fn redeliver(
+    kind: Kind,
+    name: &str,
+    released: &Released,
+    operation: impl Fn(&Act, Box<dyn Reading>) -> anyhow::Result<()> + 'static,
+) -> Scenario {
+    let released = Released { before: MOST as u64..WAITING, ..released.clone() };
+    let victim = move |act: &Act, mut end: Box<dyn Reading>| {
+        let mut numbers = Vec::new();
+        end.take(MOST, &mut numbers, &mut || ())?;
+        ensure!(numbers.len() == WAITING as usize - MOST, "the casualty has left {numbers:?}");
+        operation(act, end)
+    };
+    scenario(kind, name, Part::Member(GROUP), &released, victim).casualty(move |act| {
+        let options = JoinOptions::new();
+        let mut end = kind.join(act.name(), Part::Member(GROUP), Start::Latest, &options)?;
+        let took = end.take(MOST, &mut Vec::new(), &mut || act.die())?;
+        anyhow::bail!("it has found {took:?}")
+    })
+}
+
 /// Another process than the producer frees the slot of a consumer that was killed.
-fn evict(kind: Kind) -> Scenario {
+fn evict(kind: Kind, name: &str, how: fn(&QueueName, &ConsumerInfo) -> bool) -> Scenario {
     const LABEL: &str = "casualty";
-    let victim = |act: &Act| {
+    let victim = move |act: &Act| {
         act.stage();
         let consumers = Observer::open(act.name(), READY_TIMEOUT)?.snapshot().consumers;
         let dead = consumers.iter().find(|consumer| consumer.label == LABEL);
         let dead = dead.context("the casualty has not joined")?;
-        act.operate(|| {
-            // SAFETY: the casualty was killed at this process's first stage, and has ended.
-            unsafe { inspect::evict(act.name(), dead, READY_TIMEOUT) }
-        })?;
+        let is_done = act.operate(|| how(act.name(), dead));
+        ensure!(is_done, "the casualty was not evicted");
         Ok(())
     };
-    attended(kind, "evict from outside", Loss::None, victim).casualty(move |act| {
+    attended(kind, name, Released::NONE, victim).casualty(move |act| {
         let options = JoinOptions::new().label(LABEL);
         let _consumer = kind.join(act.name(), Part::Broadcast, Start::Latest, &options)?;
-        act.stage();
+        act.die();
         Ok(())
     })
 }
 
 /// Another process than the producer forgets a group that has no member, and holds the producer back.
 fn forget(kind: Kind) -> Scenario {
-    attended(kind, "forget a group", Loss::None, move |act| {
+    attended(kind, "forget a group", Released::NONE, move |act| {
         let (group, options) = (Part::Member(NEW_GROUP), JoinOptions::new().hold_when_empty(true));
         drop(kind.join(act.name(), group, Start::Latest, &options)?);
         act.stage();

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use fanout::inspect::ConsumerInfo;
 use fanout::{JoinOptions, Start};
 
 use super::Scenario;
 use crate::ends::{Kind, Part, Sending};
 use crate::mark::Act;
 use crate::trial::Trial;
-use crate::trials::{ConsumersAsleep, Created, Ends, Last, Orphaned};
+use crate::trials::{ConsumersAsleep, Created, Ends, Last, Orphaned, Resumed};
 
 /// The number of the first message of a producer's last operation.
 const NEXT: u64 = Orphaned::BEFORE + Orphaned::WAITING;
@@ -59,7 +60,16 @@ pub(super) fn all(kind: Kind) -> Vec<Scenario> {
             act.operate(|| drop(producer));
             Ok(())
         }),
-        evict(kind),
+        evict(kind, "evict", |producer, dead| {
+            // SAFETY: the casualty was killed at this process's first stage, and has ended.
+            unsafe { producer.evict(dead) };
+        }),
+        evict(kind, "evict the dead", |producer, dead| {
+            let _ = producer.evict_dead(dead);
+        }),
+        resume(kind, "resume", QUIET),
+        resume(kind, "resume, and publish", sending(3, false)),
+        replace(kind),
         asleep(kind, "publish to sleepers", sending(1, true), |act, mut producer| {
             act.operate(|| producer.try_send(NEXT))?;
             Ok(())
@@ -118,22 +128,53 @@ fn producer(
 }
 
 /// The producer frees the slot of a consumer that was killed.
-fn evict(kind: Kind) -> Scenario {
+fn evict(kind: Kind, name: &str, how: fn(&mut dyn Sending, &ConsumerInfo)) -> Scenario {
     const LABEL: &str = "casualty";
-    let operation = |act: &Act, mut producer: Box<dyn Sending>| {
+    let operation = move |act: &Act, mut producer: Box<dyn Sending>| {
         let consumers = producer.consumers();
         let dead = consumers.iter().find(|consumer| consumer.label == LABEL);
         let dead = dead.context("the casualty has not joined")?;
-        act.operate(|| {
-            // SAFETY: the casualty was killed at this process's first stage, and has ended.
-            unsafe { producer.evict(dead) }
-        });
+        act.operate(|| how(&mut *producer, dead));
         Ok(())
     };
-    scenario(kind, "evict", QUIET, operation).casualty(move |act| {
+    scenario(kind, name, QUIET, operation).casualty(move |act| {
         let options = JoinOptions::new().label(LABEL);
         let _consumer = kind.join(act.name(), Part::Broadcast, Start::Latest, &options)?;
+        act.die();
+        Ok(())
+    })
+}
+
+/// A producer was killed before. The victim takes over from it, and sends something if it is to.
+fn resume(kind: Kind, name: &str, last: Last) -> Scenario {
+    let victim = move |act: &Act| {
         act.stage();
+        act.operate(|| -> anyhow::Result<_> {
+            let mut producer = kind.resume(act.name())?;
+            (NEXT..NEXT + last.messages).try_for_each(|number| producer.try_send(number))?;
+            Ok(producer)
+        })?;
+        Ok(())
+    };
+    let survivors = move |name| Ok(Box::new(Resumed::new(kind, last, name)) as Box<dyn Trial>);
+    Scenario::new(format!("{kind}: {name}"), victim, survivors).casualty(killed(kind))
+}
+
+/// A producer was killed before. The victim puts a new queue in the place of its queue.
+fn replace(kind: Kind) -> Scenario {
+    let victim = move |act: &Act| {
+        act.stage();
+        act.operate(|| kind.replace(act.name()))?;
+        Ok(())
+    };
+    let survivors = move |name| Ok(Box::new(Created::new(kind, name)) as Box<dyn Trial>);
+    Scenario::new(format!("{kind}: replace"), victim, survivors).casualty(killed(kind))
+}
+
+/// A producer that is killed when it has sent something.
+fn killed(kind: Kind) -> impl Fn(&Act) -> anyhow::Result<()> + 'static {
+    producer(kind, |act, _producer| {
+        act.die();
         Ok(())
     })
 }

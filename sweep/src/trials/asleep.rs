@@ -1,29 +1,23 @@
 //! A survivor sleeps while the victim dies that it waits for.
 
 use std::fs;
-use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
-use common::sync::{AtomicBool, Ordering};
+use anyhow::{Context, bail, ensure};
 use fanout::QueueName;
-use fanout::inspect::{self, Observer};
-use fanout::segment::READY_TIMEOUT;
-use nix::libc::SYS_futex;
+use fanout::error::SendTimeoutError;
+use nix::libc::{SYS_futex, SYS_futex_waitv};
 use nix::unistd::gettid;
 use testing::Unique;
 
+use super::attended::describe;
 use super::orphaned::Last;
-use super::{Attended, Loss, Orphaned, PATIENCE};
-use crate::ends::{Kind, Took};
+use super::{Attended, LOOK, Orphaned, PATIENCE, Released};
+use crate::ends::{Kind, Sending, Took};
 use crate::trial::{Dead, Outcome, Trial};
 use crate::witness::Witness;
-
-/// How long a consumer sleeps at most before it looks whether the scenario is over. Today nobody wakes it when its
-/// producer dies.
-const NAP: Duration = Duration::from_millis(50);
 
 /// A thread that does something which makes it sleep.
 struct Sleeper<T> {
@@ -49,81 +43,83 @@ impl<T: Send + 'static> Sleeper<T> {
         Ok(Self { done })
     }
 
-    /// What it has done; it has to wake first.
-    fn wakes(self, who: &str) -> anyhow::Result<T> {
-        self.done.recv_timeout(PATIENCE).with_context(|| format!("{who} sleeps on"))
+    /// What it has done; it has to wake first. Meanwhile the others do this, now and then.
+    fn wakes(self, who: &str, mut others: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<T> {
+        let started = Instant::now();
+        loop {
+            others()?;
+            match self.done.recv_timeout(LOOK) {
+                Ok(done) => return Ok(done),
+                Err(RecvTimeoutError::Timeout) => {
+                    ensure!(started.elapsed() < 2 * PATIENCE, "{who} sleeps on");
+                }
+                Err(RecvTimeoutError::Disconnected) => bail!("{who} has panicked in its sleep"),
+            }
+        }
     }
 }
 
-/// Whether a thread waits for a futex: its system call is the first word of this file.
+/// Whether a thread waits for a futex, or for several: its system call is the first word of this file.
 fn sleeps(path: &str) -> bool {
-    let call = fs::read_to_string(path).unwrap_or_default();
-    call.split(' ').next() == Some(&SYS_futex.to_string())
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let call = text.split(' ').next().and_then(|word| word.parse().ok());
+    call.is_some_and(|call| [SYS_futex, SYS_futex_waitv].contains(&call))
 }
+
+/// A producer, and how its last message went.
+type Sent = (Box<dyn Sending>, Result<(), SendTimeoutError>);
 
 /// A consumer dies for which the producer sleeps: the ring is full.
 pub(crate) struct ProducerAsleep {
-    name: QueueName,
-    attended: Option<Attended>,
-    sleeper: Option<Sleeper<anyhow::Result<Attended>>>,
+    attended: Attended,
+    sleeper: Option<Sleeper<Sent>>,
 }
 
 impl ProducerAsleep {
-    pub(crate) fn new(kind: Kind, loss: Loss, name: Unique) -> anyhow::Result<Self> {
-        let (queue, attended) = (name.clone(), Attended::new(kind, loss, name)?);
-        Ok(Self { name: queue, attended: Some(attended), sleeper: None })
+    pub(crate) fn new(kind: Kind, released: Released, name: Unique) -> anyhow::Result<Self> {
+        Ok(Self { attended: Attended::new(kind, released, name)?, sleeper: None })
     }
 }
 
 impl Trial for ProducerAsleep {
     fn name(&self) -> &QueueName {
-        &self.name
+        self.attended.name()
     }
 
     fn stage(&mut self, time: u32) -> anyhow::Result<()> {
-        let mut attended = self.attended.take().context("the producer sleeps")?;
-        attended.stage(time)?;
-        if time == 1 {
-            self.attended = Some(attended);
-            return Ok(());
+        self.attended.stage(time)?;
+        if time > 1 {
+            let (mut producer, number) = self.attended.fill()?;
+            self.sleeper = Some(Sleeper::start(move || {
+                let sent = producer.send_within(number, PATIENCE);
+                (producer, sent)
+            })?);
         }
-        attended.fill()?;
-        self.sleeper = Some(Sleeper::start(move || {
-            attended.send_one(PATIENCE)?;
-            Ok(attended)
-        })?);
         Ok(())
     }
 
-    fn judge(mut self: Box<Self>, dead: Dead) -> anyhow::Result<Outcome> {
-        let consumers = Observer::open(&self.name, PATIENCE)?.snapshot().consumers;
-        let listed = consumers.iter().find(|consumer| consumer.owner == dead.pid);
-        if let Some(listed) = listed {
-            // What a survivor has to do today, from outside: the producer sleeps.
-            // SAFETY: the victim was killed, and has ended.
-            unsafe { inspect::evict(&self.name, listed, READY_TIMEOUT) }?;
-        }
-        let sleeper = self.sleeper.take().context("the producer does not sleep")?;
-        let attended = sleeper.wakes("the producer")??;
+    fn judge(self: Box<Self>, dead: Dead) -> anyhow::Result<Outcome> {
+        let Self { mut attended, sleeper } = *self;
+        let sleeper = sleeper.context("the producer does not sleep")?;
+        let outcome = describe(attended.listed(dead.pid)?.as_ref());
+        // A member has to take over what a dead one held; nobody else may help.
+        let (producer, sent) = sleeper.wakes("the producer", || attended.drain())?;
+        sent.context("the producer that slept")?;
+        attended.put_back(producer);
         Box::new(attended).judge(dead)?;
-        Ok(match listed {
-            Some(consumer) => format!("registered, {} behind", consumer.lag),
-            None => "not registered".to_owned(),
-        })
+        Ok(outcome)
     }
 }
 
 /// A producer dies for which consumers sleep: they have read everything.
 pub(crate) struct ConsumersAsleep {
     orphaned: Orphaned,
-    is_over: Arc<AtomicBool>,
     sleepers: Vec<Sleeper<anyhow::Result<(Witness, Took)>>>,
 }
 
 impl ConsumersAsleep {
     pub(crate) fn new(kind: Kind, last: Last, name: Unique) -> Self {
-        let orphaned = Orphaned::new(kind, last, name);
-        Self { orphaned, is_over: Arc::default(), sleepers: Vec::new() }
+        Self { orphaned: Orphaned::new(kind, last, name), sleepers: Vec::new() }
     }
 }
 
@@ -139,29 +135,21 @@ impl Trial for ConsumersAsleep {
         }
         // A broadcast consumer and a member.
         for mut witness in self.orphaned.take_sleepers() {
-            let is_over = self.is_over.clone();
             witness.drain()?;
             self.sleepers.push(Sleeper::start(move || {
-                loop {
-                    let took = witness.wait(NAP)?;
-                    if took != Took::Empty || is_over.load(Ordering::Relaxed) {
-                        return Ok((witness, took));
-                    }
-                }
+                let took = witness.wait(PATIENCE)?;
+                Ok((witness, took))
             })?);
         }
         Ok(())
     }
 
     fn judge(self: Box<Self>, dead: Dead) -> anyhow::Result<Outcome> {
-        let Self { mut orphaned, is_over, sleepers } = *self;
+        let Self { mut orphaned, sleepers } = *self;
         let (has_more, took) = orphaned.peek()?;
-        if !has_more && took == Took::Empty {
-            is_over.store(true, Ordering::Relaxed);
-        }
+        let expected = if has_more { Took::Some } else { took };
         for sleeper in sleepers {
-            let (witness, found) = sleeper.wakes("a consumer")??;
-            let expected = if has_more { Took::Some } else { took };
+            let (witness, found) = sleeper.wakes("a consumer", || Ok(()))??;
             ensure!(
                 found == expected,
                 "a consumer that slept found {found:?}, expected {expected:?}"

@@ -1,13 +1,15 @@
 //! A consumer dies, and its producer lives.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use fanout::QueueName;
+use fanout::inspect::{ConsumerInfo, ConsumerKind, Observer};
 use testing::Unique;
 
-use super::{Stage, succeed};
-use crate::ends::{Kind, Part};
+use super::{PATIENCE, Stage, succeed};
+use crate::ends::{Kind, Part, Sending};
 use crate::trial::{Dead, Outcome, Trial};
 use crate::witness::{Witness, missing};
 
@@ -19,27 +21,38 @@ pub(crate) const NEW_GROUP: &str = "a group that nobody knows";
 /// How many messages wait when the victim's operation begins.
 pub(crate) const WAITING: u64 = 6;
 
-/// What a victim may take with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Loss {
-    /// Nothing: each message goes to a member that lives.
-    None,
-    /// So many messages of its group: what it had claimed. Today they are lost.
-    UpTo(usize),
+/// Which of the waiting messages of its group a victim has released. These go to nobody else, and all others go to
+/// one member that lives.
+#[derive(Clone, Debug)]
+pub(crate) struct Released {
+    /// Before its operation.
+    pub(crate) before: Range<u64>,
+    /// In its operation.
+    pub(crate) then: Range<u64>,
+    /// What it has claimed and not released when the operation is done: this comes again, with a mark. `None` where
+    /// that depends on the others.
+    pub(crate) held: Option<Range<u64>>,
+}
+
+impl Released {
+    /// None.
+    pub(crate) const NONE: Self = Self { before: 0..0, then: 0..0, held: Some(0..0) };
 }
 
 /// The survivors: a producer, a broadcast consumer, a member of a group, and a tap.
 pub(crate) struct Attended {
     stage: Stage,
-    loss: Loss,
-    /// The process that the victim was to evict.
+    released: Released,
+    /// The number of the first message that waits.
+    base: u64,
+    /// A process that was killed before the victim's operation.
     casualty: Option<u32>,
     // Last: the queue is gone before its name is removed.
     name: Unique,
 }
 
 impl Attended {
-    pub(crate) fn new(kind: Kind, loss: Loss, name: Unique) -> anyhow::Result<Self> {
+    pub(crate) fn new(kind: Kind, released: Released, name: Unique) -> anyhow::Result<Self> {
         let mut stage = Stage::create(kind, &name)?;
         for part in [Part::Broadcast, Part::Member(GROUP), Part::Tap] {
             stage.join(&name, part)?;
@@ -47,42 +60,58 @@ impl Attended {
         // The first lap is not like the others.
         stage.laps(1)?;
         stage.drain()?;
-        Ok(Self { stage, loss, casualty: None, name })
+        let base = stage.sent;
+        Ok(Self { stage, released, base, casualty: None, name })
     }
 
-    /// Fills the ring, as far as the victim lets it.
-    pub(super) fn fill(&mut self) -> anyhow::Result<()> {
+    /// Fills the ring, as far as the victim lets it. Then lends out the producer.
+    pub(super) fn fill(&mut self) -> anyhow::Result<(Box<dyn Sending>, u64)> {
         self.stage.drain()?;
         while self.stage.try_send(1, Duration::ZERO)? {
             self.stage.drain()?;
         }
-        Ok(())
+        let producer = self.stage.producer.take().context("a producer")?;
+        Ok((producer, self.stage.sent))
     }
 
-    /// Sends a message for which there is room in time.
-    pub(super) fn send_one(&mut self, timeout: Duration) -> anyhow::Result<()> {
-        ensure!(self.stage.try_send(1, timeout)?, "the producer that slept found no room");
-        Ok(())
+    /// All consumers read what there is, so that the producer finds room.
+    pub(super) fn drain(&mut self) -> anyhow::Result<()> {
+        self.stage.drain()
+    }
+
+    /// Takes the producer back, which has sent one message.
+    pub(super) fn put_back(&mut self, producer: Box<dyn Sending>) {
+        self.stage.producer = Some(producer);
+        self.stage.sent += 1;
     }
 
     /// What the list of consumers says of a process.
-    fn listed(&self, pid: u32) -> Option<String> {
-        let consumers = self.stage.producer.consumers();
-        let dead = consumers.iter().find(|consumer| consumer.owner == pid)?;
-        Some(format!("registered, {} behind", dead.lag))
+    pub(super) fn listed(&self, pid: u32) -> anyhow::Result<Option<ConsumerInfo>> {
+        let consumers = Observer::open(&self.name, PATIENCE)?.snapshot().consumers;
+        Ok(consumers.into_iter().find(|consumer| consumer.owner == pid))
     }
 
-    /// What survivors have to do today before the producer goes on: they free the slots of the dead. And somebody
-    /// joins a group that holds the producer back, and has no member.
-    fn recover(&mut self, dead: &[u32]) -> anyhow::Result<()> {
-        let consumers = self.stage.producer.consumers();
-        for consumer in consumers.iter().filter(|consumer| dead.contains(&consumer.owner)) {
-            // SAFETY: its process was killed, and has ended.
-            unsafe { self.stage.producer.evict(consumer) };
-        }
-        if self.stage.producer.groups().iter().any(|group| group.holds && group.members == 0) {
+    /// A group that holds the producer back waits for a member: the victim was its only one.
+    fn recover(&mut self) -> anyhow::Result<()> {
+        if self.stage.producer()?.groups().iter().any(|group| group.holds) {
             self.stage.join_oldest(&self.name, Part::Member(NEW_GROUP))?;
         }
+        Ok(())
+    }
+
+    /// Only the living are listed, and the dead that are in nobody's way: idle members.
+    fn only_the_living(&mut self, dead: &[u32]) -> anyhow::Result<()> {
+        for pid in dead {
+            if let Some(listed) = self.listed(*pid)? {
+                ensure!(listed.alive == Some(false), "a dead consumer is alive: {listed:?}");
+                self.stage.producer()?.evict_dead(&listed)?;
+            }
+        }
+        let registered = self.stage.witnesses.iter().filter(|end| end.part() != Part::Tap).count();
+        let listed = Observer::open(&self.name, PATIENCE)?.snapshot().consumers;
+        let is_right =
+            listed.len() == registered && listed.iter().all(|end| end.alive == Some(true));
+        ensure!(is_right, "{registered} live, and listed are {listed:?}");
         Ok(())
     }
 
@@ -92,18 +121,45 @@ impl Attended {
         witnesses.filter(move |witness| witness.part() == Part::Member(group))
     }
 
-    /// How many messages the victim took with it.
-    fn lost(&self) -> anyhow::Result<usize> {
-        let lost = missing(self.members(GROUP), Some(0), self.stage.sent)?;
-        let is_run = lost.windows(2).all(|pair| pair[0] + 1 == pair[1]);
-        let most = if let Loss::UpTo(most) = self.loss { most } else { 0 };
+    /// Each message went to a member that lives, but for those that the victim had released. Says how many these
+    /// are.
+    fn count_released(&self, is_done: bool) -> anyhow::Result<usize> {
+        let Released { before, then, held } = self.released.clone();
+        let number = |waiting| self.base + waiting;
+        let mut least: Vec<u64> = before.map(number).collect();
+        let mut most: Vec<u64> = then.map(number).collect();
+        most.append(&mut least.clone());
+        for numbers in [&mut least, &mut most] {
+            numbers.sort_unstable();
+        }
+        let missing_ones = missing(self.members(GROUP), Some(0), self.stage.sent)?;
         ensure!(
-            lost.len() <= most && is_run,
-            "the dead may have taken {most} messages in a row from its group, which lacks {lost:?}"
+            missing_ones == most || (!is_done && missing_ones == least),
+            "the dead had released {least:?} of its group's messages, or {most:?}, and the group lacks \
+             {missing_ones:?}"
         );
+        let mut again: Vec<u64> = self.members(GROUP).flat_map(Witness::again).copied().collect();
+        again.sort_unstable();
+        let waiting = self.base..self.base + WAITING;
+        ensure!(
+            again.iter().all(|number| waiting.contains(number)),
+            "{again:?} are marked as a dead member's, which can only have claimed some of {waiting:?}"
+        );
+        if let Some(held) = held.filter(|_| is_done) {
+            let held: Vec<u64> = held.map(number).collect();
+            ensure!(again == held, "the dead held {held:?}, and marked are {again:?}");
+        }
         let strays = missing(self.members(NEW_GROUP), None, self.stage.sent)?;
         ensure!(strays.is_empty(), "the new group lacks {strays:?}");
-        Ok(lost.len())
+        Ok(missing_ones.len())
+    }
+}
+
+/// How the table calls what the list said of a victim.
+pub(super) fn describe(listed: Option<&ConsumerInfo>) -> Outcome {
+    match listed {
+        Some(consumer) => format!("registered, {} behind", consumer.lag),
+        None => "not registered".to_owned(),
     }
 }
 
@@ -121,7 +177,12 @@ impl Trial for Attended {
 
     fn casualty(&mut self, dead: u32) -> anyhow::Result<()> {
         self.casualty = Some(dead);
-        ensure!(self.listed(dead).is_some(), "the casualty has not joined");
+        let listed = self.listed(dead)?.context("the casualty has not joined")?;
+        ensure!(listed.alive == Some(false), "the casualty is dead, and listed as {listed:?}");
+        if let ConsumerKind::Member { .. } = listed.kind {
+            // So the next member that looks finds what the casualty held, whatever the clock says.
+            self.stage.producer()?.evict_dead(&listed)?;
+        }
         Ok(())
     }
 
@@ -132,24 +193,22 @@ impl Trial for Attended {
 
     fn judge(mut self: Box<Self>, dead: Dead) -> anyhow::Result<Outcome> {
         let subject = self.casualty.unwrap_or(dead.pid);
-        let outcome = self.listed(subject).unwrap_or_else(|| "not registered".to_owned());
-        self.recover(&[dead.pid, subject])?;
+        let outcome = describe(self.listed(subject)?.as_ref());
+        self.recover()?;
         self.stage.laps(2).context("after the death")?;
 
         for part in [Part::Broadcast, Part::Member(GROUP), Part::Member(NEW_GROUP), Part::Tap] {
             self.stage.join(&self.name, part).context("a newcomer")?;
         }
         self.stage.laps(1).context("with newcomers")?;
-        let registered = self.stage.witnesses.iter().filter(|end| end.part() != Part::Tap).count();
-        let listed = self.stage.producer.consumers();
-        ensure!(listed.len() == registered, "{registered} live, and listed are {listed:?}");
+        self.only_the_living(&[dead.pid, subject])?;
 
         self.stage.close()?;
-        let lost = self.lost()?;
+        let released = self.count_released(dead.is_done)?;
         let Self { stage, name, .. } = *self;
         let kind = stage.kind;
         drop(stage);
         succeed(kind, &name)?;
-        Ok(if lost == 0 { outcome } else { format!("{outcome}, {lost} lost") })
+        Ok(if released == 0 { outcome } else { format!("{outcome}, {released} released") })
     }
 }

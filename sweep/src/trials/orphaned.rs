@@ -4,10 +4,11 @@ use std::ops::RangeInclusive;
 
 use anyhow::{Context, ensure};
 use fanout::QueueName;
+use fanout::error::ResumeError;
 use fanout::inspect::Observer;
 use testing::Unique;
 
-use super::{GROUP, free_the_name, succeed};
+use super::{GROUP, PATIENCE, Stage, replace, succeed};
 use crate::ends::{Kind, Part, Took};
 use crate::trial::{Dead, Outcome, Trial};
 use crate::witness::{Witness, missing};
@@ -34,7 +35,8 @@ pub(crate) struct Last {
     pub(crate) ends: Ends,
 }
 
-/// The survivors: two broadcast consumers, of which one has read less, a member of a group, and a tap.
+/// The survivors: two broadcast consumers, of which one has read less, and waits for a successor; a member of a
+/// group, and a tap.
 pub(crate) struct Orphaned {
     kind: Kind,
     last: Last,
@@ -66,11 +68,14 @@ impl Orphaned {
     fn read(&mut self, dead: Dead) -> anyhow::Result<(u64, Took)> {
         let mut ends = Vec::new();
         for witness in &mut self.witnesses {
-            let took = witness.drain().context("after the producer's death")?;
+            let took = witness.end(PATIENCE).context("after the producer's death")?;
             ends.push((witness.next().context("nothing read")?, took));
         }
         let (sent, took) = ends[0];
-        ensure!(ends.iter().all(|end| *end == ends[0]), "the consumers do not agree: {ends:?}");
+        let agrees = |(next, end): &(u64, Took)| {
+            *next == sent && (*end == took || (*end == Took::Empty && took == Took::Died))
+        };
+        ensure!(ends.iter().all(agrees), "the consumers do not agree: {ends:?}");
         let expected = self.expected(dead.is_done);
         ensure!(expected.contains(&sent), "{expected:?} messages are to be there, and {sent} are");
         let is_whole = [*expected.start(), *expected.end()].contains(&sent);
@@ -92,27 +97,28 @@ impl Orphaned {
         vec![self.witnesses.remove(2), self.witnesses.remove(0)]
     }
 
-    /// Puts one of them back.
+    /// Puts one of them back, before the one that follows.
     pub(super) fn put_back(&mut self, witness: Witness) {
-        self.witnesses.push(witness);
+        self.witnesses.insert(0, witness);
     }
 
-    /// The consumers that do not sleep read. Says whether the last operation has sent something, and what comes
+    /// The tap, which does not sleep, reads. Says whether the last operation has sent something, and what comes
     /// behind it.
     pub(super) fn peek(&mut self) -> anyhow::Result<(bool, Took)> {
-        let witness = &mut self.witnesses[0];
-        let took = witness.drain()?;
-        Ok((witness.next() > Some(self.before), took))
+        let tap = self.witnesses.iter_mut().find(|witness| witness.part() == Part::Tap);
+        let tap = tap.context("a tap")?;
+        let took = tap.end(PATIENCE)?;
+        Ok((tap.next() > Some(self.before), took))
     }
 
-    /// The end that consumers see has to be the operation's, or none.
+    /// The end that consumers see has to be the operation's, or the producer's death.
     fn check_end(&self, dead: Dead, took: Took) -> anyhow::Result<()> {
         let allowed = match self.last.ends {
-            Ends::Not => Took::Empty,
+            Ends::Not => Took::Died,
             Ends::Closed => Took::Closed,
             Ends::Aborted => Took::Aborted,
         };
-        let is_early = !dead.is_done && took == Took::Empty;
+        let is_early = !dead.is_done && took == Took::Died;
         ensure!(took == allowed || is_early, "the consumers found {took:?}, expected {allowed:?}");
         Ok(())
     }
@@ -120,15 +126,12 @@ impl Orphaned {
     /// Whether the slot that the operation was to free is still taken.
     fn casualty_is_listed(&self) -> anyhow::Result<Option<bool>> {
         let Some(casualty) = self.casualty else { return Ok(None) };
-        let listed = Observer::open(&self.name, super::PATIENCE)?.snapshot().consumers;
+        let listed = Observer::open(&self.name, PATIENCE)?.snapshot().consumers;
         Ok(Some(listed.iter().any(|consumer| consumer.owner == casualty)))
     }
 
     /// A consumer that comes after the producer's death reads what is there.
     fn late_consumer(&self, sent: u64) -> anyhow::Result<()> {
-        if !self.name.exists() {
-            return Ok(());
-        }
         for part in [Part::Broadcast, Part::Member("a group that comes late")] {
             let mut late = Witness::oldest(self.kind, &self.name, part)?;
             late.drain().context("a late consumer")?;
@@ -136,6 +139,25 @@ impl Orphaned {
             ensure!(next == sent, "a late consumer has read up to {next}, and {sent} were sent");
         }
         Ok(())
+    }
+
+    /// Another producer takes over, if the queue has not ended, and all consumers get what it sends.
+    fn go_on(&mut self, sent: u64, took: Took) -> anyhow::Result<()> {
+        let resumed = self.kind.resume(&self.name);
+        if took != Took::Died {
+            let is_ended = matches!(resumed, Err(ResumeError::Ended { .. }));
+            ensure!(is_ended, "a queue that has ended is taken over: {:?}", resumed.err());
+            return replace(self.kind, &self.name);
+        }
+        let producer = Some(resumed.context("a producer cannot take over from a dead one")?);
+        let witnesses = core::mem::take(&mut self.witnesses);
+        let mut stage = Stage { kind: self.kind, producer, witnesses, sent };
+        stage.laps(2).context("the successor")?;
+        for part in [Part::Broadcast, Part::Member(GROUP), Part::Tap] {
+            stage.join(&self.name, part).context("a newcomer after the successor")?;
+        }
+        stage.laps(1).context("the successor, with newcomers")?;
+        stage.close().context("the successor's end")
     }
 }
 
@@ -147,9 +169,14 @@ impl Trial for Orphaned {
     fn stage(&mut self, time: u32) -> anyhow::Result<()> {
         let (kind, name) = (self.kind, &*self.name);
         if time == 1 {
-            for part in [Part::Broadcast, Part::Broadcast, Part::Member(GROUP), Part::Tap] {
-                self.witnesses.push(Witness::latest(kind, name, part, Self::BEFORE)?);
-            }
+            let latest = |part| Witness::latest(kind, name, part, Self::BEFORE);
+            let follower = Witness::following(kind, name, Part::Broadcast, Self::BEFORE);
+            self.witnesses = vec![
+                latest(Part::Broadcast)?,
+                follower?,
+                latest(Part::Member(GROUP))?,
+                latest(Part::Tap)?,
+            ];
         } else {
             self.witnesses[0].drain()?;
             self.before = self.witnesses[0].next().unwrap_or(0);
@@ -159,33 +186,54 @@ impl Trial for Orphaned {
 
     fn casualty(&mut self, dead: u32) -> anyhow::Result<()> {
         self.casualty = Some(dead);
-        ensure!(self.casualty_is_listed()? == Some(true), "the casualty has not joined");
         Ok(())
     }
 
     fn judge(mut self: Box<Self>, dead: Dead) -> anyhow::Result<Outcome> {
-        let listed = if self.name.exists() { self.casualty_is_listed()? } else { None };
+        let is_named = self.name.exists();
+        let listed = if is_named { self.casualty_is_listed()? } else { None };
         let (sent, took) = self.read(dead)?;
         self.check_end(dead, took)?;
-        if dead.is_done {
-            ensure!(
-                listed != Some(true),
-                "the producer has evicted a consumer that is still there"
-            );
-        }
-        self.late_consumer(sent)?;
-        let is_named = self.name.exists();
-
-        free_the_name(&self.name)?;
+        let epoch = if is_named {
+            self.late_consumer(sent)?;
+            let epoch = Observer::open(&self.name, PATIENCE)?.snapshot().epoch;
+            self.go_on(sent, took)?;
+            epoch
+        } else {
+            0
+        };
         succeed(self.kind, &self.name)?;
-        Ok(match (self.last.messages, self.last.ends, listed) {
-            (_, _, Some(true)) => "not evicted".to_owned(),
-            (_, _, Some(false)) => "evicted".to_owned(),
-            (0, Ends::Not, None) => "nothing to see".to_owned(),
-            (0, ..) => {
-                format!("{took:?}{}", if is_named { "" } else { ", no name" }).to_lowercase()
-            }
-            _ => format!("{} sent", sent - self.before),
+        Ok(match (self.last.messages, self.last.ends) {
+            (0, Ends::Not) => match listed {
+                Some(true) => "not evicted".to_owned(),
+                Some(false) => "evicted".to_owned(),
+                None => format!("epoch {epoch}"),
+            },
+            (0, _) => format!("{took:?}{}", if is_named { "" } else { ", no name" }).to_lowercase(),
+            _ => format!("{} sent, epoch {epoch}", sent - self.before),
         })
+    }
+}
+
+/// The same survivors: their first producer was killed, and another one dies that takes over.
+pub(crate) struct Resumed(Orphaned);
+
+impl Resumed {
+    pub(crate) fn new(kind: Kind, last: Last, name: Unique) -> Self {
+        Self(Orphaned::new(kind, last, name))
+    }
+}
+
+impl Trial for Resumed {
+    fn name(&self) -> &QueueName {
+        self.0.name()
+    }
+
+    fn casualty_stage(&mut self, time: u32) -> anyhow::Result<()> {
+        self.0.stage(time)
+    }
+
+    fn judge(self: Box<Self>, dead: Dead) -> anyhow::Result<Outcome> {
+        Box::new(self.0).judge(dead)
     }
 }
