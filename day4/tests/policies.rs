@@ -148,7 +148,7 @@ fn a_promise_goes_with_an_end_that_can_keep_it() {
 /// A consumer that is evicted at the first opportunity sees no message of which the writer had overwritten a part.
 #[test]
 fn an_evicted_consumer_sees_no_torn_message() {
-    const ROUNDS: usize = 20;
+    const ROUNDS: usize = 5;
     // It takes a while to copy.
     let long = |number: u64| number.to_le_bytes().repeat(32_000);
     let name = Unique::new("torn");
