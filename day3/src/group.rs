@@ -160,11 +160,6 @@ impl<C: Link> MemberCursor<C> {
     /// producer is alive.
     #[cold]
     fn in_vain(&mut self, why: Unavailable) -> Option<Unavailable> {
-        let is_end = matches!(why, Unavailable::Closed | Unavailable::Aborted);
-        // Nobody may come after us. A model says itself when an end asks.
-        if is_end && cfg!(not(loom)) && self.inherit() {
-            return None;
-        }
         match why {
             Unavailable::Empty => {}
             // What a dead member has left is older than the end.
@@ -176,7 +171,9 @@ impl<C: Link> MemberCursor<C> {
         if (flags & ORPHANED != 0 || is_due) && self.inherit() {
             return None;
         }
-        match self.watcher.after_nothing(&self.control, self.known, is_due) {
+        // What we know may be old: the others have claimed all that was published since.
+        let next = self.claim().end(self.known);
+        match self.watcher.after_nothing(&self.control, next, is_due) {
             Unavailable::Empty => Some(Unavailable::Empty),
             end => self.unless_inherited(end),
         }
