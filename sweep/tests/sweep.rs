@@ -51,9 +51,10 @@ fn a_process_killed_anywhere_takes_nothing_from_the_others() {
 fn kills_come_before_and_after_an_operation_takes_effect() {
     let expected = [
         ("publish in place", ["0 sent", "1 sent"]),
-        ("close", ["empty", "closed"]),
+        ("close", ["died", "closed"]),
         ("evict", ["not evicted", "evicted"]),
-        ("claim", ["behind;", "lost"]),
+        ("claim", ["behind;", "4 again"]),
+        ("release a claim", ["4 again", "4 released"]),
         ("release a part", ["6 behind", "5 behind"]),
     ];
     for (operation, outcomes) in expected {

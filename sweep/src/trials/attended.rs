@@ -121,9 +121,9 @@ impl Attended {
         witnesses.filter(move |witness| witness.part() == Part::Member(group))
     }
 
-    /// Each message went to a member that lives, but for those that the victim had released. Says how many these
-    /// are.
-    fn count_released(&self, is_done: bool) -> anyhow::Result<usize> {
+    /// Each message went to a member that lives, but for those that the victim had released. What it had claimed came
+    /// with a mark. Says how many these are.
+    fn account(&self, is_done: bool) -> anyhow::Result<(usize, usize)> {
         let Released { before, then, held } = self.released.clone();
         let number = |waiting| self.base + waiting;
         let mut least: Vec<u64> = before.map(number).collect();
@@ -151,7 +151,7 @@ impl Attended {
         }
         let strays = missing(self.members(NEW_GROUP), None, self.stage.sent)?;
         ensure!(strays.is_empty(), "the new group lacks {strays:?}");
-        Ok(missing_ones.len())
+        Ok((missing_ones.len(), again.len()))
     }
 }
 
@@ -204,11 +204,14 @@ impl Trial for Attended {
         self.only_the_living(&[dead.pid, subject])?;
 
         self.stage.close()?;
-        let released = self.count_released(dead.is_done)?;
+        let (released, again) = self.account(dead.is_done)?;
         let Self { stage, name, .. } = *self;
         let kind = stage.kind;
         drop(stage);
         succeed(kind, &name)?;
-        Ok(if released == 0 { outcome } else { format!("{outcome}, {released} released") })
+        let count = |count: usize, what: &str| {
+            if count == 0 { String::new() } else { format!(", {count} {what}") }
+        };
+        Ok(format!("{outcome}{}{}", count(released, "released"), count(again, "again")))
     }
 }
