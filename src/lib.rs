@@ -50,7 +50,8 @@ pub use common::{Capacity, QueueName, Sequence};
 pub use day3::control::{MOST_SLOTS, NAME_BYTES, REASON_BYTES, SLOTS};
 pub use day3::recovery::Death;
 pub use day3::{
-    Batch, Ending, Heap, JoinOptions, Memory, QueueOptions, Reservation, Start, Unattended, Wait,
+    Batch, Ending, Heap, JoinOptions, Memory, Policy, QueueOptions, Reservation, Start, Unattended,
+    Wait,
 };
 pub use day5::{Adaptive, Sleep, Spin, Yield};
 
@@ -76,6 +77,11 @@ pub type Consumer<T> = ends::Receiver<T, ConsumerCursor, Adaptive>;
 ///
 #[doc = include_str!("methods/member.md")]
 pub type Member<T> = ends::Receiver<T, MemberCursor, Adaptive>;
+/// A broadcast consumer that the producer evicts when it has been held back by it for too long
+/// ([`Policy::EvictAfter`]); it waits adaptively, and copies messages.
+///
+#[doc = include_str!("methods/evictable.md")]
+pub type Evictable<T> = ends::Evictable<T, Adaptive>;
 /// A reader that the producer never waits for; it waits adaptively. [`waiting`](ends::Tap::waiting) makes it wait
 /// another way, as a [`ends::Tap<T, W>`](ends::Tap), where each method is described in full.
 ///
@@ -107,7 +113,7 @@ pub type Tap<T> = ends::Tap<T, Adaptive>;
 /// ```
 pub mod ends {
     #[doc(inline)]
-    pub use day3::ring::{Consumer, Member, Producer, Receiver, Tap};
+    pub use day3::ring::{Consumer, Evictable, Member, Producer, Receiver, Tap};
     #[doc(inline)]
     pub use day3::sequencer::Cursor;
 
@@ -174,6 +180,11 @@ pub mod records {
     ///
     #[doc = include_str!("methods/records/member.md")]
     pub type Member = ends::Receiver<MemberCursor, Adaptive>;
+    /// A broadcast consumer that the writer evicts when it has been held back by it for too long
+    /// ([`Policy::EvictAfter`](crate::Policy::EvictAfter)); it waits adaptively, and copies messages.
+    ///
+    #[doc = include_str!("methods/records/evictable.md")]
+    pub type Evictable = ends::Evictable<Adaptive>;
     /// A reader that the producer never waits for; it waits adaptively. [`waiting`](ends::Tap::waiting) makes it wait
     /// another way, as a [`ends::Tap<W>`](ends::Tap), where each method is described in full.
     ///
@@ -190,6 +201,8 @@ pub mod records {
         pub use crate::ends::{ConsumerCursor, MemberCursor};
         #[doc(inline)]
         pub use day3::measured::Measured as Cursor;
+        #[doc(inline)]
+        pub use day4::evictable::Evictable;
         #[doc(inline)]
         pub use day4::reader::{Member, Reader, Receiver};
         #[doc(inline)]
@@ -265,7 +278,7 @@ pub mod error {
     pub use day3::roster::EvictError;
     pub use day3::{
         Corrupt, CreateError, Evicted, JoinError, RecvError, RecvTimeoutError, ResumeError,
-        SendError, SendTimeoutError, TimedOut, TooLarge, TryRecvError, TrySendError,
+        SendError, SendTimeoutError, TimedOut, TooLarge, TryRecvError, TrySendError, UnknownPolicy,
     };
 }
 

@@ -8,14 +8,16 @@ use std::path::Path;
 use support::sources;
 
 /// Each end: its table, the crate that defines it, and the names of its `impl` blocks there.
-const ENDS: [(&str, &str, &[&str]); 8] = [
+const ENDS: [(&str, &str, &[&str]); 10] = [
     ("producer", "day3", &["Producer"]),
     ("consumer", "day3", &["Consumer", "Receiver"]),
     ("member", "day3", &["Member", "Receiver"]),
+    ("evictable", "day3", &["Evictable"]),
     ("tap", "day3", &["Tap"]),
     ("records/writer", "day4", &["Writer"]),
     ("records/reader", "day4", &["Reader", "Receiver"]),
     ("records/member", "day4", &["Member", "Receiver"]),
+    ("records/evictable", "day4", &["Evictable"]),
     ("records/tap", "day4", &["Tap"]),
 ];
 

@@ -160,13 +160,11 @@ impl<C: Link> MemberCursor<C> {
     /// producer is alive.
     #[cold]
     fn in_vain(&mut self, why: Unavailable) -> Option<Unavailable> {
-        let is_end = matches!(why, Unavailable::Closed | Unavailable::Aborted);
-        // Nobody may come after us. A model says itself when an end asks.
-        if is_end && cfg!(not(loom)) && self.inherit() {
-            return None;
-        }
-        if why != Unavailable::Empty {
-            return Some(why);
+        match why {
+            Unavailable::Empty => {}
+            // What a dead member has left is older than the end.
+            Unavailable::Closed | Unavailable::Aborted => return self.unless_inherited(why),
+            _ => return Some(why),
         }
         let flags = self.control.group(self.group).flags.load(Ordering::Relaxed);
         let is_due = self.watcher.vigil.in_vain();
@@ -175,7 +173,15 @@ impl<C: Link> MemberCursor<C> {
         }
         // What we know may be old: the others have claimed all that was published since.
         let next = self.claim().end(self.known);
-        Some(self.watcher.after_nothing(&self.control, next, is_due))
+        match self.watcher.after_nothing(&self.control, next, is_due) {
+            Unavailable::Empty => Some(Unavailable::Empty),
+            end => self.unless_inherited(end),
+        }
+    }
+
+    /// Why there is nothing, unless a dead member has left something.
+    fn unless_inherited(&mut self, why: Unavailable) -> Option<Unavailable> {
+        if self.inherit() { None } else { Some(why) }
     }
 
     /// Takes over what a dead member of the group held, if there is one; says whether there was. The caller

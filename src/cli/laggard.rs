@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use fanout::Death;
 use fanout::QueueName;
 use fanout::inspect::{ConsumerInfo, ConsumerKind, GroupInfo};
 use yardstick::report::grouped;
@@ -37,7 +36,7 @@ pub(crate) struct Laggards {
 }
 
 /// A slot, and the process that claims to hold it.
-type Who = (usize, u32);
+pub(crate) type Who = (usize, u32);
 
 /// One wait: how far behind each consumer is, and since when.
 pub(crate) type Wait = BTreeMap<Who, (u64, Instant)>;
@@ -58,10 +57,16 @@ impl Laggards {
         consumers: &[ConsumerInfo],
         groups: &[GroupInfo],
     ) {
-        let furthest = consumers.iter().map(|consumer| consumer.lag).max().unwrap_or(0);
+        let furthest = consumers
+            .iter()
+            .filter(|consumer| consumer.gates())
+            .map(|consumer| consumer.lag)
+            .max()
+            .unwrap_or(0);
         self.miss(self.missing(what, furthest, consumers, groups));
         let least = if what == For::Room { furthest } else { 1 };
-        let late = consumers.iter().filter(|consumer| consumer.lag >= least.max(1));
+        let late =
+            consumers.iter().filter(|consumer| consumer.gates() && consumer.lag >= least.max(1));
         let late: Vec<&ConsumerInfo> = late.collect();
         // If several are equally late, the consumer in the lowest slot.
         if let Some(last) = late.iter().rev().max_by_key(|consumer| consumer.lag)
@@ -157,7 +162,7 @@ impl Laggards {
     }
 }
 
-fn who(consumer: &ConsumerInfo) -> Who {
+pub(crate) fn who(consumer: &ConsumerInfo) -> Who {
     (consumer.slot, consumer.owner)
 }
 
@@ -172,19 +177,21 @@ pub(crate) fn describe(consumer: &ConsumerInfo) -> String {
     format!("consumer {slot} {group}(label \"{}\", pid {owner} as it says)", label.escape_debug())
 }
 
-/// What is said of a consumer that was found dead.
-pub(crate) fn obituary(name: &QueueName, death: &Death) -> String {
-    let (who, held) = (describe(&death.consumer), grouped(death.held));
-    match (&death.consumer.kind, death.held) {
+/// What is said of a consumer that was found dead, and of how much it held for its group, where that is known.
+pub(crate) fn obituary(name: &QueueName, dead: &ConsumerInfo, held: Option<u64>) -> String {
+    let what = match (&dead.kind, held) {
         (ConsumerKind::Broadcast, _) => {
-            let lag = grouped(death.consumer.lag);
-            format!("{who} of {name} has died: {lag} bytes were left that it had not read")
+            format!("{} bytes were left that it had not read", grouped(dead.lag))
         }
-        (ConsumerKind::Member { .. }, 0) => format!("{who} of {name} has died: it held nothing"),
-        (ConsumerKind::Member { .. }, _) => format!(
-            "{who} of {name} has died: {held} bytes that it held go to another member of its group"
-        ),
-    }
+        (ConsumerKind::Member { .. }, Some(0)) => "it held nothing".to_owned(),
+        (ConsumerKind::Member { .. }, Some(held)) => {
+            format!("{} bytes that it held go to another member of its group", grouped(held))
+        }
+        (ConsumerKind::Member { .. }, None) => {
+            "what it held goes to another member of its group".to_owned()
+        }
+    };
+    format!("{} of {name} has died: {what}", describe(dead))
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! `fanout pub`: lines or chunks in, messages out.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{anyhow, ensure};
 use clap::error::ErrorKind;
 use clap::{Args, ValueEnum};
+use fanout::inspect::ConsumerInfo;
 use fanout::records::error::{SendError, SendTimeoutError, TrySendError};
 use fanout::records::{ends::Writer, record_len};
 use fanout::wait::{AnyStrategy, Strategy};
@@ -13,7 +15,7 @@ use fanout::{MOST_SLOTS, QueueName, QueueOptions, REASON_BYTES, SLOTS, Unattende
 use yardstick::report::grouped;
 
 use super::input::{Cut, Input};
-use super::laggard::{For, Laggards, Wait, obituary};
+use super::laggard::{For, Laggards, Wait, Who, obituary, who};
 use super::signals::Signals;
 use super::succession;
 use super::terminal::{Notice, say, typed};
@@ -101,9 +103,10 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()
     let writer = succession::establish(&arguments.name, &options(arguments))?;
     let writer = writer.waiting(arguments.wait.start());
     let (name, laggards) = (&arguments.name, Laggards::of(&arguments.name));
-    let mut publisher = Publisher { name, writer, signals, laggards };
+    let mut publisher = Publisher { name, writer, signals, laggards, buried: BTreeSet::new() };
     let outcome = publisher.publish(arguments, cut, &mut input);
     publisher.tell_deaths();
+    publisher.ask_all();
     if let Err(error) = &outcome {
         // Otherwise consumers would believe that everything had been sent.
         publisher.writer.abort(&reason(error));
@@ -142,6 +145,8 @@ struct Publisher<'a> {
     writer: Writer<AnyStrategy>,
     signals: &'a Signals,
     laggards: Laggards,
+    /// The dead that we have told of.
+    buried: BTreeSet<Who>,
 }
 
 impl Publisher<'_> {
@@ -258,11 +263,28 @@ impl Publisher<'_> {
     /// Says which consumers the writer has found dead.
     fn tell_deaths(&mut self) {
         for death in self.writer.take_deaths() {
-            say(&obituary(self.name, &death));
+            self.tell_death(&death.consumer, Some(death.held));
+        }
+    }
+
+    /// Asks who of all consumers is dead, and says it. The writer itself asks only about those that hold it back, and
+    /// goes on without one that is dying before it is dead.
+    fn ask_all(&mut self) {
+        for consumer in self.writer.consumers() {
+            if self.writer.evict_dead(&consumer) == Ok(true) {
+                self.tell_death(&consumer, None);
+            }
+        }
+    }
+
+    fn tell_death(&mut self, consumer: &ConsumerInfo, held: Option<u64>) {
+        if self.buried.insert(who(consumer)) {
+            say(&obituary(self.name, consumer, held));
         }
     }
 
     fn check(&mut self, wait: &mut Wait, what: For) {
+        self.ask_all();
         self.laggards.check(wait, what, &self.writer.consumers(), &self.writer.groups());
     }
 

@@ -7,11 +7,11 @@ use anyhow::bail;
 use clap::{Args, ValueEnum};
 use fanout::error::{JoinError, OpenError};
 
-use fanout::records::ends::{Cursor, Member, Reader, Receiver, Tap};
+use fanout::records::ends::{Cursor, Evictable, Member, Reader, Receiver, Tap};
 use fanout::records::error::{RecvError, RecvTimeoutError, TryRecvError};
 
 use fanout::wait::{AnyStrategy, Strategy};
-use fanout::{Ending, JoinOptions, QueueName, Start};
+use fanout::{Ending, JoinOptions, Policy, QueueName, Start};
 
 use super::LINE;
 use super::output::Output;
@@ -33,6 +33,10 @@ pub(crate) struct Arguments {
     /// Only look: never slow the producer, and say at the end how many messages were missed
     #[arg(long)]
     tap: bool,
+    /// What the producer does while this subscriber is too slow: block (wait for it), lossy (go on, and
+    /// this says at the end how many messages it missed), or evict=5s (wait no longer than that)
+    #[arg(long, value_name = "POLICY", default_value_t, conflicts_with_all = ["tap", "group"])]
+    policy: Policy,
     /// If the producer dies, wait for the one that takes the queue over
     #[arg(long)]
     follow: bool,
@@ -137,6 +141,7 @@ fn subscribe(
         .label(&arguments.label)
         .wait_for_queue(timeout)
         .hold_when_empty(arguments.hold)
+        .policy(arguments.policy)
         .follow(arguments.follow);
     let options = match arguments.trust_user {
         None => options,
@@ -158,9 +163,20 @@ fn subscribe(
         let most = if arguments.count.is_some() { ONE } else { GROUP_BATCH };
         return receive(member, most, printer, signals);
     }
-    let reader =
-        Reader::<AnyStrategy>::join_with(name, start, &options)?.waiting(arguments.wait.start());
-    receive(reader, BATCH, printer, signals)
+    match arguments.policy {
+        Policy::Lossy => {
+            let tap = Tap::<AnyStrategy>::join(name, start, &options)?;
+            tap_messages(tap.waiting(arguments.wait.start()), printer, signals)
+        }
+        Policy::EvictAfter(_) => {
+            let consumer = Evictable::<AnyStrategy>::join(name, start, &options)?;
+            print_until_end(&mut consumer.waiting(arguments.wait.start()), printer, signals)
+        }
+        _ => {
+            let reader = Reader::<AnyStrategy>::join_with(name, start, &options)?;
+            receive(reader.waiting(arguments.wait.start()), BATCH, printer, signals)
+        }
+    }
 }
 
 /// Where messages go, and how many are still to come.
@@ -223,8 +239,9 @@ fn conclude(end: RecvError, ending: Ending) -> anyhow::Result<()> {
         RecvError::Closed => Ok(()),
         RecvError::Aborted => Err(GaveUp::from(ending).into()),
         RecvError::Evicted => bail!(
-            "this consumer was evicted by force (fanout evict --force): the last messages that it wrote \
-             may be damaged, and it goes no further; start it again to go on"
+            "this consumer was evicted, because it held the producer back for longer than it had promised, or by \
+             force (then the last messages that it wrote may be damaged): it goes no further; start it again to \
+             go on"
         ),
         RecvError::ProducerDied => bail!(
             "the producer died before it had closed the queue, and everything that it had published is written: \
@@ -247,8 +264,43 @@ fn tap_messages(
     outcome
 }
 
+/// An end that copies messages, one at a time.
+trait Copies {
+    fn now(&mut self, into: &mut Vec<u8>) -> Result<u16, TryRecvError>;
+    fn soon(&mut self, into: &mut Vec<u8>) -> Result<u16, RecvTimeoutError>;
+    fn end(&self) -> Ending;
+}
+
+impl Copies for Tap<AnyStrategy> {
+    fn now(&mut self, into: &mut Vec<u8>) -> Result<u16, TryRecvError> {
+        self.try_recv_kind(into)
+    }
+
+    fn soon(&mut self, into: &mut Vec<u8>) -> Result<u16, RecvTimeoutError> {
+        self.recv_kind_timeout(into, SLICE)
+    }
+
+    fn end(&self) -> Ending {
+        self.ending()
+    }
+}
+
+impl Copies for Evictable<AnyStrategy> {
+    fn now(&mut self, into: &mut Vec<u8>) -> Result<u16, TryRecvError> {
+        self.try_recv_kind(into)
+    }
+
+    fn soon(&mut self, into: &mut Vec<u8>) -> Result<u16, RecvTimeoutError> {
+        self.recv_kind_timeout(into, SLICE)
+    }
+
+    fn end(&self) -> Ending {
+        self.ending()
+    }
+}
+
 fn print_until_end(
-    tap: &mut Tap<AnyStrategy>,
+    source: &mut impl Copies,
     printer: &mut Printer<'_>,
     signals: &Signals,
 ) -> anyhow::Result<()> {
@@ -256,10 +308,10 @@ fn print_until_end(
     printer.silence = Notice::new();
     while printer.left > 0 {
         signals.check()?;
-        let received = match tap.try_recv_kind(&mut message) {
+        let received = match source.now(&mut message) {
             Err(TryRecvError::Empty) => {
                 printer.stdout.flush()?;
-                tap.recv_kind_timeout(&mut message, SLICE)
+                source.soon(&mut message)
             }
             received => received.map_err(|error| match error {
                 TryRecvError::End(end) => RecvTimeoutError::End(end),
@@ -271,7 +323,7 @@ fn print_until_end(
             Err(RecvTimeoutError::TimedOut(_)) => printer.wait_on()?,
             Err(RecvTimeoutError::End(end)) => {
                 printer.stdout.flush()?;
-                return conclude(end, tap.ending());
+                return conclude(end, source.end());
             }
         }
     }

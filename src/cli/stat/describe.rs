@@ -91,6 +91,10 @@ fn consumers(
         "kind", "group", "pid", "since", "lag"
     )?;
     let now = now();
+    let kind = |row: &Row<'_>| match row.policy.as_str() {
+        "block" => row.kind.to_owned(),
+        policy => policy.to_owned(),
+    };
     for row in &report.consumers {
         let gates = match row {
             Row { alive: false, blocks: true, .. } => "  <- dead, blocks the producer".to_owned(),
@@ -101,13 +105,14 @@ fn consumers(
                 format!("  <- gates: room for {}{unit}", grouped(room))
             }
             Row { gates: true, .. } => "  <- gates".to_owned(),
+            Row { missed: 1.., .. } => format!("  <- missed {} messages", grouped(row.missed)),
             _ => String::new(),
         };
         writeln!(
             out,
             "{:>4}  {:<11}{:<wide$}  {:>8}{:>7}{:>12}  {}{gates}",
             row.slot,
-            row.kind,
+            kind(row),
             group(row),
             row.pid,
             ago(now.saturating_sub(row.since)),

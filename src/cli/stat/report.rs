@@ -53,6 +53,10 @@ pub(super) struct Producer {
 pub(super) struct Row<'a> {
     pub(super) slot: usize,
     pub(super) kind: &'static str,
+    /// What it has promised about lagging: block, lossy, or evict=5s.
+    pub(super) policy: String,
+    /// How many messages a lossy consumer has missed.
+    pub(super) missed: u64,
     pub(super) group: Option<&'a str>,
     pub(super) label: &'a str,
     pub(super) pid: u32,
@@ -98,9 +102,10 @@ impl<'a> Report<'a> {
             };
             let (slot, label, pid, lag) =
                 (consumer.slot, consumer.label.as_str(), consumer.owner, consumer.lag);
-            let (gates, blocks) = (gating == Some(slot), blocks(snapshot, lag));
+            let (gates, blocks) = (gating == Some(slot), consumer.gates() && blocks(snapshot, lag));
             let (alive, since) = (consumer.alive != Some(false), consumer.since);
-            Row { slot, kind, group, label, pid, alive, since, lag, gates, blocks }
+            let (policy, missed) = (consumer.policy.to_string(), consumer.missed);
+            Row { slot, kind, policy, missed, group, label, pid, alive, since, lag, gates, blocks }
         });
         let consumers: Vec<Row<'_>> = rows.collect();
         let groups = groups(snapshot);
