@@ -8,7 +8,7 @@ use testing::run;
 
 /// How many points of all scenarios a test kills at. Without optimisation an operation has many times as many
 /// instructions, and takes as many times as long to step through.
-const POINTS: &str = if cfg!(debug_assertions) { "500" } else { "2000" };
+const POINTS: &str = if cfg!(debug_assertions) { "500" } else { "1500" };
 
 fn sweep(arguments: &[&str]) -> Output {
     let output = run(Command::new(env!("CARGO_BIN_EXE_sweep")).args(arguments));
