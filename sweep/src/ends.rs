@@ -14,7 +14,7 @@ use fanout::error::{
     TryRecvError, TrySendError,
 };
 use fanout::inspect::{ConsumerInfo, GroupInfo};
-use fanout::{JoinOptions, QueueName, Start};
+use fanout::{JoinOptions, Policy, QueueName, Start};
 use testing::mix;
 
 /// What a ring counts.
@@ -44,7 +44,14 @@ pub(crate) enum Part {
     Member(&'static str),
     /// It only looks.
     Tap,
+    /// It only looks, and is registered.
+    Lossy,
+    /// It sees every message, unless it reads nothing for an hour.
+    Evictable,
 }
+
+/// The policy of an evictable consumer: no scenario takes that long.
+const EVICTABLE: Policy = Policy::EvictAfter(Duration::from_secs(3600));
 
 impl Kind {
     /// Both.

@@ -132,11 +132,11 @@ impl Witness {
     fn check(&mut self, number: u64, took: Took) -> anyhow::Result<()> {
         let (part, next) = (self.part, self.next);
         match part {
-            Part::Broadcast => ensure!(
+            Part::Broadcast | Part::Evictable => ensure!(
                 next.is_none_or(|next| next == number),
                 "{part:?} expected message {next:?}, found {number}: lost, repeated or out of order"
             ),
-            Part::Tap => ensure!(
+            Part::Tap | Part::Lossy => ensure!(
                 next.is_none_or(|next| next <= number),
                 "{part:?} expected message {next:?} or a later one, found {number}"
             ),
@@ -174,10 +174,10 @@ impl Witness {
     pub(crate) fn has_all(&self, sent: u64) -> anyhow::Result<()> {
         let part = self.part;
         match (part, self.next, self.begin, self.end.passed()) {
-            (Part::Broadcast, Some(next), ..) => {
+            (Part::Broadcast | Part::Evictable, Some(next), ..) => {
                 ensure!(next == sent, "{part:?} has seen {next} of {sent} messages");
             }
-            (Part::Tap, _, Some(begin), Some(passed)) => {
+            (Part::Tap | Part::Lossy, _, Some(begin), Some(passed)) => {
                 let known = begin + passed;
                 ensure!(known == sent, "a tap accounts for {known} of {sent} messages");
             }

@@ -6,8 +6,9 @@ use std::process::{Command, Output};
 
 use testing::run;
 
-/// How many points of all scenarios a plain test kills at.
-const POINTS: &str = "2000";
+/// How many points of all scenarios a test kills at. Without optimisation an operation has many times as many
+/// instructions, and takes as many times as long to step through.
+const POINTS: &str = if cfg!(debug_assertions) { "500" } else { "1500" };
 
 fn sweep(arguments: &[&str]) -> Output {
     let output = run(Command::new(env!("CARGO_BIN_EXE_sweep")).args(arguments));
@@ -52,7 +53,7 @@ fn kills_come_before_and_after_an_operation_takes_effect() {
     let expected = [
         ("publish in place", ["0 sent", "1 sent"]),
         ("close", ["died", "closed"]),
-        ("evict", ["not evicted", "evicted"]),
+        ("abort", ["died", "aborted"]),
         ("claim", ["behind;", "4 again"]),
         ("release a claim", ["4 again", "4 released"]),
         ("release a part", ["6 behind", "5 behind"]),

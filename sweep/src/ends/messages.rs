@@ -10,10 +10,11 @@ use fanout::error::{
 };
 use fanout::inspect::{ConsumerInfo, GroupInfo};
 use fanout::{
-    Adaptive, Consumer, JoinOptions, Member, Producer, QueueName, QueueOptions, Start, Tap, ends,
+    Adaptive, Consumer, Evictable, JoinOptions, Member, Policy, Producer, QueueName, QueueOptions,
+    Start, Tap, ends,
 };
 
-use super::{Marked, Part, Reading, Sending, Took, ended, first, timed, word};
+use super::{EVICTABLE, Marked, Part, Reading, Sending, Took, ended, first, timed, word};
 
 /// How many messages the ring holds.
 const CAPACITY: u64 = 16;
@@ -68,6 +69,14 @@ pub(super) fn join(
         Part::Broadcast => Box::new(Consumer::<Message>::join_with(name, start, options)?),
         Part::Member(group) => Box::new(Member::<Message>::join_with(name, group, start, options)?),
         Part::Tap => Box::new(Tap::<Message>::open_with(name, start, options)?),
+        Part::Lossy => {
+            let options = options.clone().policy(Policy::Lossy);
+            Box::new(Tap::<Message>::join(name, start, &options)?)
+        }
+        Part::Evictable => {
+            let options = options.clone().policy(EVICTABLE);
+            Box::new(Evictable::<Message>::join(name, start, &options)?)
+        }
     })
 }
 
@@ -184,6 +193,38 @@ where
             Err(nothing) => return timed(nothing),
         }
         Ok(self.took())
+    }
+}
+
+impl Reading for Evictable<Message> {
+    fn take(
+        &mut self,
+        most: usize,
+        numbers: &mut Vec<u64>,
+        held: &mut dyn FnMut(),
+    ) -> anyhow::Result<Took> {
+        let mut messages = vec![Message::zeroed(); most];
+        let taken = match self.try_recv_into(&mut messages) {
+            Ok(taken) => taken,
+            Err(nothing) => return ended(nothing),
+        };
+        held();
+        for message in &messages[..taken] {
+            numbers.push(message.number()?);
+        }
+        Ok(Took::Some)
+    }
+
+    fn take_apart(&mut self, most: usize, held: &mut dyn FnMut()) -> anyhow::Result<Took> {
+        self.take(most, &mut Vec::new(), held)
+    }
+
+    fn wait(&mut self, timeout: Duration, numbers: &mut Vec<u64>) -> anyhow::Result<Took> {
+        match self.recv_timeout(timeout) {
+            Ok(message) => numbers.push(message.number()?),
+            Err(nothing) => return timed(nothing),
+        }
+        Ok(Took::Some)
     }
 }
 

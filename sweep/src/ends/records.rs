@@ -8,10 +8,10 @@ use fanout::error::{
 };
 use fanout::inspect::{ConsumerInfo, GroupInfo};
 use fanout::records::ends::{self, Cursor};
-use fanout::records::{Member, Reader, Tap, Writer, record_len};
-use fanout::{Adaptive, JoinOptions, QueueName, QueueOptions, Start};
+use fanout::records::{Evictable, Member, Reader, Tap, Writer, record_len};
+use fanout::{Adaptive, JoinOptions, Policy, QueueName, QueueOptions, Start};
 
-use super::{Marked, Part, Reading, Sending, Took, ended, first, timed, word};
+use super::{EVICTABLE, Marked, Part, Reading, Sending, Took, ended, first, timed, word};
 
 /// How many bytes the ring holds: a page, the least that there is.
 const CAPACITY: u64 = 4096;
@@ -68,6 +68,14 @@ pub(super) fn join(
         Part::Broadcast => Box::new(Reader::join_with(name, start, options)?),
         Part::Member(group) => Box::new(Member::join_with(name, group, start, options)?),
         Part::Tap => Box::new(Tap::open_with(name, start, options)?),
+        Part::Lossy => {
+            let options = options.clone().policy(Policy::Lossy);
+            Box::new(Tap::join(name, start, &options)?)
+        }
+        Part::Evictable => {
+            let options = options.clone().policy(EVICTABLE);
+            Box::new(Evictable::join(name, start, &options)?)
+        }
     })
 }
 
@@ -187,6 +195,39 @@ where
             Err(nothing) => return timed(nothing),
         }
         Ok(self.took())
+    }
+}
+
+impl Reading for Evictable {
+    fn take(
+        &mut self,
+        most: usize,
+        numbers: &mut Vec<u64>,
+        held: &mut dyn FnMut(),
+    ) -> anyhow::Result<Took> {
+        let mut message = Vec::new();
+        for taken in 0..most {
+            match self.try_recv(&mut message) {
+                Ok(_) => numbers.push(number_of(&message)?),
+                Err(nothing) if taken == 0 => return ended(nothing),
+                Err(_) => break,
+            }
+        }
+        held();
+        Ok(Took::Some)
+    }
+
+    fn take_apart(&mut self, most: usize, held: &mut dyn FnMut()) -> anyhow::Result<Took> {
+        self.take(most, &mut Vec::new(), held)
+    }
+
+    fn wait(&mut self, timeout: Duration, numbers: &mut Vec<u64>) -> anyhow::Result<Took> {
+        let mut message = Vec::new();
+        match self.recv_timeout(&mut message, timeout) {
+            Ok(_) => numbers.push(number_of(&message)?),
+            Err(nothing) => return timed(nothing),
+        }
+        Ok(Took::Some)
     }
 }
 

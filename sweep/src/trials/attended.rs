@@ -18,6 +18,16 @@ pub(crate) const GROUP: &str = "workers";
 /// A group that only the victim joins, with a name of several words.
 pub(crate) const NEW_GROUP: &str = "a group that nobody knows";
 
+/// Who comes after a death.
+const NEWCOMERS: [Part; 6] = [
+    Part::Broadcast,
+    Part::Member(GROUP),
+    Part::Member(NEW_GROUP),
+    Part::Tap,
+    Part::Lossy,
+    Part::Evictable,
+];
+
 /// How many messages wait when the victim's operation begins.
 pub(crate) const WAITING: u64 = 6;
 
@@ -197,7 +207,7 @@ impl Trial for Attended {
         self.recover()?;
         self.stage.laps(2).context("after the death")?;
 
-        for part in [Part::Broadcast, Part::Member(GROUP), Part::Member(NEW_GROUP), Part::Tap] {
+        for part in NEWCOMERS {
             self.stage.join(&self.name, part).context("a newcomer")?;
         }
         self.stage.laps(1).context("with newcomers")?;
