@@ -3,6 +3,7 @@
 use core::fmt;
 use core::ptr::NonNull;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use common::process::Origin;
@@ -101,6 +102,8 @@ pub struct Segment {
 struct Object {
     claim: Option<Claim>,
     lease: Option<Lease>,
+    /// Which process has marked it as open by an end.
+    held: OnceLock<Origin>,
     file: OwnedFd,
 }
 
@@ -155,7 +158,13 @@ impl Segment {
         fchmod(&file, mode).map_err(failed("fchmod"))?;
         reserve(label, &file, geometry.total_len())?;
         fcntl(&file, FcntlArg::F_ADD_SEALS(SEALS)).map_err(failed("fcntl(F_ADD_SEALS)"))?;
-        Self::found(label, Object { claim: None, lease, file }, mode, geometry, fill)
+        Self::found(
+            label,
+            Object { claim: None, lease, held: OnceLock::new(), file },
+            mode,
+            geometry,
+            fill,
+        )
     }
 
     /// Maps an object that is new and long enough, calls `fill`, and marks it as ready.
@@ -255,7 +264,7 @@ impl Segment {
             map(&file, control_access, control.offset, control.len).map_err(failed("mmap"))?;
         let data = map(&file, data_access, data.offset, data.len).map_err(failed("mmap"))?;
         let (name, locked) = (name.clone(), AtomicBool::new(false));
-        let object = Object { claim: None, lease: None, file };
+        let object = Object { claim: None, lease: None, held: OnceLock::new(), file };
         Ok(Self { name, mode, geometry, control, data, locked, object })
     }
 
@@ -289,6 +298,9 @@ impl Segment {
                     std::thread::sleep(LOOK_AGAIN);
                 }
                 answer => {
+                    if answer.is_ok() {
+                        let _ = self.object.held.set(Origin::here());
+                    }
                     return answer
                         .map_err(|errno| open_error(&self.name, "fcntl(F_OFD_SETLK)", errno));
                 }
@@ -466,7 +478,12 @@ impl Object {
             answer => answer?,
         };
         let is_there = fstat(&file).map_err(failed("fstat"))?.st_nlink > 0;
-        Ok(is_there.then_some(Self { claim: Some(claim), lease: Some(lease), file }))
+        Ok(is_there.then_some(Self {
+            claim: Some(claim),
+            lease: Some(lease),
+            held: OnceLock::new(),
+            file,
+        }))
     }
 }
 
@@ -500,6 +517,16 @@ impl Named {
             let (name, call) = (self.name.clone(), "shm_unlink");
             RemoveError::System { name, call, errno: OsError::new(errno) }
         })
+    }
+}
+
+impl Drop for Object {
+    fn drop(&mut self) {
+        // A child that was forked a moment ago has a copy of the file until it calls exec. Unlocking ends the mark for
+        // the copy, too; closing does not.
+        if self.held.get().is_some_and(|origin| origin.is_here()) {
+            let _ = set_lock(&self.file, libc::F_UNLCK, HELD);
+        }
     }
 }
 

@@ -163,6 +163,12 @@ impl Gate {
     ) -> (Vec<Death>, bool) {
         let control: &Control = link;
         let lag = self.lag(control, next, lap);
+        for (slot, state) in core::mem::take(&mut self.dying) {
+            let is_same = control.slot(slot).state.load(Ordering::Relaxed) == state;
+            if is_same && recovery::bury(link, slot).is_none() {
+                self.dying.push((slot, state));
+            }
+        }
         let (mut deaths, mut changed) = (Vec::new(), false);
         for slot in self.broadcast.clone() {
             if cursor_lag(control, slot, next) < lag {
@@ -171,9 +177,7 @@ impl Gate {
             if let Some(death) = self.bury(link, slot) {
                 deaths.push(death);
             } else if control.slot(slot).vital.is_dying() {
-                // Its memory is being freed, which may take long; only then the kernel lets go of its lease.
-                self.dying.retain(|&(dying, _)| dying != slot);
-                self.dying.push((slot, control.slot(slot).state.load(Ordering::Relaxed)));
+                deaths.extend(self.give_up_dying(control, slot));
                 changed = true;
             } else {
                 changed |= self.lose_patience(control, slot);
@@ -208,6 +212,18 @@ impl Gate {
         }
         let place = (slot, state.bits(), line.cursor.load(Ordering::Relaxed));
         self.patience.ends(place, roster::patience(line)) && roster::turn_out(control, slot, state)
+    }
+
+    /// No longer waits for the consumer in this slot, whose process is dying. Its memory is being freed, which may take
+    /// long; only then the kernel lets go of its lease.
+    fn give_up_dying(&mut self, control: &Control, slot: usize) -> Option<Death> {
+        let consumer = roster::info(control, slot)?;
+        let key = (slot, consumer.state.bits());
+        self.dying.retain(|&(dying, _)| dying != slot);
+        self.dying.push(key);
+        self.told.retain(|&(told, _)| told != slot);
+        self.told.push(key);
+        Some(Death { consumer, held: 0 })
     }
 
     /// Buries the consumer in this slot, if it is dead. A dead member is found as long as nobody has taken over
