@@ -141,7 +141,7 @@ impl QueueOptions {
     }
 
     /// How many consumers, of whatever kind but taps, the ring has room for: 1 to
-    /// [`MOST_SLOTS`](crate::control::MOST_SLOTS); 64 unless said otherwise. Each takes 384 bytes.
+    /// [`MOST_SLOTS`]; 64 unless said otherwise. Each takes 384 bytes.
     #[must_use]
     pub fn consumers(mut self, consumers: usize) -> Self {
         self.consumers = consumers;
