@@ -137,6 +137,8 @@ pub struct ProducerCursor<C: Link, T: Trail = ()> {
     first: Sequence,
     unattended: Unattended,
     origin: Origin,
+    /// The process's count of forks when this was made.
+    forks: u64,
     is_closed: bool,
     /// A claim goes the fast way while this is the process's [count of forks](forks). It is no such count after
     /// the end, and in a producer that waits or refuses while no consumer is registered.
@@ -205,6 +207,7 @@ impl<C: Link, T: Trail> ProducerCursor<C, T> {
             first,
             unattended: Unattended::default(),
             origin: Origin::here(),
+            forks: forks(),
             is_closed: false,
             fast: forks(),
             next: first,
@@ -475,7 +478,8 @@ impl<C: Link, T: Trail> ProducerCursor<C, T> {
     #[inline(never)]
     fn extend(&mut self, n: u64) -> Result<(), Refusal> {
         assert!(n <= self.capacity.get(), "{n} of {} places were asked for", self.capacity);
-        if !self.origin.is_here() {
+        // Not the process id: to ask for that is a system call.
+        if self.forks != forks() {
             return Err(Refusal::Forked);
         }
         if self.is_closed {
