@@ -221,20 +221,22 @@ impl Gate {
         let key = (slot, consumer.state.bits());
         self.dying.retain(|&(dying, _)| dying != slot);
         self.dying.push(key);
-        self.told.retain(|&(told, _)| told != slot);
-        self.told.push(key);
-        Some(Death { consumer, held: 0 })
+        self.is_news(key).then_some(Death { consumer, held: 0 })
     }
 
     /// Buries the consumer in this slot, if it is dead. A dead member is found as long as nobody has taken over
     /// what it held, and told of once.
     fn bury(&mut self, link: &dyn Link, slot: usize) -> Option<Death> {
         let death = recovery::bury(link, slot)?;
-        let key = (slot, death.consumer.state.bits());
-        self.told.retain(|&(told, state)| told != slot || state == key.1);
-        let is_new = !self.told.contains(&key);
+        self.is_news((slot, death.consumer.state.bits())).then_some(death)
+    }
+
+    /// Whether the death of the consumer that had this slot in this state was not told yet.
+    fn is_news(&mut self, key: (usize, u64)) -> bool {
+        self.told.retain(|&(slot, state)| slot != key.0 || state == key.1);
+        let is_news = !self.told.contains(&key);
         add(&mut self.told, key);
-        is_new.then_some(death)
+        is_news
     }
 }
 

@@ -184,10 +184,10 @@ impl<C: Link> MemberCursor<C> {
         if self.inherit() { None } else { Some(why) }
     }
 
-    /// Takes over what a dead member of the group held, if there is one; says whether there was. The caller
-    /// holds nothing.
+    /// Takes over what a dead member of the group held, if there is one; says whether there was. A member that holds
+    /// messages takes over nothing: it would lose them.
     pub fn inherit(&mut self) -> bool {
-        if !self.registration.is_current(&self.control) {
+        if self.is_holding() || !self.registration.is_current(&self.control) {
             return false;
         }
         let (own, lap) = (Some(self.registration.slot), self.registration.capacity);

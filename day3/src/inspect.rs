@@ -9,7 +9,6 @@ use day2::{Kind, LockError, Mode, OpenError};
 
 use crate::control::Ending;
 use crate::doorbell;
-use crate::link::role_of;
 use crate::memory::{self, Memory, NamedMemory, Shared};
 use crate::roster::{self, ConsumerInfo, EvictError, GroupInfo};
 
@@ -92,17 +91,8 @@ impl Observer {
             epoch: control.epoch(),
             slots: control.consumers(),
             groups: roster::groups(control),
-            consumers: self.consumers(),
+            consumers: roster::list_with_lives(control, |role| self.memory.is_leased(role)),
         }
-    }
-
-    /// The registered consumers, and whether each is alive.
-    fn consumers(&self) -> Vec<ConsumerInfo> {
-        let mut consumers = roster::list(self.memory.control());
-        for consumer in &mut consumers {
-            consumer.alive = Some(self.memory.is_leased(role_of(consumer.slot)));
-        }
-        consumers
     }
 }
 

@@ -139,8 +139,7 @@ fn says(control: &Control, line: &ConsumerSlot, group: usize, claim: Claim) -> b
     }
 }
 
-/// What the dead member in this slot had claimed and not released; `near` lies near it. The caller has the
-/// slot's lease.
+/// What the dead member in this slot had claimed and not released. The caller has the slot's lease.
 fn held(control: &Control, slot: usize) -> Run {
     let line = control.slot(slot);
     let load = |word: &common::sync::AtomicU64| Sequence::new(word.load(Ordering::Relaxed));
@@ -171,12 +170,14 @@ pub(crate) fn bury(link: &dyn Link, slot: usize) -> Option<Death> {
     if is_free(control, slot) || link.is_leased(role_of(slot)) {
         return None;
     }
-    let (death, _lease, state) = open_estate(link, slot)?;
+    let (death, lease, state) = open_estate(link, slot)?;
     if death.held == 0 {
         roster::free(control, slot, state);
         return Some(death);
     }
     let group = control.group(control.group_of(control.slot(slot)));
+    // First: a member that is woken asks for this lease, and would take the dead member for one that lives.
+    drop(lease);
     if group.flags.fetch_or(ORPHANED, Ordering::Relaxed) & ORPHANED == 0 {
         doorbell::wake(&control.doorbell.consumers);
     }
@@ -292,6 +293,7 @@ pub(crate) fn give_up(link: &dyn Link, group: usize) {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use crate::sequencer::{ConsumerCursor, Cursor, Unavailable};
     use crate::{
@@ -336,6 +338,34 @@ mod tests {
         assert_eq!((deaths.len(), deaths[0].consumer.lag), (1, 4));
         assert_eq!(deaths[0].consumer.label, "victim");
         assert!(producer.consumers().is_empty() && producer.take_deaths().is_empty());
+    }
+
+    /// Two died, and all slots are taken: the newcomer gets what the first held, and then what the second held.
+    #[test]
+    fn an_heir_that_holds_messages_takes_over_no_others_before_it_is_done() {
+        let name = Unique::new("two-heirs");
+        let mut producer =
+            Producer::<u64>::create_with(&*name, &QueueOptions::new(8).consumers(2)).unwrap();
+        let options = JoinOptions::new().hold_when_empty(true);
+        let join = || {
+            let memory = NamedMemory::open::<u64>(&name, day2::Mode::Reader, &options).unwrap();
+            let shared = Shared::new(Arc::new(memory));
+            shared.join_group("g", Start::Latest, &JoinOptions::new()).unwrap()
+        };
+        let (mut first, mut second) = (join(), join());
+        assert_eq!(producer.try_send_batch(&[0, 1, 2, 3, 4]), Ok(5));
+        assert_eq!((first.take(2).unwrap().len, second.take(2).unwrap().len), (2, 2));
+        first.die();
+        second.die();
+        let mut heir = Member::<u64>::join_with(&*name, "g", Start::Latest, &options).unwrap();
+        assert!(producer.groups()[0].holds, "the heir asked for it");
+        let (mut again, mut fresh) = (Vec::<u64>::new(), Vec::<u64>::new());
+        while again.len() + fresh.len() < 5 {
+            let batch = heir.recv_batch_timeout(9, Duration::from_secs(20)).unwrap();
+            if batch.redelivered() { again.extend(&batch) } else { fresh.extend(&batch) }
+        }
+        again.sort_unstable();
+        assert_eq!((again, fresh), (vec![0, 1, 2, 3], vec![4]));
     }
 
     /// In a ring with room for one worker, the worker that is started again takes the dead one's slot.

@@ -177,18 +177,36 @@ pub unsafe fn join(
 /// these with it.
 fn heir(link: &dyn Link, ring: Ring, request: &JoinRequest<'_>) -> Option<Registration> {
     let control: &Control = link;
-    let JoinAs::Member { group: name, .. } = request.role else { return None };
+    let JoinAs::Member { group: name, holds } = request.role else { return None };
     let group = control.groups().position(|line| line.name.load() == name)?;
     let Inheritance { slot, run, lease } = recovery::inherit(link, group, None, ring.capacity)?;
+    let GroupLine { claimed, base, flags, .. } = control.group(group);
+    if holds {
+        flags.fetch_or(HOLDS, Ordering::Relaxed);
+    }
+    let (state, hold) = take_over(link, slot, lease, |line| describe(line, request));
+    let claim = Claim::from_bits(claimed.load(Ordering::Relaxed));
+    let first = claim.end(control.published());
+    base.store(first.get(), Ordering::Relaxed);
     let line = control.slot(slot);
-    describe(line, request);
+    let registration = Registration::new(line, slot, state, first, ring.capacity, hold);
+    Some(Registration { inherited: Some(run), ..registration })
+}
+
+/// Takes the slot of a dead member, whose lease this is, for a member of the same group that `describe` describes.
+fn take_over(
+    link: &dyn Link,
+    slot: usize,
+    lease: Lease,
+    describe: impl FnOnce(&ConsumerSlot),
+) -> (SlotState, Hold) {
+    let control: &Control = link;
+    let line = control.slot(slot);
+    describe(line);
     let hold = Hold { _watch: link.watch(role_of(slot)), _lease: lease };
     let state = SlotState::from_bits(line.state.load(Ordering::Relaxed)).next(SlotUse::Member);
     line.state.store(state.bits(), Ordering::Relaxed);
-    let claimed = control.group(group).claimed.load(Ordering::Relaxed);
-    let first = Claim::from_bits(claimed).end(control.published());
-    let registration = Registration::new(line, slot, state, first, ring.capacity, hold);
-    Some(Registration { inherited: Some(run), ..registration })
+    (state, hold)
 }
 
 /// A free slot, its state, and its lease: without that no slot is given to a new consumer, because the last one
@@ -443,17 +461,15 @@ impl Registration {
     /// Takes over the slot of a dead member of the same group, whose lease this is, and leaves its own.
     pub(crate) fn move_to(&mut self, link: &dyn Link, slot: usize, lease: Lease) {
         let control: &Control = link;
-        let (old, new) = (control.slot(self.slot), control.slot(slot));
-        new.owner.store(old.owner.load(Ordering::Relaxed), Ordering::Relaxed);
-        new.label.store(&old.label.load());
-        new.since.store(now(), Ordering::Relaxed);
-        let hold = Hold { _watch: link.watch(role_of(slot)), _lease: lease };
-        let before = SlotState::from_bits(new.state.load(Ordering::Relaxed));
-        let state = before.next(SlotUse::Member);
-        new.state.store(state.bits(), Ordering::Relaxed);
+        let old = control.slot(self.slot);
+        let (state, hold) = take_over(link, slot, lease, |new| {
+            new.owner.store(old.owner.load(Ordering::Relaxed), Ordering::Relaxed);
+            new.label.store(&old.label.load());
+            new.since.store(now(), Ordering::Relaxed);
+        });
         self.leave(control);
         (self.slot, self.state, self.hold) = (slot, state, Some(hold));
-        self.line = NonNull::from(new);
+        self.line = NonNull::from(control.slot(slot));
     }
 }
 

@@ -12,6 +12,7 @@ use common::sync::AtomicU64;
 use common::{Capacity, NameError, QueueName, Sequence};
 use day2::{DescriptorError, LockError, Mode};
 use day3::landing::{Mark, Trail};
+use day3::link::Link;
 use day3::recovery::Death;
 use day3::roster::{self, ConsumerInfo, EvictError, GroupInfo, Ring};
 use day3::sequencer::{ProducerCursor, Refusal, Run};
@@ -437,7 +438,8 @@ impl<W: Wait> Writer<W> {
 
     /// The registered consumers. Their lag counts bytes.
     pub fn consumers(&self) -> Vec<ConsumerInfo> {
-        roster::list_with_lives(self.waiter.shared())
+        let shared = self.waiter.shared();
+        roster::list_with_lives(shared, |role| shared.is_leased(role))
     }
 
     /// Whether no consumer is registered. What is sent now is read only if a consumer joins in time.

@@ -12,6 +12,7 @@ use super::Places;
 use crate::error::{
     CreateError, ResumeError, SendError, SendTimeoutError, TimedOut, TooLarge, TrySendError,
 };
+use crate::link::Link;
 use crate::memory::{self, Memory, NamedMemory, Shared};
 use crate::options::QueueOptions;
 use crate::recovery::Death;
@@ -301,7 +302,8 @@ impl<T: Pod, W: Wait> Producer<T, W> {
 
     /// The registered consumers.
     pub fn consumers(&self) -> Vec<ConsumerInfo> {
-        roster::list_with_lives(self.waiter.shared())
+        let shared = self.waiter.shared();
+        roster::list_with_lives(shared, |role| shared.is_leased(role))
     }
 
     /// Whether no consumer is registered. What is sent now is read only if a consumer joins in time.

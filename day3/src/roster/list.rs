@@ -5,10 +5,11 @@
 
 use common::sync::Ordering;
 use common::{Capacity, Sequence};
+use day2::Role;
 
 use super::is_member;
 use crate::control::{Claim, ConsumerSlot, Control, GroupLine, HOLDS, SlotState, SlotUse};
-use crate::link::{Link, role_of};
+use crate::link::role_of;
 use crate::policy::Policy;
 use core::time::Duration;
 
@@ -88,11 +89,11 @@ pub fn list(control: &Control) -> Vec<ConsumerInfo> {
     (0..control.consumers()).filter_map(|slot| info(control, slot)).collect()
 }
 
-/// The registered consumers, and whether each is alive.
-pub fn list_with_lives(link: &dyn Link) -> Vec<ConsumerInfo> {
-    let mut consumers = list(link);
+/// The registered consumers, and whether each is alive, as `is_leased` says of its role.
+pub fn list_with_lives(control: &Control, is_leased: impl Fn(Role) -> bool) -> Vec<ConsumerInfo> {
+    let mut consumers = list(control);
     for consumer in &mut consumers {
-        consumer.alive = Some(link.is_leased(role_of(consumer.slot)));
+        consumer.alive = Some(is_leased(role_of(consumer.slot)));
     }
     consumers
 }
