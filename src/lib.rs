@@ -261,7 +261,7 @@ pub mod inspect {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub mod wait {
-    pub use day3::control::Doorbell;
+    pub use day3::doorbell::Doorbell;
     pub use day3::wait::{Side, Wait};
     pub use day5::strategy::{
         Adaptive, AnyStrategy, SLICE, Sleep, Spin, Strategy, UnknownStrategy, Yield,

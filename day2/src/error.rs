@@ -255,6 +255,15 @@ pub enum OpenError {
         /// The name that errors use for the descriptor.
         name: QueueName,
     },
+    /// The object is sealed against writing: an end that writes into it needs pages of its own.
+    #[error(
+        "{name} is sealed against writing: a consumer of this queue gets a page of its own; ask its server for one \
+         (Reader::connect, Tap::connect) instead of opening the descriptor"
+    )]
+    ReadOnly {
+        /// The name that errors use for the descriptor.
+        name: QueueName,
+    },
     /// Another user owns the object, and could cut it short while it is mapped here: reading it would be a SIGBUS.
     #[error(
         "{name} belongs to user {found}, expected {expected}: its owner could cut its {bytes} bytes short and so kill \

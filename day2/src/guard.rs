@@ -257,7 +257,7 @@ impl Guards {
 
 #[cold]
 fn wake(vital: &Vital) {
-    let word = core::ptr::from_ref(vital.word());
+    let word = vital.word().as_ptr();
     // SAFETY: it reads nothing: the word's address says whose sleepers are meant.
     unsafe { libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAKE, i32::MAX) };
 }

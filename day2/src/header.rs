@@ -17,7 +17,7 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"FANOUT\0\0");
 /// the segment. These layouts depend on it, and assertions stand beside each of them: [`Header`], a
 /// log's control, Day 3's `Control` with its lines and the words of its doorbell, Day 4's `Marks` and
 /// `Frame`.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// The most bytes that the name of a message type may have.
 pub const MOST_TYPE_NAME: usize = 256;

@@ -122,6 +122,22 @@ impl Drop for Lease {
     }
 }
 
+/// Locks a whole object, on this open file, for as long as a descriptor of this open file is somewhere.
+pub(crate) fn occupy(file: &impl AsFd) -> Result<(), Errno> {
+    set_lock(file, libc::F_WRLCK, SLOTS)
+}
+
+/// Ends what [`occupy`] has begun.
+pub(crate) fn release(file: &impl AsFd) {
+    // Unlocking cannot fail; if it did, closing the file would release what we hold.
+    let _ = set_lock(file, libc::F_UNLCK, SLOTS);
+}
+
+/// Whether another open file than this one [occupies](occupy) the object.
+pub(crate) fn is_occupied(file: &impl AsFd) -> bool {
+    is_locked(file, libc::F_RDLCK, SLOTS)
+}
+
 impl Segment {
     /// Takes a role in this queue, which the kernel gives back when the process dies. It does not wait.
     ///
@@ -140,7 +156,8 @@ impl Segment {
 }
 
 pub(crate) fn is_leased(object: &impl AsFd, role: Role) -> bool {
-    is_locked(object, byte(role))
+    // A lease is a lock for writing. A process that may only read the object can lock it for reading: that says nothing.
+    is_locked(object, libc::F_RDLCK, byte(role))
 }
 
 /// Opens an object anew: a lock belongs to an open file.
@@ -156,10 +173,10 @@ fn open_anew(name: &QueueName, object: BorrowedFd<'_>) -> Result<OwnedFd, Errno>
     }
 }
 
-/// Whether another open file than this one has a lock on this byte. If the kernel does not tell, we assume
-/// that one has.
-pub(crate) fn is_locked(file: &impl AsFd, byte: i64) -> bool {
-    let mut lock = lock(libc::F_WRLCK, byte);
+/// Whether another open file than this one has a lock on this byte that excludes a lock of this kind. If the kernel
+/// does not tell, we assume that one has.
+pub(crate) fn is_locked(file: &impl AsFd, kind: i32, byte: i64) -> bool {
+    let mut lock = lock(kind, byte);
     match fcntl(file.as_fd(), FcntlArg::F_OFD_GETLK(&mut lock)) {
         Ok(_) => lock.l_type != libc::F_UNLCK as i16,
         Err(_) => true,

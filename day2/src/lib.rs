@@ -20,6 +20,8 @@ pub mod header;
 pub mod lease;
 #[cfg(not(loom))]
 pub mod log;
+#[cfg(not(loom))]
+pub mod page;
 pub mod role;
 #[cfg(not(loom))]
 pub mod segment;

@@ -33,7 +33,7 @@ pub const READY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A segment without a name is sealed: it cannot be truncated, which would be a SIGBUS for every
 /// process that has it mapped. It cannot grow, and the seals cannot be taken off.
-const SEALS: SealFlag =
+pub(crate) const SEALS: SealFlag =
     SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW).union(SealFlag::F_SEAL_SEAL);
 
 /// The mode bit of an object whose header is not written yet. It is there from the moment in which the object is, so
@@ -150,21 +150,46 @@ impl Segment {
         permissions: u32,
         fill: impl FnOnce(NonNull<u8>),
     ) -> Result<Self, CreateError> {
+        let this = Self::unsealed(label, geometry, permissions, fill)?;
+        this.seal(SEALS)?;
+        Ok(this)
+    }
+
+    /// Creates a segment without a name, as [`Segment::anonymous`], that can still be truncated. It is to be
+    /// [sealed](Self::seal_for_readers) before another process gets it.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`].
+    pub fn unsealed(
+        label: &QueueName,
+        geometry: Geometry,
+        permissions: u32,
+        fill: impl FnOnce(NonNull<u8>),
+    ) -> Result<Self, CreateError> {
         let failed = |call| move |errno| create_error(label, call, errno);
-        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-        let file = memfd_create(label.bare(), flags).map_err(failed("memfd_create"))?;
+        let file = memfd(label).map_err(failed("memfd_create"))?;
         let lease = Some(Lease::take(label, file.as_fd(), Role::Producer)?);
         let mode = Permissions::from_bits_truncate(permissions);
         fchmod(&file, mode).map_err(failed("fchmod"))?;
         reserve(label, &file, geometry.total_len())?;
-        fcntl(&file, FcntlArg::F_ADD_SEALS(SEALS)).map_err(failed("fcntl(F_ADD_SEALS)"))?;
-        Self::found(
-            label,
-            Object { claim: None, lease, held: OnceLock::new(), file },
-            mode,
-            geometry,
-            fill,
-        )
+        let object = Object { claim: None, lease, held: OnceLock::new(), file };
+        Self::found(label, object, mode, geometry, fill)
+    }
+
+    /// Seals a segment that was made [unsealed](Self::unsealed): from now on no process can map it writable, or
+    /// truncate it. The mappings that exist go on.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError::System`]; Linux before 5.1 has no such seal.
+    pub fn seal_for_readers(&self) -> Result<(), CreateError> {
+        self.seal(SEALS | SealFlag::F_SEAL_FUTURE_WRITE)
+    }
+
+    fn seal(&self, seals: SealFlag) -> Result<(), CreateError> {
+        let sealed = fcntl(&self.object.file, FcntlArg::F_ADD_SEALS(seals));
+        sealed.map(drop).map_err(|errno| create_error(&self.name, "fcntl(F_ADD_SEALS)", errno))
     }
 
     /// Maps an object that is new and long enough, calls `fill`, and marks it as ready.
@@ -234,13 +259,29 @@ impl Segment {
         timeout: Duration,
     ) -> Result<Self, OpenError> {
         size(label, &descriptor)?;
-        let seals = fcntl(descriptor, FcntlArg::F_GET_SEALS).map(SealFlag::from_bits_truncate);
-        if !seals.is_ok_and(|seals| seals.contains(SealFlag::F_SEAL_SHRINK)) {
-            return Err(OpenError::NotSealed { name: label.clone() });
+        let seals = seals_of(label, descriptor)?;
+        if mode != Mode::Observer && seals.contains(SealFlag::F_SEAL_FUTURE_WRITE) {
+            return Err(OpenError::ReadOnly { name: label.clone() });
         }
         let file = reopen(descriptor, mode)
             .map_err(|errno| open_error(label, "open(/proc/self/fd)", errno))?;
         Self::enter(label, file, mode, timeout)
+    }
+
+    /// Opens a segment read-only, by a descriptor that was made for this process alone: it is not opened anew. So the
+    /// object's permissions do not matter. Otherwise as [`Segment::from_fd`].
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub fn received(
+        label: &QueueName,
+        descriptor: OwnedFd,
+        timeout: Duration,
+    ) -> Result<Self, OpenError> {
+        size(label, &descriptor)?;
+        seals_of(label, descriptor.as_fd())?;
+        Self::enter(label, descriptor, Mode::Observer, timeout)
     }
 
     /// Checks and maps an object that is open already.
@@ -563,6 +604,18 @@ pub(crate) fn identity(stat: &FileStat) -> (u64, u64) {
     (stat.st_dev, stat.st_ino)
 }
 
+/// Makes an object without a name, which can be sealed.
+pub(crate) fn memfd(label: &QueueName) -> Result<OwnedFd, Errno> {
+    memfd_create(label.bare(), MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)
+}
+
+/// The seals of an object that cannot be truncated.
+pub(crate) fn seals_of(name: &QueueName, object: BorrowedFd<'_>) -> Result<SealFlag, OpenError> {
+    let seals = fcntl(object, FcntlArg::F_GET_SEALS).map(SealFlag::from_bits_truncate);
+    let sealed = seals.ok().filter(|seals| seals.contains(SealFlag::F_SEAL_SHRINK));
+    sealed.ok_or_else(|| OpenError::NotSealed { name: name.clone() })
+}
+
 /// Size of a page in bytes.
 pub fn page_size() -> u64 {
     match sysconf(SysconfVar::PAGE_SIZE) {
@@ -578,7 +631,7 @@ pub fn processors() -> usize {
 }
 
 /// Sets the size, and makes the kernel reserve every page now.
-fn reserve(name: &QueueName, file: &OwnedFd, bytes: u64) -> Result<(), CreateError> {
+pub(crate) fn reserve(name: &QueueName, file: &OwnedFd, bytes: u64) -> Result<(), CreateError> {
     loop {
         return match posix_fallocate(file, 0, bytes as i64) {
             Ok(()) => Ok(()),
@@ -672,7 +725,7 @@ fn first_page(name: &QueueName, file: &OwnedFd) -> Result<Option<MmapRaw>, OpenE
 }
 
 /// Fails if the object is shorter: touching a page that it does not have would be a SIGBUS.
-fn at_least(name: &QueueName, file: &OwnedFd, expected: u64) -> Result<(), OpenError> {
+pub(crate) fn at_least(name: &QueueName, file: &OwnedFd, expected: u64) -> Result<(), OpenError> {
     let found = size(name, file)?;
     if found < expected {
         return Err(OpenError::Truncated { name: name.clone(), expected, found });

@@ -10,6 +10,8 @@
 //! owns it ends. Threads come and go, so each process has a thread that only owns such words: its
 //! guard. It ends a second after the last word has gone.
 
+use core::ptr::NonNull;
+
 use common::sync::{AtomicU32, AtomicU64, Ordering};
 
 #[cfg(not(loom))]
@@ -17,7 +19,8 @@ pub use crate::guard::{MOST, Watch, watch};
 
 /// The kernel's mark on a word whose owner has died.
 const OWNER_DIED: u32 = 0x4000_0000;
-/// A mark of ours: the kernel wakes a sleeper when the owner dies.
+/// A mark that each owner makes: the kernel wakes a sleeper when the owner dies. A sleeper that could make it itself
+/// could not have the word mapped read-only.
 const WAITERS: u32 = 0x8000_0000;
 /// The bits of a word that name the owner's guard; zero is nobody.
 const OWNER: u32 = 0x3fff_ffff;
@@ -66,26 +69,25 @@ impl Vital {
         self.word.load(Ordering::Relaxed) & OWNER != 0
     }
 
-    /// Makes sure that the kernel wakes a sleeper of the [word](Self::word) when its owner dies.
-    /// Returns the value to sleep on; `None` if it has no owner, or a dying one.
+    /// The value on which a sleeper of the [word](Self::word) sleeps, for the kernel to wake it when the owner dies.
+    /// `None` if it has no owner, or a dying one.
     ///
     /// The kernel wakes one sleeper. If there may be more, each has to wake the next. An owner that gives up
     /// the word wakes all.
-    pub fn waiters(&self) -> Option<u32> {
-        let order = Ordering::Relaxed;
-        let marked = |word| (word & OWNER != 0).then_some(word | WAITERS);
-        self.word.fetch_update(order, order, marked).ok().map(|word| word | WAITERS)
+    pub fn alive(&self) -> Option<u32> {
+        let word = self.word.load(Ordering::Relaxed);
+        (word & OWNER != 0 && word & WAITERS != 0).then_some(word)
     }
 
-    /// The word itself, to sleep on: a shared futex.
-    pub fn word(&self) -> &AtomicU32 {
-        &self.word
+    /// The address of the word, to sleep on: a shared futex. It may be mapped read-only here.
+    pub fn word(&self) -> NonNull<AtomicU32> {
+        NonNull::from(&self.word)
     }
 
-    /// Makes this guard the owner, whoever owned it.
+    /// Makes this guard the owner, whatever other guard owned it.
     pub(crate) fn own(&self, guard: u32) {
         // edge: own -> dying. The guard's list has the word already.
-        self.word.store(guard, Ordering::Release);
+        self.word.store(guard | WAITERS, Ordering::Release);
     }
 
     /// Gives it up, unless another guard has become the owner. Returns whether somebody may sleep on it.
@@ -135,7 +137,7 @@ pub enum Watch {}
 ///
 /// None here; see the ordinary build.
 #[cfg(loom)]
-pub unsafe fn watch(_vital: core::ptr::NonNull<Vital>) -> Option<Watch> {
+pub unsafe fn watch(_vital: NonNull<Vital>) -> Option<Watch> {
     None
 }
 
@@ -147,19 +149,17 @@ mod tests {
     fn a_word_has_an_owner_or_not() {
         let vital = Vital::default();
         assert!(!vital.is_owned() && !vital.is_dying());
-        assert_eq!(vital.waiters(), None, "nobody would wake a sleeper");
+        assert_eq!(vital.alive(), None, "nobody would wake a sleeper");
         vital.own(7);
         assert!(vital.is_owned() && !vital.is_dying());
-        assert!(!vital.give_up(7), "nobody sleeps");
-        vital.own(7);
-        assert_eq!(vital.waiters(), Some(WAITERS | 7));
-        assert_eq!(vital.waiters(), Some(vital.word().load(Ordering::Relaxed)));
+        assert_eq!(vital.alive(), Some(WAITERS | 7));
+        assert_eq!(vital.alive(), Some(vital.word.load(Ordering::Relaxed)));
         assert!(vital.is_owned() && !vital.give_up(8), "it is another's");
         assert!(vital.is_owned() && vital.give_up(7) && !vital.is_owned());
         // As the kernel marks it.
         vital.word.store(WAITERS | OWNER_DIED, Ordering::Relaxed);
         assert!(!vital.is_owned() && vital.is_dying());
-        assert_eq!(vital.waiters(), None);
+        assert_eq!(vital.alive(), None);
         vital.own(9);
         assert!(vital.is_owned() && !vital.is_dying(), "it has a new owner");
     }

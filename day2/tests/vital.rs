@@ -99,7 +99,7 @@ fn a_sleeper_is_woken() {
         let vital = word(&segment, 0);
         thread::scope(|scope| {
             let sleeper = scope.spawn(|| {
-                let value = vital.waiters().unwrap();
+                let value = vital.alive().unwrap();
                 sleep(vital, value);
             });
             // Most of the time, it then sleeps.
@@ -109,13 +109,13 @@ fn a_sleeper_is_woken() {
         });
         assert!(!vital.is_owned());
         assert_eq!(vital.is_dying(), how == "kill");
-        assert_eq!(vital.waiters(), None, "nobody would wake a sleeper");
+        assert_eq!(vital.alive(), None, "nobody would wake a sleeper");
     }
 }
 
 /// Sleeps on the word until it changes or until it is woken, and fails if that never happens.
 fn sleep(vital: &Vital, value: u32) {
-    let word = core::ptr::from_ref(vital.word());
+    let word = vital.word().as_ptr();
     let timeout = libc::timespec { tv_sec: DEADLINE.as_secs() as i64, tv_nsec: 0 };
     // SAFETY: a word and a time that live on while the call runs.
     let answer = unsafe {

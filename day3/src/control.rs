@@ -62,7 +62,7 @@ pub const REASON_BYTES: usize = 64;
 pub struct Control<R: ?Sized = [Room]> {
     pub(crate) head: CachePadded<Head>,
     /// Where sleepers announce themselves (Day 5).
-    pub doorbell: CachePadded<Doorbell>,
+    pub(crate) doorbell: CachePadded<DoorbellLine>,
     pub(crate) roster: CachePadded<Roster>,
     rooms: R,
 }
@@ -161,27 +161,33 @@ pub enum Ending {
 /// A change raises [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
 #[derive(Debug)]
 #[repr(C)]
-pub struct Doorbell {
-    /// How many consumers sleep because there is nothing to read; a futex.
-    pub consumers: AtomicU32,
+pub(crate) struct DoorbellLine {
+    /// Whether consumers sleep because there is nothing to read; a futex.
+    pub(crate) consumers: AtomicU32,
     /// Whether the producer sleeps because the ring is full; a futex.
-    pub producer: AtomicU32,
-    /// Says when the producer's process is dying, and wakes a sleeper.
-    pub vital: Vital,
+    pub(crate) producer: AtomicU32,
+    /// Says when the process is dying whose line it is, and wakes a sleeper: in control the producer's.
+    pub(crate) vital: Vital,
 }
 
 #[cfg(not(loom))]
 const _: () = {
-    assert!(offset_of!(Doorbell, consumers) == 0);
-    assert!(offset_of!(Doorbell, producer) == 4);
-    assert!(offset_of!(Doorbell, vital) == 8);
+    assert!(offset_of!(DoorbellLine, consumers) == 0);
+    assert!(offset_of!(DoorbellLine, producer) == 4);
+    assert!(offset_of!(DoorbellLine, vital) == 8);
 };
 
-impl Doorbell {
+impl DoorbellLine {
     /// A doorbell that no end has rung, and at which none sleeps.
     pub(crate) fn new() -> Self {
         let (consumers, producer) = (AtomicU32::new(0), AtomicU32::new(0));
         Self { consumers, producer, vital: Vital::new() }
+    }
+
+    /// These words, as a strategy sees them.
+    pub(crate) fn view(&self) -> crate::doorbell::Doorbell<'_> {
+        let Self { consumers, producer, vital } = self;
+        crate::doorbell::Doorbell { consumers, producer, rooms: None, vital }
     }
 }
 
@@ -515,7 +521,7 @@ impl<const N: usize> Control<[Room; N]> {
             reason: Text::new(),
             epoch: word(),
         };
-        let doorbell = Doorbell::new();
+        let doorbell = DoorbellLine::new();
         let control = Self {
             head: CachePadded::new(head),
             doorbell: CachePadded::new(doorbell),

@@ -9,11 +9,15 @@
 //! |---:|---|
 //! | 0 | an end on this side sleeps, or is about to |
 //! | 1 | the kernel makes no fences for some end that sleeps or rings here: ring with a fence of your own |
-//! | 2–31 | how often it has rung |
+//! | 2 | in control: consumers have pages of their own, and sleep there ([`rooms`](crate::rooms)) |
+//! | 3–31 | how often it has rung |
 //!
 //! A change raises [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
 
 use common::sync::{AtomicU32, Ordering, compiler_fence, fence, mutant};
+use day2::Vital;
+
+use crate::rooms::Rooms;
 
 #[cfg(not(loom))]
 use {
@@ -26,10 +30,25 @@ use {
 pub const ASLEEP: u32 = 1;
 /// The kernel makes no fences for some end that sleeps or rings here.
 pub const FENCED: u32 = 2;
+/// The consumers have pages of their own, and sleep there.
+pub const ROOMS: u32 = 4;
 /// One ring.
-pub const RING: u32 = 4;
+pub const RING: u32 = 8;
 
-const _: () = assert!(ASLEEP == 1 && FENCED == 1 << 1 && RING == 1 << 2);
+const _: () = assert!(ASLEEP == 1 && FENCED == 1 << 1 && ROOMS == 1 << 2 && RING == 1 << 3);
+
+/// The words at which an end announces that it sleeps, or sees that its producer is dying.
+#[derive(Clone, Copy, Debug)]
+pub struct Doorbell<'a> {
+    /// Where a consumer says that it sleeps because there is nothing to read; a futex.
+    pub consumers: &'a AtomicU32,
+    /// Where the producer says that it sleeps because the ring is full; a futex.
+    pub producer: &'a AtomicU32,
+    /// Where the producer says so, too, if consumers have pages of their own.
+    pub rooms: Option<&'a Rooms>,
+    /// Says when the producer's process is dying, and wakes a sleeper. It may be mapped read-only.
+    pub vital: &'a Vital,
+}
 
 /// Whether the kernel makes fences for this process (`membarrier(2)`): it is registered, and may ask for
 /// them. The first call registers.
@@ -126,6 +145,13 @@ pub fn ring(word: &AtomicU32) -> bool {
     now & (ASLEEP | FENCED) != 0 && answer(word, now)
 }
 
+/// Whether there is more to do than to read the consumers' word.
+#[inline(always)]
+pub(crate) fn calls(word: &AtomicU32) -> bool {
+    light();
+    word.load(Ordering::Relaxed) & (ASLEEP | FENCED | ROOMS) != 0
+}
+
 #[cold]
 #[inline(never)]
 fn answer(word: &AtomicU32, mut now: u32) -> bool {
@@ -155,6 +181,32 @@ pub fn wake(word: &AtomicU32) -> bool {
         rouse(word);
         true
     }
+}
+
+/// The same for a word of a peer that nobody trusts: it takes no more steps if the peer changes the word all the time.
+#[inline(always)]
+pub(crate) fn wake_from(word: &AtomicU32) -> bool {
+    light();
+    let now = word.load(Ordering::Relaxed);
+    now & (ASLEEP | FENCED) != 0 && wake_peer(word, now)
+}
+
+#[cold]
+#[inline(never)]
+fn wake_peer(word: &AtomicU32, mut now: u32) -> bool {
+    if now & FENCED != 0 {
+        // edge: announce <-> ring
+        fence(Ordering::SeqCst);
+        now = word.load(Ordering::Relaxed);
+    }
+    let is_asleep = now & ASLEEP != 0;
+    if is_asleep {
+        // In this order: a sleeper whose announcement this takes back sees that it has rung.
+        word.fetch_add(RING, Ordering::Relaxed);
+        word.fetch_and(!ASLEEP, Ordering::Relaxed);
+        rouse(word);
+    }
+    is_asleep
 }
 
 /// Wakes all that sleep on the word, on a *shared* futex: they may be in other processes.

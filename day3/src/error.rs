@@ -138,6 +138,20 @@ pub enum JoinError {
         /// How many there are.
         most: usize,
     },
+    /// In this queue each consumer has a page of its own, and the members of a group would have to share one.
+    #[error(
+        "this queue gives each consumer a page of its own, so it has no groups: join it as a consumer or as a tap, or \
+         create it without private rooms"
+    )]
+    NoGroups,
+    /// The producer's process, which registers the consumers of this queue, has not done so.
+    #[error("{name} is handed out by its producer's process: {source}")]
+    Host {
+        /// The queue's name, or where its server listens.
+        name: String,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The kernel gave no lease for a slot.
     #[error(transparent)]
     Lease(#[from] LeaseError),

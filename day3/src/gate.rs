@@ -6,6 +6,7 @@ use common::{Capacity, Sequence, ordering};
 use crate::control::{Claim, ConsumerSlot, Control, HOLDS, SlotState, SlotUse};
 use crate::link::Link;
 use crate::recovery::{self, Death};
+use crate::rooms::{self, Eviction, EvictionReason};
 use crate::roster::{self, is_member};
 use crate::vigil::Patience;
 
@@ -29,6 +30,7 @@ pub(crate) struct Gate {
     dying: Vec<(usize, u64)>,
     /// Deaths that were told, in the same way.
     told: Vec<(usize, u64)>,
+    evictions: Vec<Eviction>,
 }
 
 impl Gate {
@@ -176,11 +178,11 @@ impl Gate {
             }
             if let Some(death) = self.bury(link, slot) {
                 deaths.push(death);
-            } else if control.slot(slot).vital.is_dying() {
+            } else if link.is_dying(slot) {
                 deaths.extend(self.give_up_dying(control, slot));
                 changed = true;
             } else {
-                changed |= self.lose_patience(control, slot);
+                changed |= self.lose_patience(link, slot);
             }
         }
         for group in self.groups.clone() {
@@ -203,7 +205,8 @@ impl Gate {
 
     /// Evicts the consumer in this slot, which holds the producer back, if it has promised to go when it does so for
     /// too long.
-    fn lose_patience(&mut self, control: &Control, slot: usize) -> bool {
+    fn lose_patience(&mut self, link: &dyn Link, slot: usize) -> bool {
+        let control: &Control = link;
         let line = control.slot(slot);
         let state = SlotState::from_bits(line.state.load(Ordering::Relaxed));
         // The state says what was promised: it is what is replaced, so a newcomer in the slot is safe.
@@ -211,7 +214,19 @@ impl Gate {
             return false;
         }
         let place = (slot, state.bits(), line.cursor.load(Ordering::Relaxed));
-        self.patience.ends(place, roster::patience(line)) && roster::turn_out(control, slot, state)
+        let after = roster::patience(line);
+        let Some(consumer) = roster::info(control, slot) else { return false };
+        let is_over = self.patience.ends(place, after) && roster::turn_out(link, slot, state);
+        if is_over {
+            let reason = EvictionReason::Lagged { after };
+            rooms::remember(&mut self.evictions, Eviction { consumer, reason });
+        }
+        is_over
+    }
+
+    /// The consumers that were turned out since the last call because they lagged.
+    pub(crate) fn take_evictions(&mut self) -> Vec<Eviction> {
+        core::mem::take(&mut self.evictions)
     }
 
     /// No longer waits for the consumer in this slot, whose process is dying. Its memory is being freed, which may take

@@ -22,6 +22,7 @@ pub mod link;
 pub mod measured;
 pub mod policy;
 pub mod recovery;
+pub mod rooms;
 pub mod roster;
 pub mod sequencer;
 pub mod tap;

@@ -4,10 +4,12 @@ use core::fmt::Debug;
 use core::ops::Deref;
 
 use common::Sequence;
-use common::sync::{Arc, AtomicBool, Ordering};
+use common::sync::{Arc, AtomicBool, AtomicU32, Ordering};
 use day2::Role;
 
 use crate::control::{Control, Room};
+use crate::doorbell::{self, Doorbell};
+use crate::rooms::Rooms;
 
 #[cfg(not(loom))]
 pub use day2::LeaseError;
@@ -36,6 +38,46 @@ pub trait Link: Deref<Target = Control> {
     fn watch(&self, role: Role) -> Lease {
         let _ = role;
         Box::new(())
+    }
+
+    /// The rooms of this ring's consumers, if they have any, and this is their host.
+    fn rooms(&self) -> Option<&Rooms> {
+        None
+    }
+
+    /// The words at which this end announces that it sleeps.
+    fn doorbell(&self) -> Doorbell<'_> {
+        let Doorbell { consumers, producer, vital, .. } = self.doorbell.view();
+        Doorbell { consumers, producer, rooms: self.rooms(), vital }
+    }
+
+    /// The word at which this end rings for the producer.
+    #[inline(always)]
+    fn producer_word(&self) -> &AtomicU32 {
+        &self.doorbell.producer
+    }
+
+    /// Rings for the consumers, and wakes those that sleep; says whether there were any.
+    #[inline(always)]
+    fn wake_consumers(&self) -> bool {
+        doorbell::calls(&self.doorbell.consumers) && self.answer_consumers()
+    }
+
+    /// The rest of [`wake_consumers`](Self::wake_consumers).
+    #[cold]
+    #[inline(never)]
+    fn answer_consumers(&self) -> bool {
+        // Not only one of them.
+        let in_rooms = self.rooms().is_some_and(Rooms::wake);
+        doorbell::wake(&self.doorbell.consumers) | in_rooms
+    }
+
+    /// Whether the process of the consumer in this slot is dying.
+    fn is_dying(&self, slot: usize) -> bool {
+        match self.rooms() {
+            Some(rooms) => rooms.is_dying(slot),
+            None => self.slot(slot).vital.is_dying(),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::thread::yield_now;
 use std::time::{Duration, Instant};
 
 use bytemuck::Pod;
+use common::sync::{AtomicU32, Ordering};
 use common::{Capacity, Sequence};
 use day2::header::{Expected, Geometry, Kind};
 use day2::segment::{READY_TIMEOUT, page_size};
@@ -17,12 +18,14 @@ use day2::{LeaseError, Role};
 use day2::{LockError, Mode, OpenError, Segment};
 
 use crate::control::{Control, MOST_SLOTS, SLOTS, control_len};
+use crate::doorbell::{Doorbell, ROOMS};
 use crate::error::{Corrupt, CreateError, Evicted, JoinError, ResumeError, TimedOut};
 use crate::group::MemberCursor;
 use crate::landing::{Everywhere, Landing};
-use crate::link::{HeapLines, Lease, Link};
+use crate::link::{HeapLines, Lease, Link, role_of};
 use crate::options::{JoinOptions, QueueOptions};
 use crate::policy::Policy;
+use crate::rooms::{Residence, Rooms};
 use crate::roster::{self, JoinAs, JoinRequest, NoSlot, Registration, Ring, Start};
 use crate::sequencer::{ConsumerCursor, resumable};
 use crate::tap::TapCursor;
@@ -67,12 +70,22 @@ pub unsafe trait Memory: Debug + Send + Sync {
         let _ = role;
         Box::new(())
     }
+    /// The rooms of this ring's consumers, if they have any, and this is their host's memory.
+    fn rooms(&self) -> Option<&Rooms> {
+        None
+    }
+    /// What this process was given by the ring's host, if control is mapped read-only here.
+    fn residence(&self) -> Option<&Residence> {
+        None
+    }
 }
 
 /// A handle on a ring's memory that leads straight to its control.
 #[derive(Clone, Debug)]
 pub struct Shared {
     control: NonNull<Control>,
+    producer_word: NonNull<AtomicU32>,
+    rooms: Option<NonNull<Rooms>>,
     memory: Arc<dyn Memory>,
 }
 
@@ -84,7 +97,17 @@ unsafe impl Sync for Shared {}
 impl Shared {
     /// A handle on this memory.
     pub fn new(memory: Arc<dyn Memory>) -> Self {
-        Self { control: NonNull::from(memory.control()), memory }
+        let control = memory.control();
+        let producer_word = match memory.residence() {
+            Some(residence) => &residence.page().doorbell.producer,
+            None => &control.doorbell.producer,
+        };
+        if memory.rooms().is_some() {
+            control.doorbell.consumers.fetch_or(ROOMS, Ordering::Relaxed);
+        }
+        let (control, producer_word) = (NonNull::from(control), NonNull::from(producer_word));
+        let rooms = memory.rooms().map(NonNull::from);
+        Self { control, producer_word, rooms, memory }
     }
 
     /// The memory.
@@ -217,6 +240,25 @@ impl Link for Shared {
         // It keeps the memory: the kernel goes through the words of a process that dies.
         Box::new((self.memory.watch(role), self.memory.clone()))
     }
+
+    #[inline(always)]
+    fn rooms(&self) -> Option<&Rooms> {
+        // SAFETY: the memory keeps its rooms in place for as long as it lives, and we hold it.
+        self.rooms.map(|rooms| unsafe { rooms.as_ref() })
+    }
+
+    fn doorbell(&self) -> Doorbell<'_> {
+        let residence = self.memory.residence();
+        let line = residence.map_or(&*self.doorbell, |residence| &*residence.page().doorbell);
+        // The producer is the same for all.
+        Doorbell { rooms: self.rooms(), vital: &self.doorbell.vital, ..line.view() }
+    }
+
+    #[inline(always)]
+    fn producer_word(&self) -> &AtomicU32 {
+        // SAFETY: it lies in the memory's control, or in its page.
+        unsafe { self.producer_word.as_ref() }
+    }
 }
 
 /// What is borrowed where it lies stays as it is only if the producer waits.
@@ -238,6 +280,9 @@ fn admit(
         && !roster::is_group_name(group)
     {
         return Err(JoinError::GroupName { found: group.to_owned() });
+    }
+    if let Some(residence) = shared.memory().residence() {
+        return move_in(shared, residence, role);
     }
     let (owner, label) = (std::process::id(), options.label.as_str());
     let request = JoinRequest { role, start, owner, label };
@@ -265,6 +310,25 @@ fn admit(
             Corrupt::Cursor { next, found, capacity }.into()
         }
     })
+}
+
+/// Registers a guest with what its host has given it.
+fn move_in(
+    shared: &Shared,
+    residence: &Residence,
+    role: JoinAs<'_>,
+) -> Result<Registration, JoinError> {
+    if let JoinAs::Member { .. } = role {
+        return Err(JoinError::NoGroups);
+    }
+    if !residence.is_for(role) {
+        let source = "it has registered a consumer of another kind than was asked for".into();
+        return Err(JoinError::Host { name: "this queue".into(), source });
+    }
+    let (memory, control) = (shared.memory(), &**shared);
+    let watch = shared.watch(role_of(residence.slot()));
+    let registration = Registration::of_guest(control, residence, memory.ring().capacity, watch);
+    registration.ok_or(JoinError::TooManyConsumers { most: 1 })
 }
 
 /// Forgets the place of a group that has no member, while no consumer joins; says whether there was one.

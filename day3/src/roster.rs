@@ -17,6 +17,7 @@ use crate::doorbell;
 use crate::landing::Landing;
 use crate::link::{Lease, Link, role_of};
 use crate::recovery::{self, Inheritance};
+use crate::rooms::{Page, Residence};
 use crate::sequencer::Run;
 
 use list::lag_of;
@@ -54,6 +55,18 @@ pub enum JoinAs<'a> {
     },
 }
 
+impl JoinAs<'_> {
+    /// What its slot is in use for.
+    pub(crate) fn usage(&self) -> SlotUse {
+        match self {
+            Self::Broadcast => SlotUse::Broadcast,
+            Self::Lossy => SlotUse::Lossy,
+            Self::Evictable { .. } => SlotUse::Evictable,
+            Self::Member { .. } => SlotUse::Member,
+        }
+    }
+}
+
 /// A consumer that wants a slot.
 #[derive(Clone, Copy, Debug)]
 pub struct JoinRequest<'a> {
@@ -79,6 +92,10 @@ pub struct Registration {
     forks: u64,
     /// The slot's lines, in the control that the cursor keeps.
     line: NonNull<ConsumerSlot>,
+    /// The page of a consumer that has one of its own, which the cursor keeps, too.
+    page: Option<NonNull<Page>>,
+    /// Its cursor, and how many messages it missed: in the slot's lines or in the page.
+    place: (NonNull<AtomicU64>, NonNull<AtomicU64>),
     hold: Option<Hold>,
     /// What the last member in the slot had claimed when it died, and not released.
     pub(crate) inherited: Option<Run>,
@@ -289,12 +306,7 @@ fn move_in<'a>(
         JoinAs::Broadcast | JoinAs::Lossy | JoinAs::Evictable { .. } => {
             line.cursor.store(begin.get(), order);
             let place = Place { word: &line.cursor, group: None, near: begin };
-            let usage = match request.role {
-                JoinAs::Lossy => SlotUse::Lossy,
-                JoinAs::Evictable { .. } => SlotUse::Evictable,
-                _ => SlotUse::Broadcast,
-            };
-            Ok((place, before.next(usage)))
+            Ok((place, before.next(request.role.usage())))
         }
         JoinAs::Member { group, holds } => {
             let group = find_group(control, group, begin)?;
@@ -395,9 +407,42 @@ impl Registration {
         capacity: Capacity,
         hold: Hold,
     ) -> Self {
+        let place = (NonNull::from(&line.cursor), NonNull::from(&line.missed));
         let (origin, line) = (Origin::here(), NonNull::from(line));
-        let (forks, hold) = (forks(), Some(hold));
-        Self { slot, state, first, capacity, origin, forks, line, hold, inherited: None }
+        let (forks, hold, page, inherited) = (forks(), Some(hold), None, None);
+        Self { slot, state, first, capacity, origin, forks, line, page, place, hold, inherited }
+    }
+
+    /// The registration of a guest, which its host has made: see [`rooms`](crate::rooms). `watch` is what the kernel
+    /// is to do when its process dies. `None` if the residence was taken already.
+    pub(crate) fn of_guest(
+        control: &Control,
+        residence: &Residence,
+        capacity: Capacity,
+        watch: Lease,
+    ) -> Option<Self> {
+        let slot = residence.slot();
+        let (state, first) = residence.take()?;
+        let line = control.slots().nth(slot)?;
+        // Its page says that its process is alive.
+        let hold = Hold { _watch: watch, _lease: Box::new(()) };
+        let page = residence.page();
+        let place = (NonNull::from(&page.place.cursor), NonNull::from(&page.place.missed));
+        let this = Self::new(line, slot, state, first, capacity, hold);
+        Some(Self { page: Some(NonNull::from(page)), place, ..this })
+    }
+
+    /// Where its cursor is.
+    #[inline(always)]
+    pub(crate) fn cursor<'a>(&self, _: &'a Control) -> &'a AtomicU64 {
+        // SAFETY: it lies in this control, or in a page that the cursor keeps with it.
+        unsafe { self.place.0.as_ref() }
+    }
+
+    /// Where it says how many messages it has missed.
+    pub(crate) fn missed<'a>(&self, _: &'a Control) -> &'a AtomicU64 {
+        // SAFETY: as above.
+        unsafe { self.place.1.as_ref() }
     }
 
     /// The first sequence that this consumer is promised: it will see every message from here on
@@ -439,9 +484,20 @@ impl Registration {
         forks() != self.forks
     }
 
+    /// The state that its slot has while it is this consumer's.
+    pub fn state(&self) -> u64 {
+        self.state.bits()
+    }
+
     /// Frees the slot. It does nothing in a child that was forked from the process that took the slot.
-    pub(crate) fn leave(&mut self, control: &Control) {
+    pub fn leave(&mut self, control: &Control) {
         if !self.origin.is_here() || self.hold.is_none() {
+            return;
+        }
+        if let Some(page) = self.page {
+            // SAFETY: the cursor keeps it.
+            unsafe { page.as_ref() }.leave();
+            self.hold = None;
             return;
         }
         if self.state.usage() == SlotUse::Member && self.is_current(control) {
@@ -453,23 +509,24 @@ impl Registration {
         self.hold = None;
     }
 
-    /// Lets go of the lease, and leaves everything else as it is.
-    pub(crate) fn let_go(&mut self) {
+    /// Lets go of the lease, and leaves everything else as it is. So does the host of a guest that has its page.
+    pub fn let_go(&mut self) {
         self.hold = None;
     }
 
     /// Takes over the slot of a dead member of the same group, whose lease this is, and leaves its own.
     pub(crate) fn move_to(&mut self, link: &dyn Link, slot: usize, lease: Lease) {
         let control: &Control = link;
-        let old = control.slot(self.slot);
-        let (state, hold) = take_over(link, slot, lease, |new| {
+        let (old, new) = (control.slot(self.slot), control.slot(slot));
+        let (state, hold) = take_over(link, slot, lease, |_| {
             new.owner.store(old.owner.load(Ordering::Relaxed), Ordering::Relaxed);
             new.label.store(&old.label.load());
             new.since.store(now(), Ordering::Relaxed);
         });
         self.leave(control);
         (self.slot, self.state, self.hold) = (slot, state, Some(hold));
-        self.line = NonNull::from(control.slot(slot));
+        self.line = NonNull::from(new);
+        self.place = (NonNull::from(&new.cursor), NonNull::from(&new.missed));
     }
 }
 
@@ -491,11 +548,11 @@ pub unsafe fn evict(link: &dyn Link, consumer: &ConsumerInfo) -> bool {
 }
 
 /// Takes the slot from a consumer that is alive.
-pub(crate) fn turn_out(control: &Control, slot: usize, state: SlotState) -> bool {
-    let evicted = set_state(control, slot, state, state.evicted());
+pub(crate) fn turn_out(link: &dyn Link, slot: usize, state: SlotState) -> bool {
+    let evicted = set_state(link, slot, state, state.evicted());
     if evicted {
         // It may be asleep.
-        doorbell::wake(&control.doorbell.consumers);
+        link.wake_consumers();
     }
     evicted
 }

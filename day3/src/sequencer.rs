@@ -15,6 +15,7 @@ use crate::landing::Trail;
 use crate::link::{Lease, Link};
 use crate::pace::{EmptyPace, FullPace};
 use crate::recovery::Death;
+use crate::rooms::{Eviction, Rooms};
 use crate::roster::Registration;
 use crate::vigil::Vigil;
 
@@ -254,7 +255,7 @@ impl<C: Link, T: Trail> ProducerCursor<C, T> {
         (this.next, this.allowance, this.granted) = (published, published, published);
         (this.limit, this.reserved, this.lent) = (published, reserved, reserved);
         this.widest = widest;
-        doorbell::wake(&this.control.doorbell.consumers);
+        this.control.wake_consumers();
         Ok(this)
     }
 
@@ -366,7 +367,7 @@ impl<C: Link, T: Trail> ProducerCursor<C, T> {
         // its own fence, that everything before was published. (On x86-64 it costs nothing.)
         fence!("publish-fence", Release);
         may_die("published");
-        doorbell::wake(&self.control.doorbell.consumers)
+        self.control.wake_consumers()
     }
 
     /// Ends as a killed process does: it closes nothing, and all its words stay as they are. For tests within one
@@ -409,11 +410,12 @@ impl<C: Link, T: Trail> ProducerCursor<C, T> {
         self.control.head.reserved.store(dirty.get(), Ordering::Relaxed);
         // edge: close -> drained. What was published stays visible to a consumer that sees the end.
         self.control.head.state.store(state, ordering!("close-release", Release));
-        doorbell::wake(&self.control.doorbell.consumers)
+        self.control.wake_consumers()
     }
 
     /// How far the slowest registered consumer is behind, in sequences; 0 if no consumer is registered.
     pub fn lag(&mut self) -> u64 {
+        self.collect();
         let lag = self.gate.lag(&self.control, self.next, self.capacity);
         // The gate reports a new consumer only once, so the limit has to follow at once. What was
         // granted before stays granted: a consumer that has joined since begins after it.
@@ -454,8 +456,23 @@ impl<C: Link, T: Trail> ProducerCursor<C, T> {
         core::mem::take(&mut self.deaths)
     }
 
+    /// The consumers that this producer has turned out since the last call, and why; of many the latest.
+    pub fn take_evictions(&mut self) -> Vec<Eviction> {
+        let mut evictions = self.gate.take_evictions();
+        evictions.extend(self.control.rooms().into_iter().flat_map(Rooms::take_evictions));
+        evictions
+    }
+
+    /// Sees what consumers say in pages of their own, if they have any.
+    pub fn collect(&self) {
+        if let Some(rooms) = self.control.rooms() {
+            rooms.collect(&self.control);
+        }
+    }
+
     /// Whether no consumer is registered, and no group holds a place without one.
     pub fn is_abandoned(&mut self) -> bool {
+        self.collect();
         if self.gate.has_changed(&self.control) {
             self.lag();
         }
@@ -683,7 +700,7 @@ impl<C: Link> ConsumerCursor<C> {
     ///
     /// The registration is with this control, and no other cursor uses it.
     pub unsafe fn new(control: C, registration: Registration) -> Self {
-        doorbell::attach(&control.doorbell.producer);
+        doorbell::attach(control.producer_word());
         let (next, pace) = (registration.first, EmptyPace::default());
         let watcher = Watcher::default();
         Self { control, registration, next, taken: 0, known: next, watcher, pace }
@@ -811,11 +828,10 @@ impl<C: Link> ConsumerCursor<C> {
             self.known = self.next;
             return false;
         }
-        let slot = self.registration.line(&self.control);
-        // edge: release -> overwrite
+        // edge: release -> overwrite, release -> collect
         let order = ordering!("release-overwrite-release", Release);
-        slot.cursor.store(self.next.get(), order);
-        doorbell::wake(&self.control.doorbell.producer)
+        self.registration.cursor(&self.control).store(self.next.get(), order);
+        doorbell::wake(self.control.producer_word())
     }
 }
 

@@ -105,7 +105,7 @@ impl<C: Link, L: Landing> TapCursor<C, L> {
     /// The registration is with this control, and no other cursor uses it.
     #[must_use]
     pub unsafe fn registered(mut self, registration: Registration) -> Self {
-        doorbell::attach(&self.control.doorbell.producer);
+        doorbell::attach(self.control.producer_word());
         self.registration = Some(registration);
         self.tell();
         self
@@ -119,10 +119,9 @@ impl<C: Link, L: Landing> TapCursor<C, L> {
     /// Tells the operator how far it is. An end that is looked for in vain makes no use of its slot.
     fn tell(&self) {
         let Some(registration) = &self.registration else { return };
-        let line = registration.line(&self.control);
         // Relaxed: nobody decides anything by it.
-        line.cursor.store(self.next.get(), Ordering::Relaxed);
-        line.missed.store(self.lost, Ordering::Relaxed);
+        registration.cursor(&self.control).store(self.next.get(), Ordering::Relaxed);
+        registration.missed(&self.control).store(self.lost, Ordering::Relaxed);
     }
 
     /// Up to `most` messages to copy; what may already have been overwritten is counted as lost.

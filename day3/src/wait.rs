@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 use common::Sequence;
 use common::sync::{AtomicU32, spin_loop, yield_now};
 
-use crate::control::Doorbell;
+use crate::control::DoorbellLine;
+use crate::doorbell::Doorbell;
 use crate::error::{
     RecvError, RecvTimeoutError, SendError, SendTimeoutError, TimedOut, TryRecvError, TrySendError,
 };
 use crate::landing::Trail;
+use crate::link::Link;
 use crate::memory::Shared;
 use crate::roster::{self, ConsumerInfo};
 use crate::sequencer::{ProducerCursor, Refusal};
@@ -36,10 +38,10 @@ impl Side {
 
     /// The word in which ends on this side say that they sleep. A tap may write nothing, and has none.
     #[inline]
-    pub fn word(self, doorbell: &Doorbell) -> Option<&AtomicU32> {
+    pub fn word<'a>(self, doorbell: &Doorbell<'a>) -> Option<&'a AtomicU32> {
         match self {
-            Self::Consumer => Some(&doorbell.consumers),
-            Self::Producer => Some(&doorbell.producer),
+            Self::Consumer => Some(doorbell.consumers),
+            Self::Producer => Some(doorbell.producer),
             Self::Tap => None,
         }
     }
@@ -186,14 +188,14 @@ pub struct Waiter<W: Wait> {
     shared: Shared,
     own: Side,
     /// A tap's own doorbell. A strategy may write to it, and the ring's is mapped read-only.
-    private: Doorbell,
+    private: DoorbellLine,
     wait: W,
 }
 
 impl<W: Wait> Waiter<W> {
     /// The waiter of an end on this side.
     pub fn new(shared: Shared, own: Side) -> Self {
-        Self { shared, own, private: Doorbell::new(), wait: W::default() }
+        Self { shared, own, private: DoorbellLine::new(), wait: W::default() }
     }
 
     /// The same waiter, with another way to wait.
@@ -226,11 +228,11 @@ impl<W: Wait> Waiter<W> {
         mut poll: impl FnMut() -> Option<R>,
     ) -> Option<R> {
         let Self { shared, own, private, wait } = self;
-        let doorbell = if *own == Side::Tap { &*private } else { &shared.doorbell };
+        let doorbell = if *own == Side::Tap { private.view() } else { shared.doorbell() };
         let mut answer = None;
         let mut polled = false;
         loop {
-            let _ = wait.until(*own, doorbell, deadline, || {
+            let _ = wait.until(*own, &doorbell, deadline, || {
                 polled = true;
                 if answer.is_none() {
                     answer = poll();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use common::QueueName;
 use common::sync::{AtomicU64, Ordering};
-use day3::control::Doorbell;
+use day3::doorbell::Doorbell;
 use day3::sequencer::Cursor;
 use day3::wait::Side;
 use day3::{

@@ -75,6 +75,27 @@ pub fn announce(word: &AtomicU32) -> Ticket {
     Ticket(before | ASLEEP | FENCED)
 }
 
+/// As [`announce`], at several words with one barrier: the values that they have if they have not rung since.
+pub fn announce_at(words: &[&AtomicU32]) -> Vec<u32> {
+    day3::doorbell::announced();
+    let set = |bits| move |word: &&AtomicU32| word.fetch_or(bits, Ordering::Relaxed) | bits;
+    let tickets = words.iter().map(set(ASLEEP)).collect();
+    // edge: announce <-> ring. As in `announce`.
+    if barrier::heavy() {
+        return tickets;
+    }
+    let tickets = words.iter().map(set(ASLEEP | FENCED)).collect();
+    fence(Ordering::SeqCst);
+    tickets
+}
+
+/// Takes announcements back: nobody sleeps here any more.
+pub fn take_back(words: &[&AtomicU32]) {
+    for word in words {
+        word.fetch_and(!ASLEEP, Ordering::Relaxed);
+    }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;

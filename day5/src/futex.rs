@@ -89,6 +89,17 @@ pub(crate) fn wait_for_any(
     }
 }
 
+/// On how many words at most a thread can sleep at once.
+pub(crate) const MOST: usize = 128;
+
+/// Wakes all sleepers of the word at this address, which may be mapped read-only.
+pub(crate) fn wake_at(word: NonNull<AtomicU32>) {
+    // SAFETY: the kernel only looks for sleepers of this address. The reference does not outlive the call, and is to an
+    // atomic, which nothing is written to.
+    let word = unsafe { word.as_ref() };
+    wake(word);
+}
+
 /// Wakes all sleepers of the word. Returns how many, as far as the kernel told.
 pub fn wake(word: &AtomicU32) -> usize {
     futex_wake(word, Flags::empty(), i32::MAX as u32).unwrap_or(0)

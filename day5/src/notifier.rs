@@ -51,7 +51,7 @@ use std::sync::{MutexGuard, PoisonError};
 use std::time::Instant;
 
 use common::sync::{Arc, Mutex, Ordering, fence};
-use day3::control::Doorbell;
+use day3::doorbell::Doorbell;
 use day3::wait::{Side, Wait};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use common::sync::{AtomicU32, spin_loop, yield_now};
 use day2::Vital;
-use day3::control::Doorbell;
+use day3::doorbell::Doorbell;
+use day3::rooms::Rooms;
 use day3::wait::{Side, Wait};
 
 use crate::doorbell::Ticket;
@@ -209,9 +210,15 @@ fn sleep<R>(
     mut poll: impl FnMut() -> Option<R>,
 ) -> Option<R> {
     let Some(word) = side.word(doorbell) else { return nap(deadline, poll) };
-    let mut bed = Bed { word, vital: &doorbell.vital, side, slice, next: FIRST_SLICE };
+    let mut bed = Bed { word, vital: doorbell.vital, side, slice, next: FIRST_SLICE };
     loop {
         let slice = until(deadline, bed.slice())?;
+        if let (Side::Producer, Some(rooms)) = (side, doorbell.rooms) {
+            if let Some(answer) = rest_among(word, rooms, &mut poll, slice) {
+                return Some(answer);
+            }
+            continue;
+        }
         let sleep = |ticket: Ticket| bed.sleep(ticket, slice);
         if let Some(answer) = doorbell::rest(word, &mut poll, sleep).or_else(&mut poll) {
             return Some(answer);
@@ -253,19 +260,44 @@ impl Bed<'_> {
 
     fn sleep(&self, ticket: Ticket, slice: Duration) {
         let slice = if ticket.is_fenced() { slice.min(SLICE) } else { slice };
-        let vital = self.vital.waiters().filter(|_| self.side == Side::Consumer);
+        let vital = self.vital.alive().filter(|_| self.side == Side::Consumer);
         let Some(alive) = vital.filter(|_| futex::can_wait_for_many()) else {
             let _ = futex::wait(self.word, ticket.word(), slice);
             return;
         };
-        let words = [(self.word, ticket.word()), (self.vital.word(), alive)];
-        let words = words.map(|(word, value)| (NonNull::from(word), value));
+        let words = [(NonNull::from(self.word), ticket.word()), (self.vital.word(), alive)];
         futex::wait_for_any(&words, Some(slice));
         if self.vital.is_dying() {
             // The kernel wakes one sleeper. It wakes the others.
             doorbell::wake(self.word);
+            futex::wake_at(self.vital.word());
         }
     }
+}
+
+/// One rest of a producer whose consumers each have a word of their own: it announces that it sleeps at all of them,
+/// looks once more, and sleeps on as many as the kernel lets it. As a producer rests for milliseconds at most, it
+/// does not miss the others for long.
+fn rest_among<R>(
+    word: &AtomicU32,
+    rooms: &Rooms,
+    mut poll: impl FnMut() -> Option<R>,
+    slice: Duration,
+) -> Option<R> {
+    let words: Vec<_> =
+        core::iter::once(word).chain(rooms.producer_words()).take(futex::MOST).collect();
+    let tickets = doorbell::announce_at(&words);
+    let answer = poll();
+    if answer.is_none() {
+        let all: Vec<_> = words.iter().map(|&word| NonNull::from(word)).zip(tickets).collect();
+        if futex::can_wait_for_many() {
+            futex::wait_for_any(&all, Some(slice));
+        } else {
+            std::thread::sleep(slice.min(FIRST_SLICE));
+        }
+    }
+    doorbell::take_back(&words);
+    answer.or_else(poll)
 }
 
 /// For a tap, which may write nothing, and so cannot announce a sleep.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use day3::control::Doorbell;
+use day3::doorbell::Doorbell;
 use day3::ring::{Member, Producer};
 use day3::wait::Side;
 use day3::{JoinOptions, Memory, QueueOptions, RecvError, RecvTimeoutError, Start, Wait};

@@ -16,11 +16,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::sync::Ordering;
-use day3::control::Doorbell;
 use day3::doorbell::ASLEEP;
+use day3::doorbell::Doorbell;
+use day3::link::Link;
 use day3::ring::{Consumer, Member, Producer};
 use day3::wait::Side;
-use day3::{JoinOptions, Memory, Start, Wait};
+use day3::{JoinOptions, Memory, Shared, Start, Wait};
 use day3::{RecvError, TryRecvError};
 use day4::reader::Reader;
 use day4::writer::Writer;
@@ -340,7 +341,7 @@ fn a_bridge_looks_by_itself_where_nobody_rings() {
     for number in 0..3 {
         assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
         // As if the producer had been killed between clearing the bit and waking.
-        memory.control().doorbell.consumers.fetch_and(!ASLEEP, Ordering::Relaxed);
+        Shared::new(memory.clone()).doorbell().consumers.fetch_and(!ASLEEP, Ordering::Relaxed);
         producer.send(number).unwrap();
         assert_eq!(next!(consumer), Ok(number));
     }

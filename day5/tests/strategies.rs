@@ -11,8 +11,11 @@ use std::time::Duration;
 
 use common::sync::Ordering;
 use day3::doorbell::ASLEEP;
+use day3::link::Link;
 use day3::ring::{Consumer, Member, Producer};
-use day3::{Heap, JoinOptions, Memory, QueueOptions, RecvError, RecvTimeoutError, Start, Wait};
+use day3::{
+    Heap, JoinOptions, Memory, QueueOptions, RecvError, RecvTimeoutError, Shared, Start, Wait,
+};
 use day4::{ByteMemory, Local};
 use day5::{AnyStrategy, Sleep, Strategy};
 use queue::woken;
@@ -233,7 +236,8 @@ fn a_ring_that_never_comes_costs_one_slice() {
     let mut consumer = consumer::<Sleep>(&memory).waiting(Sleep::in_slices(slice));
     thread::scope(|scope| {
         let receiving = scope.spawn(move || consumer.recv_timeout(DEADLINE));
-        let word = &memory.control().doorbell.consumers;
+        let shared = Shared::new(memory.clone());
+        let word = shared.doorbell().consumers;
         while word.fetch_and(!ASLEEP, Ordering::Relaxed) & ASLEEP == 0 {
             thread::yield_now();
         }

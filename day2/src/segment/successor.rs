@@ -52,7 +52,7 @@ impl Segment {
     /// Whether a consumer or a tap has the queue open, other than through this segment. If the kernel does not
     /// tell, we assume so.
     pub fn is_held(&self) -> bool {
-        is_locked(self, HELD)
+        is_locked(self, libc::F_WRLCK, HELD)
     }
 
     /// Opens a queue whose producer has died, as its next producer. It has the producer's role from now on,
@@ -193,7 +193,7 @@ fn is_unfinished(name: &QueueName, file: &OwnedFd) -> bool {
 fn has_producer(file: &OwnedFd) -> bool {
     let started = Instant::now();
     while is_leased(file, Role::Producer) {
-        let is_removed = is_locked(file, REMOVING);
+        let is_removed = is_locked(file, libc::F_RDLCK, REMOVING);
         if !is_removed && is_leased(file, Role::Producer) || started.elapsed() > READY_TIMEOUT {
             return true;
         }

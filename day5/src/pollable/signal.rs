@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use common::sync::{Arc, AtomicBool, AtomicU64, Ordering};
-use day3::control::Doorbell;
+use day3::doorbell::Doorbell;
 use day3::wait::{Side, Wait};
 use day3::{RecvError, TryRecvError};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};

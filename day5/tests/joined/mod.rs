@@ -10,7 +10,7 @@ use common::sync::{Arc, AtomicU32, Mutex, Ordering};
 use common::{Capacity, Sequence};
 use day3::group::MemberCursor;
 use day3::landing::Everywhere;
-use day3::link::HeapLines;
+use day3::link::{HeapLines, Link};
 use day3::roster::{self, JoinAs, JoinRequest, Registration, Ring};
 use day3::sequencer::{ConsumerCursor, Cursor, ProducerCursor, Unavailable};
 use day3::{Start, Unattended};
@@ -110,7 +110,7 @@ impl Producer {
 
     /// Sends one message, or goes to sleep, unless it is asleep already.
     fn send_or_sleep(&mut self) {
-        let word = &self.control.doorbell.producer;
+        let word = self.control.doorbell().producer;
         if !sleeps(word, self.asleep) {
             self.asleep = attempt(word, || publish_one(&mut self.cursor));
         }
@@ -118,7 +118,7 @@ impl Producer {
 
     /// After the last ring: no room that the producer sleeps through.
     fn assert_awake_if_there_is_room(&mut self) {
-        let sleeps = sleeps(&self.control.doorbell.producer, self.asleep);
+        let sleeps = sleeps(self.control.doorbell().producer, self.asleep);
         assert!(!sleeps || !self.try_send(), "there is room, and the producer sleeps");
     }
 }
@@ -146,7 +146,7 @@ impl<C: Cursor> Consumer<C> {
 
     /// Reads a message, learns of the end, or goes to sleep, unless it is asleep already.
     fn read_or_sleep(&mut self) {
-        let word = &self.control.doorbell.consumers;
+        let word = self.control.doorbell().consumers;
         if !sleeps(word, self.asleep) {
             let cursor = &mut self.cursor;
             self.asleep = attempt(word, || match cursor.take(1) {
@@ -161,7 +161,7 @@ impl<C: Cursor> Consumer<C> {
 
     /// After the last ring: no message that the consumer sleeps through.
     fn assert_awake_if_there_is_something(&mut self) {
-        if sleeps(&self.control.doorbell.consumers, self.asleep) {
+        if sleeps(self.control.doorbell().consumers, self.asleep) {
             let found = self.cursor.take(1);
             assert_eq!(found, Err(Unavailable::Empty), "and the consumer sleeps");
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use common::sync::{Ordering, fence, yield_now};
 use day3::Wait;
-use day3::control::Doorbell;
+use day3::doorbell::Doorbell;
 use day3::doorbell::{ASLEEP, FENCED};
 use day3::wait::Side;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
