@@ -1,6 +1,6 @@
 //! The end that the writer may evict while it is alive.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use common::{NameError, QueueName, Sequence};
@@ -29,8 +29,7 @@ impl<W: Wait> Evictable<W> {
     where
         N: TryInto<QueueName, Error: Into<NameError>>,
     {
-        let name = name.try_into().map_err(Into::into)?;
-        let memory = Arc::new(Segmented::open(&name, Mode::Reader, options)?);
+        let memory = Segmented::open(name, Mode::Reader, options)?;
         // SAFETY: checked to be a ring of records.
         unsafe { Self::from_memory(memory, start, options) }
     }
@@ -45,7 +44,7 @@ impl<W: Wait> Evictable<W> {
         start: Start,
         options: &JoinOptions,
     ) -> Result<Self, JoinError> {
-        let memory = Arc::new(Segmented::from_fd(descriptor.as_fd(), Mode::Reader, options)?);
+        let memory = Segmented::from_fd(descriptor, Mode::Reader, options)?;
         // SAFETY: checked to be a ring of records.
         unsafe { Self::from_memory(memory, start, options) }
     }

@@ -1,6 +1,6 @@
 //! The end that only looks.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -61,11 +61,7 @@ impl<W: Wait> Tap<W> {
     where
         N: TryInto<QueueName, Error: Into<NameError>>,
     {
-        let name = name.try_into().map_err(Into::into)?;
-        let memory = Segmented::open(&name, Mode::Observer, options)?;
-        // SAFETY: checked to be a ring of records.
-        unsafe { Self::from_memory(Arc::new(memory), start, options) }
-            .map_err(|slow| slow.error(name))
+        Self::look(Segmented::open(name, Mode::Observer, options)?, start, options)
     }
 
     /// Looks at the ring behind this descriptor, which may be open for reading only.
@@ -78,11 +74,18 @@ impl<W: Wait> Tap<W> {
         start: Start,
         options: &JoinOptions,
     ) -> Result<Self, JoinError> {
-        let memory = Segmented::from_fd(descriptor.as_fd(), Mode::Observer, options)?;
+        Self::look(Segmented::from_fd(descriptor, Mode::Observer, options)?, start, options)
+    }
+
+    /// A tap on this ring; errors give it the segment's name.
+    fn look(
+        memory: Arc<Segmented>,
+        start: Start,
+        options: &JoinOptions,
+    ) -> Result<Self, JoinError> {
         let name = memory.segment().name().clone();
         // SAFETY: checked to be a ring of records.
-        unsafe { Self::from_memory(Arc::new(memory), start, options) }
-            .map_err(|slow| slow.error(name))
+        unsafe { Self::from_memory(memory, start, options) }.map_err(|slow| slow.error(name))
     }
 
     /// A tap on the ring in this memory.
@@ -115,8 +118,8 @@ impl<W: Wait> Tap<W> {
     where
         N: TryInto<QueueName, Error: Into<NameError>>,
     {
-        let name = name.try_into().map_err(Into::into)?;
-        let memory = Arc::new(Segmented::open(&name, Mode::Reader, options)?);
+        let memory = Segmented::open(name, Mode::Reader, options)?;
+        let name = memory.segment().name().clone();
         Self::register(memory, start, options, name)
     }
 
