@@ -56,7 +56,7 @@ pub use day3::{
 pub use day5::{Adaptive, Sleep, Spin, Yield};
 
 // Not through `ends::Consumer`: rustdoc shows methods on the page of an alias, but not of an alias's alias.
-use ends::{ConsumerCursor, MemberCursor};
+use ends::{ConsumerCursor, MemberCursor, TapCursor};
 
 /// The end that writes a ring; it waits adaptively. [`waiting`](ends::Producer::waiting) makes it wait another way, as a
 /// [`ends::Producer<T, W>`](ends::Producer), where each method is described in full.
@@ -81,12 +81,12 @@ pub type Member<T> = ends::Receiver<T, MemberCursor, Adaptive>;
 /// ([`Policy::EvictAfter`]); it waits adaptively, and copies messages.
 ///
 #[doc = include_str!("methods/evictable.md")]
-pub type Evictable<T> = ends::Evictable<T, Adaptive>;
-/// A reader that the producer never waits for; it waits adaptively. [`waiting`](ends::Tap::waiting) makes it wait
-/// another way, as a [`ends::Tap<T, W>`](ends::Tap), where each method is described in full.
+pub type Evictable<T> = ends::Copying<T, ConsumerCursor, Adaptive>;
+/// A reader that the producer never waits for; it waits adaptively. [`waiting`](ends::Copying::waiting) makes it wait
+/// another way, as a [`ends::Tap<T, W>`](ends::Tap).
 ///
 #[doc = include_str!("methods/tap.md")]
-pub type Tap<T> = ends::Tap<T, Adaptive>;
+pub type Tap<T> = ends::Copying<T, TapCursor, Adaptive>;
 
 /// The ends of a ring, with their way to wait as a type parameter; `waiting` changes it.
 ///
@@ -113,16 +113,21 @@ pub type Tap<T> = ends::Tap<T, Adaptive>;
 /// ```
 pub mod ends {
     #[doc(inline)]
-    pub use day3::ring::{Consumer, Evictable, Member, Producer, Receiver, Tap};
+    pub use day3::ring::{
+        Consumer, Copying, CopyingCursor, Evictable, Member, Producer, Receiver, Tap,
+    };
     #[doc(inline)]
     pub use day3::sequencer::Cursor;
 
-    use day3::{Shared, group, sequencer};
+    use day3::{Shared, group, sequencer, tap};
 
-    /// The parameter that makes a [`Receiver`] a broadcast consumer, for code that has to name it.
+    /// The parameter that makes a [`Receiver`] a broadcast consumer, and a [`Copying`] end an evictable one, for code
+    /// that has to name it.
     pub type ConsumerCursor = sequencer::ConsumerCursor<Shared>;
     /// The parameter that makes a [`Receiver`] a member of a group, for code that has to name it.
     pub type MemberCursor = group::MemberCursor<Shared>;
+    /// The parameter that makes a [`Copying`] end a tap, for code that has to name it.
+    pub type TapCursor = tap::TapCursor<Shared>;
 }
 
 /// Ends that a program waits for beside sockets: with `poll`, `epoll`, or anything else that takes
@@ -184,12 +189,12 @@ pub mod records {
     /// ([`Policy::EvictAfter`](crate::Policy::EvictAfter)); it waits adaptively, and copies messages.
     ///
     #[doc = include_str!("methods/records/evictable.md")]
-    pub type Evictable = ends::Evictable<Adaptive>;
-    /// A reader that the producer never waits for; it waits adaptively. [`waiting`](ends::Tap::waiting) makes it wait
-    /// another way, as a [`ends::Tap<W>`](ends::Tap), where each method is described in full.
+    pub type Evictable = ends::Copying<ConsumerCursor, Adaptive>;
+    /// A reader that the producer never waits for; it waits adaptively. [`waiting`](ends::Copying::waiting) makes it wait
+    /// another way, as a [`ends::Tap<W>`](ends::Tap).
     ///
     #[doc = include_str!("methods/records/tap.md")]
-    pub type Tap = ends::Tap<Adaptive>;
+    pub type Tap = ends::Copying<ends::TapCursor, Adaptive>;
 
     /// The ends of a ring of records, with their way to wait as a type parameter; `waiting` changes
     /// it.
@@ -202,11 +207,13 @@ pub mod records {
         #[doc(inline)]
         pub use day3::measured::Measured as Cursor;
         #[doc(inline)]
+        pub use day4::copying::{Copying, CopyingCursor};
+        #[doc(inline)]
         pub use day4::evictable::Evictable;
         #[doc(inline)]
         pub use day4::reader::{Member, Reader, Receiver};
         #[doc(inline)]
-        pub use day4::tap::Tap;
+        pub use day4::tap::{Tap, TapCursor};
         #[doc(inline)]
         pub use day4::writer::Writer;
     }

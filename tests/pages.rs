@@ -12,13 +12,13 @@ const ENDS: [(&str, &str, &[&str]); 10] = [
     ("producer", "day3", &["Producer"]),
     ("consumer", "day3", &["Consumer", "Receiver"]),
     ("member", "day3", &["Member", "Receiver"]),
-    ("evictable", "day3", &["Evictable"]),
-    ("tap", "day3", &["Tap"]),
+    ("evictable", "day3", &["Evictable", "Copying"]),
+    ("tap", "day3", &["Tap", "Copying"]),
     ("records/writer", "day4", &["Writer"]),
     ("records/reader", "day4", &["Reader", "Receiver"]),
     ("records/member", "day4", &["Member", "Receiver"]),
-    ("records/evictable", "day4", &["Evictable"]),
-    ("records/tap", "day4", &["Tap"]),
+    ("records/evictable", "day4", &["Evictable", "Copying"]),
+    ("records/tap", "day4", &["Tap", "Copying"]),
 ];
 
 fn root() -> &'static Path {

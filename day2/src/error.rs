@@ -437,7 +437,7 @@ pub enum RemoveError {
     },
 }
 
-/// For whoever removes a name with the producer's role in hand.
+/// For a process that removes a name with the producer's role in hand.
 impl From<LeaseError> for RemoveError {
     fn from(error: LeaseError) -> Self {
         match error {

@@ -121,7 +121,7 @@ impl Node {
     }
 
     fn vital(&self) -> &Vital {
-        // SAFETY: whoever called `watch` promised that the memory stays mapped while it is watched.
+        // SAFETY: the caller of `watch` promised that the memory stays mapped while it is watched.
         // Whatever others write there, it is all atomics.
         unsafe { self.0.as_ref() }
     }
@@ -283,7 +283,7 @@ impl Drop for Watch {
 
 /// Makes this process the owner of a word: when it dies, in whatever way, the kernel marks the word as dying.
 ///
-/// The caller has the role that the word belongs to; whoever owned the word before is forgotten.
+/// The caller has the role that the word belongs to. A process that owned the word before owns it no longer.
 /// `None` if the kernel refuses, or if this process watches the word already. Then only the
 /// [lease](crate::lease) tells of its death.
 ///

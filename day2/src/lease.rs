@@ -25,7 +25,7 @@ pub(crate) const JOINING: i64 = 0;
 pub(crate) const HELD: i64 = 1;
 /// The byte on which the producer has a lock.
 const PRODUCER: i64 = 2;
-/// The byte that is locked by who removes the name. With it he has the producer's lease for a moment, and is no
+/// The byte that a process locks while it removes the name. Meanwhile it has the producer's lease, and is no
 /// producer.
 pub(crate) const REMOVING: i64 = 3;
 /// The byte on which the consumer in slot 0 has a lock; the other slots' bytes follow.

@@ -511,7 +511,7 @@ impl Object {
         fchmod(&file, owners).map_err(failed("fchmod"))?;
         let lease = match Lease::take(name, file.as_fd(), Role::Producer) {
             Err(LeaseError::Busy { .. }) => {
-                // Whoever has the lease removes the name. If we did it too, one of us might remove
+                // The process that has the lease removes the name. If we did it too, one of us might remove
                 // another queue's.
                 core::mem::forget(claim);
                 return Ok(None);

@@ -1,7 +1,7 @@
 //! Whose objects a process opens.
 //!
-//! The owner of a named object can cut it short while it is mapped elsewhere. Whoever touches a page then that is no
-//! longer there is killed (SIGBUS). So a process maps what its own user owns, and of others only what it was told to
+//! The owner of a named object can cut it short while it is mapped elsewhere. A process that then touches a page that is
+//! no longer there is killed (SIGBUS). So a process maps what its own user owns, and of others only what it was told to
 //! trust.
 
 use common::QueueName;

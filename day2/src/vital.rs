@@ -27,7 +27,7 @@ const OWNER: u32 = 0x3fff_ffff;
 
 /// A word in shared memory that says whether its owner is dying. Zeros mean that nobody owns it.
 ///
-/// It is 16 bytes long and aligned to eight. Whoever may write it may forge it: it is a hint to
+/// It is 16 bytes long and aligned to eight. A process that may write it may forge it. So it is a hint to
 /// ask the kernel for the [lease](crate::lease), and never a proof. Changing it raises `LAYOUT_VERSION`.
 #[repr(C)]
 #[derive(Debug)]
@@ -84,7 +84,7 @@ impl Vital {
         NonNull::from(&self.word)
     }
 
-    /// Makes this guard the owner, whatever other guard owned it.
+    /// Makes this guard the owner, also where another guard was.
     pub(crate) fn own(&self, guard: u32) {
         // edge: own -> dying. The guard's list has the word already.
         self.word.store(guard | WAITERS, Ordering::Release);

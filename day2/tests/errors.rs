@@ -364,7 +364,7 @@ fn no_permission() {
         let error = refusal(&name, || told(mode));
         assert!(matches!(error, OpenError::Permission { .. }), "{mode}: {error:?}");
     }
-    // Who may read may look, and no more.
+    // A process that may only read may look, and no more.
     name.set_mode(0o444);
     assert!(told(Mode::Observer).is_ok());
     for mode in [Mode::Reader, Mode::Writer] {

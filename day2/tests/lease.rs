@@ -450,8 +450,8 @@ fn of_many_replacers_one_wins_and_stays() {
     }
 }
 
-/// Threads take a name, and give it up in order, while others look for dead queues. Nobody removes the
-/// name of another one's queue: not with the role not yet his, nor with the role no longer his.
+/// Threads take a name, and give it up in order, while others look for dead queues. No thread
+/// removes the name of another's queue: neither before it has the role, nor after it has given the role back.
 #[test]
 fn a_name_that_is_given_up_is_the_next_ones() {
     let name = Unique::new("again");

@@ -88,7 +88,7 @@ fn watches_words() {
     die(&how);
 }
 
-/// The kernel wakes whoever sleeps on the word of a process that is killed, or that gives it up.
+/// A sleeper waits on the word of another process. The kernel wakes it when that process is killed, or gives the word up.
 #[test]
 fn a_sleeper_is_woken() {
     for how in ["kill", "gives up"] {

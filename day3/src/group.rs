@@ -101,7 +101,7 @@ impl<C: Link> MemberCursor<C> {
     /// The group's claim, as a member sees it that knows what is published.
     #[inline(always)]
     pub(crate) fn claim(&self) -> Claim {
-        // edge: claim -> log. Whoever sees a claim sees its winner's intent.
+        // edge: claim -> log. An end that sees a claim sees its winner's intent.
         Claim::from_bits(self.claimed().load(ordering!("claim-seen-acquire", Acquire)))
     }
 
@@ -286,7 +286,7 @@ impl<C: Link> MemberCursor<C> {
             self.set_cursor(run.first, ordering!("member-cursor-release", Release));
         }
         // edge: claim -> gate, claim -> log. A producer that sees the claim sees the cursor written before it.
-        // A member that replaces the claim sees the intent, and whoever sees it replaced sees the log.
+        // A member that replaces the claim sees the intent. An end that sees it replaced sees the log.
         may_die("announced");
         let claim = Claim::by(slot, end);
         let won = self.claimed().compare_exchange(

@@ -116,7 +116,7 @@ impl QueueOptions {
         }
     }
 
-    /// Whether the name is no longer a living queue's: whoever had the dead queue's lease has let go.
+    /// Whether the name is no longer a living queue's: the process that had the dead queue's lease has let go.
     fn is_moving(&self, name: &QueueName) -> bool {
         Segment::holder(name) != Holder::Living
     }

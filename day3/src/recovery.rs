@@ -1,6 +1,6 @@
 //! What a dead consumer leaves, and who gets it.
 //!
-//! The kernel says who is dead: the lease of its slot is free. Whoever takes that lease may write the slot. A
+//! The kernel says who is dead: the lease of its slot is free. The end that takes that lease may write the slot. A
 //! broadcast consumer leaves nothing. A member of a group leaves what it had claimed and not released, and that
 //! goes to another member.
 //!
@@ -16,8 +16,8 @@
 //!    not, it *helps*: it writes the claim to the winner's line. So it never waits for a member that is slow,
 //!    stopped or dead.
 //!
-//! The proof of a claim so moves from the group's word to a log, and from there to the winner's line. Whoever looks
-//! for it looks in this order, and cannot miss it.
+//! The proof of a claim so moves from the group's word to a log, and from there to the winner's line. An end that
+//! looks for the proof looks in this order, and cannot miss it.
 
 use common::ordering;
 use common::sync::{Ordering, may_die, mutant};
@@ -47,7 +47,7 @@ pub(crate) fn begin(line: &ConsumerSlot, state: SlotState, near: Sequence) {
     line.won.store(near.get(), order);
     // Different each time that the slot is taken: a member that was about to help its last member changes
     // nothing.
-    // edge: begin -> help. Whoever sees this sees which group the slot's new member belongs to.
+    // edge: begin -> help. An end that sees this sees which group the slot's new member belongs to.
     let fresh = Claim::nobodys(Sequence::new(state.ticket()));
     line.helped.store(fresh.bits(), ordering!("begin-release", Release));
     for entry in &line.log {
@@ -64,7 +64,7 @@ pub(crate) fn testify(control: &Control, slot: usize, turn: usize, claim: Claim)
     if old != claim {
         help(control, control.group_of(line), old);
         may_die("helped");
-        // edge: log -> help. Whoever no longer finds the old claim here finds it in its winner's line.
+        // edge: log -> help. An end that no longer finds the old claim here finds it in its winner's line.
         entry.store(claim.bits(), ordering!("log-release", Release));
     }
 }
@@ -107,7 +107,7 @@ pub(crate) fn flush(control: &Control, slot: usize) {
 
 /// Whether the member in this slot, which is dead, has won this claim.
 fn has_won(control: &Control, slot: usize, group: usize, claim: Claim) -> bool {
-    // edge: claim -> log. Whoever has replaced the claim had written it to its log before.
+    // edge: claim -> log. The member that has replaced the claim had written it to its log before.
     let order = ordering!("claim-log-acquire", Acquire);
     if control.group(group).claimed.load(order) == claim.bits() {
         return true;
@@ -132,7 +132,7 @@ fn says(control: &Control, line: &ConsumerSlot, group: usize, claim: Claim) -> b
         // edge: log -> help
         let order = ordering!("log-acquire", Acquire);
         let found = line.log.iter().any(|entry| entry.load(order) == claim.bits());
-        // Whoever has the slot by now may write of another group.
+        // The member that has the slot by now may write of another group.
         if line.state.load(Ordering::Relaxed) == state {
             return found;
         }
@@ -206,7 +206,7 @@ fn open_estate(link: &dyn Link, slot: usize) -> Option<(Death, Lease, SlotState)
     if state.usage() == SlotUse::Member {
         let run = held(control, slot);
         flush(control, slot);
-        // Decided once and for all: the next who opens this estate asks no log.
+        // Decided once and for all: the next end that opens this estate asks no log.
         line.won.store(run.first.plus(run.len).get(), Ordering::Relaxed);
         death.held = run.len;
     }

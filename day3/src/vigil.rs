@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_finds_something_now_and_then_never_asks() {
+    fn an_end_that_finds_something_now_and_then_never_asks() {
         let mut vigil = Vigil::new(Duration::ZERO, Duration::ZERO);
         for _ in 0..100 {
             assert_eq!(looks(&mut vigil, LOOKS_BETWEEN_CLOCKS), 0);

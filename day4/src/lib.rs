@@ -19,6 +19,8 @@ pub mod frame;
 pub mod marks;
 
 #[cfg(not(loom))]
+pub mod copying;
+#[cfg(not(loom))]
 pub mod data;
 #[cfg(not(loom))]
 pub mod error;

@@ -3,11 +3,11 @@
 use core::fmt::Debug;
 use core::ptr::NonNull;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{Capacity, OsError, QueueName, Sequence};
+use common::{Capacity, NameError, OsError, QueueName, Sequence};
 use day2::header::{Expected, Geometry, Kind};
 use day2::segment::page_size;
 use day2::{DescriptorError, LeaseError, LockError, Mode, OpenError, Role, Segment};
@@ -90,18 +90,22 @@ impl Segmented {
         Ok(Self { segment, consumers, mirror, ring })
     }
 
-    /// Opens the ring of this name.
-    pub(crate) fn open(
-        name: &QueueName,
+    /// Opens the ring of this name, for any end that reads: what it gives is checked to be a ring of records.
+    pub(crate) fn open<N>(
+        name: N,
         mode: Mode,
         options: &JoinOptions,
-    ) -> Result<Self, JoinError> {
+    ) -> Result<Arc<Self>, JoinError>
+    where
+        N: TryInto<QueueName, Error: Into<NameError>>,
+    {
+        let name = name.try_into().map_err(Into::into)?;
         options.when_there(|| {
             let (timeout, trust) = (options.join_timeout(), options.trust());
-            let segment = Segment::open_trusting(name, mode, timeout, trust)?;
+            let segment = Segment::open_trusting(&name, mode, timeout, trust)?;
             let this = Self::enter(segment, options)?;
             hold(&this.segment, this.control())?;
-            Ok(this)
+            Ok(Arc::new(this))
         })
     }
 
@@ -124,17 +128,17 @@ impl Segmented {
         self.segment.leave_name();
     }
 
-    /// Opens the ring behind this descriptor.
+    /// Opens the ring behind this descriptor, as [`open`](Self::open) does by name.
     pub(crate) fn from_fd(
-        descriptor: BorrowedFd<'_>,
+        descriptor: OwnedFd,
         mode: Mode,
         options: &JoinOptions,
-    ) -> Result<Self, JoinError> {
-        let label = nameless();
-        let segment = Segment::from_fd(&label, descriptor, mode, options.join_timeout())?;
+    ) -> Result<Arc<Self>, JoinError> {
+        let (label, timeout) = (nameless(), options.join_timeout());
+        let segment = Segment::from_fd(&label, descriptor.as_fd(), mode, timeout)?;
         let this = Self::enter(segment, options)?;
         this.segment.hold()?;
-        Ok(this)
+        Ok(Arc::new(this))
     }
 
     fn enter(segment: Segment, options: &JoinOptions) -> Result<Self, JoinError> {

@@ -6,7 +6,7 @@ use core::fmt;
 use core::ops::Deref;
 use core::ptr::NonNull;
 use std::io::IoSliceMut;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,8 +100,7 @@ impl<W: Wait> Reader<W> {
     where
         N: TryInto<QueueName, Error: Into<NameError>>,
     {
-        let name = name.try_into().map_err(Into::into)?;
-        let memory = Arc::new(Segmented::open(&name, Mode::Reader, options)?);
+        let memory = Segmented::open(name, Mode::Reader, options)?;
         // SAFETY: checked to be a ring of records.
         unsafe { Self::from_memory(memory, start, options) }
     }
@@ -116,7 +115,7 @@ impl<W: Wait> Reader<W> {
         start: Start,
         options: &JoinOptions,
     ) -> Result<Self, JoinError> {
-        let memory = Arc::new(Segmented::from_fd(descriptor.as_fd(), Mode::Reader, options)?);
+        let memory = Segmented::from_fd(descriptor, Mode::Reader, options)?;
         // SAFETY: checked to be a ring of records.
         unsafe { Self::from_memory(memory, start, options) }
     }
@@ -169,8 +168,7 @@ impl<W: Wait> Member<W> {
     where
         N: TryInto<QueueName, Error: Into<NameError>>,
     {
-        let name = name.try_into().map_err(Into::into)?;
-        let memory = Arc::new(Segmented::open(&name, Mode::Reader, options)?);
+        let memory = Segmented::open(name, Mode::Reader, options)?;
         // SAFETY: checked to be a ring of records.
         unsafe { Self::from_memory(memory, group, start, options) }
     }
@@ -186,7 +184,7 @@ impl<W: Wait> Member<W> {
         start: Start,
         options: &JoinOptions,
     ) -> Result<Self, JoinError> {
-        let memory = Arc::new(Segmented::from_fd(descriptor.as_fd(), Mode::Reader, options)?);
+        let memory = Segmented::from_fd(descriptor, Mode::Reader, options)?;
         // SAFETY: checked to be a ring of records.
         unsafe { Self::from_memory(memory, group, start, options) }
     }

@@ -1,46 +1,37 @@
 //! The end that only looks.
 
-use core::fmt;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::sync::{Ordering, yield_now};
+use common::sync::yield_now;
 use common::{NameError, QueueName, Sequence};
 use day2::{Mode, OpenError};
 use day3::landing::{Landing, Mark};
 use day3::sequencer::Run;
-use day3::tap::{TapCursor, intact, torn};
-use day3::wait::{Side, Waiter};
-use day3::{Ending, JoinError, JoinOptions, Shared, Start, Wait, Yield};
+use day3::tap::{intact, torn};
+use day3::wait::Side;
+use day3::{JoinError, JoinOptions, Shared, Start, Wait, Yield};
 
+use crate::copying::Copying;
 use crate::data::Data;
-use crate::error::{RecvError, RecvTimeoutError, TryRecvError};
 use crate::memory::{ByteMemory, Segmented};
-use crate::reader::corrupt;
 
 /// A reader that is registered nowhere, maps everything read-only, and never slows the producer. Once
-/// it has caught up, [`received`](Tap::received) + [`lost`](Tap::lost) is the number of messages sent
+/// it has caught up, [`received`](Copying::received) + [`lost`](Copying::lost) is the number of messages sent
 /// since it began.
 ///
 /// It may copy a message at the moment in which the producer overwrites it: it reads relaxed atomic
 /// words, and throws away what it cannot trust. The producer's own writes are ordinary ones, as in
 /// every sequence lock over plain data.
-pub struct Tap<W: Wait = Yield> {
-    cursor: TapCursor<Shared, Trailing>,
-    data: Data,
-    waiter: Waiter<W>,
-}
+pub type Tap<W = Yield> = Copying<TapCursor, W>;
 
-impl<W: Wait> fmt::Debug for Tap<W> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tap").field("cursor", &self.cursor).finish_non_exhaustive()
-    }
-}
+/// A tap's place in a ring of records.
+pub type TapCursor = day3::tap::TapCursor<Shared, Trailing>;
 
 /// Lands on the producer's marks.
 #[derive(Debug)]
-struct Trailing(Arc<dyn ByteMemory>);
+pub struct Trailing(Arc<dyn ByteMemory>);
 
 impl Landing for Trailing {
     fn at_or_after(&self, from: Sequence) -> Option<Mark> {
@@ -70,11 +61,7 @@ impl<W: Wait> Tap<W> {
     where
         N: TryInto<QueueName, Error: Into<NameError>>,
     {
-        let name = name.try_into().map_err(Into::into)?;
-        let memory = Segmented::open(&name, Mode::Observer, options)?;
-        // SAFETY: checked to be a ring of records.
-        unsafe { Self::from_memory(Arc::new(memory), start, options) }
-            .map_err(|slow| slow.error(name))
+        Self::look(Segmented::open(name, Mode::Observer, options)?, start, options)
     }
 
     /// Looks at the ring behind this descriptor, which may be open for reading only.
@@ -87,11 +74,18 @@ impl<W: Wait> Tap<W> {
         start: Start,
         options: &JoinOptions,
     ) -> Result<Self, JoinError> {
-        let memory = Segmented::from_fd(descriptor.as_fd(), Mode::Observer, options)?;
+        Self::look(Segmented::from_fd(descriptor, Mode::Observer, options)?, start, options)
+    }
+
+    /// A tap on this ring; errors give it the segment's name.
+    fn look(
+        memory: Arc<Segmented>,
+        start: Start,
+        options: &JoinOptions,
+    ) -> Result<Self, JoinError> {
         let name = memory.segment().name().clone();
         // SAFETY: checked to be a ring of records.
-        unsafe { Self::from_memory(Arc::new(memory), start, options) }
-            .map_err(|slow| slow.error(name))
+        unsafe { Self::from_memory(memory, start, options) }.map_err(|slow| slow.error(name))
     }
 
     /// A tap on the ring in this memory.
@@ -108,9 +102,9 @@ impl<W: Wait> Tap<W> {
         start: Start,
         options: &JoinOptions,
     ) -> Result<Self, NoFooting> {
-        let (shared, data) = (Shared::new(memory.clone()), Data::of(&*memory));
+        let shared = Shared::new(memory.clone());
         let cursor = begin(shared.clone(), memory, start, options)?;
-        Ok(Self { cursor, data, waiter: Waiter::new(shared, Side::Tap) })
+        Ok(Self::with_cursor(cursor, shared, Side::Tap))
     }
 
     /// Joins the ring `name` as a lossy consumer: a tap that is registered, so that `fanout stat` shows it, with its
@@ -124,8 +118,8 @@ impl<W: Wait> Tap<W> {
     where
         N: TryInto<QueueName, Error: Into<NameError>>,
     {
-        let name = name.try_into().map_err(Into::into)?;
-        let memory = Arc::new(Segmented::open(&name, Mode::Reader, options)?);
+        let memory = Segmented::open(name, Mode::Reader, options)?;
+        let name = memory.segment().name().clone();
         Self::register(memory, start, options, name)
     }
 
@@ -153,12 +147,12 @@ impl<W: Wait> Tap<W> {
         options: &JoinOptions,
         name: QueueName,
     ) -> Result<Self, JoinError> {
-        let (shared, data) = (Shared::new(memory.clone()), Data::of(&*memory));
+        let shared = Shared::new(memory.clone());
         let cursor =
             begin(shared.clone(), memory, start, options).map_err(|slow| slow.error(name))?;
         // SAFETY: on this ring.
         let cursor = unsafe { shared.register(cursor, start, options) }?;
-        Ok(Self { cursor, data, waiter: Waiter::new(shared, Side::Consumer) })
+        Ok(Self::with_cursor(cursor, shared, Side::Consumer))
     }
 }
 
@@ -168,7 +162,7 @@ fn begin(
     memory: Arc<dyn ByteMemory>,
     start: Start,
     options: &JoinOptions,
-) -> Result<TapCursor<Shared, Trailing>, NoFooting> {
+) -> Result<TapCursor, NoFooting> {
     let data = Data::of(&*memory);
     let waited = options.join_timeout();
     let started = Instant::now();
@@ -225,74 +219,6 @@ fn footing(memory: &dyn ByteMemory, data: Data, start: Start) -> Option<Mark> {
 }
 
 impl<W: Wait> Tap<W> {
-    /// The same tap, waiting another way.
-    pub fn waiting<V: Wait>(self, wait: V) -> Tap<V> {
-        let Self { cursor, data, waiter } = self;
-        Tap { cursor, data, waiter: waiter.waiting(wait) }
-    }
-
-    /// How the producer has ended: after [`RecvError::Aborted`], why.
-    pub fn ending(&self) -> Ending {
-        self.cursor.ending()
-    }
-
-    /// Copies the next message that can be had, if there is one now, into `into`, which it replaces;
-    /// says how long it is.
-    ///
-    /// # Errors
-    ///
-    /// [`TryRecvError`]; what `into` holds then means nothing.
-    pub fn try_recv(&mut self, into: &mut Vec<u8>) -> Result<usize, TryRecvError> {
-        self.try_recv_kind(into).map(|_| into.len())
-    }
-
-    /// As [`Tap::try_recv`]; says of what kind the message is.
-    ///
-    /// # Errors
-    ///
-    /// [`TryRecvError`]; what `into` holds then means nothing.
-    pub fn try_recv_kind(&mut self, into: &mut Vec<u8>) -> Result<u16, TryRecvError> {
-        copy(&mut self.cursor, self.data, into)
-    }
-
-    /// Copies the next message that can be had, waiting for it; says how long it is.
-    ///
-    /// # Errors
-    ///
-    /// [`RecvError`].
-    pub fn recv(&mut self, into: &mut Vec<u8>) -> Result<usize, RecvError> {
-        let Self { cursor, data, waiter } = self;
-        waiter.receive(|| copy(cursor, *data, into))?;
-        Ok(into.len())
-    }
-
-    /// Copies the next message that can be had, waiting for at most `timeout`; says how long it is.
-    ///
-    /// # Errors
-    ///
-    /// [`RecvTimeoutError`].
-    pub fn recv_timeout(
-        &mut self,
-        into: &mut Vec<u8>,
-        timeout: Duration,
-    ) -> Result<usize, RecvTimeoutError> {
-        self.recv_kind_timeout(into, timeout).map(|_| into.len())
-    }
-
-    /// As [`Tap::recv_timeout`]; says of what kind the message is.
-    ///
-    /// # Errors
-    ///
-    /// [`RecvTimeoutError`].
-    pub fn recv_kind_timeout(
-        &mut self,
-        into: &mut Vec<u8>,
-        timeout: Duration,
-    ) -> Result<u16, RecvTimeoutError> {
-        let Self { cursor, data, waiter } = self;
-        waiter.receive_within(timeout, || copy(cursor, *data, into))
-    }
-
     /// Messages received.
     pub fn received(&self) -> u64 {
         self.cursor.received()
@@ -307,38 +233,4 @@ impl<W: Wait> Tap<W> {
     pub fn next_sequence(&self) -> Sequence {
         self.cursor.next()
     }
-}
-
-/// Copies the next message that can be had now; says of what kind it is.
-fn copy(
-    cursor: &mut TapCursor<Shared, Trailing>,
-    data: Data,
-    into: &mut Vec<u8>,
-) -> Result<u16, TryRecvError> {
-    loop {
-        let all = cursor.take(u64::MAX)?;
-        let Some(frame) = data.frame(all) else {
-            if cursor.torn(all) == 0 {
-                return Err(corrupt(data, all.first, all.len).into());
-            }
-            cursor.confirm_one(all);
-            continue;
-        };
-        let run = Run { first: all.first, len: frame.size() };
-        copy_words(data, run, frame.len as usize, into);
-        if cursor.confirm_one(run) {
-            return Ok(frame.kind);
-        }
-    }
-}
-
-/// Copies the message of a frame, word by word.
-pub(crate) fn copy_words(data: Data, frame: Run, len: usize, into: &mut Vec<u8>) {
-    into.clear();
-    into.reserve(frame.len as usize);
-    let words = (8..frame.len).step_by(8);
-    into.extend(words.flat_map(|offset| {
-        data.word(frame.first.plus(offset)).load(Ordering::Relaxed).to_ne_bytes()
-    }));
-    into.truncate(len);
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-/// One of the many seats of a file, for whoever holds this.
+/// One of the many seats of a file, taken for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Seat {}
 

@@ -2,7 +2,8 @@
 //!
 //! A process can die between any two of its instructions, and it says nothing when it does. The kernel
 //! knows. So each end of a queue has a lease, which is a kernel lock that ends with its process; see
-//! [`lease`]. An end that waits, and no other, asks whether those that it waits for still have theirs.
+//! [`lease`]. An end that waits, and no other, asks whether the ends that it waits for still have
+//! their leases.
 //!
 //! Much of this day stands on lower floors, because that is where the lines are that the dead leave:
 //!
@@ -12,8 +13,8 @@
 //! - [`obituary`]: a death in words.
 //!
 //! The locks are Linux's open-file-description locks (Jeff Layton, 2014), the vital words its robust
-//! futexes (Ingo Molnar, Thomas Gleixner, 2006). That a process which is late completes what another
-//! has begun is *helping* (M. Herlihy, *Wait-Free Synchronization*, 1991).
+//! futexes (Ingo Molnar, Thomas Gleixner, 2006). To complete what another process has begun, instead of
+//! waiting for it, is *helping* (M. Herlihy, *Wait-Free Synchronization*, 1991).
 
 #[cfg(not(loom))]
 pub mod obituary;

@@ -14,7 +14,7 @@ use day3::roster::ConsumerKind;
 ///
 /// let name = format!("/doc-obituary-{}", std::process::id());
 /// let mut producer = Producer::<u64>::create(&name, 8)?;
-/// // Whoever is told here was found dead while the producer waited for a place.
+/// // Each of these consumers was found dead while the producer waited for a place.
 /// for death in producer.take_deaths() {
 ///     eprintln!("{}", Obituary { death: &death, unit: "messages" });
 /// }

@@ -101,8 +101,10 @@ fn wrong_seats_fail() {
     }
     fails::<wrong::seat_of_the_process::Seat>("a seat that is taken is refused");
     fails::<wrong::seat_of_the_whole_file::Seat>("each number is a seat of its own");
-    fails::<wrong::seat_asks_by_taking::Seat>("whoever asks takes nothing");
-    fails::<wrong::seat_waits::Seat>("whoever comes too late is refused, and does not wait");
+    fails::<wrong::seat_asks_by_taking::Seat>("a question takes nothing");
+    fails::<wrong::seat_waits::Seat>(
+        "an attempt that comes too late is refused, and does not wait",
+    );
     fails::<wrong::seat_keeps::Seat>("a seat that is given back is free");
     fails::<wrong::seat_by_number::Seat>("a process that was killed has no seat");
     fails::<wrong::seat_by_a_note::Seat>("a process that was killed has no seat");

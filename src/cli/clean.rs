@@ -78,7 +78,7 @@ fn own() -> std::io::Result<Vec<QueueName>> {
 fn clean(name: &QueueName, dry_run: bool) -> Result<Outcome, RemoveError> {
     let custody = match Segment::open(name, Mode::Observer, Duration::ZERO) {
         Ok(segment) => Custody::of(name, &segment),
-        // Its creator may still be at it; who removes it looks, and waits a while.
+        // Its creator may still be at it. The removal looks, and waits a while.
         Err(OpenError::NotReady { .. }) if Segment::is_unfinished(name) => {
             match Segment::holder(name) {
                 Holder::Living => Custody::Producer,

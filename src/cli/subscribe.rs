@@ -7,7 +7,9 @@ use anyhow::bail;
 use clap::{Args, ValueEnum};
 use fanout::error::{JoinError, OpenError};
 
-use fanout::records::ends::{Cursor, Evictable, Member, Reader, Receiver, Tap};
+use fanout::records::ends::{
+    Copying, CopyingCursor, Cursor, Evictable, Member, Reader, Receiver, Tap,
+};
 use fanout::records::error::{RecvError, RecvTimeoutError, TryRecvError};
 
 use fanout::wait::{AnyStrategy, Strategy};
@@ -264,43 +266,8 @@ fn tap_messages(
     outcome
 }
 
-/// An end that copies messages, one at a time.
-trait Copies {
-    fn now(&mut self, into: &mut Vec<u8>) -> Result<u16, TryRecvError>;
-    fn soon(&mut self, into: &mut Vec<u8>) -> Result<u16, RecvTimeoutError>;
-    fn end(&self) -> Ending;
-}
-
-impl Copies for Tap<AnyStrategy> {
-    fn now(&mut self, into: &mut Vec<u8>) -> Result<u16, TryRecvError> {
-        self.try_recv_kind(into)
-    }
-
-    fn soon(&mut self, into: &mut Vec<u8>) -> Result<u16, RecvTimeoutError> {
-        self.recv_kind_timeout(into, SLICE)
-    }
-
-    fn end(&self) -> Ending {
-        self.ending()
-    }
-}
-
-impl Copies for Evictable<AnyStrategy> {
-    fn now(&mut self, into: &mut Vec<u8>) -> Result<u16, TryRecvError> {
-        self.try_recv_kind(into)
-    }
-
-    fn soon(&mut self, into: &mut Vec<u8>) -> Result<u16, RecvTimeoutError> {
-        self.recv_kind_timeout(into, SLICE)
-    }
-
-    fn end(&self) -> Ending {
-        self.ending()
-    }
-}
-
 fn print_until_end(
-    source: &mut impl Copies,
+    source: &mut Copying<impl CopyingCursor, AnyStrategy>,
     printer: &mut Printer<'_>,
     signals: &Signals,
 ) -> anyhow::Result<()> {
@@ -308,10 +275,10 @@ fn print_until_end(
     printer.silence = Notice::new();
     while printer.left > 0 {
         signals.check()?;
-        let received = match source.now(&mut message) {
+        let received = match source.try_recv_kind(&mut message) {
             Err(TryRecvError::Empty) => {
                 printer.stdout.flush()?;
-                source.soon(&mut message)
+                source.recv_kind_timeout(&mut message, SLICE)
             }
             received => received.map_err(|error| match error {
                 TryRecvError::End(end) => RecvTimeoutError::End(end),
@@ -323,7 +290,7 @@ fn print_until_end(
             Err(RecvTimeoutError::TimedOut(_)) => printer.wait_on()?,
             Err(RecvTimeoutError::End(end)) => {
                 printer.stdout.flush()?;
-                return conclude(end, source.end());
+                return conclude(end, source.ending());
             }
         }
     }

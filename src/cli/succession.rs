@@ -45,7 +45,7 @@ pub(crate) fn establish(
             Err(ResumeError::Succeed(
                 SucceedError::Living { .. } | SucceedError::Open(OpenError::NotFound { .. }),
             )) => {}
-            // Who is attached waits for nothing more, and keeps it.
+            // The consumers that are attached wait for nothing more, and keep their queue.
             Err(ResumeError::Ended { .. }) => match Segment::remove_dead(name) {
                 Ok(()) => replaced = Some("it was closed"),
                 Err(RemoveError::Open(OpenError::NotFound { .. }) | RemoveError::Held { .. }) => {}

@@ -1,6 +1,7 @@
 //! The ends of both kinds of rings behind one interface, so that each scenario is written once. Each message has a
 //! number, and all of its bytes follow from that: one that is torn, half written or somebody else's is noticed.
 
+mod alike;
 mod messages;
 mod records;
 
@@ -96,8 +97,8 @@ impl Kind {
     }
 }
 
-/// A producer.
-pub(crate) trait Sending: Send {
+/// How a producer fills its ring: each kind in its own way.
+pub(crate) trait Filling: Send {
     /// Sends a message if there is room for it now.
     fn try_send(&mut self, number: u64) -> Result<(), TrySendError>;
     /// Sends a message, waiting for room for at most that long.
@@ -110,6 +111,10 @@ pub(crate) trait Sending: Send {
     ) -> Result<(), SendTimeoutError>;
     /// Sends a message that is written in place.
     fn send_in_place(&mut self, number: u64) -> anyhow::Result<()>;
+}
+
+/// A producer.
+pub(crate) trait Sending: Filling {
     /// How far it has counted.
     fn sequence(&self) -> u64;
     /// How far a lap is.
@@ -166,8 +171,10 @@ pub(crate) trait Reading: Send {
         held: &mut dyn FnMut(),
     ) -> anyhow::Result<Took>;
     /// Takes up to about `most` messages, and gives the first back before the others. It calls `held` before and
-    /// after that.
-    fn take_apart(&mut self, most: usize, held: &mut dyn FnMut()) -> anyhow::Result<Took>;
+    /// after that. An end that copies messages has none to give back.
+    fn take_apart(&mut self, most: usize, held: &mut dyn FnMut()) -> anyhow::Result<Took> {
+        self.take(most, &mut Vec::new(), held)
+    }
     /// Waits for the next message for at most that long.
     fn wait(&mut self, timeout: Duration, numbers: &mut Vec<u64>) -> anyhow::Result<Took>;
     /// How many messages a tap has received or lost; other consumers say nothing.
@@ -186,6 +193,14 @@ trait Marked {
     /// It has taken messages: which.
     fn took(&self) -> Took {
         if self.again() { Took::Again } else { Took::Some }
+    }
+}
+
+/// An end that copies, and may count what goes by.
+trait Counting {
+    /// How many messages it has received or lost, if it counts them.
+    fn counted(&self) -> Option<u64> {
+        None
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is killed in the middle of what, and who survives.
+//! Which operation a victim is killed in, and which trial its survivors stand.
 
 mod consumers;
 mod producers;
@@ -75,7 +75,7 @@ impl Scenario {
     }
 }
 
-/// All scenarios: those of both kinds of rings, in the order of the table, and those that test the sweep itself.
+/// All scenarios, in the order of the table: first for both kinds of rings, and then to test the sweep itself.
 pub fn scenarios() -> Vec<Scenario> {
     let mut all = Vec::new();
     for kind in Kind::ALL {

@@ -21,13 +21,13 @@ pub(crate) trait Trial {
         Ok(())
     }
 
-    /// The process waits whose death belongs to the scenario: the survivors' turn, for this time.
+    /// The process whose death belongs to the scenario waits: the survivors' turn, for this time.
     fn casualty_stage(&mut self, time: u32) -> anyhow::Result<()> {
         let _ = time;
         Ok(())
     }
 
-    /// A process was killed whose death belongs to the scenario; its victim is another.
+    /// The process whose death belongs to the scenario was killed. The scenario's victim is another one.
     fn casualty(&mut self, dead: u32) -> anyhow::Result<()> {
         let _ = dead;
         Ok(())

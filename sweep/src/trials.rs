@@ -1,4 +1,4 @@
-//! Who survives, and what is expected of those.
+//! The survivors, and what is expected of them.
 
 mod asleep;
 mod attended;

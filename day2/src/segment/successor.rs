@@ -2,8 +2,8 @@
 //! name.
 //!
 //! All of them need the producer's lease of that very object. So of two processes that do either at the same
-//! time, one does it, and no name is removed that another process has given to a new queue. Who removes a name locks
-//! the byte [`REMOVING`] first: so he is not taken for a living producer.
+//! time, one does it, and no name is removed that another process has given to a new queue. A process that
+//! removes a name first locks the byte [`REMOVING`]. So it is not taken for a living producer.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::thread::sleep;
@@ -106,8 +106,8 @@ impl Segment {
         Removal::begin(name)?.finish()
     }
 
-    /// Removes the name of a queue that no end has open: no producer, no consumer, no tap. Who joins it at this
-    /// moment either is seen, and the queue stays, or finds no queue of that name.
+    /// Removes the name of a queue that no end has open: no producer, no consumer, no tap. An end
+    /// that joins at this moment is seen, and the queue stays; or it finds no queue of that name.
     ///
     /// A queue whose creator died before it was ready is removed as by [`remove_dead`](Self::remove_dead).
     ///
@@ -189,7 +189,7 @@ fn is_unfinished(name: &QueueName, file: &OwnedFd) -> bool {
     is_marked || begins() == Some(true)
 }
 
-/// Whether there is a producer. Who only removes the name is none: we wait until he has.
+/// Whether there is a producer. A process that only removes the name is none: we wait until it has.
 fn has_producer(file: &OwnedFd) -> bool {
     let started = Instant::now();
     while is_leased(file, Role::Producer) {

@@ -1,5 +1,6 @@
 //! Messages of a type `T`, in the places that the sequencer grants.
 
+mod copying;
 mod evictable;
 mod producer;
 mod receiver;
@@ -19,6 +20,7 @@ use crate::memory::{Memory, NamedMemory};
 use crate::options::JoinOptions;
 use crate::sequencer::Run;
 
+pub use copying::{Copying, CopyingCursor};
 pub use evictable::Evictable;
 pub use producer::{Producer, Reservation};
 pub use receiver::{Batch, Consumer, Member, Receiver};

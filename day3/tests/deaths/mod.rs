@@ -175,7 +175,7 @@ fn a_slot_changes_its_group_while_it_is_helped() {
             assert!(victim.take_and_die("announced", 1).is_none());
         });
         let helping = spawn(move || {
-            // As it leaves, it helps those whose claims stand in its log.
+            // As it leaves, it helps the members whose claims stand in its log.
             drop(one);
         });
         joining.join().unwrap();

@@ -1,5 +1,5 @@
-//! Wrong: it takes the word of whoever won before for where the dead member's messages begin, and so delivers again what
-//! was given back.
+//! Wrong: it takes the end of the claim before for where the dead member's messages begin. So it delivers messages again
+//! that the dead member had given back.
 
 use std::ops::Range;
 

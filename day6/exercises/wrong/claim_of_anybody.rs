@@ -1,4 +1,4 @@
-//! Wrong: it takes a claim that ends there for the dead member's, whoever won it.
+//! Wrong: it takes a claim that ends there for the dead member's, also if another member won it.
 
 use std::ops::Range;
 

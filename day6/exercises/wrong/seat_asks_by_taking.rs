@@ -1,4 +1,4 @@
-//! Wrong: whoever asks has the seat for a moment, and another who wants it finds it taken.
+//! Wrong: a question takes the seat for a moment. A process that wants the seat then finds it taken.
 
 use std::io;
 use std::path::Path;

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
-/// One of the many seats of a file, for whoever holds this.
+/// One of the many seats of a file, taken for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Seat(File, libc::flock);
 

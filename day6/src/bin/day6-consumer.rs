@@ -1,4 +1,4 @@
-//! Sees every message of `day6-producer`, and checks that none is missing, whoever sends.
+//! Sees every message of `day6-producer`, and checks that none is missing, also when another producer goes on.
 
 #[path = "numbered/mod.rs"]
 mod numbered;

@@ -49,11 +49,11 @@ pub(crate) fn every_promise_of_a_seat<S: Seat>() {
     let folder = Folder::new();
     let file = &folder.join("seats");
     File::create(file).unwrap();
-    comes_back("whoever comes too late is refused, and does not wait", {
+    comes_back("an attempt that comes too late is refused, and does not wait", {
         let file = file.clone();
         move || it_is_one_for_each_number::<S>(&file)
     });
-    whoever_asks_takes_nothing::<S>(file);
+    a_question_takes_nothing::<S>(file);
     a_killed_process_has_none::<S>(file);
     let found = file.metadata().unwrap().len();
     assert_eq!(found, 0, "the file stays as it is");
@@ -71,7 +71,7 @@ fn it_is_one_for_each_number<S: Seat>(file: &Path) {
     assert!(!is_taken::<S>(file, 0), "a seat that nobody has taken is free");
     let first = take::<S>(file, 0).expect("a seat that is free is taken");
     assert!(take::<S>(file, 0).is_none(), "a seat that is taken is refused");
-    assert!(is_taken::<S>(file, 0), "whoever asks is told that it is taken");
+    assert!(is_taken::<S>(file, 0), "a question about a seat that is taken says so");
     assert!(take::<S>(file, 0).is_none(), "a seat that is taken is refused, also after a question");
     for number in [1, 2, 1_000_000] {
         assert!(!is_taken::<S>(file, number), "each number is a seat of its own");
@@ -84,7 +84,7 @@ fn it_is_one_for_each_number<S: Seat>(file: &Path) {
     assert!(take::<S>(file, 0).is_some(), "a seat that is given back is free");
 }
 
-fn whoever_asks_takes_nothing<S: Seat>(file: &Path) {
+fn a_question_takes_nothing<S: Seat>(file: &Path) {
     const ROUNDS: usize = 20_000;
     let is_over = &AtomicBool::new(false);
     thread::scope(|scope| {
@@ -100,13 +100,13 @@ fn whoever_asks_takes_nothing<S: Seat>(file: &Path) {
         for asking in asking {
             joined(asking);
         }
-        assert_eq!(refused, 0, "whoever asks takes nothing");
+        assert_eq!(refused, 0, "a question takes nothing");
     });
 }
 
 fn a_killed_process_has_none<S: Seat>(file: &Path) {
     let child = Child::that_takes::<S>(file, 3);
-    assert!(is_taken::<S>(file, 3), "whoever asks is told that another process has it");
+    assert!(is_taken::<S>(file, 3), "a question about a seat that another process has says so");
     assert!(take::<S>(file, 3).is_none(), "a seat that another process has is refused");
     child.kill();
     // It is dead, and its parent has not waited for it yet: its number is still in use.

@@ -18,7 +18,7 @@ pub(crate) const GROUP: &str = "workers";
 /// A group that only the victim joins, with a name of several words.
 pub(crate) const NEW_GROUP: &str = "a group that nobody knows";
 
-/// Who comes after a death.
+/// The consumers that come after a death.
 const NEWCOMERS: [Part; 6] = [
     Part::Broadcast,
     Part::Member(GROUP),
@@ -131,8 +131,8 @@ impl Attended {
         witnesses.filter(move |witness| witness.part() == Part::Member(group))
     }
 
-    /// Each message went to a member that lives, but for those that the victim had released. What it had claimed came
-    /// with a mark. Says how many these are.
+    /// Each message that the victim had not released went to a member that lives. What the victim had claimed came with a
+    /// mark. Says how many these are.
     fn account(&self, is_done: bool) -> anyhow::Result<(usize, usize)> {
         let Released { before, then, held } = self.released.clone();
         let number = |waiting| self.base + waiting;
