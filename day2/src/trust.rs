@@ -37,16 +37,24 @@ impl Trust {
     /// Fails if the owner of this open object is not to be trusted.
     pub(crate) fn check(self, name: &QueueName, object: &impl AsFd) -> Result<(), OpenError> {
         let stat = fstat(object).map_err(|errno| open_error(name, "fstat", errno))?;
-        let (expected, found) = (geteuid().as_raw(), stat.st_uid);
+        self.check_owner(name, stat.st_uid, stat.st_size.max(0) as u64)
+    }
+
+    /// Fails if this user, whose process hands out an object, is not to be trusted.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Owner`].
+    pub fn check_user(self, name: &QueueName, user: u32) -> Result<(), OpenError> {
+        self.check_owner(name, user, 0)
+    }
+
+    fn check_owner(self, name: &QueueName, found: u32, bytes: u64) -> Result<(), OpenError> {
+        let expected = geteuid().as_raw();
         if self.covers(found, expected) {
             return Ok(());
         }
-        Err(OpenError::Owner {
-            name: name.clone(),
-            expected,
-            found,
-            bytes: stat.st_size.max(0) as u64,
-        })
+        Err(OpenError::Owner { name: name.clone(), expected, found, bytes })
     }
 }
 

@@ -269,7 +269,7 @@ fn blocking(options: &JoinOptions) -> Result<(), JoinError> {
     }
 }
 
-/// Takes a slot of this ring, while no other consumer joins.
+/// Takes a slot of this ring, or moves into the one that this process was given.
 fn admit(
     shared: &Shared,
     role: JoinAs<'_>,
@@ -284,7 +284,23 @@ fn admit(
     if let Some(residence) = shared.memory().residence() {
         return move_in(shared, residence, role);
     }
-    let (owner, label) = (std::process::id(), options.label.as_str());
+    register(shared, role, start, options, std::process::id())
+}
+
+/// Takes a slot of this ring for a consumer of the process `owner`, while no other consumer joins. The caller sees to
+/// it that the slot is left again.
+///
+/// # Errors
+///
+/// As [`Shared::join`].
+pub fn register(
+    shared: &Shared,
+    role: JoinAs<'_>,
+    start: Start,
+    options: &JoinOptions,
+    owner: u32,
+) -> Result<Registration, JoinError> {
+    let label = options.label.as_str();
     let request = JoinRequest { role, start, owner, label };
     let memory = shared.memory();
     let deadline = wait::deadline(options.timeout);

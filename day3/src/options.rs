@@ -34,6 +34,7 @@ pub struct QueueOptions {
     trust: Trust,
     unattended: Unattended,
     message_type: Option<String>,
+    lag_limit: Option<Duration>,
 }
 
 impl QueueOptions {
@@ -50,6 +51,7 @@ impl QueueOptions {
             trust: Trust::OwnUser,
             unattended,
             message_type: None,
+            lag_limit: None,
         }
     }
 
@@ -175,6 +177,20 @@ impl QueueOptions {
     pub fn when_nobody_listens(mut self, unattended: Unattended) -> Self {
         self.unattended = unattended;
         self
+    }
+
+    /// In a queue whose consumers have private rooms, lets in only those that promise to go when they have held the
+    /// producer back for as long as this ([`Policy::EvictAfter`]), and lossy ones. So no consumer can stop the
+    /// producer for longer. Other queues cannot see to that.
+    #[must_use]
+    pub fn lag_limit(mut self, limit: Duration) -> Self {
+        self.lag_limit = Some(limit);
+        self
+    }
+
+    /// What consumers have to promise, if anything.
+    pub fn most_lag(&self) -> Option<Duration> {
+        self.lag_limit
     }
 
     /// How many consumers the ring is to have room for.
@@ -366,6 +382,11 @@ impl JoinOptions {
     pub fn message_type(mut self, name: &str) -> Self {
         self.message_type = Some(name.to_owned());
         self
+    }
+
+    /// Its label.
+    pub fn label_text(&self) -> &str {
+        &self.label
     }
 
     /// How long to wait.

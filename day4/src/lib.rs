@@ -37,6 +37,8 @@ pub mod reader;
 #[cfg(not(loom))]
 pub mod rendezvous;
 #[cfg(not(loom))]
+pub mod rooms;
+#[cfg(not(loom))]
 pub mod tap;
 #[cfg(not(loom))]
 pub mod writer;

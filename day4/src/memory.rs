@@ -23,6 +23,7 @@ use crate::error::{CreateError, ResumeError};
 use crate::frame::HEADER;
 use crate::marks::Marks;
 use crate::mirror::{Access, Mirror};
+use crate::rooms::{Admission, Host, NoAdmission, Request};
 
 /// The marks lie behind the shared lines that any ring has.
 const _: () = assert!(size_of::<Marks>() as u64 == TRAIL_BYTES);
@@ -42,6 +43,11 @@ pub unsafe trait ByteMemory: Memory {
     ///
     /// [`DescriptorError`]; for memory of one process always.
     fn descriptor(&self, mode: Mode) -> Result<OwnedFd, DescriptorError>;
+
+    /// The host of this ring's consumers, if they have private rooms, and this is its memory.
+    fn host(self: Arc<Self>) -> Option<Arc<Host>> {
+        None
+    }
 }
 
 /// A ring of records in a segment, between processes.
@@ -62,6 +68,26 @@ impl Segmented {
         name: Option<&QueueName>,
         options: &QueueOptions,
     ) -> Result<Self, CreateError> {
+        Self::make(options, |geometry, fill| match name {
+            Some(name) => Segment::create(name, geometry, options.mode(), fill),
+            None => Segment::anonymous(&nameless(), geometry, options.mode(), fill),
+        })
+    }
+
+    /// Creates a ring in a memfd that no other process can map writable.
+    pub(crate) fn create_sealed(options: &QueueOptions) -> Result<Self, CreateError> {
+        let this = Self::make(options, |geometry, fill| {
+            Segment::unsealed(&nameless(), geometry, options.mode(), fill)
+        })?;
+        // Now that everything is mapped that this process writes.
+        this.segment.seal_for_readers()?;
+        Ok(this)
+    }
+
+    fn make(
+        options: &QueueOptions,
+        create: impl FnOnce(Geometry, &dyn Fn(NonNull<u8>)) -> Result<Segment, day2::CreateError>,
+    ) -> Result<Self, CreateError> {
         let ring = plan(options)?;
         let message_type = options.message_type_or(MESSAGE_TYPE);
         let consumers = options.consumer_slots()?;
@@ -81,12 +107,8 @@ impl Segmented {
             // SAFETY: the marks lie behind control, within what was planned.
             unsafe { marks_behind(start, consumers).as_ref() }.start_at(ring.first);
         };
-        let segment = match name {
-            Some(name) => Segment::create(name, geometry, options.mode(), fill),
-            None => Segment::anonymous(&nameless(), geometry, options.mode(), fill),
-        }?;
-        let access = Access::ReadWrite;
-        let mirror = mirror(&segment, access).map_err(CreateError::Mirror)?;
+        let segment = create(geometry, &fill)?;
+        let mirror = mirror(&segment, Access::ReadWrite).map_err(CreateError::Mirror)?;
         Ok(Self { segment, consumers, mirror, ring })
     }
 
@@ -141,7 +163,7 @@ impl Segmented {
         Ok(Arc::new(this))
     }
 
-    fn enter(segment: Segment, options: &JoinOptions) -> Result<Self, JoinError> {
+    pub(crate) fn enter(segment: Segment, options: &JoinOptions) -> Result<Self, JoinError> {
         let (consumers, ring) = ring_of(&segment, options.message_type_or(MESSAGE_TYPE))?;
         // Readers have their mapping of data read-only, so that they cannot spoil it for others.
         let access =
@@ -190,7 +212,7 @@ fn mirror(segment: &Segment, access: Access) -> io::Result<Mirror> {
 }
 
 /// What a segment without a name is called in errors, and in `/proc`.
-fn nameless() -> QueueName {
+pub(crate) fn nameless() -> QueueName {
     "/fanout-memfd".parse().expect("a valid name")
 }
 
@@ -354,5 +376,18 @@ impl Offer {
     /// [`DescriptorError`].
     pub fn descriptor(&self, mode: Mode) -> Result<OwnedFd, DescriptorError> {
         self.memory.descriptor(mode)
+    }
+
+    /// Whether consumers of this ring have private rooms.
+    pub fn has_rooms(&self) -> bool {
+        self.memory.rooms().is_some()
+    }
+
+    /// Registers a guest.
+    pub(crate) fn admit(&self, request: &Request) -> Result<Admission, NoAdmission> {
+        match Arc::clone(&self.memory).host() {
+            Some(host) => host.admit(request),
+            None => Err(NoAdmission::Full(0)),
+        }
     }
 }

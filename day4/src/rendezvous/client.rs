@@ -3,18 +3,25 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::{QueueName, Sequence};
+use day2::{Mode, Segment, Trust};
 use day3::wait::deadline;
-use day3::{JoinOptions, Start, Wait};
+use day3::{JoinError, JoinOptions, Policy, Start, Wait};
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, getsockopt, socket};
 
 use super::error::{ConnectError, RendezvousError, failed};
-use super::wire::{self, Answer, Hello};
+use super::wire::{self, Answer, Asks, Hello};
 use super::{Role, address};
+use crate::evictable::Evictable;
+use crate::memory::{ByteMemory, Segmented, nameless};
 use crate::reader::{Member, Reader};
+use crate::rooms::{Admission, Guest};
 use crate::tap::Tap;
 
 /// How long [`Reader::connect`] and its like wait for the server's answer.
@@ -36,20 +43,80 @@ pub fn connect(
     role: Role,
     timeout: Duration,
 ) -> Result<OwnedFd, RendezvousError> {
-    let path = path.as_ref();
+    let hello = Hello { version: wire::VERSION, role: role.code(), asks: None };
+    let granted = call(path.as_ref(), &hello, role, timeout)?;
+    Ok(granted.ring)
+}
+
+/// What a server has given.
+#[derive(Debug)]
+struct Granted {
+    ring: OwnedFd,
+    /// The consumer's page, its slot, the slot's state, and the first sequence.
+    room: Option<(OwnedFd, [u64; 3])>,
+    /// The server's user.
+    user: u32,
+}
+
+/// Says hello to the server at `path`, and hears what it gives.
+fn call(
+    path: &Path,
+    hello: &Hello,
+    role: Role,
+    timeout: Duration,
+) -> Result<Granted, RendezvousError> {
     let deadline = deadline(timeout);
     let timed_out =
         |expected| RendezvousError::TimedOut { path: path.to_owned(), expected, waited: timeout };
     let Some(socket) = dial(path, deadline)? else {
         return Err(timed_out("a place in the server's queue"));
     };
-    let hello = Hello { version: wire::VERSION, role: role.code() };
-    wire::send(&socket, &hello.encode(), None).map_err(|errno| hung_up(path, "sendmsg", errno))?;
+    let peer = getsockopt(&socket, PeerCredentials)
+        .map_err(|errno| failed(path, "getsockopt(SO_PEERCRED)", errno))?;
+    wire::send(&socket, &hello.encode(), &[]).map_err(|errno| hung_up(path, "sendmsg", errno))?;
     if !wire::readable(&socket, deadline).map_err(|errno| failed(path, "poll", errno))? {
         return Err(timed_out("an answer"));
     }
     let packet = wire::receive(&socket).map_err(|errno| hung_up(path, "recvmsg", errno))?;
-    unpack(path, role, packet)
+    unpack(path, role, packet, peer.uid())
+}
+
+/// How a consumer comes to its ring: by the descriptor alone, or into a room of its own.
+pub(crate) fn enter(
+    path: &Path,
+    name: &QueueName,
+    start: Start,
+    options: &JoinOptions,
+    trust: Option<Trust>,
+) -> Result<Arc<dyn ByteMemory>, ConnectError> {
+    let (policy, label) = (options.promised(), options.label_text().to_owned());
+    let asks = Some(Asks { start, policy, label });
+    let hello = Hello { version: wire::VERSION, role: wire::RESIDENT, asks };
+    let Granted { ring, room, user } = call(path, &hello, Role::Consumer, CONNECT_TIMEOUT)?;
+    if let Some(trust) = trust {
+        trust.check_user(name, user).map_err(JoinError::from)?;
+    }
+    let Some((page, [slot, state, first])) = room else {
+        return Ok(Segmented::from_fd(ring, Mode::Reader, options)?);
+    };
+    let (slot, first) = (usize::try_from(slot).unwrap_or(usize::MAX), Sequence::new(first));
+    Ok(Guest::enter(name, Admission { ring, page, slot, state, first }, options)?)
+}
+
+/// The ring of a server, to look at.
+pub(crate) fn look(
+    path: &Path,
+    name: &QueueName,
+    options: &JoinOptions,
+    trust: Option<Trust>,
+) -> Result<Arc<Segmented>, ConnectError> {
+    let hello = Hello { version: wire::VERSION, role: Role::Tap.code(), asks: None };
+    let Granted { ring, user, .. } = call(path, &hello, Role::Tap, CONNECT_TIMEOUT)?;
+    if let Some(trust) = trust {
+        trust.check_user(name, user).map_err(JoinError::from)?;
+    }
+    let segment = Segment::received(name, ring, options.join_timeout()).map_err(JoinError::from)?;
+    Ok(Arc::new(Segmented::enter(segment, options)?))
 }
 
 /// A connection to the server at `path`; `None` if it had no room for one before the deadline.
@@ -100,7 +167,12 @@ fn hung_up(path: &Path, call: &'static str, errno: Errno) -> RendezvousError {
 }
 
 /// The ring's descriptor; those that came with it, and are unknown to this version, are closed.
-fn unpack(path: &Path, role: Role, packet: wire::Packet) -> Result<OwnedFd, RendezvousError> {
+fn unpack(
+    path: &Path,
+    role: Role,
+    packet: wire::Packet,
+    user: u32,
+) -> Result<Granted, RendezvousError> {
     let path = path.to_owned();
     if packet.bytes.is_empty() {
         return Err(RendezvousError::PeerClosed { path });
@@ -118,16 +190,31 @@ fn unpack(path: &Path, role: Role, packet: wire::Packet) -> Result<OwnedFd, Rend
         wire::LET_IN => {}
         wire::REFUSED => return Err(RendezvousError::Refused { path, role }),
         wire::FAILED => return Err(RendezvousError::Failed { path }),
+        wire::FULL => {
+            let most = answer.room.map_or(0, |[most, ..]| most);
+            return Err(RendezvousError::Full { path, most });
+        }
+        wire::LIMIT => {
+            let limit = Duration::from_micros(answer.room.map_or(0, |[.., limit]| limit));
+            return Err(RendezvousError::Limit { path, limit });
+        }
+        wire::ROOMS => return Err(RendezvousError::Rooms { path }),
         status => {
-            let (expected, found) = ("status 0, 1 or 2", format!("status {status}"));
+            let (expected, found) = ("a status from 0 to 5", format!("status {status}"));
             return Err(RendezvousError::NotAServer { path, expected, found });
         }
     }
     if packet.cut {
         return Err(RendezvousError::NoRoom { path });
     }
-    match packet.descriptors.into_iter().next() {
-        Some(ring) if count == answer.descriptors as usize => Ok(ring),
+    let mut descriptors = packet.descriptors.into_iter();
+    let (ring, page) = (descriptors.next(), descriptors.next());
+    let is_whole = count == answer.descriptors as usize;
+    match (ring, page, answer.room) {
+        (Some(ring), Some(page), Some(room)) if is_whole => {
+            Ok(Granted { ring, room: Some((page, room)), user })
+        }
+        (Some(ring), _, None) if is_whole => Ok(Granted { ring, room: None, user }),
         _ => {
             let found = format!("{count} where it spoke of {}", answer.descriptors);
             let expected = "as many descriptors as it speaks of, and at least one";
@@ -143,8 +230,40 @@ impl<W: Wait> Reader<W> {
     ///
     /// [`ConnectError`]; the ring goes on as before.
     pub fn connect(path: impl AsRef<Path>, start: Start) -> Result<Self, ConnectError> {
-        let ring = connect(path, Role::Consumer, CONNECT_TIMEOUT)?;
-        Ok(Self::from_fd(ring, start, &JoinOptions::default())?)
+        Self::connect_with(path, start, &JoinOptions::default())
+    }
+
+    /// Joins the ring that is served at `path`, as a broadcast consumer.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`]; the ring goes on as before.
+    pub fn connect_with(
+        path: impl AsRef<Path>,
+        start: Start,
+        options: &JoinOptions,
+    ) -> Result<Self, ConnectError> {
+        let memory = enter(path.as_ref(), &nameless(), start, options, None)?;
+        // SAFETY: checked to be a ring of records.
+        Ok(unsafe { Self::from_memory(memory, start, options) }?)
+    }
+}
+
+impl<W: Wait> Evictable<W> {
+    /// Joins the ring that is served at `path`. The options say when the consumer may be
+    /// [evicted](JoinOptions::policy).
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`]; the ring goes on as before.
+    pub fn connect(
+        path: impl AsRef<Path>,
+        start: Start,
+        options: &JoinOptions,
+    ) -> Result<Self, ConnectError> {
+        let memory = enter(path.as_ref(), &nameless(), start, options, None)?;
+        // SAFETY: checked to be a ring of records.
+        Ok(unsafe { Self::from_memory(memory, start, options) }?)
     }
 }
 
@@ -159,7 +278,8 @@ impl<W: Wait> Member<W> {
         group: &str,
         start: Start,
     ) -> Result<Self, ConnectError> {
-        let ring = connect(path, Role::Consumer, CONNECT_TIMEOUT)?;
+        let hello = Hello { version: wire::VERSION, role: wire::MEMBER, asks: None };
+        let ring = call(path.as_ref(), &hello, Role::Consumer, CONNECT_TIMEOUT)?.ring;
         Ok(Self::from_fd(ring, group, start, &JoinOptions::default())?)
     }
 }
@@ -173,5 +293,21 @@ impl<W: Wait> Tap<W> {
     pub fn connect(path: impl AsRef<Path>, start: Start) -> Result<Self, ConnectError> {
         let ring = connect(path, Role::Tap, CONNECT_TIMEOUT)?;
         Ok(Self::from_fd(ring, start, &JoinOptions::default())?)
+    }
+
+    /// Joins the ring that is served at `path` as a lossy consumer, as [`Tap::join`] does by name.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`]; the ring goes on as before.
+    pub fn connect_lossy(
+        path: impl AsRef<Path>,
+        start: Start,
+        options: &JoinOptions,
+    ) -> Result<Self, ConnectError> {
+        let options = options.clone().policy(Policy::Lossy);
+        let memory = enter(path.as_ref(), &nameless(), start, &options, None)?;
+        // SAFETY: checked to be a ring of records.
+        Ok(unsafe { Self::join_memory(memory, start, &options) }?)
     }
 }

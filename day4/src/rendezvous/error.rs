@@ -114,6 +114,39 @@ pub enum RendezvousError {
         /// What this client wanted to be.
         role: super::Role,
     },
+    /// Every consumer slot of the server's ring is taken.
+    #[error(
+        "all {most} consumer slots of the ring at {} are taken: let a consumer leave, or use a tap, which needs none",
+        .path.display()
+    )]
+    Full {
+        /// The path asked for.
+        path: PathBuf,
+        /// How many there are.
+        most: u64,
+    },
+    /// The server lets in only consumers that promise to go when they lag.
+    #[error(
+        "the server at {} lets in only consumers that promise to go when they have held it back for {limit:?}, or that \
+         are lossy: join as one of these (JoinOptions::policy, fanout sub --policy)",
+        .path.display()
+    )]
+    Limit {
+        /// The path asked for.
+        path: PathBuf,
+        /// The longest promise that it accepts.
+        limit: Duration,
+    },
+    /// Consumers of the server's ring have private rooms.
+    #[error(
+        "the ring at {} gives each consumer a page of its own: it has no groups, and its descriptor is good for looking \
+         only; connect as a broadcast consumer (Reader::connect), or as a tap",
+        .path.display()
+    )]
+    Rooms {
+        /// The path asked for.
+        path: PathBuf,
+    },
     /// The server would have served this client, and could not.
     #[error(
         "the server at {} has no descriptor to give, expected one: \

@@ -16,6 +16,10 @@
 //! consumer's is not, since a consumer writes its cursor into control. That guards against mistakes.
 //! A hostile process of the same user can open the object once more; what keeps out other users is
 //! the ring's permissions.
+//!
+//! A ring whose consumers have [private rooms](crate::rooms) can be handed to processes that are not trusted: its
+//! descriptors are good for reading alone, whoever opens them. Its server registers each broadcast consumer, and gives it
+//! a page of its own. Such a ring has no groups, and no invitations.
 
 mod client;
 mod error;
@@ -60,7 +64,11 @@ impl Role {
     }
 
     fn from_code(code: u32) -> Option<Self> {
-        [Self::Consumer, Self::Tap].into_iter().find(|role| role.code() == code)
+        match code {
+            1 | wire::RESIDENT | wire::MEMBER => Some(Self::Consumer),
+            2 => Some(Self::Tap),
+            _ => None,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use common::sync::{Arc, AtomicU64, Ordering};
-use day2::{DescriptorError, Mode};
+use day2::DescriptorError;
 use day3::Wait;
 use day3::wait::deadline;
 use nix::errno::Errno;
@@ -28,6 +28,7 @@ use super::error::{RendezvousError, failed};
 use super::wire::{self, Answer, Hello};
 use super::{Role, address};
 use crate::Offer;
+use crate::rooms::{Admission, NoAdmission, Request};
 use crate::writer::Writer;
 
 /// How long a client may take to say what it wants.
@@ -105,8 +106,6 @@ struct Visitor {
     since: Instant,
 }
 
-/// What makes descriptors.
-type Give<'a> = &'a dyn Fn(Mode) -> Result<OwnedFd, DescriptorError>;
 
 impl Server {
     /// Listens at `path`, for processes of this user (and root's).
@@ -177,7 +176,7 @@ impl Server {
         timeout: Duration,
     ) -> Result<Admitted, RendezvousError> {
         let deadline = deadline(timeout);
-        let admitted = self.admit(&|mode| writer.descriptor(mode), Some(deadline), None)?;
+        let admitted = self.admit(&writer.offer(), Some(deadline), None)?;
         admitted.ok_or_else(|| RendezvousError::TimedOut {
             path: self.place.path.clone(),
             expected: "a client",
@@ -194,7 +193,7 @@ impl Server {
         let (path, tally) = (self.place.path.clone(), Arc::clone(&self.tally));
         let started = || -> io::Result<_> {
             let (stopped, stop) = io::pipe()?;
-            let work = move || self.serve_until(&stopped, &|mode| offer.descriptor(mode));
+            let work = move || self.serve_until(&stopped, &offer);
             Ok((stop, thread::Builder::new().name("fanout-serve".into()).spawn(work)?))
         };
         match started() {
@@ -205,9 +204,9 @@ impl Server {
         }
     }
 
-    fn serve_until(&mut self, stop: &PipeReader, give: Give<'_>) {
+    fn serve_until(&mut self, stop: &PipeReader, offer: &Offer) {
         loop {
-            match self.admit(give, None, Some(stop.as_fd())) {
+            match self.admit(offer, None, Some(stop.as_fd())) {
                 Ok(Some(_)) => {}
                 Ok(None) => return,
                 Err(_) => {
@@ -224,7 +223,7 @@ impl Server {
     /// Serves one client; `None` if `deadline` has passed or `stop` was hung up.
     fn admit(
         &mut self,
-        give: Give<'_>,
+        offer: &Offer,
         deadline: Option<Instant>,
         stop: Option<BorrowedFd<'_>>,
     ) -> Result<Option<Admitted>, RendezvousError> {
@@ -239,7 +238,7 @@ impl Server {
             if ready.stop {
                 return Ok(None);
             }
-            if let Some(admitted) = self.hear(&ready.visitors, give)? {
+            if let Some(admitted) = self.hear(&ready.visitors, offer)? {
                 return Ok(Some(admitted));
             }
             self.turn_away_the_silent();
@@ -298,12 +297,12 @@ impl Server {
     fn hear(
         &mut self,
         speaks: &[bool],
-        give: Give<'_>,
+        offer: &Offer,
     ) -> Result<Option<Admitted>, RendezvousError> {
         // The last first, so that the others keep their positions.
         for at in (0..speaks.len()).rev().filter(|at| speaks[*at]) {
             let Some(visitor) = self.visitors.remove(at) else { continue };
-            match self.answer(&visitor, give)? {
+            match self.answer(&visitor, offer)? {
                 Some(role) => {
                     let (pid, uid) = (visitor.peer.pid(), visitor.peer.uid());
                     self.tally.admitted.fetch_add(1, Ordering::Relaxed);
@@ -316,13 +315,14 @@ impl Server {
     }
 
     /// Hears a visitor and answers it. Says in which role the visitor was let in, if it was.
-    fn answer(&self, visitor: &Visitor, give: Give<'_>) -> Result<Option<Role>, RendezvousError> {
+    fn answer(&self, visitor: &Visitor, offer: &Offer) -> Result<Option<Role>, RendezvousError> {
         let version = wire::VERSION;
         // A client that is turned away may be gone already.
-        let say = |status| {
-            let answer = Answer { version, status, descriptors: 0 };
-            let _ = wire::send(&visitor.socket, &answer.encode(), None);
+        let tell = |status, room| {
+            let answer = Answer { version, status, descriptors: 0, room };
+            let _ = wire::send(&visitor.socket, &answer.encode(), &[]);
         };
+        let say = |status| tell(status, None);
         let Ok(bytes) = wire::receive_bytes(&visitor.socket) else { return Ok(None) };
         let Some(hello) = Hello::decode(&bytes) else { return Ok(None) };
         let role = Role::from_code(hello.role)
@@ -331,12 +331,21 @@ impl Server {
             say(wire::REFUSED);
             return Ok(None);
         };
-        let ring = give(role.mode()).map_err(|source| {
-            say(wire::FAILED);
-            RendezvousError::Descriptor { path: self.place.path.clone(), source }
-        })?;
-        let answer = Answer { version, status: wire::LET_IN, descriptors: 1 };
-        match wire::send(&visitor.socket, &answer.encode(), Some(&ring)) {
+        let (descriptors, room) = match give(offer, &hello, role, visitor.peer.pid()) {
+            Ok(given) => given,
+            Err(NotGiven::Said(status, room)) => {
+                tell(status, room);
+                return Ok(None);
+            }
+            Err(NotGiven::Failed(source)) => {
+                say(wire::FAILED);
+                let path = self.place.path.clone();
+                return Err(RendezvousError::Descriptor { path, source });
+            }
+        };
+        let count = descriptors.len() as u32;
+        let answer = Answer { version, status: wire::LET_IN, descriptors: count, room };
+        match wire::send(&visitor.socket, &answer.encode(), &descriptors) {
             Ok(()) => Ok(Some(role)),
             Err(Errno::EPIPE | Errno::ECONNRESET | Errno::EAGAIN) => Ok(None),
             Err(errno) => {
@@ -356,6 +365,43 @@ impl Server {
     fn turn_away(&self) {
         self.tally.turned_away.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// What a client gets: descriptors, and where its room is.
+type Given = (Vec<OwnedFd>, Option<[u64; 3]>);
+
+/// Why a client gets nothing.
+enum NotGiven {
+    /// It is told this.
+    Said(u32, Option<[u64; 3]>),
+    /// The kernel refused something.
+    Failed(DescriptorError),
+}
+
+fn give(offer: &Offer, hello: &Hello, role: Role, pid: i32) -> Result<Given, NotGiven> {
+    let has_rooms = offer.has_rooms();
+    if let (true, Some(asks)) = (has_rooms, &hello.asks) {
+        let (start, policy, label) = (asks.start, asks.policy, asks.label.clone());
+        let request = Request { start, policy, label, owner: pid.unsigned_abs() };
+        return match offer.admit(&request) {
+            Ok(Admission { ring, page, slot, state, first }) => {
+                Ok((vec![ring, page], Some([slot as u64, state, first.get()])))
+            }
+            Err(NoAdmission::Full(most)) => {
+                Err(NotGiven::Said(wire::FULL, Some([most as u64, 0, 0])))
+            }
+            Err(NoAdmission::Limit(limit)) => {
+                let micros = u64::try_from(limit.as_micros()).unwrap_or(u64::MAX);
+                Err(NotGiven::Said(wire::LIMIT, Some([0, 0, micros])))
+            }
+            Err(NoAdmission::Failed(error)) => Err(NotGiven::Failed(error)),
+        };
+    }
+    if has_rooms && role == Role::Consumer {
+        return Err(NotGiven::Said(wire::ROOMS, None));
+    }
+    let ring = offer.descriptor(role.mode()).map_err(NotGiven::Failed)?;
+    Ok((vec![ring], None))
 }
 
 /// Which sockets have something for the server.
