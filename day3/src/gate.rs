@@ -176,8 +176,8 @@ impl Gate {
             }
             if let Some(death) = self.bury(link, slot) {
                 deaths.push(death);
-            } else if control.slot(slot).vital.is_dying() {
-                deaths.extend(self.give_up_dying(control, slot));
+            } else if let Some(death) = self.give_up_dying(control, slot) {
+                deaths.push(death);
                 changed = true;
             } else {
                 changed |= self.lose_patience(control, slot);
@@ -214,10 +214,15 @@ impl Gate {
         self.patience.ends(place, roster::patience(line)) && roster::turn_out(control, slot, state)
     }
 
-    /// No longer waits for the consumer in this slot, whose process is dying. Its memory is being freed, which may take
-    /// long; only then the kernel lets go of its lease.
+    /// No longer waits for the consumer in this slot, if its process is dying. Its memory is being freed, which may
+    /// take long; only then the kernel lets go of its lease.
     fn give_up_dying(&mut self, control: &Control, slot: usize) -> Option<Death> {
+        // First who it is: a newcomer makes the word its own before its state says that it is there. In the other
+        // order, what is said of the last consumer could be taken for the newcomer's.
         let consumer = roster::info(control, slot)?;
+        if !control.slot(slot).vital.is_dying() {
+            return None;
+        }
         let key = (slot, consumer.state.bits());
         self.dying.retain(|&(dying, _)| dying != slot);
         self.dying.push(key);

@@ -97,6 +97,11 @@ pub fn list_with_lives(link: &dyn Link) -> Vec<ConsumerInfo> {
     consumers
 }
 
+/// How many registered consumers are alive.
+pub fn living(link: &dyn Link) -> usize {
+    list_with_lives(link).iter().filter(|consumer| consumer.alive != Some(false)).count()
+}
+
 /// The consumer in this slot.
 pub(crate) fn info(control: &Control, slot: usize) -> Option<ConsumerInfo> {
     let line = control.slot(slot);
