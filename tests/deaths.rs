@@ -191,6 +191,17 @@ fn a_queue_that_was_closed_is_replaced_although_it_is_read() {
 }
 
 #[test]
+fn a_dead_consumer_is_not_one_that_was_waited_for() {
+    let (name, folder) = (Unique::new("waited"), Folder::new());
+    let mut writer = Writer::create(name.bare(), 4096).unwrap();
+    let mut dead = subscribe(&name, &[], &folder.path().join("out"));
+    writer.wait_for_consumers(1, testing::DEADLINE).unwrap();
+    kill(&mut dead);
+    assert!(writer.wait_for_consumers(1, std::time::Duration::ZERO).is_err());
+    assert_eq!(writer.consumers().len(), 1, "nobody has freed its slot");
+}
+
+#[test]
 fn clean_removes_what_nobody_has_open_and_nothing_else() {
     let clean = |arguments: &[&str]| run(fanout(&["clean"]).args(arguments));
     let (alone, open, held, tapped) =

@@ -35,6 +35,9 @@ pub const MOST: usize = 2000;
 /// How long a guard that has no words waits for the next one before it ends.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// No guard has this number.
+const NOBODY: u32 = 0;
+
 /// The guard's stack: it calls next to nothing.
 const STACK: usize = 64 * 1024;
 
@@ -181,6 +184,9 @@ impl Guards {
             // A node that is twice in a list makes it a circle.
             return None;
         }
+        // What the kernel has marked for the last owner says nothing of the next one, also where that
+        // gets no guard.
+        node.vital().own(NOBODY);
         let guard = match all.iter().position(|guard| guard.nodes.len() < MOST) {
             Some(at) => &mut all[at],
             None => {

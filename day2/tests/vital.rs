@@ -88,6 +88,29 @@ fn watches_words() {
     die(&how);
 }
 
+/// The last owner's mark would be taken for the next one's, and nobody would wait for that one.
+#[test]
+fn a_process_without_a_guard_does_not_count_as_dying() {
+    let name = Unique::new("guardless");
+    let segment = create(&name).unwrap();
+    let mut process = helper("watches_one_word", &name, "kill");
+    process.line("it watches");
+    let_die(&mut process, "kill");
+    eventually("the kernel's mark", || word(&segment, 0).is_dying());
+    helper("gets_no_guard", &name, "").line("it has no guard");
+    assert!(!word(&segment, 0).is_dying() && !word(&segment, 0).is_owned());
+}
+
+#[test]
+#[ignore = "the process that a_process_without_a_guard_does_not_count_as_dying starts"]
+fn gets_no_guard() {
+    let Some((name, _)) = helped() else { return };
+    let segment = open(&name);
+    refuse(libc::SYS_set_robust_list);
+    assert!(watched(&segment, 0).is_none(), "it has a guard");
+    say("it has no guard");
+}
+
 /// A sleeper waits on the word of another process. The kernel wakes it when that process is killed, or gives the word up.
 #[test]
 fn a_sleeper_is_woken() {

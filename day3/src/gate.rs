@@ -178,8 +178,8 @@ impl Gate {
             }
             if let Some(death) = self.bury(link, slot) {
                 deaths.push(death);
-            } else if link.is_dying(slot) {
-                deaths.extend(self.give_up_dying(control, slot));
+            } else if let Some(death) = self.give_up_dying(link, slot) {
+                deaths.push(death);
                 changed = true;
             } else {
                 changed |= self.lose_patience(link, slot);
@@ -229,14 +229,20 @@ impl Gate {
         core::mem::take(&mut self.evictions)
     }
 
-    /// No longer waits for the consumer in this slot, whose process is dying. Its memory is being freed, which may take
-    /// long; only then the kernel lets go of its lease.
-    fn give_up_dying(&mut self, control: &Control, slot: usize) -> Option<Death> {
-        let consumer = roster::info(control, slot)?;
+    /// No longer waits for the consumer in this slot, if its process is dying. Its memory is being freed, which may
+    /// take long; only then the kernel lets go of its lease.
+    fn give_up_dying(&mut self, link: &dyn Link, slot: usize) -> Option<Death> {
+        // First who it is: a newcomer makes the word its own before its state says that it is there. In the other
+        // order, what is said of the last consumer could be taken for the newcomer's.
+        let consumer = roster::info(link, slot)?;
+        if !link.is_dying(slot) {
+            return None;
+        }
         let key = (slot, consumer.state.bits());
         self.dying.retain(|&(dying, _)| dying != slot);
         self.dying.push(key);
-        self.is_news(key).then_some(Death { consumer, held: 0 })
+        self.is_news(key);
+        Some(Death { consumer, held: 0 })
     }
 
     /// Buries the consumer in this slot, if it is dead. A dead member is found as long as nobody has taken over

@@ -21,7 +21,7 @@ use crate::rooms::{Page, Residence};
 use crate::sequencer::Run;
 
 use list::lag_of;
-pub use list::{ConsumerInfo, ConsumerKind, GroupInfo, groups, list, list_with_lives};
+pub use list::{ConsumerInfo, ConsumerKind, GroupInfo, groups, list, list_with_lives, living};
 pub(crate) use list::{info, patience};
 
 /// Where a consumer begins to read.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fanout::QueueName;
-use fanout::inspect::{Observer, Snapshot};
+use fanout::inspect::{ConsumerInfo, Observer, Snapshot};
 use fanout::segment::Segment;
 
 /// Who has a queue open, as the kernel knows.
@@ -63,5 +63,10 @@ impl Custody {
 
 /// How many registered consumers are alive.
 pub(crate) fn alive(snapshot: &Snapshot) -> usize {
-    snapshot.consumers.iter().filter(|consumer| consumer.alive == Some(true)).count()
+    living(&snapshot.consumers)
+}
+
+/// How many of these consumers are alive.
+pub(crate) fn living(consumers: &[ConsumerInfo]) -> usize {
+    consumers.iter().filter(|consumer| consumer.alive == Some(true)).count()
 }

@@ -14,6 +14,7 @@ use fanout::wait::{AnyStrategy, Strategy};
 use fanout::{MOST_SLOTS, QueueName, QueueOptions, REASON_BYTES, SLOTS, Unattended};
 use yardstick::report::grouped;
 
+use super::custody::living;
 use super::input::{Cut, Input};
 use super::laggard::{For, Laggards, Wait, Who, obituary, who};
 use super::signals::Signals;
@@ -178,7 +179,7 @@ impl Publisher<'_> {
             self.tell_deaths();
             notice.still(|| {
                 let (name, typed) = (&arguments.name, typed(arguments.name.as_str()));
-                match (wanted, self.writer.consumers().len()) {
+                match (wanted, living(&self.writer.consumers())) {
                     (1, _) => {
                         format!("waiting for a consumer of {name}, such as `fanout sub {typed}`")
                     }

@@ -68,7 +68,7 @@ fn taken_over(
         }
     }
     let (sent, next) = (writer.sent(), writer.next_sequence());
-    let attached = match writer.consumers().len() {
+    let attached = match super::custody::living(&writer.consumers()) {
         1 => "1 consumer is".to_owned(),
         n => format!("{n} consumers are"),
     };

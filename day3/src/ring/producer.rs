@@ -326,13 +326,13 @@ impl<T: Pod, W: Wait> Producer<T, W> {
         memory::forget(self.waiter.shared().memory(), group, timeout)
     }
 
-    /// Waits until at least `n` consumers are registered.
+    /// Waits until at least `n` consumers that are alive are registered.
     ///
     /// # Errors
     ///
     /// [`TimedOut`] after `timeout`.
     pub fn wait_for_consumers(&mut self, n: usize, timeout: Duration) -> Result<(), TimedOut> {
-        wait::poll(timeout, || self.consumers().len() >= n)
+        wait::poll(timeout, || roster::living(self.waiter.shared()) >= n)
     }
 
     /// Waits until every registered consumer has read and released everything that was sent.

@@ -98,6 +98,11 @@ pub fn list_with_lives(control: &Control, is_leased: impl Fn(Role) -> bool) -> V
     consumers
 }
 
+/// How many registered consumers are alive.
+pub fn living(link: &dyn Link) -> usize {
+    list_with_lives(link).iter().filter(|consumer| consumer.alive != Some(false)).count()
+}
+
 /// The consumer in this slot.
 pub(crate) fn info(control: &Control, slot: usize) -> Option<ConsumerInfo> {
     let line = control.slot(slot);
