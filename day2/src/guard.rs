@@ -35,6 +35,9 @@ pub const MOST: usize = 2000;
 /// How long a guard that has no words waits for the next one before it ends.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// The number that no guard has.
+const NOBODY: u32 = 0;
+
 /// The guard's stack: it calls next to nothing.
 const STACK: usize = 64 * 1024;
 
@@ -184,7 +187,11 @@ impl Guards {
         let guard = match all.iter().position(|guard| guard.nodes.len() < MOST) {
             Some(at) => &mut all[at],
             None => {
-                let guard = self.start()?;
+                let Some(guard) = self.start() else {
+                    // The last owner's mark would say of the new one that it is dying.
+                    node.vital().own(NOBODY);
+                    return None;
+                };
                 all.push(guard);
                 all.last_mut()?
             }
@@ -285,7 +292,7 @@ impl Drop for Watch {
 ///
 /// The caller has the role that the word belongs to; whoever owned the word before is forgotten.
 /// `None` if the kernel refuses, or if this process watches the word already. Then only the
-/// [lease](crate::lease) tells of its death.
+/// [lease](crate::lease) tells of its death. A word that the kernel refuses to watch says that nobody owns it.
 ///
 /// # Safety
 ///

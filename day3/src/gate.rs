@@ -174,10 +174,13 @@ impl Gate {
             if cursor_lag(control, slot, next) < lag {
                 continue;
             }
+            // edge: join -> gate. Before the word is asked: it is said of the consumer that has this state, and not of one
+            // that takes the slot meanwhile.
+            let state = control.slot(slot).state.load(Ordering::Acquire);
             if let Some(death) = self.bury(link, slot) {
                 deaths.push(death);
             } else if control.slot(slot).vital.is_dying() {
-                deaths.extend(self.give_up_dying(control, slot));
+                deaths.extend(self.give_up_dying(control, slot, state));
                 changed = true;
             } else {
                 changed |= self.lose_patience(control, slot);
@@ -214,11 +217,11 @@ impl Gate {
         self.patience.ends(place, roster::patience(line)) && roster::turn_out(control, slot, state)
     }
 
-    /// No longer waits for the consumer in this slot, whose process is dying. Its memory is being freed, which may take
-    /// long; only then the kernel lets go of its lease.
-    fn give_up_dying(&mut self, control: &Control, slot: usize) -> Option<Death> {
-        let consumer = roster::info(control, slot)?;
-        let key = (slot, consumer.state.bits());
+    /// No longer waits for the consumer that has this slot in this state, whose process is dying. Its memory is being
+    /// freed, which may take long; only then the kernel lets go of its lease.
+    fn give_up_dying(&mut self, control: &Control, slot: usize, state: u64) -> Option<Death> {
+        let consumer = roster::info(control, slot).filter(|found| found.state.bits() == state)?;
+        let key = (slot, state);
         self.dying.retain(|&(dying, _)| dying != slot);
         self.dying.push(key);
         self.told.retain(|&(told, _)| told != slot);
