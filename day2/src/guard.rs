@@ -221,7 +221,8 @@ impl Guards {
         let started = builder.spawn(work);
         let _ = mask.thread_set_mask();
         started.ok()?;
-        Some(Guard { head, number: told.recv().ok()??, nodes: Vec::new() })
+        // A thread for whose beginning there is not enough memory may hang before it says anything.
+        Some(Guard { head, number: told.recv_timeout(LINGER).ok()??, nodes: Vec::new() })
     }
 
     /// What a guard does: it sleeps until it has nothing to guard.
@@ -291,7 +292,7 @@ impl Drop for Watch {
 ///
 /// The caller has the role that the word belongs to. A process that owned the word before owns it no longer.
 /// `None` if the kernel refuses, or if this process watches the word already. Then only the
-/// [lease](crate::lease) tells of its death.
+/// [lease](crate::lease) tells of its death. A word that the kernel refuses to watch says that nobody owns it.
 ///
 /// # Safety
 ///

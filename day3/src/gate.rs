@@ -232,12 +232,13 @@ impl Gate {
     /// No longer waits for the consumer in this slot, if its process is dying. Its memory is being freed, which may
     /// take long; only then the kernel lets go of its lease.
     fn give_up_dying(&mut self, link: &dyn Link, slot: usize) -> Option<Death> {
-        // First who it is: a newcomer makes the word its own before its state says that it is there. In the other
-        // order, what is said of the last consumer could be taken for the newcomer's.
-        let consumer = roster::info(link, slot)?;
+        // edge: join -> gate. First who it is: a newcomer makes the word its own before its state says that it is there.
+        // In the other order, what is said of the last consumer could be taken for the newcomer's.
+        let state = link.slot(slot).state.load(Ordering::Acquire);
         if !link.is_dying(slot) {
             return None;
         }
+        let consumer = roster::info(link, slot).filter(|found| found.state.bits() == state)?;
         let key = (slot, consumer.state.bits());
         self.dying.retain(|&(dying, _)| dying != slot);
         self.dying.push(key);

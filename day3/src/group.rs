@@ -10,7 +10,7 @@ use crate::doorbell;
 use crate::link::Link;
 use crate::recovery;
 use crate::roster::Registration;
-use crate::sequencer::{Cursor, Run, Unavailable, Watcher, observe, out_of_range};
+use crate::sequencer::{Cursor, Run, Unavailable, Watcher, gone, observe, out_of_range};
 
 /// A member's end.
 ///
@@ -232,7 +232,7 @@ impl<C: Link> MemberCursor<C> {
         let mut gates = false;
         loop {
             if self.is_holding() {
-                return Ok(self.again(measure));
+                return self.again(measure);
             }
             let (claim, all) = match self.unclaimed() {
                 Ok(unclaimed) => unclaimed,
@@ -261,6 +261,9 @@ impl<C: Link> MemberCursor<C> {
                 }
                 return Ok(run);
             }
+            if !self.registration.is_current(&self.control) {
+                return Err(gone(&self.registration));
+            }
             (gates, self.is_alone) = (true, false);
             spin_loop();
         }
@@ -270,6 +273,11 @@ impl<C: Link> MemberCursor<C> {
     #[inline(always)]
     fn try_claim(&mut self, before: Claim, run: Run) -> bool {
         let end = run.first.plus(run.len);
+        // What was published when it looked last may be much. One that was evicted since, or is a copy in a forked child,
+        // must not take it from the others: nobody would wait for it.
+        if !self.registration.is_current(&self.control) && !mutant("skip-registration-check") {
+            return false;
+        }
         let (slot, line) = (self.registration.slot, self.registration.line(&self.control));
         let follows_other = before.is_by_other(slot);
         if follows_other && !mutant("skip-testify") {
@@ -310,10 +318,13 @@ impl<C: Link> MemberCursor<C> {
 
     /// Takes once more from what it holds: the caller forgot a batch, or never got it.
     #[cold]
-    fn again(&mut self, mut measure: impl FnMut(Run) -> u64) -> Run {
+    fn again(&mut self, mut measure: impl FnMut(Run) -> u64) -> Result<Run, Unavailable> {
+        if !self.registration.is_current(&self.control) {
+            return Err(gone(&self.registration));
+        }
         let run = first_part(self.held, &mut measure);
         self.taken = run.len;
-        run
+        Ok(run)
     }
 }
 

@@ -165,7 +165,8 @@ pub unsafe fn join(
     let begin = start_of(control, ring, landing, request.start);
     let (place, state) = move_in(control, slot, before, request, begin)?;
     let hold = Hold { _watch: link.watch(role_of(slot)), _lease: lease };
-    control.slot(slot).state.store(state.bits(), Ordering::Relaxed);
+    // edge: join -> gate. A producer that sees the new state no longer sees that the slot's last consumer was dying.
+    control.slot(slot).state.store(state.bits(), Ordering::Release);
     // edge: join -> gate. The slot is written before the generation that tells of it.
     control.roster.generation.fetch_add(1, ordering!("join-gate-release", Release));
     let settled = if request.role == JoinAs::Lossy {

@@ -391,14 +391,21 @@ impl<C: Link, T: Trail> ProducerCursor<C, T> {
     /// Tells consumers that nothing more will come, though not everything is sent. Says whether a
     /// consumer slept, and was woken.
     pub fn abort(&mut self, reason: &str) -> bool {
-        if !self.is_closed {
+        if !self.is_closed && !self.is_forked() {
             self.control.head.reason.store(reason);
         }
         self.end(ABORTED)
     }
 
+    /// Whether this process is a child that was forked from the producer's.
+    #[inline]
+    pub fn is_forked(&self) -> bool {
+        self.forks != forks()
+    }
+
     fn end(&mut self, state: u64) -> bool {
-        if self.is_closed {
+        // The ring is the parent's, which goes on sending.
+        if self.is_closed || self.is_forked() {
             return false;
         }
         (self.is_closed, self.fast) = (true, NEVER_FAST);
@@ -496,7 +503,7 @@ impl<C: Link, T: Trail> ProducerCursor<C, T> {
     fn extend(&mut self, n: u64) -> Result<(), Refusal> {
         assert!(n <= self.capacity.get(), "{n} of {} places were asked for", self.capacity);
         // Not the process id: to ask for that is a system call.
-        if self.forks != forks() {
+        if self.is_forked() {
             return Err(Refusal::Forked);
         }
         if self.is_closed {

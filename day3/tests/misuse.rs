@@ -15,8 +15,9 @@ use day3::doorbell::Doorbell;
 use day3::sequencer::Cursor;
 use day3::wait::Side;
 use day3::{
-    Consumer, Corrupt, CreateError, Heap, JoinOptions, Memory, Producer, QueueOptions, Receiver,
-    RecvError, RecvTimeoutError, SendTimeoutError, Start, TryRecvError, TrySendError, Wait,
+    Consumer, Corrupt, CreateError, Ending, Heap, JoinOptions, Member, Memory, Producer,
+    QueueOptions, Receiver, RecvError, RecvTimeoutError, SendTimeoutError, Start, TryRecvError,
+    TrySendError, Wait,
 };
 use home::{Home, InSegment, OnHeap};
 use testing::{DEADLINE, Unique};
@@ -315,6 +316,66 @@ fn copies_in_a_forked_child_end_nothing() {
     assert_eq!(consumer.recv(), Ok(1));
     assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty), "and the producer");
     Consumer::<u64>::join(&*name, Start::Latest).expect("and the name");
+}
+
+/// Runs `f` in a forked child; says whether it returned true there.
+fn is_so_in_a_child(f: impl FnOnce() -> bool) -> bool {
+    // SAFETY: the child uses the ends that it has copies of, and ends.
+    match unsafe { nix::unistd::fork() }.unwrap() {
+        nix::unistd::ForkResult::Child => {
+            let code = i32::from(!f());
+            // SAFETY: it ends the child at once, without its parent's exit handlers.
+            unsafe { nix::libc::_exit(code) }
+        }
+        nix::unistd::ForkResult::Parent { child } => {
+            let ended = nix::sys::wait::waitpid(child, None).unwrap();
+            ended == nix::sys::wait::WaitStatus::Exited(child, 0)
+        }
+    }
+}
+
+/// What the parent's member has looked at, and not claimed, a child does not claim in its name.
+#[test]
+fn a_forked_member_takes_nothing_from_its_parent() {
+    let name = Unique::new("fork-member");
+    let mut producer = Producer::<u64>::create(&*name, 8).unwrap();
+    let mut member = Member::<u64>::join(&*name, "g", Start::Oldest).unwrap();
+    producer.send_batch(&[0, 1, 2, 3]).unwrap();
+    assert_eq!(member.recv(), Ok(0));
+    let forked = Err(TryRecvError::End(RecvError::Forked));
+    assert!(is_so_in_a_child(|| member.try_recv() == forked && member.try_recv() == forked));
+    forget(member.recv_batch(2).unwrap());
+    assert!(is_so_in_a_child(|| member.try_recv() == forked), "what it holds is the parent's");
+    assert_eq!([(); 3].map(|()| member.try_recv()), [Ok(1), Ok(2), Ok(3)]);
+}
+
+/// A child neither ends the parent's ring nor sends what the parent had reserved.
+#[test]
+fn a_forked_producer_ends_nothing_and_sends_nothing() {
+    let name = Unique::new("fork-producer");
+    let mut producer = Producer::<u64>::create(&*name, 8).unwrap();
+    let mut consumer = Consumer::<u64>::join(&*name, Start::Oldest).unwrap();
+    assert!(is_so_in_a_child(|| {
+        producer.close();
+        producer.abort("a child's reason");
+        !producer.is_closed()
+    }));
+    for publishes_all in [true, false] {
+        let reservation = producer.reserve(2).unwrap();
+        assert!(is_so_in_a_child(|| {
+            let filled = reservation.fill(&[66, 66]);
+            if publishes_all {
+                filled.publish()
+            } else {
+                filled.publish_first(1)
+            }
+            true
+        }));
+    }
+    assert_eq!(consumer.try_recv(), Err(TryRecvError::Empty));
+    assert_eq!(consumer.ending(), Ending::Open);
+    producer.send(1).unwrap();
+    assert_eq!((consumer.recv(), consumer.try_recv()), (Ok(1), Err(TryRecvError::Empty)));
 }
 
 /// A consumer may come before its producer, if it joins with a timeout for the queue.

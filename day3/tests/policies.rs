@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use common::QueueName;
 use day3::{
-    Consumer, Evictable, JoinError, JoinOptions, Member, Policy, Producer, RecvError, Start, Tap,
-    TryRecvError, TrySendError,
+    Consumer, Evictable, JoinError, JoinOptions, Member, Policy, Producer, QueueOptions, RecvError,
+    SendTimeoutError, Start, Tap, TryRecvError, TrySendError,
 };
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use testing::{DEADLINE, Program, Unique, another, eventually};
 
@@ -32,6 +33,7 @@ fn a_part() {
         "block" => read_all(Consumer::join(&ring, Start::Oldest).unwrap()),
         "evict" => read_evictably(&ring),
         "lossy" => read_lossily(&ring),
+        "unwatched" => borrow_unwatched(&ring),
         unknown => panic!("there is no part {unknown}"),
     }
 }
@@ -68,6 +70,44 @@ fn what_a_dead_member_held_is_marked_as_redelivered() {
     assert_eq!(batch.finish(), Ok(()));
     producer.send(6).unwrap();
     assert_eq!((heir.recv(), heir.redelivered()), (Ok(6), false));
+}
+
+/// A consumer whose process the kernel does not watch, because there is no memory for the thread that this takes. It
+/// borrows messages, and looks at them once more when it is told to.
+fn borrow_unwatched(ring: &QueueName) {
+    let sizes = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = sizes.split(' ').next().unwrap().parse().unwrap();
+    let most = 4096 * pages + 48 * 1024;
+    setrlimit(Resource::RLIMIT_AS, most, most).unwrap();
+    let started = thread::Builder::new().stack_size(64 * 1024).spawn(|| ());
+    println!("\nthread {}", started.is_ok());
+    let mut consumer = Consumer::<u64>::join(ring, Start::Oldest).unwrap();
+    let batch = consumer.recv_batch(4).unwrap();
+    println!("borrows {:?}", batch.slices().0);
+    let _ = stdin().read_line(&mut String::new());
+    println!("still {:?}", batch.slices().0);
+    assert_eq!(batch.finish(), Ok(()));
+}
+
+/// The slot's last consumer was killed: the kernel's mark is still there when the next one takes the slot.
+#[test]
+fn a_consumer_that_is_not_watched_does_not_count_as_the_dead_one_before_it() {
+    let name = Unique::new("unwatched");
+    let options = QueueOptions::new(4).consumers(1);
+    let mut producer = Producer::<u64>::create_with(&*name, &options).unwrap();
+    let mut dead = start("block", &name);
+    dead.line("joined");
+    dead.kill();
+    producer.send_batch(&[0, 1, 2, 3]).unwrap();
+    let mut alive = start("unwatched", &name);
+    assert_eq!(alive.line("thread"), "thread false", "it has no memory for a thread");
+    assert_eq!(alive.line("borrows"), "borrows [0, 1, 2, 3]");
+    let moment = Duration::from_millis(50);
+    assert_eq!(producer.send_timeout(4, moment), Err(SendTimeoutError::TimedOut(moment)));
+    assert!(producer.take_deaths().is_empty());
+    alive.hang_up();
+    assert_eq!(alive.line("still"), "still [0, 1, 2, 3]");
+    alive.finish().well();
 }
 
 /// Reads until the end, and says how many messages came and how it ended.

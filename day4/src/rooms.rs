@@ -19,8 +19,8 @@ use day3::control::Control;
 use day3::landing::Landing;
 use day3::link::{Lease, Leases};
 use day3::memory::register;
-use day3::roster::{JoinAs, Ring};
 use day3::rooms::{Page, Residence, Rooms, offset_of};
+use day3::roster::{JoinAs, Ring};
 use day3::{JoinError, JoinOptions, Memory, Policy, QueueOptions, Shared, Start};
 use nix::errno::Errno;
 

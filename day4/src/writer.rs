@@ -643,7 +643,8 @@ impl<W: Wait> Reservation<'_, W> {
         self.publish_as(len, 0);
     }
 
-    /// Sends the first `len` bytes, as a message of this kind.
+    /// Sends the first `len` bytes, as a message of this kind. In a child that was forked from the producer's process it
+    /// does nothing.
     ///
     /// # Panics
     ///
@@ -651,6 +652,10 @@ impl<W: Wait> Reservation<'_, W> {
     #[inline]
     pub fn publish_as(self, len: usize, kind: u16) {
         assert!(len <= self.most, "{len} bytes of {} were to be sent", self.most);
+        // The place may hold a message of the parent's by now.
+        if self.writer.cursor.is_forked() {
+            return;
+        }
         let next = self.writer.cursor.next();
         let size = seal(self.writer.data.word(next), len, kind);
         // SAFETY: a frame of at most what was claimed, just sealed.
@@ -782,9 +787,12 @@ impl<'a, W: Wait> WriteBatch<'a, W> {
         self.count == 0
     }
 
-    /// Makes all messages visible at once.
+    /// Makes all messages visible at once. In a child that was forked from the producer's process it does nothing.
     #[inline]
     pub fn publish(self) {
+        if self.writer.cursor.is_forked() {
+            return;
+        }
         // SAFETY: the frames that were added, all of them within what was claimed.
         unsafe { self.writer.publish(self.used, self.count) };
     }

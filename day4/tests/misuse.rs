@@ -11,6 +11,9 @@ use day3::{JoinError, JoinOptions, Memory, QueueOptions, Start, TryRecvError, Tr
 use day4::frame::{Frame, HEADER};
 use day4::io::ReadRecords;
 use day4::{ByteMemory, Local, Member, ReadError, Reader, RecvError, Tap, Writer};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, fork};
+use testing::Unique;
 
 const PAGE: u64 = 4096;
 const MOMENT: Duration = Duration::from_millis(5);
@@ -318,4 +321,53 @@ fn late_comers_get_what_there_is() {
     assert_eq!((late.received(), late.received() + late.lost()), (count, 200));
     let whole = 64 - HEADER as u64;
     assert!(count > whole, "{count} of 64 that are there, and the first one");
+}
+
+/// A child sends nothing of what the parent had reserved, and claims nothing in the name of the parent's member.
+#[test]
+fn copies_in_a_forked_child_send_and_take_nothing() {
+    let name = Unique::new("fork-records");
+    let mut writer = Writer::create(&*name, PAGE).unwrap();
+    let mut member = Member::join(&*name, "g", Start::Oldest).unwrap();
+    for message in [b"0", b"1", b"2"] {
+        writer.send(message).unwrap();
+    }
+    assert_eq!(&*member.recv().unwrap(), b"0");
+    let reservation = writer.reserve(3).unwrap();
+    // SAFETY: the child uses the ends that it has copies of, and ends.
+    match unsafe { fork() }.unwrap() {
+        ForkResult::Child => {
+            reservation.publish(3);
+            let mut batch = writer.batch(64).unwrap_or_else(|_| exit(0));
+            batch.push(b"of the child").unwrap();
+            batch.publish();
+            exit(1);
+        }
+        ForkResult::Parent { child } => {
+            assert_eq!(waitpid(child, None), Ok(WaitStatus::Exited(child, 0)));
+        }
+    }
+    let mut batch = writer.batch(64).unwrap();
+    batch.push(b"of the parent").unwrap();
+    // SAFETY: as above.
+    match unsafe { fork() }.unwrap() {
+        ForkResult::Child => {
+            batch.publish();
+            let forked = matches!(member.try_recv(), Err(TryRecvError::End(RecvError::Forked)));
+            exit(i32::from(!forked));
+        }
+        ForkResult::Parent { child } => {
+            assert_eq!(waitpid(child, None), Ok(WaitStatus::Exited(child, 0)));
+        }
+    }
+    for message in [b"1", b"2"] {
+        assert_eq!(&*member.recv().unwrap(), message);
+    }
+    assert_eq!(member.try_recv().map(drop), Err(TryRecvError::Empty), "the child has sent nothing");
+}
+
+/// Ends a child at once, without its parent's exit handlers.
+fn exit(code: i32) -> ! {
+    // SAFETY: it does nothing else.
+    unsafe { nix::libc::_exit(code) }
 }

@@ -493,10 +493,10 @@ impl<T: Pod, W: Wait> Reservation<'_, T, W> {
         self.run.first
     }
 
-    /// Makes all messages visible at once.
+    /// Makes all messages visible at once. In a child that was forked from the producer's process it does nothing.
     #[inline(always)]
-    pub fn publish(self) {
-        self.producer.publish(self.run.len);
+    pub fn publish(mut self) {
+        self.publish_some(self.run.len);
     }
 
     /// Makes the first `n` messages visible, and gives the other places back.
@@ -505,8 +505,16 @@ impl<T: Pod, W: Wait> Reservation<'_, T, W> {
     ///
     /// If there are fewer than `n` places.
     #[inline]
-    pub fn publish_first(self, n: usize) {
+    pub fn publish_first(mut self, n: usize) {
         assert!(n as u64 <= self.run.len, "{n} messages of {} were to be published", self.run.len);
-        self.producer.publish(n as u64);
+        self.publish_some(n as u64);
+    }
+
+    /// The places may be the parent's by now: a copy in a forked child sends nothing.
+    #[inline(always)]
+    fn publish_some(&mut self, n: u64) {
+        if !self.producer.cursor.is_forked() {
+            self.producer.publish(n);
+        }
     }
 }

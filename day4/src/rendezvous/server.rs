@@ -106,7 +106,6 @@ struct Visitor {
     since: Instant,
 }
 
-
 impl Server {
     /// Listens at `path`, for processes of this user (and root's).
     ///

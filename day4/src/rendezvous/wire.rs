@@ -238,11 +238,7 @@ pub(super) struct Packet {
 }
 
 /// Sends a packet, without waiting, with these descriptors.
-pub(super) fn send(
-    socket: &OwnedFd,
-    bytes: &[u8],
-    descriptors: &[OwnedFd],
-) -> Result<(), Errno> {
+pub(super) fn send(socket: &OwnedFd, bytes: &[u8], descriptors: &[OwnedFd]) -> Result<(), Errno> {
     let descriptors: Vec<_> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
     let rights = [ControlMessage::ScmRights(&descriptors)];
     let control = if descriptors.is_empty() { &[] } else { &rights[..] };
