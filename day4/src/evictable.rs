@@ -29,7 +29,7 @@ impl<W: Wait> Evictable<W> {
     where
         N: TryInto<QueueName, Error: Into<NameError>>,
     {
-        let memory = Segmented::open(name, Mode::Reader, options)?;
+        let memory = Segmented::join(name, start, options)?;
         // SAFETY: checked to be a ring of records.
         unsafe { Self::from_memory(memory, start, options) }
     }

@@ -27,6 +27,8 @@ pub mod error;
 #[cfg(not(loom))]
 pub mod evictable;
 #[cfg(not(loom))]
+mod hosting;
+#[cfg(not(loom))]
 pub mod io;
 #[cfg(not(loom))]
 pub mod memory;

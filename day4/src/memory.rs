@@ -4,6 +4,8 @@ use core::fmt::Debug;
 use core::ptr::NonNull;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,13 +18,14 @@ use day3::landing::Landing;
 use day3::link::{HeapLines, Lease, Link};
 use day3::memory::{ODD_CONTROL, TRAIL_BYTES, consumers_of, hold, successor};
 use day3::roster::Ring;
-use day3::{JoinError, JoinOptions, Memory, QueueOptions};
+use day3::{JoinError, JoinOptions, Memory, QueueOptions, Start};
 use nix::errno::Errno;
 
 use crate::error::{CreateError, ResumeError};
 use crate::frame::HEADER;
 use crate::marks::Marks;
 use crate::mirror::{Access, Mirror};
+use crate::rendezvous::{ConnectError, client};
 use crate::rooms::{Admission, Host, NoAdmission, Request};
 
 /// The marks lie behind the shared lines that any ring has.
@@ -112,23 +115,67 @@ impl Segmented {
         Ok(Self { segment, consumers, mirror, ring })
     }
 
-    /// Opens the ring of this name, for any end that reads: what it gives is checked to be a ring of records.
-    pub(crate) fn open<N>(
+    /// Opens the ring of this name, for any end that reads: what it gives is checked to be a ring of records. If the
+    /// name is that of a [hosted](Writer::host) queue, `hosted` gets the path of its server's socket.
+    fn open<N, M: ?Sized>(
         name: N,
         mode: Mode,
         options: &JoinOptions,
-    ) -> Result<Arc<Self>, JoinError>
+        opened: impl Fn(Arc<Self>) -> Arc<M>,
+        hosted: impl Fn(&QueueName, &Path) -> Result<Arc<M>, ConnectError>,
+    ) -> Result<Arc<M>, JoinError>
     where
         N: TryInto<QueueName, Error: Into<NameError>>,
     {
         let name = name.try_into().map_err(Into::into)?;
         options.when_there(|| {
             let (timeout, trust) = (options.join_timeout(), options.trust());
-            let segment = Segment::open_trusting(&name, mode, timeout, trust)?;
+            let segment = match Segment::open_trusting(&name, mode, timeout, trust) {
+                Err(OpenError::System { .. } | OpenError::NotRegular { .. })
+                    if is_socket(&name) =>
+                {
+                    let joined = hosted(&name, &socket_of(&name));
+                    return joined.map_err(|error| error.of_queue(&name));
+                }
+                segment => segment?,
+            };
             let this = Self::enter(segment, options)?;
             hold(&this.segment, this.control())?;
-            Ok(Arc::new(this))
+            Ok(opened(Arc::new(this)))
         })
+    }
+
+    /// Opens the ring of this name for a member of a group.
+    pub(crate) fn open_for_group<N>(name: N, options: &JoinOptions) -> Result<Arc<Self>, JoinError>
+    where
+        N: TryInto<QueueName, Error: Into<NameError>>,
+    {
+        Self::open(name, Mode::Reader, options, |this| this, |_, _| Err(JoinError::NoGroups.into()))
+    }
+
+    /// Opens the ring of this name to look at.
+    pub(crate) fn look<N>(name: N, options: &JoinOptions) -> Result<Arc<Self>, JoinError>
+    where
+        N: TryInto<QueueName, Error: Into<NameError>>,
+    {
+        let trust = Some(options.trust());
+        let hosted = |name: &QueueName, path: &Path| client::look(path, name, options, trust);
+        Self::open(name, Mode::Observer, options, |this| this, hosted)
+    }
+
+    /// Opens the ring of this name for a consumer that begins there.
+    pub(crate) fn join<N>(
+        name: N,
+        start: Start,
+        options: &JoinOptions,
+    ) -> Result<Arc<dyn ByteMemory>, JoinError>
+    where
+        N: TryInto<QueueName, Error: Into<NameError>>,
+    {
+        let trust = Some(options.trust());
+        let hosted =
+            |name: &QueueName, path: &Path| client::enter(path, name, start, options, trust);
+        Self::open(name, Mode::Reader, options, |this| this as Arc<dyn ByteMemory>, hosted)
     }
 
     /// Opens the ring of this name as the writer that comes after a dead one.
@@ -180,6 +227,15 @@ impl Segmented {
     pub fn segment(&self) -> &Segment {
         &self.segment
     }
+}
+
+/// Where the server of a hosted queue of this name listens: where the queue would be, if it had its name itself.
+pub(crate) fn socket_of(name: &QueueName) -> PathBuf {
+    PathBuf::from(format!("/dev/shm{}", name.as_str()))
+}
+
+fn is_socket(name: &QueueName) -> bool {
+    socket_of(name).symlink_metadata().is_ok_and(|found| found.file_type().is_socket())
 }
 
 /// Where the marks are of a ring of records whose control begins here.

@@ -100,7 +100,7 @@ impl<W: Wait> Reader<W> {
     where
         N: TryInto<QueueName, Error: Into<NameError>>,
     {
-        let memory = Segmented::open(name, Mode::Reader, options)?;
+        let memory = Segmented::join(name, start, options)?;
         // SAFETY: checked to be a ring of records.
         unsafe { Self::from_memory(memory, start, options) }
     }
@@ -168,7 +168,7 @@ impl<W: Wait> Member<W> {
     where
         N: TryInto<QueueName, Error: Into<NameError>>,
     {
-        let memory = Segmented::open(name, Mode::Reader, options)?;
+        let memory = Segmented::open_for_group(name, options)?;
         // SAFETY: checked to be a ring of records.
         unsafe { Self::from_memory(memory, group, start, options) }
     }

@@ -11,7 +11,7 @@ use day3::landing::{Landing, Mark};
 use day3::sequencer::Run;
 use day3::tap::{intact, torn};
 use day3::wait::Side;
-use day3::{JoinError, JoinOptions, Shared, Start, Wait, Yield};
+use day3::{JoinError, JoinOptions, Policy, Shared, Start, Wait, Yield};
 
 use crate::copying::Copying;
 use crate::data::Data;
@@ -61,7 +61,7 @@ impl<W: Wait> Tap<W> {
     where
         N: TryInto<QueueName, Error: Into<NameError>>,
     {
-        Self::look(Segmented::open(name, Mode::Observer, options)?, start, options)
+        Self::look(Segmented::look(name, options)?, start, options)
     }
 
     /// Looks at the ring behind this descriptor, which may be open for reading only.
@@ -118,8 +118,13 @@ impl<W: Wait> Tap<W> {
     where
         N: TryInto<QueueName, Error: Into<NameError>>,
     {
-        let memory = Segmented::open(name, Mode::Reader, options)?;
-        let name = memory.segment().name().clone();
+        let name = name.try_into().map_err(Into::into)?;
+        // Also where the options do not say so: it is what this end is.
+        let promised = match options.promised() {
+            Policy::Block => options.clone().policy(Policy::Lossy),
+            _ => options.clone(),
+        };
+        let memory = Segmented::join(name.clone(), start, &promised)?;
         Self::register(memory, start, options, name)
     }
 

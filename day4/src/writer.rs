@@ -14,6 +14,7 @@ use day2::{DescriptorError, LockError, Mode};
 use day3::landing::{Mark, Trail};
 use day3::link::Link;
 use day3::recovery::Death;
+use day3::rooms::Eviction;
 use day3::roster::{self, ConsumerInfo, EvictError, GroupInfo, Ring};
 use day3::sequencer::{ProducerCursor, Refusal, Run};
 use day3::wait::{self, Side, Waiter};
@@ -25,6 +26,7 @@ use crate::error::{
 };
 use crate::frame::{HEADER, MOST, record_len};
 use crate::memory::{ByteMemory, Offer, Segmented};
+use crate::rendezvous::Serving;
 
 /// The end that writes a ring of records. A ring has one.
 ///
@@ -56,6 +58,8 @@ pub struct Writer<W: Wait = Yield> {
     data: Data,
     largest: usize,
     memory: Arc<dyn ByteMemory>,
+    /// What lets consumers in, if this is a [host](Writer::host).
+    serving: Option<Serving>,
     // Last: a strategy that signals descriptors hangs up after the ring is closed.
     waiter: Waiter<W>,
 }
@@ -233,15 +237,21 @@ impl<W: Wait> Writer<W> {
     ) -> Self {
         let data = Data::of(&*memory);
         let largest = (memory.ring().capacity.get() as usize - HEADER).min(MOST);
-        Self { cursor, data, largest, memory, waiter: Waiter::new(shared, Side::Producer) }
+        let (serving, waiter) = (None, Waiter::new(shared, Side::Producer));
+        Self { cursor, data, largest, memory, serving, waiter }
+    }
+
+    /// The same writer, which keeps this server.
+    pub(crate) fn served_by(self, serving: Serving) -> Self {
+        Self { serving: Some(serving), ..self }
     }
 }
 
 impl<W: Wait> Writer<W> {
     /// The same writer, waiting another way.
     pub fn waiting<V: Wait>(self, wait: V) -> Writer<V> {
-        let Self { cursor, data, largest, memory, waiter } = self;
-        Writer { cursor, data, largest, memory, waiter: waiter.waiting(wait) }
+        let Self { cursor, data, largest, memory, serving, waiter } = self;
+        Writer { cursor, data, largest, memory, serving, waiter: waiter.waiting(wait) }
     }
 
     /// Sends a message if there is room for it now.
@@ -438,6 +448,7 @@ impl<W: Wait> Writer<W> {
 
     /// The registered consumers. Their lag counts bytes.
     pub fn consumers(&self) -> Vec<ConsumerInfo> {
+        self.cursor.collect();
         let shared = self.waiter.shared();
         roster::list_with_lives(shared, |role| shared.is_leased(role))
     }
@@ -502,6 +513,12 @@ impl<W: Wait> Writer<W> {
     pub unsafe fn evict(&mut self, consumer: &ConsumerInfo) -> bool {
         // SAFETY: the caller says so.
         unsafe { self.waiter.evict(consumer) }
+    }
+
+    /// The consumers that this writer has turned out since the last call, and why: because they lagged, or because
+    /// the cursors in their pages said what cannot be.
+    pub fn take_evictions(&mut self) -> Vec<Eviction> {
+        self.cursor.take_evictions()
     }
 
     /// The consumers that this writer has found dead since the last call.

@@ -16,6 +16,7 @@ use crate::link::Link;
 use crate::memory::{self, Memory, NamedMemory, Shared};
 use crate::options::QueueOptions;
 use crate::recovery::Death;
+use crate::rooms::Eviction;
 use crate::roster::{self, ConsumerInfo, EvictError, GroupInfo};
 use crate::sequencer::{ProducerCursor, Refusal, Run, Unattended};
 use crate::wait::{self, Side, Wait, Waiter, Yield};
@@ -366,6 +367,11 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     pub unsafe fn evict(&mut self, consumer: &ConsumerInfo) -> bool {
         // SAFETY: the caller says so.
         unsafe { self.waiter.evict(consumer) }
+    }
+
+    /// The consumers that this producer has turned out since the last call because they lagged: they had promised to go.
+    pub fn take_evictions(&mut self) -> Vec<Eviction> {
+        self.cursor.take_evictions()
     }
 
     /// The consumers that this producer has found dead since the last call.

@@ -9,7 +9,7 @@ use day2::Role;
 
 use super::is_member;
 use crate::control::{Claim, ConsumerSlot, Control, GroupLine, HOLDS, SlotState, SlotUse};
-use crate::link::role_of;
+use crate::link::{Link, role_of};
 use crate::policy::Policy;
 use core::time::Duration;
 
@@ -100,7 +100,10 @@ pub fn list_with_lives(control: &Control, is_leased: impl Fn(Role) -> bool) -> V
 
 /// How many registered consumers are alive.
 pub fn living(link: &dyn Link) -> usize {
-    list_with_lives(link).iter().filter(|consumer| consumer.alive != Some(false)).count()
+    list_with_lives(link, |role| link.is_leased(role))
+        .iter()
+        .filter(|consumer| consumer.alive != Some(false))
+        .count()
 }
 
 /// The consumer in this slot.

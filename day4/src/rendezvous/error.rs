@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use common::OsError;
-use day2::DescriptorError;
+use common::{OsError, QueueName};
+use day2::{DescriptorError, OpenError};
 use day3::JoinError;
 use nix::errno::Errno;
 
@@ -225,6 +225,37 @@ pub enum ConnectError {
     Join(#[from] JoinError),
 }
 
+impl ConnectError {
+    /// What it means to a consumer that has asked for a queue by its name.
+    pub(crate) fn of_queue(self, name: &QueueName) -> JoinError {
+        match self {
+            Self::Join(error) => error,
+            Self::Rendezvous(RendezvousError::Full { most, .. }) => {
+                JoinError::TooManyConsumers { most: usize::try_from(most).unwrap_or(usize::MAX) }
+            }
+            // Its producer has died: its name means nothing any more.
+            Self::Rendezvous(
+                RendezvousError::NobodyListens { .. } | RendezvousError::NotFound { .. },
+            ) => OpenError::NotFound { name: name.clone() }.into(),
+            Self::Rendezvous(error) => {
+                JoinError::Host { name: name.to_string(), source: error.into() }
+            }
+        }
+    }
+}
+
+/// Why a queue is not hosted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// It could not be created.
+    #[error(transparent)]
+    Create(#[from] CreateError),
+    /// Its server could not be started; in particular the name may be taken.
+    #[error(transparent)]
+    Rendezvous(#[from] RendezvousError),
+}
+
 /// Why a ring for a child process could not be made. Nothing is left behind.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -279,7 +310,7 @@ pub enum InvitedError {
 }
 
 /// A call's failure, for which there is no better word.
-pub(super) fn failed(path: &Path, call: &'static str, errno: Errno) -> RendezvousError {
+pub(crate) fn failed(path: &Path, call: &'static str, errno: Errno) -> RendezvousError {
     let path = path.to_owned();
     match errno {
         Errno::EACCES | Errno::EPERM | Errno::EROFS => RendezvousError::Permission { path },

@@ -21,7 +21,7 @@
 //! descriptors are good for reading alone, whoever opens them. Its server registers each broadcast consumer, and gives it
 //! a page of its own. Such a ring has no groups, and no invitations.
 
-mod client;
+pub(crate) mod client;
 mod error;
 mod invitation;
 mod server;
@@ -34,7 +34,8 @@ use day2::Mode;
 use nix::sys::socket::UnixAddr;
 
 pub use client::{CONNECT_TIMEOUT, connect};
-pub use error::{ConnectError, InvitedError, PairError, RendezvousError};
+pub(crate) use error::failed;
+pub use error::{ConnectError, HostError, InvitedError, PairError, RendezvousError};
 pub use invitation::{Invitation, VARIABLE, invited, pair};
 pub use server::{Admitted, HELLO_TIMEOUT, Server, Serving, serve};
 
