@@ -29,6 +29,7 @@ use common::Sequence;
 use common::process::Origin;
 use common::sync::{AtomicU32, AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
+#[cfg(not(loom))]
 use day2::Role;
 use day2::vital::Vital;
 
@@ -575,6 +576,7 @@ impl Control {
     }
 
     /// The word that says when the process is dying that has this role.
+    #[cfg(not(loom))]
     pub(crate) fn vital(&self, role: Role) -> &Vital {
         match role {
             Role::Producer => &self.doorbell.vital,
