@@ -54,6 +54,7 @@ pub use {
     },
     memory::{ByteMemory, Local, Offer, Segmented},
     reader::{Receiver, Record, Records, RecordsIter},
+    rooms::Host,
     writer::{Reservation, WriteBatch},
 };
 
