@@ -186,20 +186,16 @@ fn unpack(
         return Err(RendezvousError::Version { path, expected, found });
     }
     let count = packet.descriptors.len();
-    match answer.status {
-        wire::LET_IN => {}
-        wire::REFUSED => return Err(RendezvousError::Refused { path, role }),
-        wire::FAILED => return Err(RendezvousError::Failed { path }),
-        wire::FULL => {
-            let most = answer.room.map_or(0, |[most, ..]| most);
-            return Err(RendezvousError::Full { path, most });
+    match (answer.status, answer.room) {
+        (wire::LET_IN, _) => {}
+        (wire::REFUSED, _) => return Err(RendezvousError::Refused { path, role }),
+        (wire::FAILED, _) => return Err(RendezvousError::Failed { path }),
+        (wire::FULL, Some([most, ..])) => return Err(RendezvousError::Full { path, most }),
+        (wire::LIMIT, Some([.., limit])) => {
+            return Err(RendezvousError::Limit { path, limit: Duration::from_micros(limit) });
         }
-        wire::LIMIT => {
-            let limit = Duration::from_micros(answer.room.map_or(0, |[.., limit]| limit));
-            return Err(RendezvousError::Limit { path, limit });
-        }
-        wire::ROOMS => return Err(RendezvousError::Rooms { path }),
-        status => {
+        (wire::ROOMS, _) => return Err(RendezvousError::Rooms { path }),
+        (status, _) => {
             let (expected, found) = ("a status from 0 to 5", format!("status {status}"));
             return Err(RendezvousError::NotAServer { path, expected, found });
         }
