@@ -84,17 +84,18 @@ impl Pages {
         words: &[u64],
     ) -> Result<(SharedPage, OwnedFd), CreateError> {
         let NewPage { label, file, theirs } = new;
-        let failed = |call| move |errno| create_error(&label, call, errno);
+        let failed = |call, errno| create_error(&label, call, errno);
         let place = self.at(page);
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-        pwrite(&file, &bytes, offset as i64).map_err(failed("pwrite"))?;
+        pwrite(&file, &bytes, offset as i64).map_err(|errno| failed("pwrite", errno))?;
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         let flags = MapFlags::MAP_SHARED | MapFlags::MAP_FIXED;
         let (address, len) = (place.addr(), page_size() as usize);
         let len = NonZeroUsize::new(len).unwrap_or(NonZeroUsize::MIN);
         // SAFETY: one page of our own mapping is replaced. Other threads reach it through `at`, as memory that anybody
         // may write.
-        unsafe { mmap(Some(address), len, access, flags, &file, 0) }.map_err(failed("mmap"))?;
+        let mapped = unsafe { mmap(Some(address), len, access, flags, &file, 0) };
+        mapped.map_err(|errno| failed("mmap", errno))?;
         Ok((SharedPage { file }, theirs))
     }
 }
