@@ -350,6 +350,14 @@ impl<C: Link> Cursor for MemberCursor<C> {
     }
 
     #[inline]
+    fn release_copied(&mut self) -> Result<bool, Unavailable> {
+        if !self.registration.confirms(&self.control) {
+            return Err(gone(&self.registration));
+        }
+        Ok(self.release())
+    }
+
+    #[inline]
     fn release_first(&mut self, len: u64) -> bool {
         assert!(len <= self.taken, "{len} of {} messages were to be given back", self.taken);
         self.taken -= len;
