@@ -157,6 +157,7 @@ pub mod stream {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub mod records {
+    pub use day4::hosting;
     pub use day4::io::{ReadRecords, WriteRecords};
     pub use day4::rendezvous;
     pub use day4::{
@@ -223,7 +224,9 @@ pub mod records {
     /// Errors that any ring can have are the same here as in [`fanout::error`](crate::error).
     pub mod error {
         pub use crate::error::*;
-        pub use day4::rendezvous::{ConnectError, InvitedError, PairError, RendezvousError};
+        pub use day4::rendezvous::{
+            ConnectError, HostError, InvitedError, PairError, RendezvousError,
+        };
         pub use day4::{BatchFull, ReadError};
     }
 }
@@ -251,7 +254,9 @@ pub mod inspect {
     pub use day3::inspect::{
         EvictDeadError, ForgetError, Observer, Snapshot, evict, evict_dead, forget,
     };
+    pub use day3::rooms::{Eviction, EvictionReason};
     pub use day3::roster::{ConsumerInfo, ConsumerKind, GroupInfo};
+    pub use day4::hosting::observe;
 }
 
 /// How to wait: [`Adaptive`] unless you choose another; your own strategy implements [`Wait`].
