@@ -130,8 +130,8 @@ pub enum OpenError {
     /// The object is a socket. A private queue (Day 6) has one in its place: the producer's process hands the queue out
     /// there, and nobody else can write it.
     #[error(
-        "{name} is a socket, expected a queue that this process may write: of a private queue only its producer's \
-         process changes anything; others join it, or look at it (fanout sub, fanout stat)"
+        "{name} is a socket, expected a queue that this process may write: a private queue is changed by its producer \
+         alone; join it, or look at it (fanout sub, fanout stat)"
     )]
     Socket {
         /// The name asked for.
