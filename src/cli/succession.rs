@@ -67,7 +67,7 @@ pub(crate) fn establish(
         }
         // From here on another process may be faster than we are. Then the next round finds out.
         match step(name, options, kind)? {
-            Step::TakenOver(writer) => return Ok(writer),
+            Step::TakenOver(writer) => return Ok(*writer),
             Step::Removed(why) => replaced = Some(why),
             Step::Again => {}
         }
@@ -76,7 +76,7 @@ pub(crate) fn establish(
 
 /// What was done about a dead producer's queue.
 enum Step {
-    TakenOver(Writer<AnyStrategy>),
+    TakenOver(Box<Writer<AnyStrategy>>),
     /// Its name is free, and why it was not taken over.
     Removed(String),
     Again,
@@ -97,7 +97,7 @@ fn step(name: &QueueName, options: &QueueOptions, kind: Kind) -> anyhow::Result<
         return if is_ended(name) { remove_ended(name, held) } else { refuse(name, held) };
     }
     match Writer::resume_with(name, options) {
-        Ok(writer) => Ok(Step::TakenOver(taken_over(name, options, writer, held))),
+        Ok(writer) => Ok(Step::TakenOver(Box::new(taken_over(name, options, writer, held)))),
         Err(ResumeError::Succeed(
             SucceedError::Living { .. } | SucceedError::Open(OpenError::NotFound { .. }),
         )) => Ok(Step::Again),
