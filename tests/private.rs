@@ -96,6 +96,7 @@ fn a_private_queue_is_read_by_its_name_in_every_way_but_as_a_group() {
     }
     assert!(!name.exists());
     refused(&["pub", name.bare(), "--lag-limit", "5s"], 2, "--private");
+    refused(&["pub", name.bare(), "--private", "--mode", "660"], 2, "for its own user (600)");
     refused(&["pub", name.bare(), "--private", "--lag-limit", "0"], 2, "expected a time above 0");
 }
 
@@ -167,6 +168,19 @@ fn a_private_queue_s_name_is_removed_by_force_while_it_lives() {
     finish(publisher);
     assert!(sub.wait().success());
     assert_eq!(lines(&folder.join("out")), "goes on\n");
+}
+
+#[test]
+fn a_private_queue_that_is_interrupted_tells_its_subscribers_and_leaves_no_name() {
+    let (name, folder) = (Unique::new("interrupted"), Folder::new());
+    let mut publisher = publish(&name, &["--private", "--mode", "666"]);
+    let mut sub = subscribe(&name, &["--follow"], &folder.join("out"));
+    type_into(&mut publisher, "a part\n");
+    eventually("a message", || lines(&folder.join("out")) == "a part\n");
+    publisher.signal(Signal::SIGTERM);
+    assert_eq!(publisher.wait().code(), Some(143));
+    assert_eq!(sub.wait().code(), Some(support::GAVE_UP));
+    assert!(!name.exists());
 }
 
 #[test]

@@ -52,7 +52,8 @@ pub(crate) struct Arguments {
     /// How much the queue holds, rounded up to a power of two; K, M and G are understood
     #[arg(long, default_value = "1M", value_name = "BYTES", value_parser = size)]
     capacity: u64,
-    /// Who may open the queue: octal permissions, as of a file; consumers have to read and write
+    /// Who may open the queue: octal permissions, as of a file; consumers have to read and write. With
+    /// --private: 600 (this user) or 666 (every user)
     #[arg(long, default_value = "600", value_parser = permissions)]
     mode: u32,
     /// How to wait
@@ -100,12 +101,8 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()
         Some(chunk) => Cut::Chunks(usize::try_from(chunk).unwrap_or(usize::MAX)),
         None => Cut::Lines,
     };
-    if arguments.wait_for > arguments.slots {
-        let (wanted, slots) = (arguments.wait_for, arguments.slots);
-        let message = format!(
-            "--wait-for {wanted} would wait for ever: the queue has room for {slots} consumers; raise --slots\n"
-        );
-        clap::Error::raw(ErrorKind::ValueValidation, message).exit();
+    if let Some(message) = contradiction(arguments) {
+        clap::Error::raw(ErrorKind::ValueValidation, message + "\n").exit();
     }
     // The input is opened first: a missing file should not create a queue.
     let mut input = Input::open(arguments.file.as_deref(), cut)?;
@@ -122,6 +119,23 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()
         publisher.writer.abort(&reason(error));
     }
     outcome
+}
+
+/// Why arguments that are right one by one cannot be used together.
+fn contradiction(arguments: &Arguments) -> Option<String> {
+    let Arguments { wait_for, slots, private, mode, .. } = arguments;
+    if wait_for > slots {
+        return Some(format!(
+            "--wait-for {wait_for} would wait for ever: the queue has room for {slots} consumers; raise --slots"
+        ));
+    }
+    // The kernel tells the host a subscriber's user, and not all of the user's groups.
+    let is_for_group = mode & 0o060 != 0 && mode & 0o006 == 0;
+    (*private && is_for_group).then(|| {
+        format!(
+            "--mode {mode:o} would let a group in, and a private queue is for its own user (600) or for every user (666)"
+        )
+    })
 }
 
 fn options(arguments: &Arguments) -> QueueOptions {
