@@ -105,7 +105,8 @@ fn a_private_queue_may_let_in_only_those_that_promise_to_go() {
     let (name, folder) = (Unique::new("limit"), Folder::new());
     let mut publisher = publish(&name, &["--private", "--lag-limit", "2s"]);
     for more in [&[][..], &["--policy", "evict=3s"]] {
-        refused(&[&["sub", name.bare()][..], more].concat(), 1, "held it back for 2s");
+        let says = "error: this queue lets in only consumers that promise to go when they have held it back for 2s";
+        refused(&[&["sub", name.bare()][..], more].concat(), 1, says);
     }
     let mut sub = subscribe(&name, &["--policy", "evict=2s"], &folder.join("out"));
     type_into(&mut publisher, "let in\n");

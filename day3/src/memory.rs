@@ -347,8 +347,8 @@ fn move_in(
         return Err(JoinError::NoGroups);
     }
     if !residence.is_for(role) {
-        let source = "it has registered a consumer of another kind than was asked for".into();
-        return Err(JoinError::Host { name: "this queue".into(), source });
+        let why = "it has registered a consumer of another kind than was asked for".into();
+        return Err(JoinError::Host { name: "this queue".into(), why });
     }
     let (memory, control) = (shared.memory(), &**shared);
     let watch = shared.watch(role_of(residence.slot()));

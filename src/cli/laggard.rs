@@ -199,7 +199,7 @@ pub(crate) fn dismissal(name: &QueueName, eviction: &Eviction) -> String {
     let consumer = &eviction.consumer;
     let why = match eviction.reason {
         EvictionReason::Lagged { after } => format!(
-            "it held the producer back for {} s, which is as long as it had promised",
+            "it held the producer back for {} s, and had promised to go after that",
             after.as_secs_f64()
         ),
         reason => reason.to_string(),

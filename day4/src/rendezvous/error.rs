@@ -234,6 +234,7 @@ impl ConnectError {
             Self::Rendezvous(RendezvousError::Full { most, .. }) => {
                 JoinError::TooManyConsumers { most: usize::try_from(most).unwrap_or(usize::MAX) }
             }
+            Self::Rendezvous(RendezvousError::Limit { limit, .. }) => JoinError::LagLimit { limit },
             // Its producer has died: its name means nothing any more.
             Self::Rendezvous(
                 RendezvousError::NobodyListens { .. } | RendezvousError::NotFound { .. },
@@ -243,7 +244,7 @@ impl ConnectError {
                 OpenError::NotFound { name: name.clone() }.into()
             }
             Self::Rendezvous(error) => {
-                JoinError::Host { name: name.to_string(), source: error.into() }
+                JoinError::Host { name: name.to_string(), why: error.into() }
             }
         }
     }
