@@ -161,6 +161,7 @@ pub mod stream {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub mod records {
+    pub use day4::hosting;
     pub use day4::io::{ReadRecords, WriteRecords};
     pub use day4::rendezvous;
     pub use day4::{
@@ -258,7 +259,9 @@ pub mod inspect {
     pub use day3::inspect::{
         EvictDeadError, ForgetError, Observer, Snapshot, evict, evict_dead, forget,
     };
+    pub use day3::rooms::{Eviction, EvictionReason};
     pub use day3::roster::{ConsumerInfo, ConsumerKind, GroupInfo};
+    pub use day4::hosting::observe;
 }
 
 /// How to wait: [`Adaptive`] unless you choose another; your own strategy implements [`Wait`].

@@ -33,6 +33,8 @@ use crossbeam_utils::CachePadded;
 use day2::Role;
 use day2::vital::Vital;
 
+use crate::doorbell::ROOMS;
+
 /// How many registered consumers, of whatever kind, a ring has room for, unless its creator says otherwise.
 pub const SLOTS: usize = 64;
 
@@ -603,6 +605,11 @@ impl Control {
     pub fn published(&self) -> Sequence {
         // edge: publish -> observe
         Sequence::new(self.head.published.load(Ordering::Acquire))
+    }
+
+    /// Whether consumers have [private rooms](crate::rooms).
+    pub fn has_rooms(&self) -> bool {
+        self.doorbell.consumers.load(Ordering::Relaxed) & ROOMS != 0
     }
 
     /// Whether the producer has ended, however it did.

@@ -282,6 +282,10 @@ unsafe impl Memory for Guest {
         Err(LeaseError::Busy { name: nameless(), role })
     }
 
+    fn can_be_resumed(&self) -> bool {
+        false
+    }
+
     /// Of other guests it is not known.
     fn is_leased(&self, role: Role) -> bool {
         role != Role::Producer || self.ring.is_leased(role)

@@ -110,13 +110,23 @@ pub(crate) fn look(
     options: &JoinOptions,
     trust: Option<Trust>,
 ) -> Result<Arc<Segmented>, ConnectError> {
+    let segment = find(path, name, options, trust)?;
+    Ok(Arc::new(Segmented::enter(segment, options)?))
+}
+
+/// The segment of a server's ring, read-only.
+pub(crate) fn find(
+    path: &Path,
+    name: &QueueName,
+    options: &JoinOptions,
+    trust: Option<Trust>,
+) -> Result<Segment, ConnectError> {
     let hello = Hello { version: wire::VERSION, role: Role::Tap.code(), asks: None };
     let Granted { ring, user, .. } = call(path, &hello, Role::Tap, CONNECT_TIMEOUT)?;
     if let Some(trust) = trust {
         trust.check_user(name, user).map_err(JoinError::from)?;
     }
-    let segment = Segment::received(name, ring, options.join_timeout()).map_err(JoinError::from)?;
-    Ok(Arc::new(Segmented::enter(segment, options)?))
+    Ok(Segment::received(name, ring, options.join_timeout()).map_err(JoinError::from)?)
 }
 
 /// A connection to the server at `path`; `None` if it had no room for one before the deadline.
