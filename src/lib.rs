@@ -251,7 +251,7 @@ pub mod inspect {
     pub use day3::inspect::{
         EvictDeadError, ForgetError, Observer, Snapshot, evict, evict_dead, forget,
     };
-    pub use day3::roster::{ConsumerInfo, ConsumerKind, GroupInfo};
+    pub use day3::roster::{Burial, ConsumerInfo, ConsumerKind, GroupInfo};
 }
 
 /// How to wait: [`Adaptive`] unless you choose another; your own strategy implements [`Wait`].

@@ -5,7 +5,7 @@ use core::ops::Deref;
 use core::ptr::NonNull;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::sync::{Arc, Mutex, TryLockError};
-use std::thread::yield_now;
+use std::thread::{sleep, yield_now};
 use std::time::{Duration, Instant};
 
 use bytemuck::Pod;
@@ -26,11 +26,14 @@ use crate::link::{HeapLines, Lease, Link, role_of};
 use crate::options::{JoinOptions, QueueOptions};
 use crate::policy::Policy;
 use crate::rooms::{Residence, Rooms};
-use crate::roster::{self, JoinAs, JoinRequest, NoSlot, Registration, Ring, Start};
+use crate::roster::{self, Forgetting, JoinAs, JoinRequest, NoSlot, Registration, Ring, Start};
 use crate::sequencer::{ConsumerCursor, resumable};
 use crate::tap::TapCursor;
 use crate::wait;
 use common::QueueName;
+
+/// How often an end looks again that waits for another to die, or to be buried.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// Where a ring's control and data are.
 ///
@@ -319,7 +322,7 @@ pub fn register(
     };
     let most = shared.consumers();
     registration.map_err(|none| match none {
-        NoSlot::Consumers => JoinError::TooManyConsumers { most },
+        NoSlot::Consumers => JoinError::TooManyConsumers { most, dead: roster::dead(shared) },
         NoSlot::Groups => JoinError::TooManyGroups { most },
         NoSlot::Lease(error) => error.into(),
         NoSlot::Corrupt { next, found, capacity } => {
@@ -344,21 +347,28 @@ fn move_in(
     let (memory, control) = (shared.memory(), &**shared);
     let watch = shared.watch(role_of(residence.slot()));
     let registration = Registration::of_guest(control, residence, memory.ring().capacity, watch);
-    registration.ok_or(JoinError::TooManyConsumers { most: 1 })
+    registration.ok_or(JoinError::TooManyConsumers { most: 1, dead: 0 })
 }
 
-/// Forgets the place of a group that has no member, while no consumer joins; says whether there was one.
+/// Forgets the place of a group that has no living member, while no consumer joins, and gives up what its dead members
+/// hold; says whether there was one.
 ///
 /// # Errors
 ///
 /// [`LockError`].
-pub fn forget(memory: &dyn Memory, group: &str, timeout: Duration) -> Result<bool, LockError> {
-    let mut forgotten = false;
-    memory.locked(timeout, &mut || {
-        // SAFETY: this runs while no consumer joins.
-        forgotten = unsafe { roster::forget(memory.control(), group) };
-    })?;
-    Ok(forgotten)
+pub fn forget(shared: &Shared, group: &str, timeout: Duration) -> Result<bool, LockError> {
+    let deadline = wait::deadline(timeout);
+    loop {
+        let mut forgotten = Forgetting::Unknown;
+        shared.memory().locked(timeout, &mut || {
+            // SAFETY: this runs while no consumer joins.
+            forgotten = unsafe { roster::forget(shared, group) };
+        })?;
+        if forgotten != Forgetting::Dying || Instant::now() >= deadline {
+            return Ok(forgotten == Forgetting::Done);
+        }
+        sleep(LOOK_AGAIN);
+    }
 }
 
 /// Runs `f` while it holds this lock, for memory of one process.

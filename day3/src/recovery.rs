@@ -273,13 +273,44 @@ fn discard(control: &Control, estate: &Inheritance) {
 /// producer back.
 pub(crate) fn give_up(link: &dyn Link, group: usize) {
     let control: &Control = link;
-    if control.group(group).flags.load(Ordering::Relaxed) & HOLDS != 0 {
-        return;
+    if control.group(group).flags.load(Ordering::Relaxed) & HOLDS == 0 {
+        wind_up(link, group);
     }
+}
+
+/// The same for all groups: for a newcomer that finds no slot.
+pub(crate) fn give_up_all(link: &dyn Link) {
+    let control: &Control = link;
+    for (group, line) in control.groups().enumerate() {
+        // Somebody who has found its dead members holding something has said so.
+        if line.flags.load(Ordering::Relaxed) & ORPHANED != 0 {
+            give_up(link, group);
+        }
+    }
+}
+
+/// Who is left of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Survivors {
+    /// Nobody: it has no member any more.
+    None,
+    /// A member that is dying, or whose estate another end has open at this moment.
+    Dying,
+    /// A member that is alive.
+    Living,
+}
+
+/// If no member of this group is alive, frees their slots, and gives up what they hold. Says who is left.
+pub(crate) fn wind_up(link: &dyn Link, group: usize) -> Survivors {
+    let control: &Control = link;
     let members =
         || (0..control.consumers()).filter(|&slot| is_member(control, control.slot(slot), group));
+    if members().any(|slot| link.is_leased(role_of(slot)) && !link.is_dying(slot)) {
+        return Survivors::Living;
+    }
+    // While one of them is not known to be dead, the others' estates may go to it.
     if members().any(|slot| link.is_leased(role_of(slot))) {
-        return;
+        return Survivors::Dying;
     }
     for slot in members() {
         if let Some((_, _lease, state)) = open_estate(link, slot)
@@ -288,6 +319,7 @@ pub(crate) fn give_up(link: &dyn Link, group: usize) {
             roster::free(control, slot, state);
         }
     }
+    if members().next().is_some() { Survivors::Dying } else { Survivors::None }
 }
 
 #[cfg(all(test, not(loom)))]
@@ -295,9 +327,11 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use crate::roster::Burial;
     use crate::sequencer::{ConsumerCursor, Cursor, Unavailable};
     use crate::{
-        Heap, JoinError, JoinOptions, Member, NamedMemory, Producer, QueueOptions, Shared, Start,
+        Consumer, Heap, JoinError, JoinOptions, Member, NamedMemory, Producer, QueueOptions,
+        Shared, Start, TrySendError,
     };
     use testing::Unique;
 
@@ -376,19 +410,62 @@ mod tests {
         let mut producer = Producer::<u64>::create_with(&*name, &options).unwrap();
         let memory = NamedMemory::open::<u64>(&name, day2::Mode::Reader, &JoinOptions::new());
         let shared = Shared::new(Arc::new(memory.unwrap()));
-        let mut victim = shared.join_group("g", Start::Latest, &JoinOptions::new()).unwrap();
+        let holds = JoinOptions::new().hold_when_empty(true);
+        let mut victim = shared.join_group("g", Start::Latest, &holds).unwrap();
         assert_eq!(producer.try_send_batch(&[7, 8]), Ok(2));
         assert_eq!(victim.take(1).unwrap().len, 1);
-        let refused = Member::<u64>::join(&*name, "g", Start::Latest).err();
-        assert!(matches!(refused, Some(JoinError::TooManyConsumers { most: 1 })), "{refused:?}");
+        let refused = |group: &str| match Member::<u64>::join(&*name, group, Start::Latest) {
+            Err(JoinError::TooManyConsumers { most, dead }) => (most, dead),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(refused("g"), (1, 0));
         victim.die();
-        let refused = Member::<u64>::join(&*name, "h", Start::Latest).err();
-        assert!(matches!(refused, Some(JoinError::TooManyConsumers { .. })), "{refused:?}");
+        assert_eq!(refused("h"), (1, 1));
         let mut heir = Member::<u64>::join(&*name, "g", Start::Latest).unwrap();
         let batch = heir.recv_batch(9).unwrap();
         assert_eq!((batch.slices().0, batch.redelivered()), (&[7][..], true));
         drop(batch);
         assert_eq!(heir.recv(), Ok(8));
+    }
+
+    /// A group that holds waits for ever for a member that gets what a dead one held, unless it is forgotten.
+    #[test]
+    fn what_an_orphaned_group_holds_is_given_up_with_the_group() {
+        let (shared, mut producer) = heap();
+        let holds = JoinOptions::new().hold_when_empty(true);
+        let mut victim = shared.join_group("g", Start::Latest, &holds).unwrap();
+        assert_eq!(producer.try_send_batch(&[0, 1, 2, 3]), Ok(4));
+        assert_eq!(victim.take(3).unwrap().len, 3);
+        let second = Duration::from_secs(1);
+        assert!(!producer.forget_group("g", second).unwrap(), "it has a member");
+        victim.die();
+        let listed = &producer.consumers()[0];
+        let waits = Burial::Waits { group: "g".into(), held: 3 };
+        for _ in 0..2 {
+            assert_eq!(producer.evict_dead(listed), Ok(waits.clone()));
+            // SAFETY: nobody reads what it held.
+            assert!(!unsafe { producer.evict(listed) }, "nothing was taken from it");
+        }
+        assert_eq!(producer.try_send(4), Err(TrySendError::Full));
+        assert!(producer.forget_group("g", second).unwrap());
+        assert_eq!(producer.try_send(4), Ok(()));
+        assert!(producer.consumers().is_empty() && producer.groups().is_empty());
+    }
+
+    /// A producer would give up what the group left, if it were in its way. A newcomer without a slot does so, too.
+    #[test]
+    fn what_nobody_waits_for_keeps_no_newcomer_out() {
+        let name = Unique::new("newcomer");
+        let options = QueueOptions::new(4).consumers(1);
+        let mut producer = Producer::<u64>::create_with(&*name, &options).unwrap();
+        let memory = NamedMemory::open::<u64>(&name, day2::Mode::Reader, &JoinOptions::new());
+        let shared = Shared::new(Arc::new(memory.unwrap()));
+        let mut victim = shared.join_group("g", Start::Latest, &JoinOptions::new()).unwrap();
+        assert_eq!(producer.try_send_batch(&[7, 8]), Ok(2));
+        assert_eq!(victim.take(1).unwrap().len, 1);
+        victim.die();
+        let consumer = Consumer::<u64>::join(&*name, Start::Oldest);
+        assert_eq!(consumer.unwrap().recv(), Ok(7));
     }
 
     #[test]

@@ -16,12 +16,14 @@ use crate::control::{
 use crate::doorbell;
 use crate::landing::Landing;
 use crate::link::{Lease, Link, role_of};
-use crate::recovery::{self, Inheritance};
+use crate::recovery::{self, Death, Inheritance, Survivors};
 use crate::rooms::{Page, Residence};
 use crate::sequencer::Run;
 
 use list::lag_of;
-pub use list::{ConsumerInfo, ConsumerKind, GroupInfo, groups, list, list_with_lives, living};
+pub use list::{
+    ConsumerInfo, ConsumerKind, GroupInfo, dead, groups, list, list_with_lives, living,
+};
 pub(crate) use list::{info, patience};
 
 /// Where a consumer begins to read.
@@ -159,7 +161,14 @@ pub unsafe fn join(
 ) -> Result<Registration, NoSlot> {
     let control: &Control = link;
     let (slot, before, lease) = match free_slot(link) {
-        Err(NoSlot::Consumers) => return heir(link, ring, request).ok_or(NoSlot::Consumers),
+        Err(NoSlot::Consumers) => {
+            if let Some(heir) = heir(link, ring, request) {
+                return Ok(heir);
+            }
+            // What nobody waits for keeps no newcomer out.
+            recovery::give_up_all(link);
+            free_slot(link)?
+        }
         found => found?,
     };
     let begin = start_of(control, ring, landing, request.start);
@@ -531,9 +540,10 @@ impl Registration {
     }
 }
 
-/// Takes the slot from a consumer that may be alive; says whether there was one.
+/// Takes the slot from a consumer that may be alive; says whether it has taken it.
 ///
-/// If the consumer is dead, this is [`evict_dead`]. If it lives, the messages that it has not read, or has claimed
+/// If the consumer is dead, this is [`evict_dead`]: what a dead member holds [waits](Burial::Waits) for another one. If
+/// it lives, the messages that it has not read, or has claimed
 /// for its group, are given up. It learns of its eviction at its next call, and its slot is given to no other before
 /// it has left or died. Nothing happens if it has left since it was listed, or was listed for another ring.
 ///
@@ -542,8 +552,8 @@ impl Registration {
 /// The consumer does not read what it has borrowed: from now on the producer overwrites messages that it has
 /// as `&[T]`.
 pub unsafe fn evict(link: &dyn Link, consumer: &ConsumerInfo) -> bool {
-    if let Ok(evicted) = evict_dead(link, consumer) {
-        return evicted;
+    if let Ok(burial) = evict_dead(link, consumer) {
+        return burial == Burial::Freed;
     }
     turn_out(link, consumer.slot, consumer.state)
 }
@@ -558,24 +568,47 @@ pub(crate) fn turn_out(link: &dyn Link, slot: usize, state: SlotState) -> bool {
     evicted
 }
 
-/// Frees the slot of a consumer that is dead, and says whether there was one. What a dead member of a group had
-/// claimed goes to another member.
+/// What has become of the slot of a consumer that is dead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "what a dead member held may still hold the producer back"]
+pub enum Burial {
+    /// It is free.
+    Freed,
+    /// It is kept: what the dead member had claimed and not released waits for another member of its group. One that
+    /// lives takes it over by itself. If there will be none, forget the group: then it is given up.
+    Waits {
+        /// The group's name.
+        group: String,
+        /// How many messages (in a ring of records: bytes).
+        held: u64,
+    },
+    /// Nothing: the consumer has left since it was listed, or was listed for another ring.
+    Gone,
+}
+
+/// Frees the slot of a consumer that is dead. What a dead member of a group had claimed goes to another member, and
+/// keeps the slot until then.
 ///
 /// # Errors
 ///
 /// [`EvictError::Alive`].
-pub fn evict_dead(link: &dyn Link, consumer: &ConsumerInfo) -> Result<bool, EvictError> {
+pub fn evict_dead(link: &dyn Link, consumer: &ConsumerInfo) -> Result<Burial, EvictError> {
     let control: &Control = link;
     let state =
         || control.slots().nth(consumer.slot).map(|line| line.state.load(Ordering::Relaxed));
     let is_listed = || state() == Some(consumer.state.bits());
     if consumer.ring != control.identity() || !is_listed() {
-        return Ok(false);
+        return Ok(Burial::Gone);
     }
-    if recovery::bury(link, consumer.slot).is_some() {
-        return Ok(true);
+    match recovery::bury(link, consumer.slot) {
+        Some(Death {
+            consumer: ConsumerInfo { kind: ConsumerKind::Member { group }, .. },
+            held,
+        }) if held > 0 => Ok(Burial::Waits { group, held }),
+        Some(_) => Ok(Burial::Freed),
+        None if is_listed() => Err(EvictError::Alive { slot: consumer.slot }),
+        None => Ok(Burial::Gone),
     }
-    if is_listed() { Err(EvictError::Alive { slot: consumer.slot }) } else { Ok(false) }
 }
 
 /// Why a consumer was not evicted.
@@ -614,18 +647,33 @@ fn set_state(control: &Control, slot: usize, state: SlotState, next: SlotState) 
     changed
 }
 
-/// Forgets the place of a group that has no member. So the group no longer holds the producer back, and its
-/// next member begins anew. Says whether there was such a group.
+/// What has become of a group that was to be forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forgetting {
+    /// It is forgotten.
+    Done,
+    /// No group has this name.
+    Unknown,
+    /// A member of it is alive.
+    Living,
+    /// A member of it is dying, or is being buried at this moment: look again.
+    Dying,
+}
+
+/// Forgets the place of a group that has no living member, and gives up what its dead members hold. So the group no
+/// longer holds the producer back, and its next member begins anew.
 ///
 /// # Safety
 ///
 /// As for [`join`].
-pub unsafe fn forget(control: &Control, group: &str) -> bool {
+pub unsafe fn forget(link: &dyn Link, group: &str) -> Forgetting {
+    let control: &Control = link;
     let known = |line: &GroupLine| !line.name.is_empty() && line.name.load() == group;
-    let Some(index) = control.groups().position(known) else { return false };
-    // No slot has this number: every member counts.
-    if has_others(control, index, usize::MAX) {
-        return false;
+    let Some(index) = control.groups().position(known) else { return Forgetting::Unknown };
+    match recovery::wind_up(link, index) {
+        Survivors::None => {}
+        Survivors::Dying => return Forgetting::Dying,
+        Survivors::Living => return Forgetting::Living,
     }
     // In this order: a process that is killed in between leaves a group that holds nobody back. One without a name
     // could not be forgotten by anybody else.
@@ -634,7 +682,7 @@ pub unsafe fn forget(control: &Control, group: &str) -> bool {
     // edge: join -> gate
     control.roster.generation.fetch_add(1, ordering!("leave-roster-release", Release));
     doorbell::wake(&control.doorbell.producer);
-    true
+    Forgetting::Done
 }
 
 /// The oldest sequence that the producer does not overwrite before it looks at the roster again.

@@ -3,6 +3,7 @@
 use fanout::error::{
     CreateError, Holder, OpenError, RemoveError, ResumeError, SegmentCreateError, SucceedError,
 };
+use fanout::inspect::Burial;
 use fanout::records::ends::Writer;
 use fanout::segment::Segment;
 use fanout::wait::AnyStrategy;
@@ -63,7 +64,7 @@ fn taken_over(
 ) -> Writer<AnyStrategy> {
     // The dead are no reason not to wait for a consumer.
     for consumer in writer.consumers() {
-        if writer.evict_dead(&consumer) == Ok(true) {
+        if matches!(writer.evict_dead(&consumer), Ok(Burial::Freed | Burial::Waits { .. })) {
             say(&format!("{} of {name} had died, too", super::laggard::describe(&consumer)));
         }
     }
