@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::QueueName;
 use day3::{
     Consumer, Evictable, JoinError, JoinOptions, Member, Policy, Producer, QueueOptions, RecvError,
-    SendTimeoutError, Start, Tap, TryRecvError, TrySendError,
+    SendError, SendTimeoutError, Start, Tap, TryRecvError, TrySendError, Unattended,
 };
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
@@ -108,6 +108,32 @@ fn a_consumer_that_is_not_watched_does_not_count_as_the_dead_one_before_it() {
     alive.hang_up();
     assert_eq!(alive.line("still"), "still [0, 1, 2, 3]");
     alive.finish().well();
+}
+
+/// A dead consumer that nobody waits for is in nobody's way. Even so the producer learns that nobody listens.
+#[test]
+fn a_dead_lossy_consumer_does_not_listen() {
+    for nobody_listens in [Unattended::Refuse, Unattended::Wait] {
+        let name = Unique::new("deaf");
+        let options = QueueOptions::new(4).when_nobody_listens(nobody_listens);
+        let mut producer = Producer::<u64>::create_with(&*name, &options).unwrap();
+        let mut lossy = start("lossy", &name);
+        lossy.line("joined");
+        assert!(!producer.is_abandoned() && producer.try_send(0).is_ok());
+        lossy.kill();
+        eventually("a refusal", || producer.try_send(1).is_err());
+        let expected = match nobody_listens {
+            Unattended::Refuse => TrySendError::End(SendError::Abandoned),
+            _ => TrySendError::Full,
+        };
+        assert_eq!(producer.try_send(1), Err(expected));
+        assert!(producer.is_abandoned());
+        assert_eq!(producer.take_deaths().len(), 1);
+        // Its slot is free as soon as the kernel says so, and its successor is heard of.
+        let _next = Tap::<u64>::join(&*name, Start::Latest, &self::lossy()).unwrap();
+        assert_eq!(producer.try_send(2), Ok(()));
+        assert_eq!(producer.consumers().iter().filter(|one| one.alive == Some(true)).count(), 1);
+    }
 }
 
 /// Reads until the end, and says how many messages came and how it ended.
