@@ -30,12 +30,19 @@ fn a_part() {
     let ring: QueueName = env::var("FANOUT_RING").unwrap().parse().unwrap();
     match part.as_str() {
         "holder" => hold(&ring),
+        "stopped" => stop(Consumer::join(&ring, Start::Oldest).unwrap()),
         "block" => read_all(Consumer::join(&ring, Start::Oldest).unwrap()),
         "evict" => read_evictably(&ring),
         "lossy" => read_lossily(&ring),
         "unwatched" => borrow_unwatched(&ring),
         unknown => panic!("there is no part {unknown}"),
     }
+}
+
+/// A consumer that reads nothing until it is killed.
+fn stop(_consumer: Consumer<u64>) {
+    println!("\njoined");
+    sleep(DEADLINE);
 }
 
 /// A member that takes four messages, releases the first of them, and keeps the others until it is killed.
@@ -134,6 +141,23 @@ fn a_dead_lossy_consumer_does_not_listen() {
         assert_eq!(producer.try_send(2), Ok(()));
         assert_eq!(producer.consumers().iter().filter(|one| one.alive == Some(true)).count(), 1);
     }
+}
+
+/// An end that does other things between its looks finds out as soon as one that does nothing else.
+#[test]
+fn a_producer_that_looks_seldom_finds_a_death_at_its_second_look() {
+    let name = Unique::new("seldom");
+    let mut producer = Producer::<u64>::create(&*name, 4).unwrap();
+    producer.send_batch(&[0, 1, 2, 3]).unwrap();
+    let mut consumer = start("stopped", &name);
+    consumer.line("joined");
+    consumer.kill();
+    let looks = (0..4).map(|_| {
+        sleep(Duration::from_millis(50));
+        producer.try_send(4)
+    });
+    let full = Err(TrySendError::Full);
+    assert_eq!(looks.take_while(|look| *look == full).count(), 1);
 }
 
 /// Reads until the end, and says how many messages came and how it ended.
