@@ -65,6 +65,14 @@ pub unsafe trait Memory: Debug + Send + Sync {
     ///
     /// [`LeaseError`].
     fn lease(&self, role: Role) -> Result<Lease, LeaseError>;
+    /// Takes the lease of this role for a moment, as [`Link::lease_briefly`].
+    ///
+    /// # Errors
+    ///
+    /// [`LeaseError`].
+    fn lease_briefly(&self, role: Role) -> Result<Lease, LeaseError> {
+        self.lease(role)
+    }
     /// Whether the lease of this role is taken, as [`Link::is_leased`].
     fn is_leased(&self, role: Role) -> bool;
     /// Has the kernel mark this role's word when this process dies, as [`Link::watch`]. Memory of one process has no
@@ -233,6 +241,10 @@ impl Deref for Shared {
 impl Link for Shared {
     fn lease(&self, role: Role) -> Result<Lease, LeaseError> {
         self.memory.lease(role)
+    }
+
+    fn lease_briefly(&self, role: Role) -> Result<Lease, LeaseError> {
+        self.memory.lease_briefly(role)
     }
 
     fn is_leased(&self, role: Role) -> bool {
@@ -449,7 +461,10 @@ pub fn successor<R>(
         Ok((consumers, ring))
     });
     match checked {
-        Ok(checked) => Ok((segment, checked)),
+        Ok(checked) => {
+            segment.keep_spare();
+            Ok((segment, checked))
+        }
         Err(error) => {
             segment.leave_name();
             Err(error)
@@ -506,6 +521,7 @@ impl NamedMemory {
             // SAFETY: no other end has the memory yet.
             unsafe { control.start_at(first) };
         })?;
+        segment.keep_spare();
         Ok(Self { segment, consumers, ring: Ring { capacity, first } })
     }
 
@@ -581,6 +597,10 @@ unsafe impl Memory for NamedMemory {
 
     fn lease(&self, role: Role) -> Result<Lease, LeaseError> {
         Ok(Box::new(self.segment.lease(role)?))
+    }
+
+    fn lease_briefly(&self, role: Role) -> Result<Lease, LeaseError> {
+        Ok(Box::new(self.segment.lease_briefly(role)?))
     }
 
     fn is_leased(&self, role: Role) -> bool {

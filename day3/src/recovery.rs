@@ -25,7 +25,7 @@ use common::{Capacity, Sequence};
 
 use crate::control::{Claim, ConsumerSlot, Control, HOLDS, LOG, ORPHANED, SlotState, SlotUse};
 use crate::doorbell;
-use crate::link::{Lease, Link, role_of};
+use crate::link::{Lease, LeaseError, Link, role_of};
 use crate::roster::{self, ConsumerInfo, is_member};
 use crate::sequencer::Run;
 
@@ -165,15 +165,20 @@ fn is_ahead(cursor: Sequence, end: Sequence) -> bool {
 
 /// If the consumer in this slot is dead: frees the slot, or, where a dead member holds messages, marks its group
 /// as one that has messages to deliver again.
-pub(crate) fn bury(link: &dyn Link, slot: usize) -> Option<Death> {
+///
+/// # Errors
+///
+/// The system gave no lease, so nobody knows.
+pub(crate) fn try_bury(link: &dyn Link, slot: usize) -> Result<Option<Death>, LeaseError> {
     let control: &Control = link;
     if is_free(control, slot) || link.is_leased(role_of(slot)) {
-        return None;
+        return Ok(None);
     }
-    let (death, lease, state) = open_estate(link, slot)?;
+    let lease = link.lease_briefly(role_of(slot))?;
+    let Some((death, lease, state)) = open_estate(control, slot, lease) else { return Ok(None) };
     if death.held == 0 {
         roster::free(control, slot, state);
-        return Some(death);
+        return Ok(Some(death));
     }
     let group = control.group(control.group_of(control.slot(slot)));
     // First: a member that is woken asks for this lease, and would take the dead member for one that lives.
@@ -181,7 +186,12 @@ pub(crate) fn bury(link: &dyn Link, slot: usize) -> Option<Death> {
     if group.flags.fetch_or(ORPHANED, Ordering::Relaxed) & ORPHANED == 0 {
         doorbell::wake(&control.doorbell.consumers);
     }
-    Some(death)
+    Ok(Some(death))
+}
+
+/// The same for an end that asks again and again.
+pub(crate) fn bury(link: &dyn Link, slot: usize) -> Option<Death> {
+    try_bury(link, slot).ok()?
 }
 
 fn is_free(control: &Control, slot: usize) -> bool {
@@ -189,10 +199,8 @@ fn is_free(control: &Control, slot: usize) -> bool {
     SlotState::from_bits(state).usage() == SlotUse::Free
 }
 
-/// Takes the lease of a dead consumer's slot, and finds out what the consumer held.
-fn open_estate(link: &dyn Link, slot: usize) -> Option<(Death, Lease, SlotState)> {
-    let control: &Control = link;
-    let lease = link.lease(role_of(slot)).ok()?;
+/// Finds out what the dead consumer of this slot held, whose lease this is.
+fn open_estate(control: &Control, slot: usize, lease: Lease) -> Option<(Death, Lease, SlotState)> {
     let line = control.slot(slot);
     // Everything that the dead consumer has written was written before the kernel let go of its lease.
     let state = SlotState::from_bits(line.state.load(Ordering::Relaxed));
@@ -236,7 +244,9 @@ pub(crate) fn inherit(
         if !is_member(control, control.slot(slot), group) || link.is_leased(role_of(slot)) {
             continue;
         }
-        let Some((death, lease, state)) = open_estate(link, slot) else { continue };
+        // The one that is found is kept.
+        let Ok(lease) = link.lease(role_of(slot)) else { continue };
+        let Some((death, lease, state)) = open_estate(control, slot, lease) else { continue };
         if state.usage() != SlotUse::Member || control.group_of(control.slot(slot)) != group {
             continue;
         }
@@ -313,7 +323,8 @@ pub(crate) fn wind_up(link: &dyn Link, group: usize) -> Survivors {
         return Survivors::Dying;
     }
     for slot in members() {
-        if let Some((_, _lease, state)) = open_estate(link, slot)
+        if let Ok(lease) = link.lease_briefly(role_of(slot))
+            && let Some((_, _lease, state)) = open_estate(control, slot, lease)
             && state.usage() == SlotUse::Member
         {
             roster::free(control, slot, state);

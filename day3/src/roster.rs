@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use common::process::{Origin, forks};
 use common::sync::{AtomicU64, Ordering, mutant};
-use common::{Capacity, Sequence, fence, ordering};
+use common::{Capacity, OsError, Sequence, fence, ordering};
 
 use crate::control::{
     Claim, ConsumerSlot, Control, GroupLine, HOLDS, NAME_BYTES, SlotState, SlotUse,
@@ -591,7 +591,7 @@ pub enum Burial {
 ///
 /// # Errors
 ///
-/// [`EvictError::Alive`].
+/// [`EvictError`].
 pub fn evict_dead(link: &dyn Link, consumer: &ConsumerInfo) -> Result<Burial, EvictError> {
     let control: &Control = link;
     let state =
@@ -600,14 +600,20 @@ pub fn evict_dead(link: &dyn Link, consumer: &ConsumerInfo) -> Result<Burial, Ev
     if consumer.ring != control.identity() || !is_listed() {
         return Ok(Burial::Gone);
     }
-    match recovery::bury(link, consumer.slot) {
+    let slot = consumer.slot;
+    let death = match recovery::try_bury(link, slot) {
+        Ok(death) => death,
+        Err(error) => refused(slot, error)?,
+    };
+    match death {
         Some(Death {
             consumer: ConsumerInfo { kind: ConsumerKind::Member { group }, .. },
             held,
         }) if held > 0 => Ok(Burial::Waits { group, held }),
         Some(_) => Ok(Burial::Freed),
-        None if is_listed() => Err(EvictError::Alive { slot: consumer.slot }),
-        None => Ok(Burial::Gone),
+        None if !is_listed() => Ok(Burial::Gone),
+        None if link.is_dying(slot) => Err(EvictError::Dying { slot }),
+        None => Err(EvictError::Alive { slot }),
     }
 }
 
@@ -624,6 +630,41 @@ pub enum EvictError {
         /// Its slot.
         slot: usize,
     },
+    /// It is dying, or another process is just freeing its slot.
+    #[error("the consumer in slot {slot} is dying, or its slot is just being freed: try again")]
+    Dying {
+        /// Its slot.
+        slot: usize,
+    },
+    /// The system did not let this process ask, or write the slot.
+    #[error(
+        "the consumer in slot {slot} is perhaps dead, but {call} failed: {errno}; let this process open more files, or \
+         run fanout evict as the user who owns the queue"
+    )]
+    System {
+        /// Its slot.
+        slot: usize,
+        /// The call that failed.
+        call: &'static str,
+        /// What the kernel said.
+        errno: OsError,
+    },
+}
+
+/// The system may have given no lease. If it is busy, another end was faster: that one buries the consumer, or has
+/// taken its slot over.
+#[cfg(not(loom))]
+fn refused(slot: usize, error: LeaseError) -> Result<Option<Death>, EvictError> {
+    match error {
+        LeaseError::System { call, errno, .. } => Err(EvictError::System { slot, call, errno }),
+        _ => Ok(None),
+    }
+}
+
+/// A model has no system that refuses.
+#[cfg(loom)]
+fn refused(_: usize, _: LeaseError) -> Result<Option<Death>, EvictError> {
+    Ok(None)
 }
 
 pub(crate) fn free(control: &Control, slot: usize, state: SlotState) -> bool {

@@ -498,7 +498,7 @@ impl<W: Wait> Writer<W> {
     ///
     /// # Errors
     ///
-    /// [`EvictError::Alive`].
+    /// [`EvictError`].
     pub fn evict_dead(&mut self, consumer: &ConsumerInfo) -> Result<Burial, EvictError> {
         roster::evict_dead(self.waiter.shared(), consumer)
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use fanout::QueueName;
+use fanout::error::EvictError;
 use fanout::inspect::{self, Burial, ConsumerInfo, EvictDeadError, Observer};
 use fanout::segment::READY_TIMEOUT;
 use nix::errno::Errno;
@@ -76,7 +77,7 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()
             );
         }
         Ok(Burial::Gone) => bail!(left()),
-        Err(EvictDeadError::Evict(_)) => {}
+        Err(EvictDeadError::Evict(EvictError::Alive { .. })) => {}
         Err(error) => return Err(error.into()),
     }
     ensure!(

@@ -352,7 +352,7 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     ///
     /// # Errors
     ///
-    /// [`EvictError::Alive`].
+    /// [`EvictError`].
     pub fn evict_dead(&mut self, consumer: &ConsumerInfo) -> Result<Burial, EvictError> {
         roster::evict_dead(self.waiter.shared(), consumer)
     }
