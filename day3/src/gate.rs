@@ -278,8 +278,12 @@ impl Gate {
     /// Buries the consumer in this slot, if it is dead. A dead member is found as long as nobody has taken over
     /// what it held, and told of once.
     fn bury(&mut self, link: &dyn Link, slot: usize) -> Option<Death> {
+        // First: the next consumer in a slot that is free may have said who it is.
+        let is_passed_on = roster::is_passed_on(link, slot);
         let death = recovery::bury(link, slot)?;
-        self.is_news((slot, death.consumer.state.bits())).then_some(death)
+        // A member that has left what it had taken over is not dead.
+        let is_news = self.is_news((slot, death.consumer.state.bits()));
+        (is_news && !is_passed_on).then_some(death)
     }
 
     /// Whether the death of the consumer that had this slot in this state was not told yet.

@@ -439,6 +439,50 @@ mod tests {
         assert_eq!(heir.recv(), Ok(8));
     }
 
+    /// It was told dead, though it had left as it should: in the place of the member whose death it had taken over.
+    #[test]
+    fn an_heir_that_leaves_early_is_not_told_as_dead() {
+        let (shared, mut producer) = heap();
+        let [dead, heir, late] =
+            ["dead", "heir", "late"].map(|label| JoinOptions::new().label(label));
+        let mut victim = shared.join_group("g", Start::Latest, &dead).unwrap();
+        assert_eq!(producer.try_send_batch(&[0, 1, 2, 3]), Ok(4));
+        assert_eq!(victim.take(4).unwrap().len, 4);
+        victim.die();
+        let mut heir = shared.join_group("g", Start::Latest, &heir).unwrap();
+        assert_eq!(heir.take(1).unwrap().len, 1);
+        heir.release();
+        drop(heir);
+        let labels = |producer: &Producer<u64>| {
+            producer.consumers().into_iter().map(|one| (one.label, one.lag)).collect::<Vec<_>>()
+        };
+        assert_eq!(labels(&producer), [("dead".to_owned(), 3)], "what is left is the dead one's");
+        let mut late = shared.join_group("g", Start::Latest, &late).unwrap();
+        assert_eq!(late.take(1).unwrap().len, 1);
+        drop(late);
+        assert_eq!(producer.try_send(4), Ok(()), "one place is free");
+        producer.send(5).unwrap();
+        assert_eq!(producer.take_deaths(), []);
+        assert!(producer.consumers().is_empty());
+    }
+
+    /// The heir of an heir is told like any other, if it is killed.
+    #[test]
+    fn an_heir_that_dies_is_told_as_dead() {
+        let (shared, mut producer) = heap();
+        let [dead, heir] = ["dead", "heir"].map(|label| JoinOptions::new().label(label));
+        let mut victim = shared.join_group("g", Start::Latest, &dead).unwrap();
+        assert_eq!(producer.try_send_batch(&[0, 1, 2, 3]), Ok(4));
+        assert_eq!(victim.take(4).unwrap().len, 4);
+        victim.die();
+        drop(shared.join_group("g", Start::Latest, &heir).unwrap());
+        shared.join_group("g", Start::Latest, &heir).unwrap().die();
+        producer.send(4).unwrap();
+        let labels: Vec<_> =
+            producer.take_deaths().into_iter().map(|death| death.consumer.label).collect();
+        assert_eq!(labels, ["heir"]);
+    }
+
     /// A group that holds waits for ever for a member that gets what a dead one held, unless it is forgotten.
     #[test]
     fn what_an_orphaned_group_holds_is_given_up_with_the_group() {

@@ -11,7 +11,7 @@ use common::sync::{AtomicU64, Ordering, mutant};
 use common::{Capacity, OsError, Sequence, fence, ordering};
 
 use crate::control::{
-    Claim, ConsumerSlot, Control, GroupLine, HOLDS, NAME_BYTES, SlotState, SlotUse,
+    Claim, ConsumerSlot, Control, GroupLine, HOLDS, NAME_BYTES, ORPHANED, SlotState, SlotUse,
 };
 use crate::doorbell;
 use crate::landing::Landing;
@@ -101,6 +101,38 @@ pub struct Registration {
     hold: Option<Hold>,
     /// What the last member in the slot had claimed when it died, and not released.
     pub(crate) inherited: Option<Run>,
+    /// Who that was.
+    forebear: Option<Obituary>,
+}
+
+/// What a slot says of the consumer that has it.
+#[derive(Debug)]
+struct Obituary {
+    owner: u64,
+    label: String,
+    since: u64,
+}
+
+impl Obituary {
+    fn of(line: &ConsumerSlot) -> Self {
+        let load = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        Self { owner: load(&line.owner), label: line.label.load(), since: load(&line.since) }
+    }
+
+    fn write(&self, line: &ConsumerSlot) {
+        line.owner.store(self.owner, Ordering::Relaxed);
+        line.label.store(&self.label);
+        line.since.store(self.since, Ordering::Relaxed);
+    }
+}
+
+/// In a slot's owner, beside the process, which has died: a member that had taken over from it has left since. Nobody
+/// has died since then.
+const PASSED_ON: u64 = 1 << 32;
+
+/// Whether what the dead member in this slot held was passed on by one that has left.
+pub(crate) fn is_passed_on(control: &Control, slot: usize) -> bool {
+    control.slot(slot).owner.load(Ordering::Relaxed) & PASSED_ON != 0
 }
 
 // SAFETY: the line is all atomics, and the cursor keeps the control that it lies in.
@@ -211,13 +243,14 @@ fn heir(link: &dyn Link, ring: Ring, request: &JoinRequest<'_>) -> Option<Regist
     if holds {
         flags.fetch_or(HOLDS, Ordering::Relaxed);
     }
+    let forebear = Some(Obituary::of(control.slot(slot)));
     let (state, hold) = take_over(link, slot, lease, |line| describe(line, request));
     let claim = Claim::from_bits(claimed.load(Ordering::Relaxed));
     let first = claim.end(control.published());
     base.store(first.get(), Ordering::Relaxed);
     let line = control.slot(slot);
     let registration = Registration::new(line, slot, state, first, ring.capacity, hold);
-    Some(Registration { inherited: Some(run), ..registration })
+    Some(Registration { inherited: Some(run), forebear, ..registration })
 }
 
 /// Takes the slot of a dead member, whose lease this is, for a member of the same group that `describe` describes.
@@ -419,8 +452,22 @@ impl Registration {
     ) -> Self {
         let place = (NonNull::from(&line.cursor), NonNull::from(&line.missed));
         let (origin, line) = (Origin::here(), NonNull::from(line));
-        let (forks, hold, page, inherited) = (forks(), Some(hold), None, None);
-        Self { slot, state, first, capacity, origin, forks, line, page, place, hold, inherited }
+        let (forks, hold, page) = (forks(), Some(hold), None);
+        let (inherited, forebear) = (None, None);
+        Self {
+            slot,
+            state,
+            first,
+            capacity,
+            origin,
+            forks,
+            line,
+            page,
+            place,
+            hold,
+            inherited,
+            forebear,
+        }
     }
 
     /// The registration of a guest, which its host has made: see [`rooms`](crate::rooms). `watch` is what the kernel
@@ -524,14 +571,31 @@ impl Registration {
         self.hold = None;
     }
 
+    /// Leaves before what it has taken over from a dead member is done: the slot is the dead member's again, and what
+    /// it held goes to another one. It does nothing in a child that was forked from the process that took the slot.
+    pub(crate) fn pass_on(&mut self, control: &Control) {
+        if !self.origin.is_here() || self.hold.is_none() {
+            return;
+        }
+        if let Some(forebear) = self.forebear.take() {
+            let owner = forebear.owner | PASSED_ON;
+            Obituary { owner, ..forebear }.write(self.line(control));
+        }
+        self.let_go();
+        control
+            .group(control.group_of(control.slot(self.slot)))
+            .flags
+            .fetch_or(ORPHANED, Ordering::Relaxed);
+        doorbell::wake(&control.doorbell.consumers);
+    }
+
     /// Takes over the slot of a dead member of the same group, whose lease this is, and leaves its own.
     pub(crate) fn move_to(&mut self, link: &dyn Link, slot: usize, lease: Lease) {
         let control: &Control = link;
         let (old, new) = (control.slot(self.slot), control.slot(slot));
+        self.forebear = Some(Obituary::of(new));
         let (state, hold) = take_over(link, slot, lease, |_| {
-            new.owner.store(old.owner.load(Ordering::Relaxed), Ordering::Relaxed);
-            new.label.store(&old.label.load());
-            new.since.store(now(), Ordering::Relaxed);
+            Obituary { since: now(), ..Obituary::of(old) }.write(new);
         });
         self.leave(control);
         (self.slot, self.state, self.hold) = (slot, state, Some(hold));
