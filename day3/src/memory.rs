@@ -299,7 +299,29 @@ fn admit(
     if let Some(residence) = shared.memory().residence() {
         return move_in(shared, residence, role);
     }
-    register(shared, role, start, options, std::process::id())
+    let started = Instant::now();
+    let deadline = wait::deadline(options.timeout);
+    loop {
+        match register(shared, role, start, options, std::process::id()) {
+            Err(JoinError::TooManyConsumers { .. })
+                if Instant::now() < deadline
+                    && (started.elapsed() < MOVING || is_somebody_going(shared)) =>
+            {
+                sleep(LOOK_AGAIN);
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// For how long a newcomer that finds no slot looks again. A member that takes over a dead one's slot has two for a
+/// moment.
+const MOVING: Duration = Duration::from_millis(20);
+
+/// Whether a slot is about to be free: its consumer is dying, or is being buried.
+fn is_somebody_going(shared: &Shared) -> bool {
+    let is_going = |slot| shared.is_dying(slot) && shared.is_leased(role_of(slot));
+    roster::list(shared).iter().any(|consumer| is_going(consumer.slot))
 }
 
 /// Takes a slot of this ring for a consumer of the process `owner`, while no other consumer joins. The caller sees to

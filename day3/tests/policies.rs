@@ -8,6 +8,7 @@ use std::thread::{self, sleep};
 use std::time::Duration;
 
 use common::QueueName;
+use day2::{Mode, Role, Segment};
 use day3::{
     Consumer, Evictable, JoinError, JoinOptions, Member, Policy, Producer, QueueOptions, RecvError,
     SendError, SendTimeoutError, Start, Tap, TryRecvError, TrySendError, Unattended,
@@ -158,6 +159,27 @@ fn a_producer_that_looks_seldom_finds_a_death_at_its_second_look() {
     });
     let full = Err(TrySendError::Full);
     assert_eq!(looks.take_while(|look| *look == full).count(), 1);
+}
+
+/// The slot of a dead consumer is taken as long as somebody looks into it.
+#[test]
+fn a_newcomer_waits_for_a_slot_that_is_just_being_freed() {
+    let name = Unique::new("passing");
+    let options = QueueOptions::new(4).consumers(1);
+    let _producer = Producer::<u64>::create_with(&*name, &options).unwrap();
+    let mut dead = start("stopped", &name);
+    dead.line("joined");
+    dead.kill();
+    let segment = Segment::open(&name, Mode::Reader, DEADLINE).unwrap();
+    let looking = segment.lease(Role::Slot(0)).unwrap();
+    let options = JoinOptions::new().timeout(DEADLINE);
+    let newcomer = thread::scope(|scope| {
+        let newcomer = scope.spawn(|| Consumer::<u64>::join_with(&*name, Start::Latest, &options));
+        sleep(Duration::from_millis(50));
+        drop(looking);
+        newcomer.join().unwrap()
+    });
+    assert_eq!(newcomer.unwrap().slot(), 0);
 }
 
 /// Reads until the end, and says how many messages came and how it ended.
