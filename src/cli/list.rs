@@ -14,6 +14,7 @@ use yardstick::report::grouped;
 use super::column::{kind, unit, width};
 use super::custody::{Custody, alive};
 use super::print;
+use super::terminal::say;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -58,18 +59,31 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .filter_map(|entry| QueueName::new(entry.ok()?.file_name().to_str()?).ok())
         .collect();
     names.sort();
-    if arguments.json {
-        let entries: Vec<Entry> = names.iter().filter_map(look).collect();
-        return print(&(serde_json::to_string_pretty(&entries)? + "\n"));
+    let (mut entries, mut failures) = (Vec::new(), Vec::new());
+    for name in &names {
+        match look(name) {
+            Ok(entry) => entries.extend(entry),
+            Err(error) => failures.push(error),
+        }
     }
-    print(&table(&names)?)
+    if arguments.json {
+        print(&(serde_json::to_string_pretty(&entries)? + "\n"))?;
+    } else {
+        print(&table(&entries)?)?;
+    }
+    // The last is told by whom all errors are told.
+    let Some(last) = failures.pop() else { return Ok(()) };
+    failures.iter().for_each(|failure| say(&format!("error: {failure}")));
+    Err(last.into())
 }
 
-/// What is there; `None` if it is no queue that can be used.
-fn look(name: &QueueName) -> Option<Entry> {
+/// What is there; `None` if it is no queue that can be used. An error if this process could not look.
+fn look(name: &QueueName) -> Result<Option<Entry>, OpenError> {
     let called = name.as_str().to_owned();
-    match Segment::open(name, Mode::Observer, Duration::ZERO) {
-        Ok(segment) => Queue::new(called, name, &segment).map(Entry::Queue),
+    let queue = Segment::open(name, Mode::Observer, Duration::ZERO)
+        .and_then(|segment| Queue::new(called.clone(), name, &segment));
+    Ok(match queue {
+        Ok(queue) => Some(Entry::Queue(queue)),
         Err(OpenError::NotReady { .. }) if is_left_unfinished(name) => {
             Some(Entry::Refused { name: called, error: UNFINISHED.to_owned() })
         }
@@ -82,8 +96,9 @@ fn look(name: &QueueName) -> Option<Entry> {
         Err(error @ (OpenError::Permission { .. } | OpenError::Version { .. })) => {
             Some(Entry::Refused { name: called, error: error.to_string() })
         }
+        Err(error @ OpenError::System { .. }) => return Err(error),
         Err(_) => None,
-    }
+    })
 }
 
 /// What is said of a queue that is no queue yet.
@@ -94,16 +109,16 @@ fn is_left_unfinished(name: &QueueName) -> bool {
 }
 
 impl Queue {
-    fn new(called: String, name: &QueueName, segment: &Segment) -> Option<Self> {
+    fn new(called: String, name: &QueueName, segment: &Segment) -> Result<Self, OpenError> {
         let (geometry, custody) = (segment.geometry(), Custody::of(name, segment));
         let (mut sent, mut closed, mut consumers, mut attached) = (None, None, None, None);
         if matches!(geometry.kind(), Kind::Ring | Kind::Records) {
-            let snapshot = Observer::open(name, Duration::ZERO).ok()?.snapshot();
+            let snapshot = Observer::open(name, Duration::ZERO)?.snapshot();
             (sent, closed) = (Some(snapshot.sent()), Some(snapshot.closed));
             consumers = Some(snapshot.consumers.len());
             attached = Some(alive(&snapshot));
         }
-        Some(Self {
+        Ok(Self {
             name: called,
             kind: kind(geometry.kind()),
             message_type: geometry.message_type().to_owned(),
@@ -131,13 +146,16 @@ fn mark(custody: Custody) -> String {
     }
 }
 
-fn table(names: &[QueueName]) -> Result<String, std::fmt::Error> {
-    let wide = width(names.iter().map(|name| name.as_str().len()), "name");
+fn table(entries: &[Entry]) -> Result<String, std::fmt::Error> {
+    let name = |entry: &Entry| match entry {
+        Entry::Queue(Queue { name, .. }) | Entry::Refused { name, .. } => name.len(),
+    };
+    let wide = width(entries.iter().map(name), "name");
     let mut out = format!(
         "{:<wide$}  {:<8}{:>12}{:>16}{:>20}{:>12}  type\n",
         "name", "kind", "size", "capacity", "sent", "consumers"
     );
-    for entry in names.iter().filter_map(look) {
+    for entry in entries {
         let queue = match entry {
             Entry::Queue(queue) => queue,
             Entry::Refused { name, error } => {
