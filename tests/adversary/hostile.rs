@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::sync::{AtomicBool, AtomicU64, Ordering};
+use fanout::memory::{Room, control_len};
 use fanout::{Start, ends, records};
 use testing::{Dice, message};
 
@@ -33,6 +34,11 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long a round lasts.
 const ROUND: Duration = Duration::from_millis(60);
+
+/// Where the consumers' lines begin, how long those of one are, and where among them those of a group begin: in words.
+const ROOMS: usize = control_len(0) as usize / size_of::<AtomicU64>();
+const ROOM: usize = size_of::<Room>() / size_of::<AtomicU64>();
+const GROUP: usize = Room::GROUP / size_of::<AtomicU64>();
 
 /// The exit code of a child that has found something and cannot go on.
 pub(crate) const STUCK: u8 = 3;
@@ -316,14 +322,15 @@ impl Round {
         let [lines, trail] = self.memory.words().map(<[AtomicU64]>::len);
         let data = self.memory.data_words().len();
         let mut below = |bound: usize| dice.below(bound as u64) as usize;
-        let slot = 48 + 16 * below(6);
-        let group = 48 + 64 * 16 + 16 * below(3);
+        let slot = ROOMS + ROOM * below(6);
+        let group = ROOMS + ROOM * below(3) + GROUP;
         match below(16) {
             0..5 => below(5),
             5 => 16,
             6 => 32 + below(2),
-            7..10 => slot + below(5),
-            10 | 11 => group + below(3),
+            7 | 8 => slot + below(6),
+            9 => slot + below(GROUP),
+            10 | 11 => group + below(4),
             12 | 13 => lines + below(trail),
             14 if self.writes_data => lines + trail + below(data),
             _ => below(lines),
