@@ -15,7 +15,7 @@ use fanout::memory::{Room, control_len};
 use fanout::{Start, ends, records};
 use testing::{Dice, message};
 
-use crate::ends::{Act, Producing, Sending, Step, Style, Writing};
+use crate::ends::{Act, Producing, Reading, Sending, Step, Style, Writing};
 use crate::guarded::Guarded;
 use crate::homes::{self, Home, Part};
 use crate::moods::Mood;
@@ -54,6 +54,8 @@ struct Round {
     writes_data: bool,
     /// How many ends are still playing.
     playing: AtomicU64,
+    /// Ends that count as dead: they do nothing any more.
+    graves: Mutex<Vec<Box<dyn Reading>>>,
 }
 
 /// What the child process does.
@@ -90,8 +92,8 @@ fn round(seed: u64, tally: &mut Tally) {
     let (memory, home, plan, sender) = build(&mut dice, first);
     let until = Instant::now() + ROUND;
     let (is_calm, writes_data) = (AtomicBool::new(false), dice.once_in(2));
-    let playing = AtomicU64::new(4);
-    let round = Round { seed, memory, home, plan, until, is_calm, writes_data, playing };
+    let (playing, graves) = (AtomicU64::new(4), Mutex::default());
+    let round = Round { seed, memory, home, plan, until, is_calm, writes_data, playing, graves };
     let names = ["producer", "reader 1", "reader 2", "reader 3", "vandal"];
     let beats: Vec<_> = names.iter().map(|name| Beat::new(name)).collect();
     thread::scope(|scope| {
@@ -223,7 +225,7 @@ impl Round {
 
     fn live(
         &self,
-        mut end: Box<dyn crate::ends::Reading>,
+        mut end: Box<dyn Reading>,
         part: &Part,
         dice: &mut Dice,
         (beat, tally): (&Beat, &mut Tally),
@@ -257,6 +259,12 @@ impl Round {
             }
         }
         core::hint::black_box(sum);
+        if let Some(slot) = end.slot().filter(|_| dice.once_in(8)) {
+            tally.add("deaths among hostile words");
+            self.memory.kill(slot);
+            self.graves.lock().unwrap_or_else(PoisonError::into_inner).push(end);
+            return;
+        }
         beat.does("leaves");
         self.guard("leaving", || drop(end));
     }
