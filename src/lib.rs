@@ -26,6 +26,9 @@
 //!   there is, and then learn which of the two it was ([`Ending`]).
 //! - **Groups keep their place** while they have no member, until the producer has overwritten it. With
 //!   [`JoinOptions::hold_when_empty`] the producer waits instead.
+//! - **Distrust.** Who may open an ordinary queue may write over its lines: that can cost others messages, and never
+//!   leads them out of the ring. In a queue with private rooms ([`records::Writer`]'s `host` and `private`) a consumer can
+//!   harm nobody but itself.
 //! - **Cost.** Publishing is one store, however many consumers there are. To find out whether one of them
 //!   sleeps takes one plain load.
 //! - **Waiting.** Adaptive: spin while that pays off, then yield, then sleep until woken; see
@@ -49,6 +52,7 @@
 pub use common::{Capacity, QueueName, Sequence};
 pub use day3::control::{MOST_SLOTS, NAME_BYTES, REASON_BYTES, SLOTS};
 pub use day3::recovery::Death;
+pub use day3::rooms::{Eviction, EvictionReason};
 pub use day3::{
     Batch, Ending, Heap, JoinOptions, Memory, Policy, QueueOptions, Reservation, Start, Unattended,
     Wait,
@@ -157,11 +161,12 @@ pub mod stream {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub mod records {
+    pub use day4::hosting;
     pub use day4::io::{ReadRecords, WriteRecords};
     pub use day4::rendezvous;
     pub use day4::{
-        ByteMemory, Local, Offer, Record, Records, RecordsIter, Reservation, Segmented, WriteBatch,
-        record_len,
+        ByteMemory, Host, Local, Offer, Record, Records, RecordsIter, Reservation, Segmented,
+        WriteBatch, record_len,
     };
 
     use crate::{Adaptive, ConsumerCursor, MemberCursor};
@@ -223,7 +228,9 @@ pub mod records {
     /// Errors that any ring can have are the same here as in [`fanout::error`](crate::error).
     pub mod error {
         pub use crate::error::*;
-        pub use day4::rendezvous::{ConnectError, InvitedError, PairError, RendezvousError};
+        pub use day4::rendezvous::{
+            ConnectError, HostError, InvitedError, PairError, RendezvousError,
+        };
         pub use day4::{BatchFull, ReadError};
     }
 }
@@ -241,6 +248,7 @@ pub mod memory {
     pub use day3::control::{Control, Room, control_len};
     pub use day3::landing::{Everywhere, Landing, Mark};
     pub use day3::link::{Lease, Leases};
+    pub use day3::rooms::{Residence, Rooms};
     pub use day3::roster::Ring;
     pub use day4::marks::Marks;
     pub use day4::mirror::{Access, Mirror};
@@ -251,7 +259,9 @@ pub mod inspect {
     pub use day3::inspect::{
         EvictDeadError, ForgetError, Observer, Snapshot, evict, evict_dead, forget,
     };
+    pub use day3::rooms::{Eviction, EvictionReason};
     pub use day3::roster::{Burial, ConsumerInfo, ConsumerKind, GroupInfo};
+    pub use day4::hosting::observe;
 }
 
 /// How to wait: [`Adaptive`] unless you choose another; your own strategy implements [`Wait`].

@@ -173,6 +173,68 @@ fn a_member_that_the_others_left_nothing_is_told_that_the_publisher_died() {
 }
 
 #[test]
+fn a_queue_in_which_a_group_holds_messages_is_taken_over_although_nobody_is_attached() {
+    let (name, folder) = (Unique::new("held"), Folder::new());
+    let worker = ["--group", "work", "--hold"];
+    let mut first = publish(&name, &["--wait-for", "0"]);
+    let mut sub = subscribe(&name, &[&worker[..], &["--count", "1"]].concat(), &folder.join("1"));
+    type_into(&mut first, "one\ntwo\n");
+    assert!(sub.wait().success());
+    kill(&mut first);
+    let mut second = publish(&name, &["--wait-for", "0"]);
+    type_into(&mut second, "three\n");
+    let mut sub = subscribe(&name, &worker, &folder.join("2"));
+    let told = finish(second);
+    let expected = format!(
+        "took over the queue /{}, whose producer had died: nobody is attached, but there are the 16 bytes that the \
+         group \"work\" holds; goes on after 2 messages",
+        name.bare()
+    );
+    assert!(told.starts_with(&expected) && told.lines().count() == 1, "{told}");
+    assert!(sub.wait().success());
+    let read = ["1", "2"].map(|output| lines(&folder.join(output))).concat();
+    assert_eq!(read, "one\ntwo\nthree\n");
+}
+
+#[test]
+fn what_a_dead_member_of_a_holding_group_held_is_a_reason_to_take_over() {
+    let (name, folder) = (Unique::new("withheld"), Folder::new());
+    let worker = ["sub", name.bare(), "--group", "work", "--hold"];
+    let mut first = publish(&name, &["--wait-for", "0"]);
+    let mut dead = Process::start(fanout(&worker).stdout(Stdio::piped()));
+    eventually("a member", || consumers(&name) == 1);
+    // More than a pipe takes: the member holds what it cannot write out.
+    type_into(&mut first, &format!("{}\n", "x".repeat(1 << 17)));
+    eventually("a member that holds a message", || {
+        report(&name)["consumers"][0]["lag"].as_u64() > Some(0)
+    });
+    kill(&mut dead);
+    kill(&mut first);
+    let second = publish(&name, &["--wait-for", "0"]);
+    let mut heir = start_into(&mut fanout(&worker), &folder.join("out"));
+    let told = finish(second);
+    assert!(told.contains("took over the queue "), "{told}");
+    assert!(heir.wait().success());
+    assert_eq!(lines(&folder.join("out")).len(), (1 << 17) + 1);
+}
+
+#[test]
+fn a_closed_queue_in_which_a_group_holds_messages_is_replaced_and_it_says_what_is_lost() {
+    let (name, folder) = (Unique::new("lost"), Folder::new());
+    let mut first = publish(&name, &["--wait-for", "0"]);
+    let worker = ["--group", "work", "--hold", "--count", "1"];
+    let mut sub = subscribe(&name, &worker, &folder.join("out"));
+    type_into(&mut first, "one\ntwo\n");
+    assert!(sub.wait().success());
+    drop(first.0.stdin.take());
+    eventually("the end", || report(&name)["ending"] == "finished");
+    kill(&mut first);
+    let told = finish(publish(&name, &["--wait-for", "0"]));
+    let lost = "it was closed; nobody will read the 16 bytes that the group \"work\" holds\n";
+    assert!(told.ends_with(lost), "{told}");
+}
+
+#[test]
 fn a_queue_that_was_closed_is_replaced_although_it_is_read() {
     let name = Unique::new("ended");
     let mut first = publish(&name, &[]);

@@ -127,6 +127,16 @@ pub enum OpenError {
         /// The name asked for.
         name: QueueName,
     },
+    /// The object is a socket. A private queue (Day 6) has one in its place: the producer's process hands the queue out
+    /// there, and nobody else can write it.
+    #[error(
+        "{name} is a socket, expected a queue that this process may write: a private queue is changed by its producer \
+         alone; join it, or look at it (fanout sub, fanout stat)"
+    )]
+    Socket {
+        /// The name asked for.
+        name: QueueName,
+    },
     /// The object is a folder, a pipe, a device or a link.
     #[error("{name} is no queue: it is a folder, a pipe or a link; choose another name")]
     NotRegular {

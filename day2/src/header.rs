@@ -439,3 +439,83 @@ impl Header {
         Ok(geometry)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use testing::{Dice, number_from_environment};
+
+    /// How many headers are damaged, unless `FANOUT_DAMAGES` says so.
+    const DAMAGES: u64 = 1_000_000;
+
+    /// A header page of a ring, as its creator leaves it.
+    fn page_of_a_ring(capacity: u64) -> [AtomicU64; 48] {
+        let words: [AtomicU64; 48] = core::array::from_fn(|_| AtomicU64::new(0));
+        let expected = Expected::messages::<u64>(Kind::Ring, "u64");
+        let geometry = Geometry::plan(&expected, capacity, 0, 384 * 5, 4096).unwrap();
+        header(&words).fill(&geometry.for_consumers(4));
+        header(&words).set_ready();
+        words
+    }
+
+    fn header(words: &[AtomicU64; 48]) -> &Header {
+        const { assert!(size_of::<[AtomicU64; 48]>() == size_of::<Header>()) };
+        // SAFETY: as long, as aligned, and both are all atomics.
+        unsafe { &*words.as_ptr().cast() }
+    }
+
+    /// A word that somebody might write there.
+    fn word(dice: &mut Dice, old: u64) -> u64 {
+        match dice.below(8) {
+            0 => dice.word(),
+            1 => 1 << dice.below(64),
+            2 => (1 << dice.below(64)) - 1,
+            3 => old.wrapping_add(dice.below(3)).wrapping_sub(1),
+            4 => old ^ (1 << dice.below(64)),
+            5 => old.wrapping_mul(2),
+            6 => old.wrapping_neg(),
+            _ => 4096 * dice.below(5),
+        }
+    }
+
+    /// Whatever stands in the header: it is refused, or what it says can be mapped.
+    #[test]
+    fn a_damaged_header_is_refused_or_says_what_can_be_mapped() {
+        let (name, mut dice) = ("/damaged".parse().unwrap(), Dice::seeded());
+        let damages = number_from_environment("FANOUT_DAMAGES").unwrap_or(DAMAGES);
+        let order = Ordering::Relaxed;
+        let (mut refused, mut mapped) = (0u64, 0u64);
+        for _ in 0..damages {
+            let words = page_of_a_ring(8 << dice.below(3));
+            for _ in 0..=dice.below(3) {
+                // Not the first two words, which have tests of their own, in most of the cases.
+                let at = if dice.below(16) == 0 { dice.below(48) } else { 2 + dice.below(10) };
+                let at = &words[at as usize];
+                at.store(word(&mut dice, at.load(order)), order);
+            }
+            if !matches!(header(&words).is_ready(&name), Ok(true)) {
+                refused += 1;
+                continue;
+            }
+            let Ok(geometry) = header(&words).read(&name, 4096) else {
+                refused += 1;
+                continue;
+            };
+            mapped += 1;
+            let (control, data, total) =
+                (geometry.control(), geometry.data(), geometry.total_len());
+            for region in [control, data] {
+                assert!(
+                    region.offset >= 4096 && region.offset.is_multiple_of(4096),
+                    "{geometry:?}"
+                );
+                assert!(region.offset.checked_add(region.len).unwrap() <= total, "{geometry:?}");
+            }
+            assert!(control.offset + control.len <= data.offset, "{geometry:?}");
+            let needed = geometry.capacity().checked_mul(geometry.element_size());
+            assert!(needed.is_some_and(|needed| needed <= data.len), "{geometry:?}");
+        }
+        println!("headers damaged: {damages}; refused {refused}, mapped {mapped}");
+        assert!(refused > 0 && mapped > 0);
+    }
+}

@@ -75,32 +75,54 @@ impl Pages {
     ///
     /// # Errors
     ///
-    /// [`CreateError`]; the page stays as it was.
+    /// [`CreateError`]; this place stays as it was.
     pub fn share(
         &self,
         page: usize,
-        label: &QueueName,
+        new: NewPage,
         offset: usize,
         words: &[u64],
     ) -> Result<(SharedPage, OwnedFd), CreateError> {
-        let failed = |call| move |errno| create_error(label, call, errno);
+        let NewPage { label, file, theirs } = new;
+        let failed = |call, errno| create_error(&label, call, errno);
         let place = self.at(page);
-        let file = memfd(label).map_err(failed("memfd_create"))?;
-        reserve(label, &file, page_size())?;
-        // It cannot be cut short: that would be a SIGBUS here.
-        fcntl(&file, FcntlArg::F_ADD_SEALS(SEALS)).map_err(failed("fcntl(F_ADD_SEALS)"))?;
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-        pwrite(&file, &bytes, offset as i64).map_err(failed("pwrite"))?;
-        let theirs = reopen(file.as_fd(), Mode::Writer).map_err(failed("open(/proc/self/fd)"))?;
-        occupy(&theirs).map_err(failed("fcntl(F_OFD_SETLK)"))?;
+        pwrite(&file, &bytes, offset as i64).map_err(|errno| failed("pwrite", errno))?;
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         let flags = MapFlags::MAP_SHARED | MapFlags::MAP_FIXED;
         let (address, len) = (place.addr(), page_size() as usize);
         let len = NonZeroUsize::new(len).unwrap_or(NonZeroUsize::MIN);
         // SAFETY: one page of our own mapping is replaced. Other threads reach it through `at`, as memory that anybody
         // may write.
-        unsafe { mmap(Some(address), len, access, flags, &file, 0) }.map_err(failed("mmap"))?;
+        let mapped = unsafe { mmap(Some(address), len, access, flags, &file, 0) };
+        mapped.map_err(|errno| failed("mmap", errno))?;
         Ok((SharedPage { file }, theirs))
+    }
+}
+
+/// A page that is in no place yet.
+#[derive(Debug)]
+pub struct NewPage {
+    label: QueueName,
+    file: OwnedFd,
+    theirs: OwnedFd,
+}
+
+impl NewPage {
+    /// A page of zeros, and a descriptor for another process, which [occupies](SharedPage::is_occupied) it.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`]; `label` is its name in errors.
+    pub fn new(label: &QueueName) -> Result<Self, CreateError> {
+        let failed = |call| move |errno| create_error(label, call, errno);
+        let file = memfd(label).map_err(failed("memfd_create"))?;
+        reserve(label, &file, page_size())?;
+        // It cannot be cut short: that would be a SIGBUS here.
+        fcntl(&file, FcntlArg::F_ADD_SEALS(SEALS)).map_err(failed("fcntl(F_ADD_SEALS)"))?;
+        let theirs = reopen(file.as_fd(), Mode::Writer).map_err(failed("open(/proc/self/fd)"))?;
+        occupy(&theirs).map_err(failed("fcntl(F_OFD_SETLK)"))?;
+        Ok(Self { label: label.clone(), file, theirs })
     }
 }
 

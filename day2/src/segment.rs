@@ -681,10 +681,23 @@ fn open_named(name: &QueueName, mode: Mode, trust: Trust) -> Result<OwnedFd, Ope
     // O_NONBLOCK: a pipe of that name must not block us.
     let flags = access | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
     let file = shm_open(name.as_str(), flags, Permissions::empty())
-        .map_err(|errno| open_error(name, "shm_open", errno))?;
+        .map_err(|errno| not_opened(name, errno))?;
     // What has been opened stays the same object, whatever happens to the name.
     trust.check(name, &file)?;
     Ok(file)
+}
+
+/// Why there is nothing to open. The kernel says the same of a socket and of a device.
+fn not_opened(name: &QueueName, errno: Errno) -> OpenError {
+    let is_socket = || {
+        let path = format!("/dev/shm{}", name.as_str());
+        let kind = lstat(path.as_str()).map(|stat| SFlag::from_bits_truncate(stat.st_mode));
+        kind.is_ok_and(|kind| kind & SFlag::S_IFMT == SFlag::S_IFSOCK)
+    };
+    match open_error(name, "shm_open", errno) {
+        OpenError::NotRegular { name } if is_socket() => OpenError::Socket { name },
+        error => error,
+    }
 }
 
 /// Opens the object of a descriptor once more, with the rights of `mode`.

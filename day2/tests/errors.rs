@@ -497,9 +497,13 @@ fn a_type_name_that_does_not_fit() {
 fn no_file(name: Unique) {
     promptly("opening what would block", move || {
         everybody_is_told!(name, OpenError::NotRegular { name: ref found } if *found == *name);
-        let error = refusal(&name, || LogWriter::<u64>::create(&name, 1));
-        assert!(matches!(error, CreateError::Taken { .. }), "{error:?}");
+        taken(&name);
     });
+}
+
+fn taken(name: &Unique) {
+    let error = refusal(name, || LogWriter::<u64>::create(name, 1));
+    assert!(matches!(error, CreateError::Taken { .. }), "{error:?}");
 }
 
 #[test]
@@ -520,7 +524,8 @@ fn a_pipe() {
 fn a_socket() {
     let name = Unique::new("socket");
     let _listener = UnixListener::bind(name.path()).unwrap();
-    no_file(name);
+    everybody_is_told!(name, OpenError::Socket { name: ref found } if *found == *name);
+    taken(&name);
 }
 
 #[test]

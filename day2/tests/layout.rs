@@ -41,7 +41,7 @@ fn a_header_byte_for_byte() {
     let bytes = Bytes::of(&name);
     let data_len = 24_000_u64.next_multiple_of(page);
     assert_eq!(bytes.0[0..8], *b"FANOUT\0\0");
-    assert_eq!(bytes.u32(8), 3, "layout version");
+    assert_eq!(bytes.u32(8), 4, "layout version");
     assert_eq!(bytes.0[12..16], *b"REDY");
     assert_eq!(bytes.u32(16), 2, "kind");
     assert_eq!(bytes.u32(20), 8, "alignment of a message");

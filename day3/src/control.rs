@@ -29,8 +29,11 @@ use common::Sequence;
 use common::process::Origin;
 use common::sync::{AtomicU32, AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
+#[cfg(not(loom))]
 use day2::Role;
 use day2::vital::Vital;
+
+use crate::doorbell::ROOMS;
 
 /// How many registered consumers, of whatever kind, a ring has room for, unless its creator says otherwise.
 pub const SLOTS: usize = 64;
@@ -581,6 +584,7 @@ impl Control {
     }
 
     /// The word that says when the process is dying that has this role.
+    #[cfg(not(loom))]
     pub(crate) fn vital(&self, role: Role) -> &Vital {
         match role {
             Role::Producer => &self.doorbell.vital,
@@ -607,6 +611,11 @@ impl Control {
     pub fn published(&self) -> Sequence {
         // edge: publish -> observe
         Sequence::new(self.head.published.load(Ordering::Acquire))
+    }
+
+    /// Whether consumers have [private rooms](crate::rooms).
+    pub fn has_rooms(&self) -> bool {
+        self.doorbell.consumers.load(Ordering::Relaxed) & ROOMS != 0
     }
 
     /// Whether the producer has ended, however it did.

@@ -148,12 +148,21 @@ pub enum JoinError {
     )]
     NoGroups,
     /// The producer's process, which registers the consumers of this queue, has not done so.
-    #[error("{name} is handed out by its producer's process: {source}")]
+    #[error("{name} is handed out by its producer's process: {why}")]
     Host {
         /// The queue's name, or where its server listens.
         name: String,
         /// Why not.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        why: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The producer lets in only consumers that promise to go when they lag.
+    #[error(
+        "this queue lets in only consumers that promise to go when they have held it back for {limit:?}, or that are \
+         lossy: join it as one of these (JoinOptions::policy, fanout sub --policy), or as a tap"
+    )]
+    LagLimit {
+        /// The longest promise that it accepts.
+        limit: Duration,
     },
     /// The kernel gave no lease for a slot.
     #[error(transparent)]

@@ -291,7 +291,7 @@ impl<C: Link> MemberCursor<C> {
         // edge: release -> overwrite. A producer that sees this cursor no longer sees that the
         // last run was released, so this store has to say that too.
         if !mutant("skip-member-cursor") {
-            self.set_cursor(run.first, ordering!("member-cursor-release", Release));
+            line.cursor.store(run.first.get(), ordering!("member-cursor-release", Release));
         }
         // edge: claim -> gate, claim -> log. A producer that sees the claim sees the cursor written before it.
         // A member that replaces the claim sees the intent. An end that sees it replaced sees the log.
@@ -347,6 +347,14 @@ impl<C: Link> Cursor for MemberCursor<C> {
     #[inline]
     fn release(&mut self) -> bool {
         self.release_first(self.taken)
+    }
+
+    #[inline]
+    fn release_copied(&mut self) -> Result<bool, Unavailable> {
+        if !self.registration.confirms(&self.control) {
+            return Err(gone(&self.registration));
+        }
+        Ok(self.release())
     }
 
     #[inline]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use common::QueueName;
 use common::sync::Ordering;
-use day2::{Kind, LockError, Mode, OpenError};
+use day2::{Kind, LockError, Mode, OpenError, Segment};
 
 use crate::control::Ending;
 use crate::doorbell;
@@ -53,6 +53,9 @@ pub struct Snapshot {
     pub slots: usize,
     /// The groups whose place the ring knows.
     pub groups: Vec<GroupInfo>,
+    /// Whether consumers have [private rooms](crate::rooms). Then how far they are is as of the producer's last look at
+    /// them; and whether they are alive is known to the producer's process alone.
+    pub private: bool,
     /// The registered consumers.
     pub consumers: Vec<ConsumerInfo>,
 }
@@ -70,10 +73,26 @@ impl Observer {
         Ok(Self { memory: NamedMemory::open_any(name, Mode::Observer, &KINDS, timeout)? })
     }
 
+    /// Looks at the ring in this segment, however it was found.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub fn of(segment: Segment) -> Result<Self, OpenError> {
+        let name = segment.name().clone();
+        Ok(Self { memory: NamedMemory::of(segment, &name, &KINDS)? })
+    }
+
     /// The ring as it is now.
     pub fn snapshot(&self) -> Snapshot {
         let geometry = self.memory.segment().geometry();
         let control = self.memory.control();
+        let private = control.has_rooms();
+        let consumers = match private {
+            // Who of them lives, their pages say, which nobody but their host has.
+            true => roster::list(control),
+            false => roster::list_with_lives(control, |role| self.memory.is_leased(role)),
+        };
         Snapshot {
             kind: geometry.kind(),
             message_type: geometry.message_type().to_owned(),
@@ -91,7 +110,8 @@ impl Observer {
             epoch: control.epoch(),
             slots: control.consumers(),
             groups: roster::groups(control),
-            consumers: roster::list_with_lives(control, |role| self.memory.is_leased(role)),
+            private,
+            consumers,
         }
     }
 }

@@ -2,14 +2,16 @@
 
 use core::fmt::Debug;
 use core::ops::Deref;
+use core::ptr::NonNull;
 
-use common::Sequence;
 use common::sync::{Arc, AtomicBool, AtomicU32, Ordering};
+use common::{Capacity, Sequence};
 use day2::Role;
 
 use crate::control::{Control, Room};
 use crate::doorbell::{self, Doorbell};
-use crate::rooms::Rooms;
+use crate::rooms::{Page, Residence, Rooms};
+use crate::roster::Registration;
 
 #[cfg(not(loom))]
 pub use day2::LeaseError;
@@ -170,17 +172,74 @@ fn busy(_: Role) -> LeaseError {
 pub struct HeapLines<const N: usize> {
     control: Arc<Control<[Room; N]>>,
     leases: Leases,
+    rooms: Option<Arc<HeapRooms>>,
+    /// The slot of a guest, if these are a guest's.
+    guest: Option<usize>,
+}
+
+/// The pages of guests, and their host's view of them.
+#[derive(Debug)]
+struct HeapRooms {
+    rooms: Rooms,
+    pages: Box<[Page]>,
 }
 
 impl<const N: usize> HeapLines<N> {
     /// The lines of a ring whose first message will have the sequence `first`.
     pub fn new(first: Sequence) -> Self {
-        Self { control: Arc::new(Control::new(first)), leases: Leases::new(N) }
+        let (control, leases) = (Arc::new(Control::new(first)), Leases::new(N));
+        Self { control, leases, rooms: None, guest: None }
+    }
+
+    /// The same, with [private rooms](crate::rooms) for consumers.
+    pub fn with_rooms(first: Sequence) -> Self {
+        let pages: Box<[Page]> = (0..N).map(|_| Page::new(first)).collect();
+        let places = pages.iter().map(NonNull::from).collect();
+        // SAFETY: the pages are kept beside it, and a boxed slice stays where it is.
+        let rooms = unsafe { Rooms::new(places) };
+        let lines = Self::new(first);
+        lines.doorbell.consumers.fetch_or(doorbell::ROOMS, Ordering::Relaxed);
+        Self { rooms: Some(Arc::new(HeapRooms { rooms, pages })), ..lines }
+    }
+
+    /// What a host does for a guest: has it registered by `register`, and gives it its page. Returns the guest's lines,
+    /// and its registration there.
+    ///
+    /// # Errors
+    ///
+    /// What `register` says.
+    ///
+    /// # Panics
+    ///
+    /// If there are no private rooms.
+    pub fn admit<E>(
+        &self,
+        capacity: Capacity,
+        register: impl FnOnce() -> Result<Registration, E>,
+    ) -> Result<(Self, Registration), E> {
+        let HeapRooms { rooms, pages } = &**self.rooms.as_ref().expect("there are rooms");
+        let (slot, state, first) = rooms.at_the_desk(self, || {
+            let mut registration = register()?;
+            let (slot, state) = (registration.slot(), registration.state());
+            pages[slot].begin_at(registration.first());
+            rooms.give(slot, state);
+            registration.let_go();
+            Ok((slot, state, registration.first()))
+        })?;
+        let lines = Self { guest: Some(slot), ..self.clone() };
+        // SAFETY: the lines keep the page.
+        let residence = unsafe { Residence::new(NonNull::from(&pages[slot]), slot, state, first) };
+        let registration = Registration::of_guest(&lines, &residence, capacity, Box::new(()));
+        Ok((lines, registration.expect("it is taken for the first time")))
     }
 
     /// Who is alive.
     pub fn leases(&self) -> &Leases {
         &self.leases
+    }
+
+    fn page(&self) -> Option<&Page> {
+        Some(&self.rooms.as_ref()?.pages[self.guest?])
     }
 }
 
@@ -200,5 +259,18 @@ impl<const N: usize> Link for HeapLines<N> {
 
     fn is_leased(&self, role: Role) -> bool {
         self.leases.is_taken(role)
+    }
+
+    fn rooms(&self) -> Option<&Rooms> {
+        self.rooms.as_ref().filter(|_| self.guest.is_none()).map(|host| &host.rooms)
+    }
+
+    fn doorbell(&self) -> Doorbell<'_> {
+        let line = self.page().map_or(&*self.doorbell, |page| &*page.doorbell);
+        Doorbell { rooms: self.rooms(), vital: &self.doorbell.vital, ..line.view() }
+    }
+
+    fn producer_word(&self) -> &AtomicU32 {
+        self.doorbell().producer
     }
 }

@@ -81,6 +81,10 @@ pub unsafe trait Memory: Debug + Send + Sync {
         let _ = role;
         Box::new(())
     }
+    /// Whether another producer can take this memory over when its producer has died. What has no name is found by none.
+    fn can_be_resumed(&self) -> bool {
+        true
+    }
     /// The rooms of this ring's consumers, if they have any, and this is their host's memory.
     fn rooms(&self) -> Option<&Rooms> {
         None
@@ -178,7 +182,12 @@ impl Shared {
         let registration = admit(self, role, start, options)?;
         // SAFETY: the registration was just given out, in this ring.
         let cursor = unsafe { ConsumerCursor::new(self.clone(), registration) };
-        Ok(cursor.following(options.follows()))
+        Ok(cursor.following(self.follows(options)))
+    }
+
+    /// Whether an end with these options waits for the successor of a dead producer.
+    fn follows(&self, options: &JoinOptions) -> bool {
+        options.follows() && self.memory.can_be_resumed()
     }
 
     /// Gives a tap on this ring a slot, so that everybody sees it: a lossy consumer.
@@ -201,7 +210,7 @@ impl Shared {
         }
         let registration = admit(self, JoinAs::Lossy, start, options)?;
         // SAFETY: the registration was just given out, in this ring, which is the tap's, as the caller says.
-        Ok(unsafe { tap.registered(registration) }.following(options.follows()))
+        Ok(unsafe { tap.registered(registration) }.following(self.follows(options)))
     }
 
     /// Registers a member of this group.
@@ -221,7 +230,7 @@ impl Shared {
         let registration = admit(self, role, start, options)?;
         // SAFETY: the registration was just given out, in this ring.
         let cursor = unsafe { MemberCursor::new(self.clone(), registration) };
-        let mut cursor = cursor.following(options.follows());
+        let mut cursor = cursor.following(self.follows(options));
         // What a dead member held is older than what nobody has claimed.
         cursor.inherit();
         Ok(cursor)
@@ -375,8 +384,8 @@ fn move_in(
         return Err(JoinError::NoGroups);
     }
     if !residence.is_for(role) {
-        let source = "it has registered a consumer of another kind than was asked for".into();
-        return Err(JoinError::Host { name: "this queue".into(), source });
+        let why = "it has registered a consumer of another kind than was asked for".into();
+        return Err(JoinError::Host { name: "this queue".into(), why });
     }
     let (memory, control) = (shared.memory(), &**shared);
     let watch = shared.watch(role_of(residence.slot()));
@@ -583,7 +592,11 @@ impl NamedMemory {
         Self::of(Segment::open(name, mode, timeout)?, name, kinds)
     }
 
-    fn of(segment: Segment, name: &QueueName, kinds: &[Kind]) -> Result<Self, OpenError> {
+    pub(crate) fn of(
+        segment: Segment,
+        name: &QueueName,
+        kinds: &[Kind],
+    ) -> Result<Self, OpenError> {
         let (consumers, ring) = ring_of(&segment, name, kinds)?;
         Ok(Self { segment, consumers, ring })
     }

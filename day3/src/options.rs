@@ -302,7 +302,8 @@ impl JoinOptions {
     }
 
     /// Whether to wait for a successor where the producer has died. Without it, a consumer that has read everything
-    /// gets [`RecvError::ProducerDied`](crate::RecvError::ProducerDied).
+    /// gets [`RecvError::ProducerDied`](crate::RecvError::ProducerDied). So it does where the queue's memory has no name,
+    /// under which a successor could find it: in a ring that was handed over by descriptor, or by its host.
     #[must_use]
     pub fn follow(mut self, follows: bool) -> Self {
         self.follows = follows;

@@ -472,7 +472,7 @@ impl Registration {
 
     /// The registration of a guest, which its host has made: see [`rooms`](crate::rooms). `watch` is what the kernel
     /// is to do when its process dies. `None` if the residence was taken already.
-    pub(crate) fn of_guest(
+    pub fn of_guest(
         control: &Control,
         residence: &Residence,
         capacity: Capacity,

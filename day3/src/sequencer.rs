@@ -113,6 +113,16 @@ pub trait Cursor {
     /// slept, and was woken.
     fn release(&mut self) -> bool;
 
+    /// The same after the run was copied. Says whether the producer slept, and was woken.
+    ///
+    /// A consumer that is evicted at this very moment may miss that: the fence that it takes to be sure costs a tenth of
+    /// a message. To evict a living consumer is `unsafe` for that reason, unless it [confirms](Registration::confirms).
+    ///
+    /// # Errors
+    ///
+    /// Why the copy cannot be trusted: [`Unavailable::Evicted`], [`Unavailable::Forked`].
+    fn release_copied(&mut self) -> Result<bool, Unavailable>;
+
     /// Releases the first `len` sequences of the run taken last, and keeps the others. Says whether the
     /// producer slept, and was woken.
     ///
@@ -830,12 +840,17 @@ impl<C: Link> Cursor for ConsumerCursor<C> {
 
     #[inline]
     fn release(&mut self) -> bool {
-        self.advance(self.taken)
+        self.advance(self.taken).unwrap_or(false)
+    }
+
+    #[inline]
+    fn release_copied(&mut self) -> Result<bool, Unavailable> {
+        self.advance(self.taken).ok_or_else(|| gone(&self.registration))
     }
 
     fn release_first(&mut self, len: u64) -> bool {
         assert!(len <= self.taken, "{len} of {} messages were to be given back", self.taken);
-        self.advance(len)
+        self.advance(len).unwrap_or(false)
     }
 
     #[inline(always)]
@@ -849,20 +864,22 @@ impl<C: Link> Cursor for ConsumerCursor<C> {
 }
 
 impl<C: Link> ConsumerCursor<C> {
+    /// Releases so many sequences. Says whether the producer slept, and was woken; `None` if the slot is not this
+    /// consumer's any more.
     #[inline(always)]
-    fn advance(&mut self, len: u64) -> bool {
+    fn advance(&mut self, len: u64) -> Option<bool> {
         self.next = self.next.plus(len);
         self.taken -= len;
         // A consumer that was evicted, and lives after all, must not write into its successor's slot.
         if !self.registration.is_current(&self.control) && !mutant("skip-registration-check") {
             // The next call asks why.
             self.known = self.next;
-            return false;
+            return None;
         }
         // edge: release -> overwrite, release -> collect
         let order = ordering!("release-overwrite-release", Release);
         self.registration.cursor(&self.control).store(self.next.get(), order);
-        doorbell::wake(self.control.producer_word())
+        Some(doorbell::wake(self.control.producer_word()))
     }
 }
 

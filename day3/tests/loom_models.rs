@@ -7,6 +7,7 @@
 #[cfg(loom)]
 mod deaths;
 mod model;
+mod rooms;
 
 use common::Sequence;
 use day3::sequencer::{Cursor, Unavailable};

@@ -349,6 +349,23 @@ fn a_forked_member_takes_nothing_from_its_parent() {
     assert_eq!([(); 3].map(|()| member.try_recv()), [Ok(1), Ok(2), Ok(3)]);
 }
 
+/// What a consumer knows of may be overwritten as soon as the slot is not its own: it hands out no copy of that.
+#[test]
+fn a_message_that_was_known_before_the_slot_was_lost_is_not_handed_out() {
+    let name = Unique::new("known");
+    let mut producer = Producer::<u64>::create(&*name, 8).unwrap();
+    let mut consumer = Consumer::<u64>::join(&*name, Start::Oldest).unwrap();
+    producer.send_batch(&[0, 1, 2, 3]).unwrap();
+    assert_eq!(consumer.recv(), Ok(0), "it knows of four");
+    assert!(is_so_in_a_child(|| consumer.recv() == Err(RecvError::Forked)));
+    let listed = producer.consumers();
+    // SAFETY: the consumer has borrowed nothing.
+    assert!(unsafe { producer.evict(&listed[0]) });
+    producer.send_batch(&[4; 8]).unwrap();
+    assert_eq!(consumer.recv(), Err(RecvError::Evicted));
+    assert_eq!(consumer.try_recv(), Err(TryRecvError::End(RecvError::Evicted)));
+}
+
 /// A child neither ends the parent's ring nor sends what the parent had reserved.
 #[test]
 fn a_forked_producer_ends_nothing_and_sends_nothing() {

@@ -1,18 +1,28 @@
-//! Writers whose consumers have private rooms.
+//! Queues that their producer's process hands out under their names: writers whose consumers have private rooms, what
+//! stands under such a name, and how it is removed.
+//!
+//! The name is that of a socket in `/dev/shm`, where the queue itself would be. Other programs may have sockets there,
+//! too. So the host marks its own: once it listens, it sets the sticky bit of the socket's file. A marked socket
+//! of this user at which nobody listens was left by a host that has died. It may be removed, or replaced. A socket without
+//! the mark is left alone. A host that is killed before it has set the mark leaves such a one: it has to be removed by hand.
 
+use std::fs::File;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use common::{NameError, QueueName};
-use day3::{QueueOptions, Wait};
+use day2::{Holder, OpenError, Segment};
+use day3::inspect::Observer;
+use day3::{JoinError, JoinOptions, QueueOptions, Wait};
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag, open};
-use nix::sys::stat::Mode as Permissions;
+use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::geteuid;
 
 use crate::error::CreateError;
 use crate::memory::socket_of;
-use crate::rendezvous::{HostError, RendezvousError, Server};
+use crate::rendezvous::{HostError, MARK, RendezvousError, Server, client, failed, is_served};
 use crate::rooms::Host;
 use crate::writer::Writer;
 
@@ -63,44 +73,144 @@ impl<W: Wait> Writer<W> {
     {
         let name = name.try_into().map_err(|error| CreateError::from(error.into()))?;
         let writer = Self::private(options)?;
-        let path = socket_of(&name);
-        let server = match Server::bind(&path) {
-            Err(RendezvousError::Stale { .. }) => replace(&path)?,
-            server => server?,
-        };
+        let server = settle(&name)?;
         let server = if options.mode() & 0o006 != 0 { server.allow_any_user()? } else { server };
         let offer = writer.offer();
-        Ok(writer.served_by(server.serve(offer)?))
+        Ok(writer.served_by(server.mark()?.serve(offer)?))
     }
 }
 
-/// How long it waits for another process that replaces a dead server's socket, too.
+/// How long a socket may be there at which nobody listens yet.
+const NEWBORN: Duration = Duration::from_millis(100);
+
+/// Listens under this name, in place of a host that has died.
+fn settle(name: &QueueName) -> Result<Server, HostError> {
+    let started = Instant::now();
+    loop {
+        match bind(name) {
+            Err(HostError::Rendezvous(RendezvousError::Stale { .. }))
+                if remove_dead(name)? || started.elapsed() < NEWBORN =>
+            {
+                sleep(Duration::from_millis(1));
+            }
+            server => return server,
+        }
+    }
+}
+
+fn bind(name: &QueueName) -> Result<Server, HostError> {
+    let taken = |by| day2::CreateError::Taken { name: name.clone(), by };
+    Server::bind(socket_of(name)).map_err(|error| match error {
+        RendezvousError::NotASocket { .. } => {
+            CreateError::from(taken(Segment::holder(name))).into()
+        }
+        RendezvousError::InUse { .. } => CreateError::from(taken(Holder::Living)).into(),
+        error => error.into(),
+    })
+}
+
+/// What has become of the host under whose name a queue is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HostState {
+    /// It listens.
+    Living,
+    /// It has died. The queue's memory went with the last process that had it open.
+    Dead,
+    /// It belongs to another user, who was not asked.
+    OtherUser(u32),
+}
+
+/// What has become of the host that has this name; `None` if the name is no host's. It connects to no socket that
+/// is not a host's.
+pub fn state(name: &QueueName) -> Option<HostState> {
+    let path = socket_of(name);
+    let found = path.symlink_metadata().ok()?;
+    if !found.file_type().is_socket() || found.mode() & MARK == 0 {
+        return None;
+    }
+    Some(match found.uid() {
+        user if user != geteuid().as_raw() => HostState::OtherUser(user),
+        _ if is_served(&path) => HostState::Living,
+        _ => HostState::Dead,
+    })
+}
+
+/// Looks at the queue of this name, wherever it is: in a segment, or with its host.
+///
+/// It waits up to `timeout` for a creator that has not finished.
+///
+/// # Errors
+///
+/// [`JoinError`].
+pub fn observe(name: &QueueName, timeout: Duration) -> Result<Observer, JoinError> {
+    match Observer::open(name, timeout) {
+        Err(OpenError::Socket { .. }) => {}
+        observer => return Ok(observer?),
+    }
+    let (path, options) = (socket_of(name), JoinOptions::new().timeout(timeout));
+    let found = client::find(&path, name, &options, Some(options.trust()));
+    let segment = found.map_err(|error| error.of_queue(name, &path))?;
+    Ok(Observer::of(segment)?)
+}
+
+/// Removes the name that a host which has died has left; says whether there was one.
+///
+/// # Errors
+///
+/// [`RendezvousError`].
+pub fn remove_dead(name: &QueueName) -> Result<bool, RendezvousError> {
+    remove_if(name, |state| state == HostState::Dead)
+}
+
+/// Removes the name of a host, even of one that is alive: nobody else finds its queue any more. It says whether there
+/// was one.
+///
+/// # Errors
+///
+/// [`RendezvousError`].
+pub fn remove(name: &QueueName) -> Result<bool, RendezvousError> {
+    remove_if(name, |_| true)
+}
+
+/// Two processes that do so at once must not remove one another's new socket: so they do it one after the other.
+fn remove_if(
+    name: &QueueName,
+    is_meant: impl Fn(HostState) -> bool,
+) -> Result<bool, RendezvousError> {
+    let is_there = || state(name).is_some_and(&is_meant);
+    if !is_there() {
+        return Ok(false);
+    }
+    let path = socket_of(name);
+    let _one_by_one = lock_folder(path.parent().unwrap_or(&path))?;
+    if !is_there() {
+        return Ok(false);
+    }
+    match std::fs::remove_file(&path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed(&path, "unlink", errno(&error))),
+    }
+}
+
+/// How long a process waits for another one that removes a name.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// Replaces the socket that a dead server has left at this path.
-///
-/// Two processes that do so at once must not remove one another's new socket: so they do it one after the other.
-fn replace(path: &Path) -> Result<Server, RendezvousError> {
-    let failed = |call| move |errno| crate::rendezvous::failed(path, call, errno);
-    let folder = path.parent().unwrap_or(path);
-    let folder = open(folder, OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Permissions::empty());
-    let mut folder = folder.map_err(failed("open"))?;
+fn lock_folder(folder: &Path) -> Result<Flock<File>, RendezvousError> {
+    let opened = File::open(folder);
+    let mut file = opened.map_err(|error| failed(folder, "open", errno(&error)))?;
     let started = Instant::now();
-    let _one_by_one = loop {
-        match Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => break lock,
-            Err((again, Errno::EAGAIN)) if started.elapsed() < LONGEST => folder = again,
-            Err((_, errno)) => return Err(failed("flock")(errno)),
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((again, Errno::EAGAIN)) if started.elapsed() < LONGEST => file = again,
+            Err((_, errno)) => return Err(failed(folder, "flock", errno)),
         }
         sleep(Duration::from_millis(1));
-    };
-    match Server::bind(path) {
-        Err(RendezvousError::Stale { .. }) => {
-            std::fs::remove_file(path).map_err(|error| {
-                failed("unlink")(Errno::from_raw(error.raw_os_error().unwrap_or(0)))
-            })?;
-            Server::bind(path)
-        }
-        server => server,
     }
+}
+
+fn errno(error: &std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }

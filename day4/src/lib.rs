@@ -27,7 +27,7 @@ pub mod error;
 #[cfg(not(loom))]
 pub mod evictable;
 #[cfg(not(loom))]
-mod hosting;
+pub mod hosting;
 #[cfg(not(loom))]
 pub mod io;
 #[cfg(not(loom))]
@@ -54,6 +54,7 @@ pub use {
     },
     memory::{ByteMemory, Local, Offer, Segmented},
     reader::{Receiver, Record, Records, RecordsIter},
+    rooms::Host,
     writer::{Reservation, WriteBatch},
 };
 

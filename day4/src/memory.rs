@@ -4,7 +4,6 @@ use core::fmt::Debug;
 use core::ptr::NonNull;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,7 +11,7 @@ use std::time::Duration;
 use common::{Capacity, NameError, OsError, QueueName, Sequence};
 use day2::header::{Expected, Geometry, Kind};
 use day2::segment::page_size;
-use day2::{DescriptorError, LeaseError, LockError, Mode, OpenError, Role, Segment};
+use day2::{DescriptorError, Holder, LeaseError, LockError, Mode, OpenError, Role, Segment};
 use day3::control::{Control, SLOTS, control_len};
 use day3::landing::Landing;
 use day3::link::{HeapLines, Lease, Link};
@@ -23,6 +22,7 @@ use nix::errno::Errno;
 
 use crate::error::{CreateError, ResumeError};
 use crate::frame::HEADER;
+use crate::hosting::{self, HostState};
 use crate::marks::Marks;
 use crate::mirror::{Access, Mirror};
 use crate::rendezvous::{ConnectError, client};
@@ -72,7 +72,7 @@ impl Segmented {
         options: &QueueOptions,
     ) -> Result<Self, CreateError> {
         let this = Self::make(options, |geometry, fill| match name {
-            Some(name) => Segment::create(name, geometry, options.mode(), fill),
+            Some(name) => Segment::create(name, geometry, options.mode(), fill).map_err(by_host),
             None => Segment::anonymous(&nameless(), geometry, options.mode(), fill),
         })?;
         this.segment.keep_spare();
@@ -133,11 +133,9 @@ impl Segmented {
         options.when_there(|| {
             let (timeout, trust) = (options.join_timeout(), options.trust());
             let segment = match Segment::open_trusting(&name, mode, timeout, trust) {
-                Err(OpenError::System { .. } | OpenError::NotRegular { .. })
-                    if is_socket(&name) =>
-                {
-                    let joined = hosted(&name, &socket_of(&name));
-                    return joined.map_err(|error| error.of_queue(&name));
+                Err(OpenError::Socket { .. }) => {
+                    let path = socket_of(&name);
+                    return hosted(&name, &path).map_err(|error| error.of_queue(&name, &path));
                 }
                 segment => segment?,
             };
@@ -231,13 +229,20 @@ impl Segmented {
     }
 }
 
+/// Says so if it is a host that has the name: to a segment's creator it is a stranger.
+fn by_host(error: day2::CreateError) -> day2::CreateError {
+    let day2::CreateError::Taken { name, by: Holder::Stranger } = error else { return error };
+    let by = match hosting::state(&name) {
+        Some(HostState::Living) => Holder::Living,
+        Some(HostState::Dead) => Holder::Dead,
+        _ => Holder::Stranger,
+    };
+    day2::CreateError::Taken { name, by }
+}
+
 /// Where the server of a hosted queue of this name listens: where the queue would be, if it had its name itself.
 pub(crate) fn socket_of(name: &QueueName) -> PathBuf {
     PathBuf::from(format!("/dev/shm{}", name.as_str()))
-}
-
-fn is_socket(name: &QueueName) -> bool {
-    socket_of(name).symlink_metadata().is_ok_and(|found| found.file_type().is_socket())
 }
 
 /// Where the marks are of a ring of records whose control begins here.
@@ -333,6 +338,10 @@ unsafe impl Memory for Segmented {
 
     fn is_leased(&self, role: Role) -> bool {
         self.segment.is_leased(role)
+    }
+
+    fn can_be_resumed(&self) -> bool {
+        !self.segment.is_nameless()
     }
 
     fn watch(&self, role: Role) -> Lease {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use core::ptr::NonNull;
 
 use common::{OsError, QueueName, Sequence};
-use day2::page::{OwnPage, Pages, SharedPage};
+use day2::page::{NewPage, OwnPage, Pages, SharedPage};
 use day2::{DescriptorError, LeaseError, LockError, Mode, OpenError, Role, Segment, vital};
 use day3::control::Control;
 use day3::landing::Landing;
@@ -36,6 +36,7 @@ pub struct Host {
     /// By slot: the page that was given out last.
     given: Vec<Mutex<Option<SharedPage>>>,
     lag_limit: Option<Duration>,
+    admission: Mutex<()>,
     // Before the pages that it looks at.
     rooms: Rooms,
     pages: Pages,
@@ -94,7 +95,8 @@ impl Host {
         let rooms = unsafe { Rooms::new((0..consumers).map(page).collect()) };
         let given = (0..consumers).map(|_| Mutex::new(None)).collect();
         let (leases, lag_limit) = (Leases::new(consumers), options.most_lag());
-        Ok(Arc::new(Self { ring, leases, given, lag_limit, rooms, pages }))
+        let admission = Mutex::new(());
+        Ok(Arc::new(Self { ring, leases, given, lag_limit, admission, rooms, pages }))
     }
 
     /// Registers a guest, and gives it its page.
@@ -110,6 +112,8 @@ impl Host {
         };
         let shared = Shared::new(Arc::clone(self) as Arc<dyn Memory>);
         let ring = self.ring.descriptor(Mode::Observer).map_err(NoAdmission::Failed)?;
+        // While the desk is taken, the producer sees no cursor: what takes long comes before.
+        let page = NewPage::new(&nameless()).map_err(|_| failed(Errno::ENOMEM))?;
         self.rooms.at_the_desk(&shared, || {
             let options = JoinOptions::new().label(&request.label);
             let joined = register(&shared, role, request.start, &options, request.owner);
@@ -119,7 +123,7 @@ impl Host {
             })?;
             let (slot, state) = (registration.slot(), registration.state());
             let first = registration.first();
-            match self.pages.share(slot, &nameless(), offset_of(slot), &[first.get()]) {
+            match self.pages.share(slot, page, offset_of(slot), &[first.get()]) {
                 Ok((given, page)) => {
                     *self.given(slot) = Some(given);
                     self.rooms.give(slot, state);
@@ -161,10 +165,8 @@ unsafe impl Memory for Host {
         self.ring.landing()
     }
 
-    /// Guests are registered [at the desk](Rooms::at_the_desk), one at a time.
-    fn locked(&self, _: Duration, f: &mut dyn FnMut()) -> Result<(), LockError> {
-        f();
-        Ok(())
+    fn locked(&self, timeout: Duration, f: &mut dyn FnMut()) -> Result<(), LockError> {
+        day3::memory::locked(&self.admission, timeout, f)
     }
 
     /// For a moment, while the slot is changed. That a guest is alive, its page says.
@@ -278,6 +280,10 @@ unsafe impl Memory for Guest {
     /// A guest has the slot that its host gave it, and no other.
     fn lease(&self, role: Role) -> Result<Lease, LeaseError> {
         Err(LeaseError::Busy { name: nameless(), role })
+    }
+
+    fn can_be_resumed(&self) -> bool {
+        false
     }
 
     /// Of other guests it is not known.

@@ -180,9 +180,9 @@ fn begin(
         }
         yield_now();
     };
-    let ring = memory.ring();
+    let (ring, follows) = (memory.ring(), options.follows() && memory.can_be_resumed());
     let cursor = TapCursor::landing(shared, ring, Trailing(memory), begin);
-    Ok(cursor.following(options.follows()))
+    Ok(cursor.following(follows))
 }
 
 /// A tap found no place to begin: the producer was faster, or was stopped while it left a mark.

@@ -10,7 +10,8 @@
 //! - [`lease`]: who is alive; [`vital`]: who is dying, which is known sooner;
 //! - [`recovery`]: what a dead consumer leaves, and who gets it;
 //! - [`Producer::resume`](day3::ring::Producer::resume): a producer takes over from a dead one;
-//! - [`obituary`]: a death in words.
+//! - [`rooms`]: consumers that can harm nobody but themselves;
+//! - [`obituary`]: a death, or an eviction, in words.
 //!
 //! The locks are Linux's open-file-description locks (Jeff Layton, 2014), the vital words its robust
 //! futexes (Ingo Molnar, Thomas Gleixner, 2006). To complete what another process has begun, instead of
@@ -24,9 +25,10 @@ pub use {
     day2::lease::{self, Lease},
     day2::{Holder, LeaseError, SucceedError},
     day3::ResumeError,
-    obituary::Obituary,
+    obituary::{Dismissal, Obituary},
 };
 
 pub use day2::Role;
 pub use day2::vital::{self, Vital};
 pub use day3::recovery::{self, Death};
+pub use day3::rooms::{self, Eviction, EvictionReason};

@@ -96,3 +96,65 @@ fn measures() {
     let rows = |of: &str| lines.iter().filter(|line| line.contains(of)).count();
     assert_eq!((rows("consumer "), rows("member "), rows(" locks on")), (2, 2, 3), "{lines:#?}");
 }
+
+fn host(name: &Unique, arguments: &[&str]) -> Program {
+    let mut host = start(env!("CARGO_BIN_EXE_day6-host"), name, arguments);
+    host.line("hosting");
+    host
+}
+
+fn guest(name: &Unique, arguments: &[&str]) -> Program {
+    let mut guest = start(env!("CARGO_BIN_EXE_day6-guest"), name, arguments);
+    guest.line("attached");
+    guest
+}
+
+#[test]
+fn a_guest_that_means_harm_is_turned_out_and_an_honest_one_notices_nothing() {
+    let name = Unique::new("harm");
+    let hosting = host(&name, &["--rate", "0", "--records", "1000"]);
+    let honest = guest(&name, &[]);
+    let harming = guest(&name, &["--harm-after", "10"]);
+    let lines = harming.finish().well();
+    assert_eq!(lines[1], "writing over the ring: EPERM: Operation not permitted");
+    assert_eq!(lines.last().unwrap(), "its host has turned it out");
+    let lines = hosting.finish().well();
+    let told = lines.iter().find(|line| line.contains("was turned out: its cursor said")).unwrap();
+    assert!(told.starts_with("consumer 1 (process "), "{told}");
+    assert!(lines.last().unwrap().ends_with("or were turned out: 1"), "{lines:?}");
+    let last = honest.finish().well().pop();
+    assert_eq!(last.as_deref(), Some("records received, in order and whole: 1000"));
+}
+
+#[test]
+fn a_host_goes_on_when_a_guest_is_killed() {
+    let name = Unique::new("killed-guest");
+    let mut hosting = host(&name, &["--rate", "0", "--records", "1000"]);
+    let dead = guest(&name, &[]);
+    dead.signal(nix::sys::signal::Signal::SIGSTOP);
+    let reading = guest(&name, &[]);
+    hosting.goes_on("a guest that is stopped is alive");
+    dead.kill();
+    let lines = hosting.finish().well();
+    assert!(
+        lines.iter().any(|line| line.contains("has died; bytes that it had not read: ")),
+        "{lines:?}"
+    );
+    let last = reading.finish().well().pop();
+    assert_eq!(last.as_deref(), Some("records received, in order and whole: 1000"));
+}
+
+#[test]
+fn guests_learn_that_their_host_has_died_and_another_may_come() {
+    let name = Unique::new("killed-host");
+    let hosting = host(&name, &["--rate", "100", "--records", "1000000", "--wait-for", "1"]);
+    let told = guest(&name, &[]);
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    hosting.kill();
+    let error = told.finish().badly();
+    assert!(error.contains("died"), "{error}");
+    let hosting = host(&name, &["--rate", "0", "--wait-for", "1"]);
+    let last = guest(&name, &[]).finish().well().pop();
+    assert_eq!(last.as_deref(), Some("records received, in order and whole: 40"));
+    hosting.finish().well();
+}

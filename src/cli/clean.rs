@@ -7,6 +7,8 @@ use anyhow::bail;
 use clap::Args;
 use fanout::QueueName;
 use fanout::error::{Holder, OpenError, RemoveError};
+use fanout::records::error::RendezvousError;
+use fanout::records::hosting::{self, HostState};
 use fanout::segment::{Mode, Segment};
 
 use super::custody::Custody;
@@ -27,6 +29,9 @@ const WHAT: &str = "\
 A queue is removed if no process has it open: no producer, no consumer, no tap. The
 kernel says so, also of processes in other containers. That includes a queue whose
 producer died while it made it. Whatever it still held is gone.
+
+Of a private queue only the name is left when its producer has died; that is removed,
+too. It is the name of a socket, which the producer had marked (its sticky bit is set).
 
 A queue that consumers have open is left: they read what is there, and a new `fanout
 pub` takes it over. Other objects, and other users' queues, are left as they are.";
@@ -75,7 +80,24 @@ fn own() -> std::io::Result<Vec<QueueName>> {
     Ok(names)
 }
 
-fn clean(name: &QueueName, dry_run: bool) -> Result<Outcome, RemoveError> {
+/// What becomes of the name that a private queue has, or had.
+fn clean_private(
+    name: &QueueName,
+    state: HostState,
+    dry_run: bool,
+) -> Result<Outcome, RendezvousError> {
+    Ok(match state {
+        HostState::Living => Outcome::Left("its producer is alive".to_owned()),
+        HostState::OtherUser(user) => Outcome::Left(format!("it belongs to user {user}")),
+        _ if dry_run || hosting::remove_dead(name)? => Outcome::Removed,
+        _ => Outcome::Left(TAKEN.to_owned()),
+    })
+}
+
+fn clean(name: &QueueName, dry_run: bool) -> anyhow::Result<Outcome> {
+    if let Some(state) = hosting::state(name) {
+        return Ok(clean_private(name, state, dry_run)?);
+    }
     let custody = match Segment::open(name, Mode::Observer, Duration::ZERO) {
         Ok(segment) => Custody::of(name, &segment),
         // Its creator may still be at it. The removal looks, and waits a while.
@@ -106,7 +128,7 @@ fn clean(name: &QueueName, dry_run: bool) -> Result<Outcome, RemoveError> {
         Ok(()) => Ok(Outcome::Removed),
         Err(RemoveError::Held { .. }) => Ok(Outcome::Left(TAKEN.to_owned())),
         Err(RemoveError::Open(error)) => Ok(Outcome::NoQueue(error)),
-        Err(error) => Err(error),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use fanout::QueueName;
-use fanout::error::EvictError;
-use fanout::inspect::{self, Burial, ConsumerInfo, EvictDeadError, Observer};
+use fanout::error::{EvictError, OpenError};
+use fanout::inspect::{self, Burial, ConsumerInfo, EvictDeadError, observe};
 use fanout::segment::READY_TIMEOUT;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -46,15 +46,24 @@ it reads, and nothing that it makes of it can be trusted. When it looks at the q
 next it learns that it was evicted; `fanout sub` then ends with an error. So stop the
 consumer first if you can.
 
+Consumers of a private queue (`pub --private`) are evicted by its producer alone: those
+that die, and those that hold it back for longer than they promised (`--lag-limit`).
+
 With --force and without --yes you are asked on the terminal; where there is none,
 nothing happens.";
+
+/// What is said first about a private queue.
+const PRIVATE: &str = "nothing was evicted";
 
 /// How long a step may take before the command looks at signals.
 const SLICE: Duration = Duration::from_millis(50);
 
 pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()> {
     let (name, slot) = (&arguments.name, arguments.slot);
-    let snapshot = Observer::open(name, READY_TIMEOUT)?.snapshot();
+    let snapshot = observe(name, READY_TIMEOUT)?.snapshot();
+    if snapshot.private {
+        return Err(OpenError::Socket { name: name.clone() }).context(PRIVATE);
+    }
     let last = snapshot.slots.saturating_sub(1);
     ensure!(slot <= last, "{name} has slots 0 to {last}, found {slot}: choose one of these");
     let consumer = snapshot.consumers.into_iter().find(|consumer| consumer.slot == slot);

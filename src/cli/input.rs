@@ -81,8 +81,12 @@ impl Input {
         Ok(Self { source, terminal, called, notice, cut, buffer, start, end, searched, ended })
     }
 
-    /// Waits for input, and reads it; `false` at its end.
-    pub(crate) fn read_more(&mut self, signals: &Signals) -> anyhow::Result<bool> {
+    /// Waits for input, and reads it; `false` at its end. It calls `meanwhile` again and again while it waits.
+    pub(crate) fn read_more(
+        &mut self,
+        signals: &Signals,
+        mut meanwhile: impl FnMut(),
+    ) -> anyhow::Result<bool> {
         self.make_room();
         loop {
             signals.check()?;
@@ -91,6 +95,7 @@ impl Input {
             match poll(&mut polled, slice) {
                 Ok(0) | Err(Errno::EINTR) => {
                     self.wait_on();
+                    meanwhile();
                     continue;
                 }
                 Ok(_) => {}
@@ -200,7 +205,7 @@ mod tests {
         let (mut input, signals) = (input.unwrap(), Signals::catch().unwrap());
         let mut pieces = Vec::new();
         loop {
-            let more = input.read_more(&signals).unwrap();
+            let more = input.read_more(&signals, || ()).unwrap();
             while let Some(piece) = input.peek() {
                 pieces.push((piece.bytes.to_vec(), piece.kind));
                 input.take();

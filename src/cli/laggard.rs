@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use fanout::QueueName;
-use fanout::inspect::{ConsumerInfo, ConsumerKind, GroupInfo};
+use fanout::inspect::{ConsumerInfo, ConsumerKind, Eviction, EvictionReason, GroupInfo};
 use yardstick::report::grouped;
 
 use super::terminal::{say, typed};
@@ -192,6 +192,20 @@ pub(crate) fn obituary(name: &QueueName, dead: &ConsumerInfo, held: Option<u64>)
         }
     };
     format!("{} of {name} has died: {what}", describe(dead))
+}
+
+/// What is said of a consumer that was turned out.
+pub(crate) fn dismissal(name: &QueueName, eviction: &Eviction) -> String {
+    let consumer = &eviction.consumer;
+    let why = match eviction.reason {
+        EvictionReason::Lagged { after } => format!(
+            "it held the producer back for {} s, and had promised to go after that",
+            after.as_secs_f64()
+        ),
+        reason => reason.to_string(),
+    };
+    let (who, lag) = (describe(consumer), grouped(consumer.lag));
+    format!("{who} of {name} was evicted: {why}; {lag} bytes were left that it had not read")
 }
 
 #[cfg(test)]

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 use fanout::QueueName;
-use fanout::error::{Holder, OpenError};
-use fanout::inspect::Observer;
+use fanout::error::{Holder, JoinError, OpenError};
+use fanout::inspect::{Observer, Snapshot, observe};
+use fanout::records::hosting::{self, HostState};
 use fanout::segment::{Kind, Mode, Segment};
 use serde::Serialize;
 use yardstick::report::grouped;
@@ -36,6 +37,8 @@ struct Queue {
     name: String,
     /// "ring", "records" or "log"; with "records", capacity and sent count bytes, not messages.
     kind: String,
+    /// Whether each of its consumers has a page of its own, and its producer's process hands it out.
+    private: bool,
     message_type: String,
     message_size: u64,
     capacity: u64,
@@ -46,7 +49,7 @@ struct Queue {
     consumers: Option<usize>,
     /// Whether its producer has died.
     dead: bool,
-    /// How many of its consumers are alive.
+    /// How many of its consumers are alive; null where nobody but its producer knows.
     attached: Option<usize>,
     #[serde(skip)]
     of: Kind,
@@ -80,6 +83,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// What is there; `None` if it is no queue that can be used. An error if this process could not look.
 fn look(name: &QueueName) -> Result<Option<Entry>, OpenError> {
     let called = name.as_str().to_owned();
+    if let Some(state) = hosting::state(name) {
+        return look_at_host(called, name, state);
+    }
     let queue = Segment::open(name, Mode::Observer, Duration::ZERO)
         .and_then(|segment| Queue::new(called.clone(), name, &segment));
     Ok(match queue {
@@ -101,6 +107,31 @@ fn look(name: &QueueName) -> Result<Option<Entry>, OpenError> {
     })
 }
 
+/// What a host has under its name.
+fn look_at_host(
+    called: String,
+    name: &QueueName,
+    state: HostState,
+) -> Result<Option<Entry>, OpenError> {
+    let error = match state {
+        HostState::Dead => ABANDONED.to_owned(),
+        HostState::OtherUser(user) => format!("belongs to user {user}: not looked into"),
+        _ => match observe(name, Duration::ZERO) {
+            Ok(queue) => {
+                return Ok(Some(Entry::Queue(Queue::private(called, &queue.snapshot()))));
+            }
+            // It has ended meanwhile.
+            Err(JoinError::Open(OpenError::NotFound { .. })) => return Ok(None),
+            Err(JoinError::Open(error @ OpenError::System { .. })) => return Err(error),
+            Err(error) => error.to_string(),
+        },
+    };
+    Ok(Some(Entry::Refused { name: called, error }))
+}
+
+/// What is said of a name at which nobody listens any more.
+const ABANDONED: &str = "dead: the producer of this private queue died, and its memory went with it; remove the name (fanout clean)";
+
 /// What is said of a queue that is no queue yet.
 const UNFINISHED: &str = "dead: its producer died while it made it; remove it (fanout clean)";
 
@@ -109,6 +140,27 @@ fn is_left_unfinished(name: &QueueName) -> bool {
 }
 
 impl Queue {
+    /// A queue whose host is alive.
+    fn private(called: String, snapshot: &Snapshot) -> Self {
+        Self {
+            name: called,
+            kind: kind(snapshot.kind),
+            private: true,
+            message_type: snapshot.message_type.clone(),
+            message_size: snapshot.message_size,
+            capacity: snapshot.capacity,
+            bytes: snapshot.bytes,
+            sent: Some(snapshot.sent()),
+            closed: Some(snapshot.closed),
+            consumers: Some(snapshot.consumers.len()),
+            dead: false,
+            // Nobody but its producer knows.
+            attached: None,
+            of: snapshot.kind,
+            custody: Custody::Producer,
+        }
+    }
+
     fn new(called: String, name: &QueueName, segment: &Segment) -> Result<Self, OpenError> {
         let (geometry, custody) = (segment.geometry(), Custody::of(name, segment));
         let (mut sent, mut closed, mut consumers, mut attached) = (None, None, None, None);
@@ -121,6 +173,7 @@ impl Queue {
         Ok(Self {
             name: called,
             kind: kind(geometry.kind()),
+            private: false,
             message_type: geometry.message_type().to_owned(),
             message_size: geometry.element_size(),
             capacity: geometry.capacity(),
@@ -174,7 +227,7 @@ fn table(entries: &[Entry]) -> Result<String, std::fmt::Error> {
             out,
             "{:<wide$}  {:<8}{size:>12}{:>16}{sent:>20}{consumers:>12}  {}{}",
             queue.name,
-            queue.kind,
+            if queue.private { "private" } else { &queue.kind },
             grouped(queue.capacity) + unit,
             queue.message_type.escape_debug(),
             mark(queue.custody)

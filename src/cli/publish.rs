@@ -16,11 +16,11 @@ use yardstick::report::grouped;
 
 use super::custody::living;
 use super::input::{Cut, Input};
-use super::laggard::{For, Laggards, Wait, Who, obituary, who};
+use super::laggard::{For, Laggards, Wait, Who, dismissal, obituary, who};
 use super::signals::Signals;
-use super::succession;
+use super::succession::{self, Kind};
 use super::terminal::{Notice, say, typed};
-use super::value::{permissions, size, strategy};
+use super::value::{permissions, seconds, size, strategy};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -32,6 +32,14 @@ pub(crate) struct Arguments {
     /// How many consumers the queue has room for, taps not counted
     #[arg(long, default_value_t = SLOTS, value_name = "N", value_parser = slots)]
     slots: usize,
+    /// Hand the queue out so that a consumer can harm nobody but itself: it gets a page of its own, and
+    /// cannot write the rest. Such a queue has no groups, and ends with this process
+    #[arg(long)]
+    private: bool,
+    /// Let in only subscribers that may be evicted when they have held the queue back for as long as
+    /// this (`sub --policy evict=5s`), and lossy ones and taps
+    #[arg(long, value_name = "SECONDS", requires = "private", value_parser = seconds)]
+    lag_limit: Option<Duration>,
     /// What to do with messages while no consumer is attached, and no group holds (`sub --hold`)
     #[arg(long, value_enum, default_value_t = Unheard::Overwrite, value_name = "WHAT")]
     when_nobody_listens: Unheard,
@@ -44,7 +52,8 @@ pub(crate) struct Arguments {
     /// How much the queue holds, rounded up to a power of two; K, M and G are understood
     #[arg(long, default_value = "1M", value_name = "BYTES", value_parser = size)]
     capacity: u64,
-    /// Who may open the queue: octal permissions, as of a file; consumers have to read and write
+    /// Who may open the queue: octal permissions, as of a file; consumers have to read and write. With
+    /// --private: 600 (this user) or 666 (every user)
     #[arg(long, default_value = "600", value_parser = permissions)]
     mode: u32,
     /// How to wait
@@ -92,21 +101,18 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()
         Some(chunk) => Cut::Chunks(usize::try_from(chunk).unwrap_or(usize::MAX)),
         None => Cut::Lines,
     };
-    if arguments.wait_for > arguments.slots {
-        let (wanted, slots) = (arguments.wait_for, arguments.slots);
-        let message = format!(
-            "--wait-for {wanted} would wait for ever: the queue has room for {slots} consumers; raise --slots\n"
-        );
-        clap::Error::raw(ErrorKind::ValueValidation, message).exit();
+    if let Some(message) = contradiction(arguments) {
+        clap::Error::raw(ErrorKind::ValueValidation, message + "\n").exit();
     }
     // The input is opened first: a missing file should not create a queue.
     let mut input = Input::open(arguments.file.as_deref(), cut)?;
-    let writer = succession::establish(&arguments.name, &options(arguments))?;
+    let kind = if arguments.private { Kind::Private } else { Kind::Shared };
+    let writer = succession::establish(&arguments.name, &options(arguments), kind)?;
     let writer = writer.waiting(arguments.wait.start());
     let (name, laggards) = (&arguments.name, Laggards::of(&arguments.name));
     let mut publisher = Publisher { name, writer, signals, laggards, buried: BTreeSet::new() };
     let outcome = publisher.publish(arguments, cut, &mut input);
-    publisher.tell_deaths();
+    publisher.tell();
     publisher.ask_all();
     if let Err(error) = &outcome {
         // Otherwise consumers would believe that everything had been sent.
@@ -115,11 +121,32 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()
     outcome
 }
 
+/// Why arguments that are right one by one cannot be used together.
+fn contradiction(arguments: &Arguments) -> Option<String> {
+    let Arguments { wait_for, slots, private, mode, .. } = arguments;
+    if wait_for > slots {
+        return Some(format!(
+            "--wait-for {wait_for} would wait for ever: the queue has room for {slots} consumers; raise --slots"
+        ));
+    }
+    // The kernel tells the host a subscriber's user, and not all of the user's groups.
+    let is_for_group = mode & 0o060 != 0 && mode & 0o006 == 0;
+    (*private && is_for_group).then(|| {
+        format!(
+            "--mode {mode:o} would let a group in, and a private queue is for its own user (600) or for every user (666)"
+        )
+    })
+}
+
 fn options(arguments: &Arguments) -> QueueOptions {
-    QueueOptions::new(arguments.capacity)
+    let options = QueueOptions::new(arguments.capacity)
         .permissions(arguments.mode)
         .consumers(arguments.slots)
-        .when_nobody_listens(arguments.when_nobody_listens.into())
+        .when_nobody_listens(arguments.when_nobody_listens.into());
+    match arguments.lag_limit {
+        Some(limit) => options.lag_limit(limit),
+        None => options,
+    }
 }
 
 /// Why we give up, shortened to what the queue has room for.
@@ -165,7 +192,7 @@ impl Publisher<'_> {
             say(&format!("capacity rounded up to {} bytes", grouped(capacity)));
         }
         self.wait_for_consumers(arguments)?;
-        while input.read_more(self.signals)? {
+        while self.read_more(arguments, input)? {
             self.send_all(input)?;
         }
         self.send_all(input)?;
@@ -176,7 +203,7 @@ impl Publisher<'_> {
         let (wanted, mut notice) = (arguments.wait_for, Notice::new());
         while self.writer.wait_for_consumers(wanted, SLICE).is_err() {
             self.signals.check()?;
-            self.tell_deaths();
+            self.tell();
             notice.still(|| {
                 let (name, typed) = (&arguments.name, typed(arguments.name.as_str()));
                 match (wanted, living(&self.writer.consumers())) {
@@ -191,6 +218,19 @@ impl Publisher<'_> {
             });
         }
         Ok(())
+    }
+
+    /// Waits for input, and reads it; `false` at its end. What `stat` shows of a private queue's consumers is what
+    /// this process has seen of them last. So it looks at them meanwhile.
+    fn read_more(&mut self, arguments: &Arguments, input: &mut Input) -> anyhow::Result<bool> {
+        let (signals, mut slices) = (self.signals, 0u32);
+        input.read_more(signals, || {
+            slices += 1;
+            if arguments.private && slices.is_multiple_of(LOOK) {
+                self.ask_all();
+                self.tell();
+            }
+        })
     }
 
     /// Sends all complete messages that have been read.
@@ -247,7 +287,7 @@ impl Publisher<'_> {
         let (mut slices, mut wait) = (0u32, Wait::new());
         loop {
             let outcome = self.writer.reserve_timeout(len, SLICE).map(drop);
-            self.tell_deaths();
+            self.tell();
             match outcome {
                 Ok(()) => return Ok(()),
                 Err(SendTimeoutError::TimedOut(_)) => {}
@@ -261,10 +301,13 @@ impl Publisher<'_> {
         }
     }
 
-    /// Says which consumers the writer has found dead.
-    fn tell_deaths(&mut self) {
+    /// Says which consumers the writer has found dead, or has turned out.
+    fn tell(&mut self) {
         for death in self.writer.take_deaths() {
             self.tell_death(&death.consumer, Some(death.held));
+        }
+        for eviction in self.writer.take_evictions() {
+            say(&dismissal(self.name, &eviction));
         }
     }
 
@@ -308,7 +351,7 @@ impl Publisher<'_> {
         let (mut slices, mut wait) = (0u32, Wait::new());
         while self.writer.drain(SLICE).is_err() {
             self.signals.check()?;
-            self.tell_deaths();
+            self.tell();
             slices += 1;
             if slices.is_multiple_of(LOOK) {
                 self.check(&mut wait, For::End);

@@ -2,6 +2,8 @@
 
 use clap::Args;
 use fanout::QueueName;
+use fanout::error::RemoveError;
+use fanout::records::hosting::{self, HostState};
 use fanout::segment::Segment;
 
 #[derive(Args)]
@@ -21,5 +23,18 @@ it, but nobody else finds it any more.";
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let name = &arguments.name;
+    if let Some(state) = hosting::state(name) {
+        let removed = match state {
+            HostState::Living if !arguments.force => {
+                return Err(RemoveError::Held { name: name.clone(), has_producer: true }.into());
+            }
+            HostState::Living => hosting::remove(name)?,
+            _ => hosting::remove_dead(name)?,
+        };
+        if removed {
+            return Ok(());
+        }
+    }
+    // Also where another process was faster: this says what is there now.
     Ok(if arguments.force { Segment::remove(name) } else { Segment::remove_unused(name) }?)
 }

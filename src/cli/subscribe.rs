@@ -39,7 +39,8 @@ pub(crate) struct Arguments {
     /// this says at the end how many messages it missed), or evict=5s (wait no longer than that)
     #[arg(long, value_name = "POLICY", default_value_t, conflicts_with_all = ["tap", "group"])]
     policy: Policy,
-    /// If the producer dies, wait for the one that takes the queue over
+    /// If the producer dies, wait for the one that takes the queue over; after a private queue, for the
+    /// next queue of that name
     #[arg(long)]
     follow: bool,
     /// Join also a queue that this user owns, or any user: the owner could kill this process
@@ -89,18 +90,51 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()
         silence: Notice::new(),
         name: &arguments.name,
     };
-    let mut notice = Notice::new();
+    let (mut notice, mut plan) = (Notice::new(), Plan::new(arguments));
     loop {
         signals.check()?;
-        match subscribe(arguments, &mut printer, signals) {
-            Err(error) if !arguments.no_wait && is_not_there(&error) => {
+        match subscribe(arguments, plan, &mut printer, signals) {
+            Err(error) if plan.waits && is_not_there(&error) => {
                 printer.stdout.get_ref().check_reader()?;
                 notice.still(|| format!("no queue {} yet: waiting for a producer", arguments.name));
+            }
+            // Where a successor can take the queue over, an end that follows does not get this far.
+            Err(error) if arguments.follow && error.downcast_ref::<ProducerDied>().is_some() => {
+                let name = &arguments.name;
+                say(&format!(
+                    "the producer of {name} died, and nobody can take a private queue over: waiting for the next {name}"
+                ));
+                (plan, notice) = (Plan { waits: true, start: Start::Oldest }, Notice::new());
             }
             outcome => return outcome,
         }
     }
 }
+
+/// What a subscriber does if there is no queue, and where in a queue it begins.
+#[derive(Clone, Copy)]
+struct Plan {
+    waits: bool,
+    start: Start,
+}
+
+impl Plan {
+    fn new(arguments: &Arguments) -> Self {
+        let start = match arguments.from {
+            From::Oldest => Start::Oldest,
+            From::Latest => Start::Latest,
+        };
+        Self { waits: !arguments.no_wait, start }
+    }
+}
+
+/// The producer died before it had closed the queue.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the producer died before it had closed the queue, and everything that it had published is written: start it again, \
+     and this; --follow waits for its successor"
+)]
+struct ProducerDied;
 
 /// The producer has sent a part of what it wanted to send.
 #[derive(Debug, thiserror::Error)]
@@ -133,12 +167,13 @@ fn is_not_there(error: &anyhow::Error) -> bool {
 
 fn subscribe(
     arguments: &Arguments,
+    Plan { waits, start }: Plan,
     printer: &mut Printer<'_>,
     signals: &Signals,
 ) -> anyhow::Result<()> {
     let name = &arguments.name;
     // In slices, so that the command can look at signals in between.
-    let timeout = if arguments.no_wait { Duration::ZERO } else { SLICE };
+    let timeout = if waits { SLICE } else { Duration::ZERO };
     let options = JoinOptions::new()
         .label(&arguments.label)
         .wait_for_queue(timeout)
@@ -149,10 +184,6 @@ fn subscribe(
         None => options,
         Some(Trusted::User(user)) => options.trust_user(user),
         Some(Trusted::Any) => options.trust_any_user(),
-    };
-    let start = match arguments.from {
-        From::Oldest => Start::Oldest,
-        From::Latest => Start::Latest,
     };
     if arguments.tap {
         let tap = Tap::<AnyStrategy>::open_with(name, start, &options)?;
@@ -245,10 +276,7 @@ fn conclude(end: RecvError, ending: Ending) -> anyhow::Result<()> {
              force (then the last messages that it wrote may be damaged): it goes no further; start it again to \
              go on"
         ),
-        RecvError::ProducerDied => bail!(
-            "the producer died before it had closed the queue, and everything that it had published is written: \
-             start it again, and this; --follow waits for its successor"
-        ),
+        RecvError::ProducerDied => Err(ProducerDied.into()),
         end => Err(end.into()),
     }
 }

@@ -1,5 +1,7 @@
 //! Values as a user types them: a number of bytes, permissions, a label, a way to wait.
 
+use std::time::Duration;
+
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use fanout::NAME_BYTES;
 use fanout::wait::Strategy;
@@ -30,6 +32,15 @@ pub(crate) fn permissions(text: &str) -> Result<u32, String> {
                   write, and so has a consumer of another user"
             .to_owned()),
     }
+}
+
+/// Reads a number of seconds, such as 5s or 0.5s.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.strip_suffix('s').unwrap_or(text).parse().ok();
+    let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    duration
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "expected a time above 0, such as 5s or 0.5s".to_owned())
 }
 
 /// Reads a label. A label that does not fit into a slot is refused, not cut off.
@@ -85,6 +96,16 @@ mod tests {
         }
         assert!(size(&format!("{}G", most + 1)).is_err());
     }
+
+    #[test]
+    fn a_time_is_in_seconds_and_above_zero() {
+        assert_eq!(seconds("5s"), Ok(Duration::from_secs(5)));
+        assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
+        for refused in ["", "s", "0s", "-1s", "5ms", "5 s", "nans", "infs", "1e300s"] {
+            assert!(seconds(refused).is_err(), "{refused}");
+        }
+    }
+
     #[test]
     fn permissions_are_octal_and_let_the_owner_in() {
         for (text, mode) in [("600", 0o600), ("0660", 0o660), ("666", 0o666), ("777", 0o777)] {

@@ -16,7 +16,7 @@ use crate::group::MemberCursor;
 use crate::memory::{Memory, Shared};
 use crate::options::JoinOptions;
 use crate::roster::Start;
-use crate::sequencer::{ConsumerCursor, Cursor, Run};
+use crate::sequencer::{ConsumerCursor, Cursor, Run, Unavailable};
 use crate::wait::{Side, Wait, Waiter, Yield};
 
 /// A registered consumer; its cursor `K` says how it comes by its sequences.
@@ -194,7 +194,7 @@ impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
     #[inline(always)]
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
         let run = self.cursor.take(1)?;
-        Ok(self.read(run))
+        Ok(self.read(run)?)
     }
 
     /// The next message, waiting for it.
@@ -208,7 +208,7 @@ impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
             Ok(run) => run,
             Err(_) => self.wait_for(1)?,
         };
-        Ok(self.read(run))
+        self.read(run)
     }
 
     /// The next message, waiting for at most `timeout`.
@@ -218,7 +218,7 @@ impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
     /// [`RecvTimeoutError`].
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<T, RecvTimeoutError> {
         let run = self.wait_until(1, timeout)?;
-        Ok(self.read(run))
+        Ok(self.read(run)?)
     }
 
     /// Lends up to `most` messages (at least one is always asked for).
@@ -265,7 +265,7 @@ impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
     }
 
     #[inline(always)]
-    fn read(&mut self, run: Run) -> T {
+    fn read(&mut self, run: Run) -> Result<T, RecvError> {
         // A claim is a compare-and-exchange, and no later load overtakes it: without a hint each message
         // would come from the producer's core only when the one before has been read. A broadcast
         // consumer's loads overlap by themselves.
@@ -277,8 +277,13 @@ impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
         }
         // SAFETY: the run is ours to read until we release it; `Pod` makes every bit pattern a `T`.
         let message = unsafe { self.places.at(run.first).read() };
-        self.release();
-        message
+        match self.cursor.release_copied() {
+            Ok(woke) => {
+                self.waiter.changed(woke);
+                Ok(message)
+            }
+            Err(why) => Err(lost(why)),
+        }
     }
 
     #[inline(always)]
@@ -395,6 +400,15 @@ impl<T: Pod, W: Wait> Batch<'_, T, ConsumerCursor<Shared>, W> {
     /// A member of a group cannot do this: what it has claimed goes to no other.
     pub fn give_back(self) {
         self.receiver.cursor.give_back();
+    }
+}
+
+/// What an end is told whose slot was taken from it while it copied a message.
+#[cold]
+fn lost(why: Unavailable) -> RecvError {
+    match why {
+        Unavailable::Forked => RecvError::Forked,
+        _ => RecvError::Evicted,
     }
 }
 

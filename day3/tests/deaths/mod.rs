@@ -2,14 +2,13 @@
 //!
 //! They explore under loom alone: elsewhere nobody dies.
 
-use crate::model::{FIRST, Reader, Rig, explore, pause, spawn};
+use crate::model::{FIRST, Lines, Reader, Rig, explore, pause, spawn};
 use common::Sequence;
 use day3::Start;
 use day3::group::MemberCursor;
-use day3::link::HeapLines;
 use day3::sequencer::Cursor;
 
-type Member = Reader<MemberCursor<HeapLines<3>>>;
+type Member = Reader<MemberCursor<Lines>>;
 
 /// The steps of a claim at which a member can die.
 const STEPS: [&str; 5] = ["testified", "intent", "announced", "tried", "won"];

@@ -40,7 +40,7 @@ fn message(sequence: Sequence) -> u64 {
 }
 
 /// The shared lines of a model's ring, and who is alive. A model of members that die has three.
-type Lines = HeapLines<3>;
+pub(crate) type Lines = HeapLines<3>;
 
 /// A ring, and the ways to attach to it.
 #[derive(Clone)]
@@ -92,6 +92,21 @@ impl Rig {
         // SAFETY: the other one is dead.
         let cursor = unsafe { ProducerCursor::resuming(control, capacity, FIRST, ()) };
         Writer { cursor: cursor.unwrap(), rig: self.clone(), payload: Payload::Message }
+    }
+
+    /// A ring with room for three guests.
+    pub(crate) fn with_rooms(capacity: u64) -> Self {
+        let rig = Self::for_three(capacity);
+        Self { control: Lines::with_rooms(FIRST), ..rig }
+    }
+
+    /// What the host does for a guest, and the guest.
+    pub(crate) fn guest(&self, start: Start) -> Reader<ConsumerCursor<Lines>> {
+        let register = || self.join(JoinAs::Broadcast, start);
+        let (lines, registration) = self.control.admit(self.ring.capacity, register).unwrap();
+        // SAFETY: the registration was just made, in these lines.
+        let cursor = unsafe { ConsumerCursor::new(lines, registration) };
+        Reader { cursor, rig: self.clone() }
     }
 
     /// A producer for models with taps: it writes words, as a tap copies them.

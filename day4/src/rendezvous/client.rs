@@ -110,13 +110,23 @@ pub(crate) fn look(
     options: &JoinOptions,
     trust: Option<Trust>,
 ) -> Result<Arc<Segmented>, ConnectError> {
+    let segment = find(path, name, options, trust)?;
+    Ok(Arc::new(Segmented::enter(segment, options)?))
+}
+
+/// The segment of a server's ring, read-only.
+pub(crate) fn find(
+    path: &Path,
+    name: &QueueName,
+    options: &JoinOptions,
+    trust: Option<Trust>,
+) -> Result<Segment, ConnectError> {
     let hello = Hello { version: wire::VERSION, role: Role::Tap.code(), asks: None };
     let Granted { ring, user, .. } = call(path, &hello, Role::Tap, CONNECT_TIMEOUT)?;
     if let Some(trust) = trust {
         trust.check_user(name, user).map_err(JoinError::from)?;
     }
-    let segment = Segment::received(name, ring, options.join_timeout()).map_err(JoinError::from)?;
-    Ok(Arc::new(Segmented::enter(segment, options)?))
+    Ok(Segment::received(name, ring, options.join_timeout()).map_err(JoinError::from)?)
 }
 
 /// A connection to the server at `path`; `None` if it had no room for one before the deadline.
@@ -186,20 +196,16 @@ fn unpack(
         return Err(RendezvousError::Version { path, expected, found });
     }
     let count = packet.descriptors.len();
-    match answer.status {
-        wire::LET_IN => {}
-        wire::REFUSED => return Err(RendezvousError::Refused { path, role }),
-        wire::FAILED => return Err(RendezvousError::Failed { path }),
-        wire::FULL => {
-            let most = answer.room.map_or(0, |[most, ..]| most);
-            return Err(RendezvousError::Full { path, most });
+    match (answer.status, answer.room) {
+        (wire::LET_IN, _) => {}
+        (wire::REFUSED, _) => return Err(RendezvousError::Refused { path, role }),
+        (wire::FAILED, _) => return Err(RendezvousError::Failed { path }),
+        (wire::FULL, Some([most, ..])) => return Err(RendezvousError::Full { path, most }),
+        (wire::LIMIT, Some([.., limit])) => {
+            return Err(RendezvousError::Limit { path, limit: Duration::from_micros(limit) });
         }
-        wire::LIMIT => {
-            let limit = Duration::from_micros(answer.room.map_or(0, |[.., limit]| limit));
-            return Err(RendezvousError::Limit { path, limit });
-        }
-        wire::ROOMS => return Err(RendezvousError::Rooms { path }),
-        status => {
+        (wire::ROOMS, _) => return Err(RendezvousError::Rooms { path }),
+        (status, _) => {
             let (expected, found) = ("a status from 0 to 5", format!("status {status}"));
             return Err(RendezvousError::NotAServer { path, expected, found });
         }

@@ -9,6 +9,7 @@ use day3::JoinError;
 use nix::errno::Errno;
 
 use super::invitation::VARIABLE;
+use super::server::is_served;
 use crate::error::CreateError;
 
 /// Why a server and a client did not come together. A ring that is there goes on as before.
@@ -227,19 +228,24 @@ pub enum ConnectError {
 
 impl ConnectError {
     /// What it means to a consumer that has asked for a queue by its name.
-    pub(crate) fn of_queue(self, name: &QueueName) -> JoinError {
+    pub(crate) fn of_queue(self, name: &QueueName, path: &Path) -> JoinError {
         match self {
             Self::Join(error) => error,
             Self::Rendezvous(RendezvousError::Full { most, .. }) => JoinError::TooManyConsumers {
                 most: usize::try_from(most).unwrap_or(usize::MAX),
                 dead: 0,
             },
+            Self::Rendezvous(RendezvousError::Limit { limit, .. }) => JoinError::LagLimit { limit },
             // Its producer has died: its name means nothing any more.
             Self::Rendezvous(
                 RendezvousError::NobodyListens { .. } | RendezvousError::NotFound { .. },
             ) => OpenError::NotFound { name: name.clone() }.into(),
+            // It was dying when we came.
+            Self::Rendezvous(RendezvousError::PeerClosed { .. }) if !is_served(path) => {
+                OpenError::NotFound { name: name.clone() }.into()
+            }
             Self::Rendezvous(error) => {
-                JoinError::Host { name: name.to_string(), source: error.into() }
+                JoinError::Host { name: name.to_string(), why: error.into() }
             }
         }
     }

@@ -38,6 +38,7 @@ pub(crate) use error::failed;
 pub use error::{ConnectError, HostError, InvitedError, PairError, RendezvousError};
 pub use invitation::{Invitation, VARIABLE, invited, pair};
 pub use server::{Admitted, HELLO_TIMEOUT, Server, Serving, serve};
+pub(crate) use server::{MARK, is_served};
 
 /// What a client of a ring wants to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

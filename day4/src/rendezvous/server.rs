@@ -34,6 +34,9 @@ use crate::writer::Writer;
 /// How long a client may take to say what it wants.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// The mode bit of a socket at which a queue is found by its name. Ordinary sockets have no use for it.
+pub(crate) const MARK: u32 = 0o1000;
+
 /// Most clients that have connected and said nothing yet; one more costs the oldest its place.
 const MOST_VISITORS: usize = 64;
 
@@ -83,10 +86,11 @@ pub struct Admitted {
 #[derive(Debug)]
 pub struct Server {
     any_user: bool,
-    visitors: VecDeque<Visitor>,
     tally: Arc<Tally>,
-    // Before the listener: while that is open, no other file can have its inode.
+    // Before the listener: while that is open, no other file can have its inode. Before the visitors: who is hung up on
+    // finds nothing there any more.
     place: Place,
+    visitors: VecDeque<Visitor>,
     listener: UnixListener,
 }
 
@@ -126,7 +130,7 @@ impl Server {
         listen(&socket, Backlog::MAXCONN).map_err(failed("listen"))?;
         let listener = UnixListener::from(socket);
         let (visitors, tally) = (VecDeque::new(), Arc::default());
-        Ok(Self { any_user: false, visitors, tally, place, listener })
+        Ok(Self { any_user: false, tally, place, visitors, listener })
     }
 
     /// Serves every user of this host from now on, and opens the socket's file to them (mode 0666).
@@ -138,16 +142,27 @@ impl Server {
     ///
     /// [`RendezvousError`] if the file's mode cannot be changed, or the file is no longer there.
     pub fn allow_any_user(mut self) -> Result<Self, RendezvousError> {
+        self.set_mode(0o666)?;
+        self.any_user = true;
+        Ok(self)
+    }
+
+    /// Marks the socket's file as that of a server at which a queue is found by its name. It listens by now. So a
+    /// marked file at which nobody listens is a dead server's.
+    pub(crate) fn mark(self) -> Result<Self, RendezvousError> {
+        self.set_mode(MARK | if self.any_user { 0o666 } else { 0o600 })?;
+        Ok(self)
+    }
+
+    fn set_mode(&self, mode: u32) -> Result<(), RendezvousError> {
         let path = &self.place.path;
         if !self.place.is_ours() {
             let (path, expected) = (path.clone(), "this server's socket");
             return Err(RendezvousError::NotFound { path, expected });
         }
-        let mode = Permissions::from_bits_truncate(0o666);
+        let mode = Permissions::from_bits_truncate(mode);
         fchmodat(AT_FDCWD, path, mode, FchmodatFlags::NoFollowSymlink)
-            .map_err(|errno| failed(path, "fchmodat", errno))?;
-        self.any_user = true;
-        Ok(self)
+            .map_err(|errno| failed(path, "fchmodat", errno))
     }
 
     /// Where it listens, as an absolute path.
@@ -551,6 +566,11 @@ fn taken(path: &Path) -> RendezvousError {
         Err(Errno::ECONNREFUSED) => RendezvousError::Stale { path: to_owned() },
         _ => RendezvousError::InUse { path: to_owned() },
     }
+}
+
+/// Whether a server listens there, of whatever type.
+pub(crate) fn is_served(path: &Path) -> bool {
+    !matches!(knock(path), Err(Errno::ECONNREFUSED | Errno::ENOENT))
 }
 
 /// Connects and hangs up.

@@ -39,7 +39,7 @@ impl Rig {
         let control = self.control.clone();
         // SAFETY: each model makes one.
         let cursor = unsafe { ProducerCursor::new(control.clone(), self.ring.capacity, FIRST) };
-        Producer { cursor, control, asleep: None }
+        Producer { cursor, control, asleep: None, asleep_among: None }
     }
 
     /// A producer that has filled the ring.
@@ -63,6 +63,19 @@ impl Rig {
         // SAFETY: just taken, and given to nobody else.
         let cursor = unsafe { ConsumerCursor::new(self.control.clone(), registration) };
         Consumer { cursor, control: self.control.clone(), asleep: None }
+    }
+
+    /// A ring whose consumers have rooms.
+    fn with_rooms(capacity: u64) -> Self {
+        Self { control: HeapLines::with_rooms(FIRST), ..Self::new(capacity) }
+    }
+
+    fn guest(&self, start: Start) -> Consumer<ConsumerCursor<HeapLines<2>>> {
+        let register = || Ok::<_, ()>(self.join(JoinAs::Broadcast, start));
+        let (control, registration) = self.control.admit(self.ring.capacity, register).unwrap();
+        // SAFETY: just made, in these lines.
+        let cursor = unsafe { ConsumerCursor::new(control.clone(), registration) };
+        Consumer { cursor, control, asleep: None }
     }
 
     fn member(&self, start: Start) -> Consumer<MemberCursor<HeapLines<2>>> {
@@ -92,6 +105,8 @@ struct Producer {
     cursor: ProducerCursor<HeapLines<2>>,
     control: HeapLines<2>,
     asleep: Option<Ticket>,
+    /// Where consumers have rooms: what the words were at which it has announced itself.
+    asleep_among: Option<Vec<u32>>,
 }
 
 fn publish_one(cursor: &mut ProducerCursor<HeapLines<2>>) -> bool {
@@ -110,17 +125,46 @@ impl Producer {
 
     /// Sends one message, or goes to sleep, unless it is asleep already.
     fn send_or_sleep(&mut self) {
+        if self.control.rooms().is_some() {
+            return self.send_or_sleep_among();
+        }
         let word = self.control.doorbell().producer;
         if !sleeps(word, self.asleep) {
             self.asleep = attempt(word, || publish_one(&mut self.cursor));
         }
     }
 
+    /// The same where it announces itself to each guest.
+    fn send_or_sleep_among(&mut self) {
+        if publish_one(&mut self.cursor) {
+            return;
+        }
+        let control = self.control.clone();
+        let tickets = doorbell::announce_at(&words(&control));
+        if !publish_one(&mut self.cursor) {
+            self.asleep_among = Some(tickets);
+        }
+    }
+
+    /// Whether none of the words has changed since it has announced itself. A guest that came later rings at the first.
+    fn sleeps_among(&self) -> bool {
+        let Some(tickets) = &self.asleep_among else { return false };
+        let mut pairs = words(&self.control).into_iter().zip(tickets);
+        pairs.all(|(word, &ticket)| word.load(Ordering::Relaxed) == ticket)
+    }
+
     /// After the last ring: no room that the producer sleeps through.
     fn assert_awake_if_there_is_room(&mut self) {
-        let sleeps = sleeps(self.control.doorbell().producer, self.asleep);
+        let sleeps = sleeps(self.control.doorbell().producer, self.asleep) || self.sleeps_among();
         assert!(!sleeps || !self.try_send(), "there is room, and the producer sleeps");
     }
+}
+
+/// The words at which a producer announces itself.
+fn words(control: &HeapLines<2>) -> Vec<&AtomicU32> {
+    let doorbell = control.doorbell();
+    let rooms = doorbell.rooms.expect("consumers have rooms");
+    core::iter::once(doorbell.producer).chain(rooms.producer_words()).collect()
 }
 
 struct Consumer<C> {
@@ -299,6 +343,56 @@ fn members_that_come_and_go_wake_the_producer() {
             Some(other)
         });
         (producer, vec![leaving, joining], ())
+    });
+}
+
+/// A guest reads a message, or leaves, and rings in its own page.
+#[test]
+fn a_guest_wakes_the_producer() {
+    for leaves in [false, true] {
+        wakes_the_producer("a_guest_wakes_the_producer", None, move || {
+            let rig = Rig::with_rooms(1);
+            let mut guest = rig.guest(Start::Latest);
+            let producer = rig.full();
+            let thread = spawn(move || {
+                if leaves {
+                    return None;
+                }
+                guest.try_read();
+                Some(guest)
+            });
+            (producer, vec![thread], ())
+        });
+    }
+}
+
+/// A producer that waits for a consumer is woken when the first guest is let in.
+#[test]
+fn the_first_guest_wakes_the_producer() {
+    wakes_the_producer("the_first_guest_wakes_the_producer", None, || {
+        let rig = Rig::with_rooms(2);
+        let mut producer = rig.producer();
+        producer.cursor = producer.cursor.unattended(Unattended::Wait);
+        (producer, vec![spawn(move || rig.guest(Start::Latest))], ())
+    });
+}
+
+/// What is published wakes a guest, and so does the end.
+#[test]
+fn messages_and_the_end_wake_a_guest() {
+    explore("messages_and_the_end_wake_a_guest", None, || {
+        let rig = Rig::with_rooms(2);
+        let mut guest = rig.guest(Start::Latest);
+        let mut producer = rig.producer();
+        let thread = spawn(move || {
+            for _ in 0..3 {
+                guest.read_or_sleep();
+            }
+            guest
+        });
+        assert!(producer.try_send());
+        producer.cursor.close();
+        thread.join().unwrap().assert_awake_if_there_is_something();
     });
 }
 

@@ -15,7 +15,8 @@ pub(super) fn describe(name: &QueueName, snapshot: &Snapshot) -> Result<String, 
     let report = Report::new(name, snapshot);
     let unit = unit(snapshot.kind);
     let mut out = String::new();
-    writeln!(out, "queue     {name}, {}", state(&report))?;
+    let private = if report.private { "private, " } else { "" };
+    writeln!(out, "queue     {name}, {private}{}", state(&report))?;
     let size = match snapshot.kind {
         Kind::Records => "of any size,".to_owned(),
         _ => format!("{} bytes", report.message_size),
@@ -97,8 +98,10 @@ fn consumers(
     };
     for row in &report.consumers {
         let gates = match row {
-            Row { alive: false, blocks: true, .. } => "  <- dead, blocks the producer".to_owned(),
-            Row { alive: false, .. } => "  <- dead".to_owned(),
+            Row { alive: Some(false), blocks: true, .. } => {
+                "  <- dead, blocks the producer".to_owned()
+            }
+            Row { alive: Some(false), .. } => "  <- dead".to_owned(),
             Row { blocks: true, .. } => "  <- blocks the producer".to_owned(),
             Row { gates: true, .. } if snapshot.kind == Kind::Records => {
                 let room = snapshot.capacity.saturating_sub(row.lag);
@@ -118,6 +121,12 @@ fn consumers(
             ago(now.saturating_sub(row.since)),
             grouped(row.lag) + unit,
             row.label.escape_debug()
+        )?;
+    }
+    if report.private {
+        writeln!(
+            out,
+            "The lags are as of the producer's last look. Who is alive, nobody else knows."
         )?;
     }
     Ok(())

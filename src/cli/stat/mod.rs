@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 use fanout::QueueName;
-use fanout::inspect::Observer;
+use fanout::inspect::observe;
 use fanout::segment::READY_TIMEOUT;
 
 use self::describe::describe;
@@ -38,6 +38,10 @@ had its slot. \"waits for\" is how much room the producer waits for at this mome
 and \"blocks\" marks who is in its way. The epoch counts the producers that have
 taken over from one that had died.
 
+Of a private queue (`pub --private`), the producer's process alone sees its consumers'
+pages. So their lags are as of its last look: when it last waited for room, or a second
+ago while it waits for input. Whether they are alive is not known here.
+
 In JSON, the sequences (first, published, reserved) are strings of decimal
 digits: a producer may begin to count anywhere, and many programs read numbers
 above 2^53 wrong. All other figures are numbers. Of these only \"sent\" can pass
@@ -46,7 +50,7 @@ above 2^53 wrong. All other figures are numbers. Of these only \"sent\" can pass
 const EVERY: Duration = Duration::from_millis(500);
 
 pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()> {
-    let queue = Observer::open(&arguments.name, READY_TIMEOUT)?;
+    let queue = observe(&arguments.name, READY_TIMEOUT)?;
     let screen = std::io::stdout().is_terminal();
     loop {
         let snapshot = queue.snapshot();

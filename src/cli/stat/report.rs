@@ -11,6 +11,8 @@ pub(super) struct Report<'a> {
     pub(super) name: &'a str,
     /// "ring" or "records"; with the latter, all that follows counts bytes, not messages.
     pub(super) kind: String,
+    /// Whether each consumer has a page of its own. Then lags are as of the producer's last look at these.
+    pub(super) private: bool,
     pub(super) message_type: &'a str,
     pub(super) message_size: u64,
     pub(super) capacity: u64,
@@ -60,8 +62,8 @@ pub(super) struct Row<'a> {
     pub(super) group: Option<&'a str>,
     pub(super) label: &'a str,
     pub(super) pid: u32,
-    /// Whether its process is alive, as the kernel knows.
-    pub(super) alive: bool,
+    /// Whether its process is alive, as the kernel knows; in a private queue, nobody but its producer knows.
+    pub(super) alive: Option<bool>,
     /// When it took its slot: seconds since 1970.
     pub(super) since: u64,
     pub(super) lag: u64,
@@ -103,7 +105,7 @@ impl<'a> Report<'a> {
             let (slot, label, pid, lag) =
                 (consumer.slot, consumer.label.as_str(), consumer.owner, consumer.lag);
             let (gates, blocks) = (gating == Some(slot), consumer.gates() && blocks(snapshot, lag));
-            let (alive, since) = (consumer.alive != Some(false), consumer.since);
+            let (alive, since) = (consumer.alive, consumer.since);
             let (policy, missed) = (consumer.policy.to_string(), consumer.missed);
             Row { slot, kind, policy, missed, group, label, pid, alive, since, lag, gates, blocks }
         });
@@ -119,6 +121,7 @@ impl<'a> Report<'a> {
         Self {
             name: name.as_str(),
             kind: kind(snapshot.kind),
+            private: snapshot.private,
             message_type: &snapshot.message_type,
             message_size: snapshot.message_size,
             capacity: snapshot.capacity,
