@@ -260,7 +260,7 @@ pub mod inspect {
         EvictDeadError, ForgetError, Observer, Snapshot, evict, evict_dead, forget,
     };
     pub use day3::rooms::{Eviction, EvictionReason};
-    pub use day3::roster::{ConsumerInfo, ConsumerKind, GroupInfo};
+    pub use day3::roster::{Burial, ConsumerInfo, ConsumerKind, GroupInfo};
     pub use day4::hosting::observe;
 }
 

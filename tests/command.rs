@@ -4,7 +4,7 @@ mod support;
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{FileExt, FileTypeExt};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 use support::{GAVE_UP, consumers, fanout, listening, report};
@@ -474,6 +474,28 @@ fn stat_shows_the_label_that_a_subscriber_gives_itself() {
         let refused = run(fanout(&["sub", name.bare(), "--no-wait"]).args(more));
         assert_eq!(refused.status.code(), Some(2), "{more:?}: {refused:?}");
     }
+}
+
+/// At its limit of descriptors it cannot look into each queue: it says so.
+#[test]
+fn ls_says_which_queue_it_could_not_look_at() {
+    let name = Unique::new("unseen");
+    let _writer = fanout::records::Writer::create(name.bare(), 4096).unwrap();
+    let ls = |limit: u32| {
+        let mut command = Command::new("prlimit");
+        let limit = format!("--nofile={limit}");
+        run(command.args([&limit, env!("CARGO_BIN_EXE_fanout"), "ls"]))
+    };
+    let mut limited = (0..64).map(ls).skip_while(|output| output.stdout.is_empty());
+    // The first that has read the names has no descriptor left for a queue, or one too few.
+    let output = limited.next().unwrap();
+    let (shown, said) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(!shown.contains(name.bare()), "{shown}");
+    let line = said.lines().find(|line| line.contains(name.bare()));
+    assert!(line.is_some_and(|line| line.starts_with("error: ")), "{said}");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(limited.any(|output| String::from_utf8_lossy(&output.stdout).contains(name.bare())));
 }
 
 #[test]

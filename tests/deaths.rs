@@ -7,11 +7,12 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 use std::thread;
 
-use fanout::Start;
+use fanout::records::error::TrySendError;
 use fanout::records::{Member, Reader, Tap, Writer};
+use fanout::{JoinOptions, QueueOptions, Start};
 use nix::sys::signal::Signal;
 use support::{consumers, fanout, listening, report, start_into, type_into};
-use testing::{Folder, Process, Unique, eventually, run};
+use testing::{Folder, Process, Program, Unique, another, eventually, run};
 
 /// A publisher whose stdin the test holds.
 fn publish(name: &Unique, more: &[&str]) -> Process {
@@ -492,6 +493,51 @@ fn stat_marks_the_dead_and_evict_frees_them_at_once() {
     assert!(evict(&["1", "--force", "--yes"]).status.success());
     assert_eq!(consumers(&name), 0);
     assert_eq!(alive.wait().code(), Some(1));
+}
+
+/// The queue in which [`a_holder`] is to hold a message.
+const HELD: &str = "FANOUT_TEST_HELD";
+
+/// A member that holds a message, and holds the producer back when it is gone. A part of the next test: it is killed.
+#[test]
+#[ignore = "a part of another test"]
+fn a_holder() {
+    let Ok(name) = std::env::var(HELD) else { return };
+    let holds = JoinOptions::new().hold_when_empty(true).label("holder");
+    let mut member = Member::join_with(&name, "g", Start::Oldest, &holds).unwrap();
+    std::mem::forget(member.recv_batch(1).unwrap());
+    println!("holds");
+    loop {
+        thread::park();
+    }
+}
+
+#[test]
+fn what_an_orphaned_group_holds_is_given_up_by_forget() {
+    let name = Unique::new("orphaned");
+    let options = QueueOptions::new(4096).consumers(1);
+    let mut writer = Writer::create_with(name.bare(), &options).unwrap();
+    writer.try_send(&[7; 1000]).unwrap();
+    let mut holder = Program::start(another("a_holder").env(HELD, name.bare()));
+    while !holder.next_line().ends_with("holds") {}
+    while writer.try_send(&[7; 1000]).is_ok() {}
+    let command = |command: &str, last: &str| run(&mut fanout(&[command, name.bare(), last]));
+    let kept = command("forget", "g");
+    assert!(stderr(&kept).contains("has a member: nothing was forgotten"), "{kept:?}");
+    holder.kill();
+
+    for _ in 0..2 {
+        let evicted = command("evict", "0");
+        let says = "is dead; what it held waits for another member of group \"g\": start one, or give it up: fanout forget ";
+        assert!(stderr(&evicted).contains(says), "{evicted:?}");
+    }
+    assert!(matches!(writer.try_send(&[7; 1000]), Err(TrySendError::Full)), "the group holds");
+    let refused = Reader::join(name.bare(), Start::Oldest).unwrap_err().to_string();
+    assert!(refused.contains("taken, 1 of them for dead members of groups"), "{refused}");
+    let forgotten = command("forget", "g");
+    assert_eq!(stdout(&forgotten), format!("forgot the group \"g\" of /{}\n", name.bare()));
+    assert_eq!(consumers(&name), 0);
+    writer.try_send(&[7; 1000]).unwrap();
 }
 
 #[test]

@@ -6,7 +6,9 @@
 //! runs.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
+use common::sync::{AtomicBool, Ordering};
 use common::{OsError, QueueName};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -41,8 +43,8 @@ fn byte(role: Role) -> i64 {
 
 /// A role in a queue, held until this is dropped or its process dies.
 ///
-/// It is an open-file-description lock (`fcntl(2)`) on an open file of its own, so two leases exclude
-/// one another also within one process. It does not need the [`Segment`] that it was taken from.
+/// It is an open-file-description lock (`fcntl(2)`) on an open file that no other lease uses meanwhile, so two
+/// leases exclude one another also within one process. It does not need the [`Segment`] that it was taken from.
 ///
 /// # After a fork
 ///
@@ -74,7 +76,55 @@ fn byte(role: Role) -> i64 {
 #[derive(Debug)]
 pub struct Lease {
     role: Role,
+    file: Locked,
+}
+
+/// The open file that a lease is a lock on.
+#[derive(Debug)]
+enum Locked {
+    Own(Unshared),
+    Spare(Borrowed),
+}
+
+impl Locked {
+    fn file(&self) -> &Unshared {
+        match self {
+            Self::Own(file) => file,
+            Self::Spare(spare) => &spare.0.file,
+        }
+    }
+}
+
+/// An open file that is kept for leases that are taken for a moment: at that moment the process may not be able to open
+/// one. It serves one lease at a time, because locks of one open file do not exclude one another.
+#[derive(Debug)]
+pub(crate) struct Spare {
     file: Unshared,
+    is_lent: AtomicBool,
+}
+
+impl Spare {
+    pub(crate) fn open(name: &QueueName, object: BorrowedFd<'_>) -> Result<Self, Errno> {
+        let file = Unshared::open(|| open_anew(name, object))?;
+        Ok(Self { file, is_lent: AtomicBool::new(false) })
+    }
+
+    /// Lends it, unless it is lent. A forked child has no copy of it.
+    fn lend(self: &Arc<Self>) -> Option<Borrowed> {
+        // edge: lend -> lend
+        let is_free = self.file.is_here() && !self.is_lent.swap(true, Ordering::Acquire);
+        is_free.then(|| Borrowed(self.clone()))
+    }
+}
+
+#[derive(Debug)]
+struct Borrowed(Arc<Spare>);
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        // edge: lend -> lend. The lock is gone before the next borrower takes one.
+        self.0.is_lent.store(false, Ordering::Release);
+    }
 }
 
 impl Lease {
@@ -84,20 +134,18 @@ impl Lease {
         object: BorrowedFd<'_>,
         role: Role,
     ) -> Result<Self, LeaseError> {
-        let failed = |call| {
-            move |errno| {
-                let name = name.clone();
-                LeaseError::System { name, call, errno: OsError::new(errno) }
-            }
-        };
         let file = Unshared::open(|| open_anew(name, object));
-        let file = file.map_err(failed("open(/proc/self/fd)"))?;
-        match set_lock(&file, libc::F_WRLCK, byte(role)) {
+        let file = file.map_err(|errno| refused(name, "open(/proc/self/fd)", errno))?;
+        Self::lock(name, Locked::Own(file), role)
+    }
+
+    fn lock(name: &QueueName, file: Locked, role: Role) -> Result<Self, LeaseError> {
+        match set_lock(file.file(), libc::F_WRLCK, byte(role)) {
             Ok(()) => Ok(Self { role, file }),
             Err(Errno::EAGAIN | Errno::EACCES) => {
                 Err(LeaseError::Busy { name: name.clone(), role })
             }
-            Err(errno) => Err(failed("fcntl(F_OFD_SETLK)")(errno)),
+            Err(errno) => Err(refused(name, "fcntl(F_OFD_SETLK)", errno)),
         }
     }
 
@@ -108,8 +156,12 @@ impl Lease {
 
     /// Whether this process took it. It is not so in a forked child, whose copy holds nothing.
     pub fn is_here(&self) -> bool {
-        self.file.is_here()
+        self.file.file().is_here()
     }
+}
+
+fn refused(name: &QueueName, call: &'static str, errno: Errno) -> LeaseError {
+    LeaseError::System { name: name.clone(), call, errno: OsError::new(errno) }
 }
 
 impl Drop for Lease {
@@ -117,7 +169,7 @@ impl Drop for Lease {
         if self.is_here() {
             // Closing is not enough while a child of a raw clone(2) has a copy of the file. Unlocking
             // cannot fail.
-            let _ = set_lock(&self.file, libc::F_UNLCK, byte(self.role));
+            let _ = set_lock(self.file.file(), libc::F_UNLCK, byte(self.role));
         }
     }
 }
@@ -145,7 +197,36 @@ impl Segment {
     ///
     /// [`LeaseError::Busy`] if somebody has the role, even this process.
     pub fn lease(&self, role: Role) -> Result<Lease, LeaseError> {
-        Lease::take(self.name(), self.as_fd(), role)
+        match Lease::take(self.name(), self.as_fd(), role) {
+            Err(error @ LeaseError::System { .. }) => self.borrow(role).unwrap_or(Err(error)),
+            answer => answer,
+        }
+    }
+
+    /// The same, for a moment: if this segment [keeps](Self::keep_spare) an open file for that, none is opened. So it
+    /// works also in a process that cannot open any more, or is no longer allowed to open this one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Segment::lease`].
+    pub fn lease_briefly(&self, role: Role) -> Result<Lease, LeaseError> {
+        self.borrow(role).unwrap_or_else(|| Lease::take(self.name(), self.as_fd(), role))
+    }
+
+    /// Takes a role with the open file that this segment keeps, if it keeps one that is not lent.
+    fn borrow(&self, role: Role) -> Option<Result<Lease, LeaseError>> {
+        let spare = self.spare()?.lend()?;
+        Some(Lease::lock(self.name(), Locked::Spare(spare), role))
+    }
+
+    /// Keeps one more open file of this object, so that a role can be [taken for a moment](Self::lease_briefly) at any
+    /// time. Where none can be opened now, none is kept.
+    pub fn keep_spare(&self) {
+        if self.spare().is_none()
+            && let Ok(spare) = Spare::open(self.name(), self.as_fd())
+        {
+            self.set_spare(spare);
+        }
     }
 
     /// Whether somebody has this role, this process included. If the kernel does not tell, we assume

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::ptr::NonNull;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use common::process::Origin;
@@ -23,7 +23,7 @@ use crate::error::{
     open_error,
 };
 use crate::header::{Geometry, Header};
-use crate::lease::{HELD, JOINING, Lease, Role, set_lock};
+use crate::lease::{HELD, JOINING, Lease, Role, Spare, set_lock};
 use crate::trust::Trust;
 
 mod successor;
@@ -104,6 +104,7 @@ struct Object {
     lease: Option<Lease>,
     /// Which process has marked it as open by an end.
     held: OnceLock<Origin>,
+    spare: OnceLock<Arc<Spare>>,
     file: OwnedFd,
 }
 
@@ -173,7 +174,8 @@ impl Segment {
         let mode = Permissions::from_bits_truncate(permissions);
         fchmod(&file, mode).map_err(failed("fchmod"))?;
         reserve(label, &file, geometry.total_len())?;
-        let object = Object { claim: None, lease, held: OnceLock::new(), file };
+        let object =
+            Object { claim: None, lease, held: OnceLock::new(), spare: OnceLock::new(), file };
         Self::found(label, object, mode, geometry, fill)
     }
 
@@ -305,7 +307,13 @@ impl Segment {
             map(&file, control_access, control.offset, control.len).map_err(failed("mmap"))?;
         let data = map(&file, data_access, data.offset, data.len).map_err(failed("mmap"))?;
         let (name, locked) = (name.clone(), AtomicBool::new(false));
-        let object = Object { claim: None, lease: None, held: OnceLock::new(), file };
+        let object = Object {
+            claim: None,
+            lease: None,
+            held: OnceLock::new(),
+            spare: OnceLock::new(),
+            file,
+        };
         Ok(Self { name, mode, geometry, control, data, locked, object })
     }
 
@@ -341,12 +349,24 @@ impl Segment {
                 answer => {
                     if answer.is_ok() {
                         let _ = self.object.held.set(Origin::here());
+                        if self.mode != Mode::Observer {
+                            self.keep_spare();
+                        }
                     }
                     return answer
                         .map_err(|errno| open_error(&self.name, "fcntl(F_OFD_SETLK)", errno));
                 }
             }
         }
+    }
+
+    pub(crate) fn spare(&self) -> Option<&Arc<Spare>> {
+        self.object.spare.get()
+    }
+
+    pub(crate) fn set_spare(&self, spare: Spare) {
+        // If another thread was faster, one is enough.
+        let _ = self.object.spare.set(Arc::new(spare));
     }
 
     /// Whether the object has no name any more: nobody else will find it. So it is with all that were made
@@ -523,6 +543,7 @@ impl Object {
             claim: Some(claim),
             lease: Some(lease),
             held: OnceLock::new(),
+            spare: OnceLock::new(),
             file,
         }))
     }

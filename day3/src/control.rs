@@ -96,6 +96,12 @@ pub struct Room {
 }
 
 #[cfg(not(loom))]
+impl Room {
+    /// Where in a room the group's line begins, in bytes: behind the slot's lines.
+    pub const GROUP: usize = offset_of!(Room, group);
+}
+
+#[cfg(not(loom))]
 const _: () = {
     assert!(offset_of!(Room, slot) == 0);
     assert!(offset_of!(Room, group) == 256);

@@ -131,12 +131,15 @@ pub enum JoinError {
     Lock(#[from] LockError),
     /// Every slot is taken.
     #[error(
-        "all {most} consumer slots are taken by consumers that are alive: let one leave, use a tap, which needs no \
-         slot, or create the queue for more consumers"
+        "all {most} consumer slots are taken{}, use a tap, which needs no slot, or create the queue for more \
+         consumers",
+        by_the_dead(*.dead)
     )]
     TooManyConsumers {
         /// How many there are.
         most: usize,
+        /// How many of them belong to members that are dead, and held messages: these wait for another member.
+        dead: usize,
     },
     /// In this queue each consumer has a page of its own, and the members of a group would have to share one.
     #[error(
@@ -191,6 +194,17 @@ pub enum JoinError {
         /// The name as it was given.
         found: String,
     },
+}
+
+/// What is said of slots that dead members keep.
+fn by_the_dead(dead: usize) -> String {
+    match dead {
+        0 => " by consumers that are alive: let one leave".to_owned(),
+        dead => format!(
+            ", {dead} of them for dead members of groups, whose messages wait for another member (fanout stat): start \
+             one, forget the group (fanout forget)"
+        ),
+    }
 }
 
 /// More than a ring ever has room for at once. Nothing was sent, and the ring can be used on.

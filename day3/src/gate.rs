@@ -23,10 +23,10 @@ pub(crate) struct Gate {
     broadcast: Vec<usize>,
     members: Vec<usize>,
     groups: Vec<usize>,
-    /// Whether there is a consumer that it does not wait for.
-    listens: bool,
+    /// The consumers that it does not wait for.
+    lossy: Vec<usize>,
     patience: Patience,
-    /// Slots of broadcast consumers whose process is dying, and which state they have.
+    /// Slots of consumers that are no members, whose process is dying, and which state they have.
     dying: Vec<(usize, u64)>,
     /// Deaths that were told, in the same way.
     told: Vec<(usize, u64)>,
@@ -48,7 +48,12 @@ impl Gate {
 
     /// Whether no consumer was registered, not even one that the producer does not wait for, and no group held a place.
     pub(crate) fn is_abandoned(&self) -> bool {
-        self.is_empty() && !self.listens
+        self.is_empty() && self.lossy.is_empty()
+    }
+
+    /// Whether all that were registered are consumers that the producer does not wait for.
+    pub(crate) fn is_lossy(&self) -> bool {
+        self.is_empty() && !self.lossy.is_empty()
     }
 
     /// Whether there was a group that the producer waits for.
@@ -127,10 +132,9 @@ impl Gate {
         // edge: join -> gate
         let order = ordering!("join-gate-acquire", Acquire);
         self.generation = control.roster.generation.load(order);
-        for list in [&mut self.broadcast, &mut self.members, &mut self.groups] {
+        for list in [&mut self.broadcast, &mut self.lossy, &mut self.members, &mut self.groups] {
             list.clear();
         }
-        self.listens = false;
         for (index, slot) in control.slots().enumerate() {
             // edge: leave -> gate. A consumer's reads are done before it leaves. The fence in
             // `ProducerCursor::grant`, which comes before any write, would be enough. But
@@ -138,14 +142,13 @@ impl Gate {
             let state = slot.state.load(Ordering::Acquire);
             match SlotState::from_bits(state).usage() {
                 SlotUse::Free | SlotUse::Evicted => {}
-                SlotUse::Lossy => self.listens = true,
-                SlotUse::Broadcast | SlotUse::Evictable if self.dying.contains(&(index, state)) => {
-                }
-                SlotUse::Broadcast | SlotUse::Evictable => self.broadcast.push(index),
                 SlotUse::Member => {
                     self.members.push(index);
                     add(&mut self.groups, control.group_of(slot));
                 }
+                _ if self.dying.contains(&(index, state)) => {}
+                SlotUse::Lossy => self.lossy.push(index),
+                SlotUse::Broadcast | SlotUse::Evictable => self.broadcast.push(index),
             }
         }
         for (index, group) in control.groups().enumerate() {
@@ -165,12 +168,7 @@ impl Gate {
     ) -> (Vec<Death>, bool) {
         let control: &Control = link;
         let lag = self.lag(control, next, lap);
-        for (slot, state) in core::mem::take(&mut self.dying) {
-            let is_same = control.slot(slot).state.load(Ordering::Relaxed) == state;
-            if is_same && recovery::bury(link, slot).is_none() {
-                self.dying.push((slot, state));
-            }
-        }
+        self.bury_the_dying(link);
         let (mut deaths, mut changed) = (Vec::new(), false);
         for slot in self.broadcast.clone() {
             if cursor_lag(control, slot, next) < lag {
@@ -201,6 +199,37 @@ impl Gate {
         }
         changed |= !deaths.is_empty();
         (deaths, changed)
+    }
+
+    /// Looks whether the consumers that the producer does not wait for are dying, and, if `asks`, whether they are alive,
+    /// and buries those that are not. Says who died. They are in nobody's way, so [`ask`](Self::ask) asks about none of
+    /// them.
+    pub(crate) fn ask_listeners(&mut self, link: &dyn Link, asks: bool) -> Vec<Death> {
+        let mut deaths = Vec::new();
+        if asks {
+            self.bury_the_dying(link);
+        }
+        for index in 0..self.lossy.len() {
+            let slot = self.lossy[index];
+            if asks || link.is_dying(slot) {
+                let death = self.bury(link, slot).or_else(|| self.give_up_dying(link, slot));
+                deaths.extend(death);
+            }
+        }
+        if !deaths.is_empty() {
+            self.read_slots(link);
+        }
+        deaths
+    }
+
+    /// Frees the slots of those that were given up when they were dying, and are dead by now.
+    fn bury_the_dying(&mut self, link: &dyn Link) {
+        for (slot, state) in core::mem::take(&mut self.dying) {
+            let is_same = link.slot(slot).state.load(Ordering::Relaxed) == state;
+            if is_same && recovery::bury(link, slot).is_none() {
+                self.dying.push((slot, state));
+            }
+        }
     }
 
     /// Evicts the consumer in this slot, which holds the producer back, if it has promised to go when it does so for
@@ -249,8 +278,12 @@ impl Gate {
     /// Buries the consumer in this slot, if it is dead. A dead member is found as long as nobody has taken over
     /// what it held, and told of once.
     fn bury(&mut self, link: &dyn Link, slot: usize) -> Option<Death> {
+        // First: the next consumer in a slot that is free may have said who it is.
+        let is_passed_on = roster::is_passed_on(link, slot);
         let death = recovery::bury(link, slot)?;
-        self.is_news((slot, death.consumer.state.bits())).then_some(death)
+        // A member that has left what it had taken over is not dead.
+        let is_news = self.is_news((slot, death.consumer.state.bits()));
+        (is_news && !is_passed_on).then_some(death)
     }
 
     /// Whether the death of the consumer that had this slot in this state was not told yet.

@@ -382,10 +382,7 @@ impl<C: Link> Drop for MemberCursor<C> {
             self.registration.leave(&self.control);
             return;
         }
-        // It leaves before it is done with what a dead member has left: that goes to another one, as if it had
-        // died, too.
-        self.registration.let_go();
-        self.control.group(self.group).flags.fetch_or(ORPHANED, Ordering::Relaxed);
-        doorbell::wake(&self.control.doorbell.consumers);
+        // It leaves before it is done with what a dead member has left.
+        self.registration.pass_on(&self.control);
     }
 }

@@ -10,7 +10,7 @@ use day2::{Kind, LockError, Mode, OpenError, Segment};
 use crate::control::Ending;
 use crate::doorbell;
 use crate::memory::{self, Memory, NamedMemory, Shared};
-use crate::roster::{self, ConsumerInfo, EvictError, GroupInfo};
+use crate::roster::{self, Burial, ConsumerInfo, EvictError, GroupInfo};
 
 /// Watches a ring of whatever messages, or of records, read-only and unnoticed.
 #[derive(Debug)]
@@ -116,7 +116,8 @@ impl Observer {
     }
 }
 
-/// Takes its slot from a consumer of the ring `name`, dead or alive, from outside; says whether there was one.
+/// Takes its slot from a consumer of the ring `name`, dead or alive, from outside; says whether it has, as
+/// [`roster::evict`].
 ///
 /// # Errors
 ///
@@ -135,7 +136,8 @@ pub unsafe fn evict(
     Ok(unsafe { roster::evict(&shared, consumer) })
 }
 
-/// Frees the slot of a consumer of the ring `name` that is dead, from outside; says whether there was one.
+/// Frees the slot of a consumer of the ring `name` that is dead, from outside; what a dead member of a group had
+/// claimed waits for another one.
 ///
 /// # Errors
 ///
@@ -144,7 +146,7 @@ pub fn evict_dead(
     name: &QueueName,
     consumer: &ConsumerInfo,
     timeout: Duration,
-) -> Result<bool, EvictDeadError> {
+) -> Result<Burial, EvictDeadError> {
     Ok(roster::evict_dead(&attach(name, timeout)?, consumer)?)
 }
 
@@ -180,14 +182,14 @@ pub enum ForgetError {
     Lock(#[from] LockError),
 }
 
-/// Forgets, from outside, the place of a group of the ring `name` that has no member: it no longer holds the
-/// producer back, and a member that joins begins anew. Says whether there was such a group.
+/// Forgets, from outside, the place of a group of the ring `name` that has no living member: it no longer holds
+/// the producer back, what its dead members had claimed is given up, and a member that joins begins anew. Says whether there was such a group.
 ///
 /// # Errors
 ///
 /// [`ForgetError`].
 pub fn forget(name: &QueueName, group: &str, timeout: Duration) -> Result<bool, ForgetError> {
-    Ok(memory::forget(attach(name, timeout)?.memory(), group, timeout)?)
+    Ok(memory::forget(&attach(name, timeout)?, group, timeout)?)
 }
 
 impl Snapshot {

@@ -33,6 +33,16 @@ pub trait Link: Deref<Target = Control> {
     /// [`LeaseError`]; in particular somebody who is alive has it.
     fn lease(&self, role: Role) -> Result<Lease, LeaseError>;
 
+    /// The same, to let go of it again at once: where the way to the kernel is kept open for that, it does not fail
+    /// because the process can open nothing any more.
+    ///
+    /// # Errors
+    ///
+    /// As [`Link::lease`].
+    fn lease_briefly(&self, role: Role) -> Result<Lease, LeaseError> {
+        self.lease(role)
+    }
+
     /// Whether somebody who is alive has the lease of this role. Where the kernel does not tell, it is so.
     fn is_leased(&self, role: Role) -> bool;
 

@@ -5,7 +5,7 @@ use core::ops::Deref;
 use core::ptr::NonNull;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::sync::{Arc, Mutex, TryLockError};
-use std::thread::yield_now;
+use std::thread::{sleep, yield_now};
 use std::time::{Duration, Instant};
 
 use bytemuck::Pod;
@@ -26,11 +26,14 @@ use crate::link::{HeapLines, Lease, Link, role_of};
 use crate::options::{JoinOptions, QueueOptions};
 use crate::policy::Policy;
 use crate::rooms::{Residence, Rooms};
-use crate::roster::{self, JoinAs, JoinRequest, NoSlot, Registration, Ring, Start};
+use crate::roster::{self, Forgetting, JoinAs, JoinRequest, NoSlot, Registration, Ring, Start};
 use crate::sequencer::{ConsumerCursor, resumable};
 use crate::tap::TapCursor;
 use crate::wait;
 use common::QueueName;
+
+/// How often an end looks again that waits for another to die, or to be buried.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// Where a ring's control and data are.
 ///
@@ -62,6 +65,14 @@ pub unsafe trait Memory: Debug + Send + Sync {
     ///
     /// [`LeaseError`].
     fn lease(&self, role: Role) -> Result<Lease, LeaseError>;
+    /// Takes the lease of this role for a moment, as [`Link::lease_briefly`].
+    ///
+    /// # Errors
+    ///
+    /// [`LeaseError`].
+    fn lease_briefly(&self, role: Role) -> Result<Lease, LeaseError> {
+        self.lease(role)
+    }
     /// Whether the lease of this role is taken, as [`Link::is_leased`].
     fn is_leased(&self, role: Role) -> bool;
     /// Has the kernel mark this role's word when this process dies, as [`Link::watch`]. Memory of one process has no
@@ -241,6 +252,10 @@ impl Link for Shared {
         self.memory.lease(role)
     }
 
+    fn lease_briefly(&self, role: Role) -> Result<Lease, LeaseError> {
+        self.memory.lease_briefly(role)
+    }
+
     fn is_leased(&self, role: Role) -> bool {
         self.memory.is_leased(role)
     }
@@ -293,7 +308,29 @@ fn admit(
     if let Some(residence) = shared.memory().residence() {
         return move_in(shared, residence, role);
     }
-    register(shared, role, start, options, std::process::id())
+    let started = Instant::now();
+    let deadline = wait::deadline(options.timeout);
+    loop {
+        match register(shared, role, start, options, std::process::id()) {
+            Err(JoinError::TooManyConsumers { .. })
+                if Instant::now() < deadline
+                    && (started.elapsed() < MOVING || is_somebody_going(shared)) =>
+            {
+                sleep(LOOK_AGAIN);
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// For how long a newcomer that finds no slot looks again. A member that takes over a dead one's slot has two for a
+/// moment.
+const MOVING: Duration = Duration::from_millis(20);
+
+/// Whether a slot is about to be free: its consumer is dying, or is being buried.
+fn is_somebody_going(shared: &Shared) -> bool {
+    let is_going = |slot| shared.is_dying(slot) && shared.is_leased(role_of(slot));
+    roster::list(shared).iter().any(|consumer| is_going(consumer.slot))
 }
 
 /// Takes a slot of this ring for a consumer of the process `owner`, while no other consumer joins. The caller sees to
@@ -328,7 +365,7 @@ pub fn register(
     };
     let most = shared.consumers();
     registration.map_err(|none| match none {
-        NoSlot::Consumers => JoinError::TooManyConsumers { most },
+        NoSlot::Consumers => JoinError::TooManyConsumers { most, dead: roster::dead(shared) },
         NoSlot::Groups => JoinError::TooManyGroups { most },
         NoSlot::Lease(error) => error.into(),
         NoSlot::Corrupt { next, found, capacity } => {
@@ -353,21 +390,28 @@ fn move_in(
     let (memory, control) = (shared.memory(), &**shared);
     let watch = shared.watch(role_of(residence.slot()));
     let registration = Registration::of_guest(control, residence, memory.ring().capacity, watch);
-    registration.ok_or(JoinError::TooManyConsumers { most: 1 })
+    registration.ok_or(JoinError::TooManyConsumers { most: 1, dead: 0 })
 }
 
-/// Forgets the place of a group that has no member, while no consumer joins; says whether there was one.
+/// Forgets the place of a group that has no living member, while no consumer joins, and gives up what its dead members
+/// hold; says whether there was one.
 ///
 /// # Errors
 ///
 /// [`LockError`].
-pub fn forget(memory: &dyn Memory, group: &str, timeout: Duration) -> Result<bool, LockError> {
-    let mut forgotten = false;
-    memory.locked(timeout, &mut || {
-        // SAFETY: this runs while no consumer joins.
-        forgotten = unsafe { roster::forget(memory.control(), group) };
-    })?;
-    Ok(forgotten)
+pub fn forget(shared: &Shared, group: &str, timeout: Duration) -> Result<bool, LockError> {
+    let deadline = wait::deadline(timeout);
+    loop {
+        let mut forgotten = Forgetting::Unknown;
+        shared.memory().locked(timeout, &mut || {
+            // SAFETY: this runs while no consumer joins.
+            forgotten = unsafe { roster::forget(shared, group) };
+        })?;
+        if forgotten != Forgetting::Dying || Instant::now() >= deadline {
+            return Ok(forgotten == Forgetting::Done);
+        }
+        sleep(LOOK_AGAIN);
+    }
 }
 
 /// Runs `f` while it holds this lock, for memory of one process.
@@ -448,7 +492,10 @@ pub fn successor<R>(
         Ok((consumers, ring))
     });
     match checked {
-        Ok(checked) => Ok((segment, checked)),
+        Ok(checked) => {
+            segment.keep_spare();
+            Ok((segment, checked))
+        }
         Err(error) => {
             segment.leave_name();
             Err(error)
@@ -505,6 +552,7 @@ impl NamedMemory {
             // SAFETY: no other end has the memory yet.
             unsafe { control.start_at(first) };
         })?;
+        segment.keep_spare();
         Ok(Self { segment, consumers, ring: Ring { capacity, first } })
     }
 
@@ -584,6 +632,10 @@ unsafe impl Memory for NamedMemory {
 
     fn lease(&self, role: Role) -> Result<Lease, LeaseError> {
         Ok(Box::new(self.segment.lease(role)?))
+    }
+
+    fn lease_briefly(&self, role: Role) -> Result<Lease, LeaseError> {
+        Ok(Box::new(self.segment.lease_briefly(role)?))
     }
 
     fn is_leased(&self, role: Role) -> bool {

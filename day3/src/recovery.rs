@@ -25,7 +25,7 @@ use common::{Capacity, Sequence};
 
 use crate::control::{Claim, ConsumerSlot, Control, HOLDS, LOG, ORPHANED, SlotState, SlotUse};
 use crate::doorbell;
-use crate::link::{Lease, Link, role_of};
+use crate::link::{Lease, LeaseError, Link, role_of};
 use crate::roster::{self, ConsumerInfo, is_member};
 use crate::sequencer::Run;
 
@@ -165,15 +165,20 @@ fn is_ahead(cursor: Sequence, end: Sequence) -> bool {
 
 /// If the consumer in this slot is dead: frees the slot, or, where a dead member holds messages, marks its group
 /// as one that has messages to deliver again.
-pub(crate) fn bury(link: &dyn Link, slot: usize) -> Option<Death> {
+///
+/// # Errors
+///
+/// The system gave no lease, so nobody knows.
+pub(crate) fn try_bury(link: &dyn Link, slot: usize) -> Result<Option<Death>, LeaseError> {
     let control: &Control = link;
     if is_free(control, slot) || link.is_leased(role_of(slot)) {
-        return None;
+        return Ok(None);
     }
-    let (death, lease, state) = open_estate(link, slot)?;
+    let lease = link.lease_briefly(role_of(slot))?;
+    let Some((death, lease, state)) = open_estate(control, slot, lease) else { return Ok(None) };
     if death.held == 0 {
         roster::free(control, slot, state);
-        return Some(death);
+        return Ok(Some(death));
     }
     let group = control.group(control.group_of(control.slot(slot)));
     // First: a member that is woken asks for this lease, and would take the dead member for one that lives.
@@ -181,7 +186,12 @@ pub(crate) fn bury(link: &dyn Link, slot: usize) -> Option<Death> {
     if group.flags.fetch_or(ORPHANED, Ordering::Relaxed) & ORPHANED == 0 {
         doorbell::wake(&control.doorbell.consumers);
     }
-    Some(death)
+    Ok(Some(death))
+}
+
+/// The same for an end that asks again and again.
+pub(crate) fn bury(link: &dyn Link, slot: usize) -> Option<Death> {
+    try_bury(link, slot).ok()?
 }
 
 fn is_free(control: &Control, slot: usize) -> bool {
@@ -189,10 +199,8 @@ fn is_free(control: &Control, slot: usize) -> bool {
     SlotState::from_bits(state).usage() == SlotUse::Free
 }
 
-/// Takes the lease of a dead consumer's slot, and finds out what the consumer held.
-fn open_estate(link: &dyn Link, slot: usize) -> Option<(Death, Lease, SlotState)> {
-    let control: &Control = link;
-    let lease = link.lease(role_of(slot)).ok()?;
+/// Finds out what the dead consumer of this slot held, whose lease this is.
+fn open_estate(control: &Control, slot: usize, lease: Lease) -> Option<(Death, Lease, SlotState)> {
     let line = control.slot(slot);
     // Everything that the dead consumer has written was written before the kernel let go of its lease.
     let state = SlotState::from_bits(line.state.load(Ordering::Relaxed));
@@ -236,7 +244,9 @@ pub(crate) fn inherit(
         if !is_member(control, control.slot(slot), group) || link.is_leased(role_of(slot)) {
             continue;
         }
-        let Some((death, lease, state)) = open_estate(link, slot) else { continue };
+        // The one that is found is kept.
+        let Ok(lease) = link.lease(role_of(slot)) else { continue };
+        let Some((death, lease, state)) = open_estate(control, slot, lease) else { continue };
         if state.usage() != SlotUse::Member || control.group_of(control.slot(slot)) != group {
             continue;
         }
@@ -273,21 +283,54 @@ fn discard(control: &Control, estate: &Inheritance) {
 /// producer back.
 pub(crate) fn give_up(link: &dyn Link, group: usize) {
     let control: &Control = link;
-    if control.group(group).flags.load(Ordering::Relaxed) & HOLDS != 0 {
-        return;
+    if control.group(group).flags.load(Ordering::Relaxed) & HOLDS == 0 {
+        wind_up(link, group);
     }
+}
+
+/// The same for all groups: for a newcomer that finds no slot.
+pub(crate) fn give_up_all(link: &dyn Link) {
+    let control: &Control = link;
+    for (group, line) in control.groups().enumerate() {
+        // Somebody who has found its dead members holding something has said so.
+        if line.flags.load(Ordering::Relaxed) & ORPHANED != 0 {
+            give_up(link, group);
+        }
+    }
+}
+
+/// Who is left of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Survivors {
+    /// Nobody: it has no member any more.
+    None,
+    /// A member that is dying, or whose estate another end has open at this moment.
+    Dying,
+    /// A member that is alive.
+    Living,
+}
+
+/// If no member of this group is alive, frees their slots, and gives up what they hold. Says who is left.
+pub(crate) fn wind_up(link: &dyn Link, group: usize) -> Survivors {
+    let control: &Control = link;
     let members =
         || (0..control.consumers()).filter(|&slot| is_member(control, control.slot(slot), group));
+    if members().any(|slot| link.is_leased(role_of(slot)) && !link.is_dying(slot)) {
+        return Survivors::Living;
+    }
+    // While one of them is not known to be dead, the others' estates may go to it.
     if members().any(|slot| link.is_leased(role_of(slot))) {
-        return;
+        return Survivors::Dying;
     }
     for slot in members() {
-        if let Some((_, _lease, state)) = open_estate(link, slot)
+        if let Ok(lease) = link.lease_briefly(role_of(slot))
+            && let Some((_, _lease, state)) = open_estate(control, slot, lease)
             && state.usage() == SlotUse::Member
         {
             roster::free(control, slot, state);
         }
     }
+    if members().next().is_some() { Survivors::Dying } else { Survivors::None }
 }
 
 #[cfg(all(test, not(loom)))]
@@ -295,9 +338,11 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use crate::roster::Burial;
     use crate::sequencer::{ConsumerCursor, Cursor, Unavailable};
     use crate::{
-        Heap, JoinError, JoinOptions, Member, NamedMemory, Producer, QueueOptions, Shared, Start,
+        Consumer, Heap, JoinError, JoinOptions, Member, NamedMemory, Producer, QueueOptions,
+        Shared, Start, TrySendError,
     };
     use testing::Unique;
 
@@ -376,19 +421,106 @@ mod tests {
         let mut producer = Producer::<u64>::create_with(&*name, &options).unwrap();
         let memory = NamedMemory::open::<u64>(&name, day2::Mode::Reader, &JoinOptions::new());
         let shared = Shared::new(Arc::new(memory.unwrap()));
-        let mut victim = shared.join_group("g", Start::Latest, &JoinOptions::new()).unwrap();
+        let holds = JoinOptions::new().hold_when_empty(true);
+        let mut victim = shared.join_group("g", Start::Latest, &holds).unwrap();
         assert_eq!(producer.try_send_batch(&[7, 8]), Ok(2));
         assert_eq!(victim.take(1).unwrap().len, 1);
-        let refused = Member::<u64>::join(&*name, "g", Start::Latest).err();
-        assert!(matches!(refused, Some(JoinError::TooManyConsumers { most: 1 })), "{refused:?}");
+        let refused = |group: &str| match Member::<u64>::join(&*name, group, Start::Latest) {
+            Err(JoinError::TooManyConsumers { most, dead }) => (most, dead),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(refused("g"), (1, 0));
         victim.die();
-        let refused = Member::<u64>::join(&*name, "h", Start::Latest).err();
-        assert!(matches!(refused, Some(JoinError::TooManyConsumers { .. })), "{refused:?}");
+        assert_eq!(refused("h"), (1, 1));
         let mut heir = Member::<u64>::join(&*name, "g", Start::Latest).unwrap();
         let batch = heir.recv_batch(9).unwrap();
         assert_eq!((batch.slices().0, batch.redelivered()), (&[7][..], true));
         drop(batch);
         assert_eq!(heir.recv(), Ok(8));
+    }
+
+    /// It was told dead, though it had left as it should: in the place of the member whose death it had taken over.
+    #[test]
+    fn an_heir_that_leaves_early_is_not_told_as_dead() {
+        let (shared, mut producer) = heap();
+        let [dead, heir, late] =
+            ["dead", "heir", "late"].map(|label| JoinOptions::new().label(label));
+        let mut victim = shared.join_group("g", Start::Latest, &dead).unwrap();
+        assert_eq!(producer.try_send_batch(&[0, 1, 2, 3]), Ok(4));
+        assert_eq!(victim.take(4).unwrap().len, 4);
+        victim.die();
+        let mut heir = shared.join_group("g", Start::Latest, &heir).unwrap();
+        assert_eq!(heir.take(1).unwrap().len, 1);
+        heir.release();
+        drop(heir);
+        let labels = |producer: &Producer<u64>| {
+            producer.consumers().into_iter().map(|one| (one.label, one.lag)).collect::<Vec<_>>()
+        };
+        assert_eq!(labels(&producer), [("dead".to_owned(), 3)], "what is left is the dead one's");
+        let mut late = shared.join_group("g", Start::Latest, &late).unwrap();
+        assert_eq!(late.take(1).unwrap().len, 1);
+        drop(late);
+        assert_eq!(producer.try_send(4), Ok(()), "one place is free");
+        producer.send(5).unwrap();
+        assert_eq!(producer.take_deaths(), []);
+        assert!(producer.consumers().is_empty());
+    }
+
+    /// The heir of an heir is told like any other, if it is killed.
+    #[test]
+    fn an_heir_that_dies_is_told_as_dead() {
+        let (shared, mut producer) = heap();
+        let [dead, heir] = ["dead", "heir"].map(|label| JoinOptions::new().label(label));
+        let mut victim = shared.join_group("g", Start::Latest, &dead).unwrap();
+        assert_eq!(producer.try_send_batch(&[0, 1, 2, 3]), Ok(4));
+        assert_eq!(victim.take(4).unwrap().len, 4);
+        victim.die();
+        drop(shared.join_group("g", Start::Latest, &heir).unwrap());
+        shared.join_group("g", Start::Latest, &heir).unwrap().die();
+        producer.send(4).unwrap();
+        let labels: Vec<_> =
+            producer.take_deaths().into_iter().map(|death| death.consumer.label).collect();
+        assert_eq!(labels, ["heir"]);
+    }
+
+    /// A group that holds waits for ever for a member that gets what a dead one held, unless it is forgotten.
+    #[test]
+    fn what_an_orphaned_group_holds_is_given_up_with_the_group() {
+        let (shared, mut producer) = heap();
+        let holds = JoinOptions::new().hold_when_empty(true);
+        let mut victim = shared.join_group("g", Start::Latest, &holds).unwrap();
+        assert_eq!(producer.try_send_batch(&[0, 1, 2, 3]), Ok(4));
+        assert_eq!(victim.take(3).unwrap().len, 3);
+        let second = Duration::from_secs(1);
+        assert!(!producer.forget_group("g", second).unwrap(), "it has a member");
+        victim.die();
+        let listed = &producer.consumers()[0];
+        let waits = Burial::Waits { group: "g".into(), held: 3 };
+        for _ in 0..2 {
+            assert_eq!(producer.evict_dead(listed), Ok(waits.clone()));
+            // SAFETY: nobody reads what it held.
+            assert!(!unsafe { producer.evict(listed) }, "nothing was taken from it");
+        }
+        assert_eq!(producer.try_send(4), Err(TrySendError::Full));
+        assert!(producer.forget_group("g", second).unwrap());
+        assert_eq!(producer.try_send(4), Ok(()));
+        assert!(producer.consumers().is_empty() && producer.groups().is_empty());
+    }
+
+    /// A producer would give up what the group left, if it were in its way. A newcomer without a slot does so, too.
+    #[test]
+    fn what_nobody_waits_for_keeps_no_newcomer_out() {
+        let name = Unique::new("newcomer");
+        let options = QueueOptions::new(4).consumers(1);
+        let mut producer = Producer::<u64>::create_with(&*name, &options).unwrap();
+        let memory = NamedMemory::open::<u64>(&name, day2::Mode::Reader, &JoinOptions::new());
+        let shared = Shared::new(Arc::new(memory.unwrap()));
+        let mut victim = shared.join_group("g", Start::Latest, &JoinOptions::new()).unwrap();
+        assert_eq!(producer.try_send_batch(&[7, 8]), Ok(2));
+        assert_eq!(victim.take(1).unwrap().len, 1);
+        victim.die();
+        let consumer = Consumer::<u64>::join(&*name, Start::Oldest);
+        assert_eq!(consumer.unwrap().recv(), Ok(7));
     }
 
     #[test]

@@ -8,20 +8,22 @@ use core::time::Duration;
 
 use common::process::{Origin, forks};
 use common::sync::{AtomicU64, Ordering, mutant};
-use common::{Capacity, Sequence, fence, ordering};
+use common::{Capacity, OsError, Sequence, fence, ordering};
 
 use crate::control::{
-    Claim, ConsumerSlot, Control, GroupLine, HOLDS, NAME_BYTES, SlotState, SlotUse,
+    Claim, ConsumerSlot, Control, GroupLine, HOLDS, NAME_BYTES, ORPHANED, SlotState, SlotUse,
 };
 use crate::doorbell;
 use crate::landing::Landing;
 use crate::link::{Lease, Link, role_of};
-use crate::recovery::{self, Inheritance};
+use crate::recovery::{self, Death, Inheritance, Survivors};
 use crate::rooms::{Page, Residence};
 use crate::sequencer::Run;
 
 use list::lag_of;
-pub use list::{ConsumerInfo, ConsumerKind, GroupInfo, groups, list, list_with_lives, living};
+pub use list::{
+    ConsumerInfo, ConsumerKind, GroupInfo, dead, groups, list, list_with_lives, living,
+};
 pub(crate) use list::{info, patience};
 
 /// Where a consumer begins to read.
@@ -99,6 +101,38 @@ pub struct Registration {
     hold: Option<Hold>,
     /// What the last member in the slot had claimed when it died, and not released.
     pub(crate) inherited: Option<Run>,
+    /// Who that was.
+    forebear: Option<Obituary>,
+}
+
+/// What a slot says of the consumer that has it.
+#[derive(Debug)]
+struct Obituary {
+    owner: u64,
+    label: String,
+    since: u64,
+}
+
+impl Obituary {
+    fn of(line: &ConsumerSlot) -> Self {
+        let load = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        Self { owner: load(&line.owner), label: line.label.load(), since: load(&line.since) }
+    }
+
+    fn write(&self, line: &ConsumerSlot) {
+        line.owner.store(self.owner, Ordering::Relaxed);
+        line.label.store(&self.label);
+        line.since.store(self.since, Ordering::Relaxed);
+    }
+}
+
+/// In a slot's owner, beside the process, which has died: a member that had taken over from it has left since. Nobody
+/// has died since then.
+const PASSED_ON: u64 = 1 << 32;
+
+/// Whether what the dead member in this slot held was passed on by one that has left.
+pub(crate) fn is_passed_on(control: &Control, slot: usize) -> bool {
+    control.slot(slot).owner.load(Ordering::Relaxed) & PASSED_ON != 0
 }
 
 // SAFETY: the line is all atomics, and the cursor keeps the control that it lies in.
@@ -159,7 +193,14 @@ pub unsafe fn join(
 ) -> Result<Registration, NoSlot> {
     let control: &Control = link;
     let (slot, before, lease) = match free_slot(link) {
-        Err(NoSlot::Consumers) => return heir(link, ring, request).ok_or(NoSlot::Consumers),
+        Err(NoSlot::Consumers) => {
+            if let Some(heir) = heir(link, ring, request) {
+                return Ok(heir);
+            }
+            // What nobody waits for keeps no newcomer out.
+            recovery::give_up_all(link);
+            free_slot(link)?
+        }
         found => found?,
     };
     let begin = start_of(control, ring, landing, request.start);
@@ -202,13 +243,14 @@ fn heir(link: &dyn Link, ring: Ring, request: &JoinRequest<'_>) -> Option<Regist
     if holds {
         flags.fetch_or(HOLDS, Ordering::Relaxed);
     }
+    let forebear = Some(Obituary::of(control.slot(slot)));
     let (state, hold) = take_over(link, slot, lease, |line| describe(line, request));
     let claim = Claim::from_bits(claimed.load(Ordering::Relaxed));
     let first = claim.end(control.published());
     base.store(first.get(), Ordering::Relaxed);
     let line = control.slot(slot);
     let registration = Registration::new(line, slot, state, first, ring.capacity, hold);
-    Some(Registration { inherited: Some(run), ..registration })
+    Some(Registration { inherited: Some(run), forebear, ..registration })
 }
 
 /// Takes the slot of a dead member, whose lease this is, for a member of the same group that `describe` describes.
@@ -410,8 +452,22 @@ impl Registration {
     ) -> Self {
         let place = (NonNull::from(&line.cursor), NonNull::from(&line.missed));
         let (origin, line) = (Origin::here(), NonNull::from(line));
-        let (forks, hold, page, inherited) = (forks(), Some(hold), None, None);
-        Self { slot, state, first, capacity, origin, forks, line, page, place, hold, inherited }
+        let (forks, hold, page) = (forks(), Some(hold), None);
+        let (inherited, forebear) = (None, None);
+        Self {
+            slot,
+            state,
+            first,
+            capacity,
+            origin,
+            forks,
+            line,
+            page,
+            place,
+            hold,
+            inherited,
+            forebear,
+        }
     }
 
     /// The registration of a guest, which its host has made: see [`rooms`](crate::rooms). `watch` is what the kernel
@@ -515,14 +571,31 @@ impl Registration {
         self.hold = None;
     }
 
+    /// Leaves before what it has taken over from a dead member is done: the slot is the dead member's again, and what
+    /// it held goes to another one. It does nothing in a child that was forked from the process that took the slot.
+    pub(crate) fn pass_on(&mut self, control: &Control) {
+        if !self.origin.is_here() || self.hold.is_none() {
+            return;
+        }
+        if let Some(forebear) = self.forebear.take() {
+            let owner = forebear.owner | PASSED_ON;
+            Obituary { owner, ..forebear }.write(self.line(control));
+        }
+        self.let_go();
+        control
+            .group(control.group_of(control.slot(self.slot)))
+            .flags
+            .fetch_or(ORPHANED, Ordering::Relaxed);
+        doorbell::wake(&control.doorbell.consumers);
+    }
+
     /// Takes over the slot of a dead member of the same group, whose lease this is, and leaves its own.
     pub(crate) fn move_to(&mut self, link: &dyn Link, slot: usize, lease: Lease) {
         let control: &Control = link;
         let (old, new) = (control.slot(self.slot), control.slot(slot));
+        self.forebear = Some(Obituary::of(new));
         let (state, hold) = take_over(link, slot, lease, |_| {
-            new.owner.store(old.owner.load(Ordering::Relaxed), Ordering::Relaxed);
-            new.label.store(&old.label.load());
-            new.since.store(now(), Ordering::Relaxed);
+            Obituary { since: now(), ..Obituary::of(old) }.write(new);
         });
         self.leave(control);
         (self.slot, self.state, self.hold) = (slot, state, Some(hold));
@@ -531,9 +604,10 @@ impl Registration {
     }
 }
 
-/// Takes the slot from a consumer that may be alive; says whether there was one.
+/// Takes the slot from a consumer that may be alive; says whether it has taken it.
 ///
-/// If the consumer is dead, this is [`evict_dead`]. If it lives, the messages that it has not read, or has claimed
+/// If the consumer is dead, this is [`evict_dead`]: what a dead member holds [waits](Burial::Waits) for another one. If
+/// it lives, the messages that it has not read, or has claimed
 /// for its group, are given up. It learns of its eviction at its next call, and its slot is given to no other before
 /// it has left or died. Nothing happens if it has left since it was listed, or was listed for another ring.
 ///
@@ -542,8 +616,8 @@ impl Registration {
 /// The consumer does not read what it has borrowed: from now on the producer overwrites messages that it has
 /// as `&[T]`.
 pub unsafe fn evict(link: &dyn Link, consumer: &ConsumerInfo) -> bool {
-    if let Ok(evicted) = evict_dead(link, consumer) {
-        return evicted;
+    if let Ok(burial) = evict_dead(link, consumer) {
+        return burial == Burial::Freed;
     }
     turn_out(link, consumer.slot, consumer.state)
 }
@@ -558,24 +632,53 @@ pub(crate) fn turn_out(link: &dyn Link, slot: usize, state: SlotState) -> bool {
     evicted
 }
 
-/// Frees the slot of a consumer that is dead, and says whether there was one. What a dead member of a group had
-/// claimed goes to another member.
+/// What has become of the slot of a consumer that is dead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "what a dead member held may still hold the producer back"]
+pub enum Burial {
+    /// It is free.
+    Freed,
+    /// It is kept: what the dead member had claimed and not released waits for another member of its group. One that
+    /// lives takes it over by itself. If there will be none, forget the group: then it is given up.
+    Waits {
+        /// The group's name.
+        group: String,
+        /// How many messages (in a ring of records: bytes).
+        held: u64,
+    },
+    /// Nothing: the consumer has left since it was listed, or was listed for another ring.
+    Gone,
+}
+
+/// Frees the slot of a consumer that is dead. What a dead member of a group had claimed goes to another member, and
+/// keeps the slot until then.
 ///
 /// # Errors
 ///
-/// [`EvictError::Alive`].
-pub fn evict_dead(link: &dyn Link, consumer: &ConsumerInfo) -> Result<bool, EvictError> {
+/// [`EvictError`].
+pub fn evict_dead(link: &dyn Link, consumer: &ConsumerInfo) -> Result<Burial, EvictError> {
     let control: &Control = link;
     let state =
         || control.slots().nth(consumer.slot).map(|line| line.state.load(Ordering::Relaxed));
     let is_listed = || state() == Some(consumer.state.bits());
     if consumer.ring != control.identity() || !is_listed() {
-        return Ok(false);
+        return Ok(Burial::Gone);
     }
-    if recovery::bury(link, consumer.slot).is_some() {
-        return Ok(true);
+    let slot = consumer.slot;
+    let death = match recovery::try_bury(link, slot) {
+        Ok(death) => death,
+        Err(error) => refused(slot, error)?,
+    };
+    match death {
+        Some(Death {
+            consumer: ConsumerInfo { kind: ConsumerKind::Member { group }, .. },
+            held,
+        }) if held > 0 => Ok(Burial::Waits { group, held }),
+        Some(_) => Ok(Burial::Freed),
+        None if !is_listed() => Ok(Burial::Gone),
+        None if link.is_dying(slot) => Err(EvictError::Dying { slot }),
+        None => Err(EvictError::Alive { slot }),
     }
-    if is_listed() { Err(EvictError::Alive { slot: consumer.slot }) } else { Ok(false) }
 }
 
 /// Why a consumer was not evicted.
@@ -591,6 +694,41 @@ pub enum EvictError {
         /// Its slot.
         slot: usize,
     },
+    /// It is dying, or another process is just freeing its slot.
+    #[error("the consumer in slot {slot} is dying, or its slot is just being freed: try again")]
+    Dying {
+        /// Its slot.
+        slot: usize,
+    },
+    /// The system did not let this process ask, or write the slot.
+    #[error(
+        "the consumer in slot {slot} is perhaps dead, but {call} failed: {errno}; let this process open more files, or \
+         run fanout evict as the user who owns the queue"
+    )]
+    System {
+        /// Its slot.
+        slot: usize,
+        /// The call that failed.
+        call: &'static str,
+        /// What the kernel said.
+        errno: OsError,
+    },
+}
+
+/// The system may have given no lease. If it is busy, another end was faster: that one buries the consumer, or has
+/// taken its slot over.
+#[cfg(not(loom))]
+fn refused(slot: usize, error: LeaseError) -> Result<Option<Death>, EvictError> {
+    match error {
+        LeaseError::System { call, errno, .. } => Err(EvictError::System { slot, call, errno }),
+        _ => Ok(None),
+    }
+}
+
+/// A model has no system that refuses.
+#[cfg(loom)]
+fn refused(_: usize, _: LeaseError) -> Result<Option<Death>, EvictError> {
+    Ok(None)
 }
 
 pub(crate) fn free(control: &Control, slot: usize, state: SlotState) -> bool {
@@ -614,18 +752,33 @@ fn set_state(control: &Control, slot: usize, state: SlotState, next: SlotState) 
     changed
 }
 
-/// Forgets the place of a group that has no member. So the group no longer holds the producer back, and its
-/// next member begins anew. Says whether there was such a group.
+/// What has become of a group that was to be forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forgetting {
+    /// It is forgotten.
+    Done,
+    /// No group has this name.
+    Unknown,
+    /// A member of it is alive.
+    Living,
+    /// A member of it is dying, or is being buried at this moment: look again.
+    Dying,
+}
+
+/// Forgets the place of a group that has no living member, and gives up what its dead members hold. So the group no
+/// longer holds the producer back, and its next member begins anew.
 ///
 /// # Safety
 ///
 /// As for [`join`].
-pub unsafe fn forget(control: &Control, group: &str) -> bool {
+pub unsafe fn forget(link: &dyn Link, group: &str) -> Forgetting {
+    let control: &Control = link;
     let known = |line: &GroupLine| !line.name.is_empty() && line.name.load() == group;
-    let Some(index) = control.groups().position(known) else { return false };
-    // No slot has this number: every member counts.
-    if has_others(control, index, usize::MAX) {
-        return false;
+    let Some(index) = control.groups().position(known) else { return Forgetting::Unknown };
+    match recovery::wind_up(link, index) {
+        Survivors::None => {}
+        Survivors::Dying => return Forgetting::Dying,
+        Survivors::Living => return Forgetting::Living,
     }
     // In this order: a process that is killed in between leaves a group that holds nobody back. One without a name
     // could not be forgotten by anybody else.
@@ -634,7 +787,7 @@ pub unsafe fn forget(control: &Control, group: &str) -> bool {
     // edge: join -> gate
     control.roster.generation.fetch_add(1, ordering!("leave-roster-release", Release));
     doorbell::wake(&control.doorbell.producer);
-    true
+    Forgetting::Done
 }
 
 /// The oldest sequence that the producer does not overwrite before it looks at the roster again.

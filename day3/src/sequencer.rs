@@ -171,6 +171,8 @@ pub struct ProducerCursor<C: Link, T: Trail = ()> {
     gate: Gate,
     pace: FullPace,
     vigil: Vigil,
+    /// When it asks about consumers that it does not wait for.
+    listeners: Vigil,
     deaths: Vec<Death>,
     watch: Option<Lease>,
 }
@@ -211,6 +213,7 @@ impl<C: Link, T: Trail> ProducerCursor<C, T> {
         Self {
             watch,
             vigil: Vigil::of_producer(),
+            listeners: Vigil::of_producer(),
             deaths: Vec::new(),
             control,
             trail,
@@ -449,11 +452,14 @@ impl<C: Link, T: Trail> ProducerCursor<C, T> {
     #[cold]
     pub fn ask_who_lives(&mut self) -> bool {
         let (deaths, changed) = self.gate.ask(&self.control, self.next, self.capacity);
-        let most = self.control.consumers();
-        self.deaths.extend(deaths);
-        let surplus = self.deaths.len().saturating_sub(most);
-        self.deaths.drain(..surplus);
+        self.remember(deaths);
         changed
+    }
+
+    fn remember(&mut self, deaths: Vec<Death>) {
+        self.deaths.extend(deaths);
+        let surplus = self.deaths.len().saturating_sub(self.control.consumers());
+        self.deaths.drain(..surplus);
     }
 
     /// Whether every registered consumer has released everything that was published. A producer that looks in vain
@@ -488,12 +494,30 @@ impl<C: Link, T: Trail> ProducerCursor<C, T> {
     }
 
     /// Whether no consumer is registered, and no group holds a place without one.
+    ///
+    /// A consumer that this producer waits for counts until it is in the way: then the producer finds out that it is
+    /// dead. One that it does not wait for is never in the way, so it is looked at here.
     pub fn is_abandoned(&mut self) -> bool {
         self.collect();
         if self.gate.has_changed(&self.control) {
             self.lag();
         }
+        if self.gate.is_lossy() {
+            self.ask_listeners();
+        }
         self.gate.is_abandoned()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn ask_listeners(&mut self) {
+        let asks = self.listeners.in_vain();
+        let deaths = self.gate.ask_listeners(&self.control, asks);
+        if !deaths.is_empty() {
+            self.remember(deaths);
+            // What the gate has read anew it reports to nobody else.
+            self.lag();
+        }
     }
 
     /// Says in the head line that claims may be as wide as this.

@@ -1,18 +1,34 @@
 //! When an end that waits asks the kernel who is alive.
 //!
-//! To ask costs a system call, so no end asks while there is something to do. An end that looks in vain counts
-//! its looks, and asks after a while; then at longer and longer intervals.
+//! To ask costs a system call, so no end asks while there is something to do. An end that looks in vain asks after a
+//! while; then at longer and longer intervals. How long a while is, says a clock that is quick to read, and coarse: it
+//! ticks every few milliseconds. It is read at each look in vain, because nobody knows how far apart looks are.
 
 use core::time::Duration;
 #[cfg(not(loom))]
 use std::time::Instant;
 
 #[cfg(not(loom))]
+use rustix::time::{ClockId, clock_gettime};
+
+#[cfg(not(loom))]
 use crate::doorbell;
 
-/// How many looks in vain there are between two looks at the clock, in an end that does not sleep.
+/// How many looks in vain there are between two looks at the precise clock, in an end that does not sleep, while the
+/// coarse one does not tick.
 #[cfg(not(loom))]
 const LOOKS_BETWEEN_CLOCKS: u32 = 32;
+
+/// What the coarse clock says has passed, has passed but for so much: Linux ticks at least 100 times a second.
+#[cfg(not(loom))]
+const TICK: Duration = Duration::from_millis(10);
+
+/// What the coarse clock says: the time of the last tick.
+#[cfg(not(loom))]
+fn tick() -> Duration {
+    let now = clock_gettime(ClockId::MonotonicCoarse);
+    Duration::try_from(now).unwrap_or(Duration::ZERO)
+}
 
 /// What a vigil remembers of the looks in vain since the last one that found something.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +38,9 @@ pub(crate) struct Vigil {
     looks: u32,
     #[cfg(not(loom))]
     sleeps: u64,
+    /// What the coarse clock said at the first look, and at the last.
+    #[cfg(not(loom))]
+    ticks: (Duration, Duration),
     #[cfg(not(loom))]
     next: Option<Instant>,
     interval: Duration,
@@ -36,6 +55,8 @@ impl Vigil {
             looks: 0,
             #[cfg(not(loom))]
             sleeps: 0,
+            #[cfg(not(loom))]
+            ticks: (Duration::ZERO, Duration::ZERO),
             #[cfg(not(loom))]
             next: None,
             interval: first,
@@ -62,15 +83,22 @@ impl Vigil {
     #[cfg(not(loom))]
     #[inline]
     pub(crate) fn in_vain(&mut self) -> bool {
+        self.in_vain_at(tick())
+    }
+
+    #[cfg(not(loom))]
+    #[inline]
+    fn in_vain_at(&mut self, tick: Duration) -> bool {
         self.looks = self.looks.wrapping_add(1);
         if self.looks == 1 {
             self.next = None;
             self.sleeps = doorbell::sleeps();
+            self.ticks = (tick, tick);
             return false;
         }
-        // A look after a sleep is worth the clock: it was the sleep that took long.
-        let has_slept = self.sleeps != doorbell::sleeps();
-        (has_slept || self.looks.is_multiple_of(LOOKS_BETWEEN_CLOCKS)) && self.is_due()
+        // A look after a sleep is worth the clock: it was the sleep that took long. So is one after a tick.
+        let is_later = self.sleeps != doorbell::sleeps() || self.ticks.1 != tick;
+        (is_later || self.looks.is_multiple_of(LOOKS_BETWEEN_CLOCKS)) && self.is_due(tick)
     }
 
     /// A model has no clock: it says itself when an end asks.
@@ -83,17 +111,20 @@ impl Vigil {
 
     #[cfg(not(loom))]
     #[cold]
-    fn is_due(&mut self) -> bool {
+    fn is_due(&mut self, tick: Duration) -> bool {
         let now = Instant::now();
         self.sleeps = doorbell::sleeps();
+        self.ticks.1 = tick;
+        // Since the first look, when the precise clock was not read.
+        let waited = tick.saturating_sub(self.ticks.0);
+        let is_first = self.next.is_none();
         match self.next {
             None => self.interval = self.first,
             Some(next) if now < next => return false,
             Some(_) => self.interval = (2 * self.interval).min(self.longest),
         }
-        let is_first = self.next.is_none();
         self.next = Some(now + self.interval);
-        !is_first
+        !is_first || waited >= self.first + TICK
     }
 }
 
@@ -146,8 +177,9 @@ impl Patience {
 mod tests {
     use super::*;
 
+    /// So many looks in vain between two ticks.
     fn looks(vigil: &mut Vigil, looks: u32) -> usize {
-        (0..looks).filter(|_| vigil.in_vain()).count()
+        (0..looks).filter(|_| vigil.in_vain_at(Duration::ZERO)).count()
     }
 
     #[test]
@@ -171,9 +203,27 @@ mod tests {
         assert_eq!(looks(&mut vigil, 2), 0);
         let asked = (0..4).filter(|_| {
             doorbell::announced();
-            vigil.in_vain()
+            vigil.in_vain_at(Duration::ZERO)
         });
         assert_eq!(asked.count(), 3);
+    }
+
+    /// An end that looks every 50 ms, for example, while it does other things.
+    #[test]
+    fn an_end_that_looks_seldom_asks_at_its_second_look() {
+        let mut vigil = Vigil::of_producer();
+        let mut now = Duration::ZERO;
+        let looks = (0..2).map(|_| {
+            now += Duration::from_millis(50);
+            vigil.in_vain_at(now)
+        });
+        assert_eq!(looks.collect::<Vec<_>>(), [false, true]);
+    }
+
+    #[test]
+    fn the_coarse_clock_ticks() {
+        let before = tick();
+        testing::eventually("a tick", || tick() > before);
     }
 
     #[test]

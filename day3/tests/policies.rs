@@ -8,9 +8,10 @@ use std::thread::{self, sleep};
 use std::time::Duration;
 
 use common::QueueName;
+use day2::{Mode, Role, Segment};
 use day3::{
     Consumer, Evictable, JoinError, JoinOptions, Member, Policy, Producer, QueueOptions, RecvError,
-    SendTimeoutError, Start, Tap, TryRecvError, TrySendError,
+    SendError, SendTimeoutError, Start, Tap, TryRecvError, TrySendError, Unattended,
 };
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
@@ -30,12 +31,19 @@ fn a_part() {
     let ring: QueueName = env::var("FANOUT_RING").unwrap().parse().unwrap();
     match part.as_str() {
         "holder" => hold(&ring),
+        "stopped" => stop(Consumer::join(&ring, Start::Oldest).unwrap()),
         "block" => read_all(Consumer::join(&ring, Start::Oldest).unwrap()),
         "evict" => read_evictably(&ring),
         "lossy" => read_lossily(&ring),
         "unwatched" => borrow_unwatched(&ring),
         unknown => panic!("there is no part {unknown}"),
     }
+}
+
+/// A consumer that reads nothing until it is killed.
+fn stop(_consumer: Consumer<u64>) {
+    println!("\njoined");
+    sleep(DEADLINE);
 }
 
 /// A member that takes four messages, releases the first of them, and keeps the others until it is killed.
@@ -108,6 +116,70 @@ fn a_consumer_that_is_not_watched_does_not_count_as_the_dead_one_before_it() {
     alive.hang_up();
     assert_eq!(alive.line("still"), "still [0, 1, 2, 3]");
     alive.finish().well();
+}
+
+/// A dead consumer that nobody waits for is in nobody's way. Even so the producer learns that nobody listens.
+#[test]
+fn a_dead_lossy_consumer_does_not_listen() {
+    for nobody_listens in [Unattended::Refuse, Unattended::Wait] {
+        let name = Unique::new("deaf");
+        let options = QueueOptions::new(4).when_nobody_listens(nobody_listens);
+        let mut producer = Producer::<u64>::create_with(&*name, &options).unwrap();
+        let mut lossy = start("lossy", &name);
+        lossy.line("joined");
+        assert!(!producer.is_abandoned() && producer.try_send(0).is_ok());
+        lossy.kill();
+        eventually("a refusal", || producer.try_send(1).is_err());
+        let expected = match nobody_listens {
+            Unattended::Refuse => TrySendError::End(SendError::Abandoned),
+            _ => TrySendError::Full,
+        };
+        assert_eq!(producer.try_send(1), Err(expected));
+        assert!(producer.is_abandoned());
+        assert_eq!(producer.take_deaths().len(), 1);
+        // Its slot is free as soon as the kernel says so, and its successor is heard of.
+        let _next = Tap::<u64>::join(&*name, Start::Latest, &self::lossy()).unwrap();
+        assert_eq!(producer.try_send(2), Ok(()));
+        assert_eq!(producer.consumers().iter().filter(|one| one.alive == Some(true)).count(), 1);
+    }
+}
+
+/// An end that does other things between its looks finds out as soon as one that does nothing else.
+#[test]
+fn a_producer_that_looks_seldom_finds_a_death_at_its_second_look() {
+    let name = Unique::new("seldom");
+    let mut producer = Producer::<u64>::create(&*name, 4).unwrap();
+    producer.send_batch(&[0, 1, 2, 3]).unwrap();
+    let mut consumer = start("stopped", &name);
+    consumer.line("joined");
+    consumer.kill();
+    let looks = (0..4).map(|_| {
+        sleep(Duration::from_millis(50));
+        producer.try_send(4)
+    });
+    let full = Err(TrySendError::Full);
+    assert_eq!(looks.take_while(|look| *look == full).count(), 1);
+}
+
+/// The slot of a dead consumer is taken as long as somebody looks into it.
+#[test]
+fn a_newcomer_waits_for_a_slot_that_is_just_being_freed() {
+    let name = Unique::new("passing");
+    let options = QueueOptions::new(4).consumers(1);
+    let _producer = Producer::<u64>::create_with(&*name, &options).unwrap();
+    let mut dead = start("stopped", &name);
+    dead.line("joined");
+    dead.kill();
+    let segment = Segment::open(&name, Mode::Reader, DEADLINE).unwrap();
+    let looking = segment.lease(Role::Slot(0)).unwrap();
+    let options = JoinOptions::new().timeout(DEADLINE);
+    let newcomer = thread::scope(|scope| {
+        let newcomer = scope.spawn(|| Consumer::<u64>::join_with(&*name, Start::Latest, &options));
+        sleep(Duration::from_millis(50));
+        drop(looking);
+        newcomer.join().unwrap()
+    });
+    assert_eq!(newcomer.unwrap().slot(), 0);
 }
 
 /// Reads until the end, and says how many messages came and how it ended.

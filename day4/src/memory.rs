@@ -71,10 +71,12 @@ impl Segmented {
         name: Option<&QueueName>,
         options: &QueueOptions,
     ) -> Result<Self, CreateError> {
-        Self::make(options, |geometry, fill| match name {
+        let this = Self::make(options, |geometry, fill| match name {
             Some(name) => Segment::create(name, geometry, options.mode(), fill).map_err(by_host),
             None => Segment::anonymous(&nameless(), geometry, options.mode(), fill),
-        })
+        })?;
+        this.segment.keep_spare();
+        Ok(this)
     }
 
     /// Creates a ring in a memfd that no other process can map writable.
@@ -328,6 +330,10 @@ unsafe impl Memory for Segmented {
 
     fn lease(&self, role: Role) -> Result<Lease, LeaseError> {
         Ok(Box::new(self.segment.lease(role)?))
+    }
+
+    fn lease_briefly(&self, role: Role) -> Result<Lease, LeaseError> {
+        Ok(Box::new(self.segment.lease_briefly(role)?))
     }
 
     fn is_leased(&self, role: Role) -> bool {

@@ -118,7 +118,7 @@ impl Host {
             let options = JoinOptions::new().label(&request.label);
             let joined = register(&shared, role, request.start, &options, request.owner);
             let mut registration = joined.map_err(|error| match error {
-                JoinError::TooManyConsumers { most } => NoAdmission::Full(most),
+                JoinError::TooManyConsumers { most, .. } => NoAdmission::Full(most),
                 _ => failed(Errno::EAGAIN),
             })?;
             let (slot, state) = (registration.slot(), registration.state());

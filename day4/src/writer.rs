@@ -15,7 +15,7 @@ use day3::landing::{Mark, Trail};
 use day3::link::Link;
 use day3::recovery::Death;
 use day3::rooms::Eviction;
-use day3::roster::{self, ConsumerInfo, EvictError, GroupInfo, Ring};
+use day3::roster::{self, Burial, ConsumerInfo, EvictError, GroupInfo, Ring};
 use day3::sequencer::{ProducerCursor, Refusal, Run};
 use day3::wait::{self, Side, Waiter};
 use day3::{QueueOptions, Shared, TimedOut, Unattended, Wait, Yield};
@@ -463,14 +463,14 @@ impl<W: Wait> Writer<W> {
         roster::groups(self.waiter.shared())
     }
 
-    /// Forgets the place of a group that has no member, so that it no longer
+    /// Forgets the place of a group that has no living member, so that it no longer
     /// [holds](day3::JoinOptions::hold_when_empty) the producer back; says whether there was one.
     ///
     /// # Errors
     ///
     /// [`LockError`] if a consumer has been joining for as long as `timeout`.
     pub fn forget_group(&mut self, group: &str, timeout: Duration) -> Result<bool, LockError> {
-        day3::memory::forget(self.waiter.shared().memory(), group, timeout)
+        day3::memory::forget(self.waiter.shared(), group, timeout)
     }
 
     /// Waits until at least `n` consumers that are alive are registered.
@@ -491,20 +491,20 @@ impl<W: Wait> Writer<W> {
         wait::poll(timeout, || self.cursor.is_drained())
     }
 
-    /// Frees the slot of a consumer that is dead, and says whether there was one. What a dead member of a group had
-    /// claimed goes to another member.
+    /// Frees the slot of a consumer that is dead. What a dead member of a group had claimed goes to another member; while
+    /// it [waits](Burial::Waits) for one, it keeps its slot, and holds this writer back.
     ///
     /// A writer that waits does this by itself, for the consumers that hold it back.
     ///
     /// # Errors
     ///
-    /// [`EvictError::Alive`].
-    pub fn evict_dead(&mut self, consumer: &ConsumerInfo) -> Result<bool, EvictError> {
+    /// [`EvictError`].
+    pub fn evict_dead(&mut self, consumer: &ConsumerInfo) -> Result<Burial, EvictError> {
         roster::evict_dead(self.waiter.shared(), consumer)
     }
 
-    /// Takes its slot from a consumer, dead or alive, so that it does not hold this writer back. Says whether there
-    /// was one.
+    /// Takes its slot from a consumer, dead or alive, so that it does not hold this writer back. Says whether it
+    /// has. What a dead member held waits for another one, as with [`evict_dead`](Self::evict_dead).
     ///
     /// # Safety
     ///

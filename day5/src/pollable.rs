@@ -35,7 +35,8 @@
 //! And if nobody rings? The connection of a producer that is killed ends, even if that was between
 //! publish and ring: the kernel closes its sockets, and the descriptor is readable. After everything
 //! that was published comes [`HungUp`](day3::RecvError::HungUp). A bridge looks without being woken
-//! after one [`SLICE`](crate::strategy::SLICE); it never learns of a death. Where the kernel makes no
+//! after one [`SLICE`](crate::strategy::SLICE), and its consumer then asks the kernel whether the producer lives: after
+//! everything that was published comes [`ProducerDied`](day3::RecvError::ProducerDied). Where the kernel makes no
 //! fences for other processes ([`barrier`](crate::barrier)), the first ring may be missed. An alarm
 //! clock behind the same descriptor limits that delay to one slice, too.
 //!

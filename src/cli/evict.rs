@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use fanout::QueueName;
-use fanout::error::OpenError;
-use fanout::inspect::{self, ConsumerInfo, EvictDeadError, observe};
+use fanout::error::{EvictError, OpenError};
+use fanout::inspect::{self, Burial, ConsumerInfo, EvictDeadError, observe};
 use fanout::segment::READY_TIMEOUT;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -36,6 +36,8 @@ pub(crate) struct Arguments {
 const DEAD: &str = "\
 The kernel says whether a consumer is dead, also in another container. A dead one is
 freed at once. A producer that waits does so by itself: this is for one that does not.
+What a dead member of a group held waits for another member, which gets it. Where there
+will be none, `fanout forget` gives it up.
 
 A consumer that lives is evicted with --force only, for example because it is stopped.
 What it had not read is given up; what a member of a group had in hand goes to no other
@@ -71,11 +73,20 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<()
     })?;
     let left = || format!("{} has left {name} meanwhile: nothing was evicted", describe(&consumer));
     match inspect::evict_dead(name, &consumer, READY_TIMEOUT) {
-        Ok(true) => {
+        Ok(Burial::Freed) => {
             return print(&format!("evicted {} of {name}: it was dead\n", describe(&consumer)));
         }
-        Ok(false) => bail!(left()),
-        Err(EvictDeadError::Evict(_)) => {}
+        Ok(Burial::Waits { group, .. }) => {
+            bail!(
+                "{} of {name} is dead; what it held waits for another member of group {group:?}: start one, or give \
+                 it up: fanout forget {} {}",
+                describe(&consumer),
+                typed(name.as_str()),
+                typed(&group)
+            );
+        }
+        Ok(Burial::Gone) => bail!(left()),
+        Err(EvictDeadError::Evict(EvictError::Alive { .. })) => {}
         Err(error) => return Err(error.into()),
     }
     ensure!(

@@ -15,6 +15,7 @@ use yardstick::report::grouped;
 use super::column::{kind, unit, width};
 use super::custody::{Custody, alive};
 use super::print;
+use super::terminal::say;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -61,21 +62,34 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .filter_map(|entry| QueueName::new(entry.ok()?.file_name().to_str()?).ok())
         .collect();
     names.sort();
-    if arguments.json {
-        let entries: Vec<Entry> = names.iter().filter_map(look).collect();
-        return print(&(serde_json::to_string_pretty(&entries)? + "\n"));
+    let (mut entries, mut failures) = (Vec::new(), Vec::new());
+    for name in &names {
+        match look(name) {
+            Ok(entry) => entries.extend(entry),
+            Err(error) => failures.push(error),
+        }
     }
-    print(&table(&names)?)
+    if arguments.json {
+        print(&(serde_json::to_string_pretty(&entries)? + "\n"))?;
+    } else {
+        print(&table(&entries)?)?;
+    }
+    // The last is told by whom all errors are told.
+    let Some(last) = failures.pop() else { return Ok(()) };
+    failures.iter().for_each(|failure| say(&format!("error: {failure}")));
+    Err(last.into())
 }
 
-/// What is there; `None` if it is no queue that can be used.
-fn look(name: &QueueName) -> Option<Entry> {
+/// What is there; `None` if it is no queue that can be used. An error if this process could not look.
+fn look(name: &QueueName) -> Result<Option<Entry>, OpenError> {
     let called = name.as_str().to_owned();
     if let Some(state) = hosting::state(name) {
         return look_at_host(called, name, state);
     }
-    match Segment::open(name, Mode::Observer, Duration::ZERO) {
-        Ok(segment) => Queue::new(called, name, &segment).map(Entry::Queue),
+    let queue = Segment::open(name, Mode::Observer, Duration::ZERO)
+        .and_then(|segment| Queue::new(called.clone(), name, &segment));
+    Ok(match queue {
+        Ok(queue) => Some(Entry::Queue(queue)),
         Err(OpenError::NotReady { .. }) if is_left_unfinished(name) => {
             Some(Entry::Refused { name: called, error: UNFINISHED.to_owned() })
         }
@@ -88,23 +102,31 @@ fn look(name: &QueueName) -> Option<Entry> {
         Err(error @ (OpenError::Permission { .. } | OpenError::Version { .. })) => {
             Some(Entry::Refused { name: called, error: error.to_string() })
         }
+        Err(error @ OpenError::System { .. }) => return Err(error),
         Err(_) => None,
-    }
+    })
 }
 
 /// What a host has under its name.
-fn look_at_host(called: String, name: &QueueName, state: HostState) -> Option<Entry> {
+fn look_at_host(
+    called: String,
+    name: &QueueName,
+    state: HostState,
+) -> Result<Option<Entry>, OpenError> {
     let error = match state {
         HostState::Dead => ABANDONED.to_owned(),
         HostState::OtherUser(user) => format!("belongs to user {user}: not looked into"),
         _ => match observe(name, Duration::ZERO) {
-            Ok(queue) => return Some(Entry::Queue(Queue::private(called, &queue.snapshot()))),
+            Ok(queue) => {
+                return Ok(Some(Entry::Queue(Queue::private(called, &queue.snapshot()))));
+            }
             // It has ended meanwhile.
-            Err(JoinError::Open(OpenError::NotFound { .. })) => return None,
+            Err(JoinError::Open(OpenError::NotFound { .. })) => return Ok(None),
+            Err(JoinError::Open(error @ OpenError::System { .. })) => return Err(error),
             Err(error) => error.to_string(),
         },
     };
-    Some(Entry::Refused { name: called, error })
+    Ok(Some(Entry::Refused { name: called, error }))
 }
 
 /// What is said of a name at which nobody listens any more.
@@ -139,16 +161,16 @@ impl Queue {
         }
     }
 
-    fn new(called: String, name: &QueueName, segment: &Segment) -> Option<Self> {
+    fn new(called: String, name: &QueueName, segment: &Segment) -> Result<Self, OpenError> {
         let (geometry, custody) = (segment.geometry(), Custody::of(name, segment));
         let (mut sent, mut closed, mut consumers, mut attached) = (None, None, None, None);
         if matches!(geometry.kind(), Kind::Ring | Kind::Records) {
-            let snapshot = Observer::open(name, Duration::ZERO).ok()?.snapshot();
+            let snapshot = Observer::open(name, Duration::ZERO)?.snapshot();
             (sent, closed) = (Some(snapshot.sent()), Some(snapshot.closed));
             consumers = Some(snapshot.consumers.len());
             attached = Some(alive(&snapshot));
         }
-        Some(Self {
+        Ok(Self {
             name: called,
             kind: kind(geometry.kind()),
             private: false,
@@ -177,13 +199,16 @@ fn mark(custody: Custody) -> String {
     }
 }
 
-fn table(names: &[QueueName]) -> Result<String, std::fmt::Error> {
-    let wide = width(names.iter().map(|name| name.as_str().len()), "name");
+fn table(entries: &[Entry]) -> Result<String, std::fmt::Error> {
+    let name = |entry: &Entry| match entry {
+        Entry::Queue(Queue { name, .. }) | Entry::Refused { name, .. } => name.len(),
+    };
+    let wide = width(entries.iter().map(name), "name");
     let mut out = format!(
         "{:<wide$}  {:<8}{:>12}{:>16}{:>20}{:>12}  type\n",
         "name", "kind", "size", "capacity", "sent", "consumers"
     );
-    for entry in names.iter().filter_map(look) {
+    for entry in entries {
         let queue = match entry {
             Entry::Queue(queue) => queue,
             Entry::Refused { name, error } => {

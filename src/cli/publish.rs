@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{anyhow, ensure};
 use clap::error::ErrorKind;
 use clap::{Args, ValueEnum};
-use fanout::inspect::ConsumerInfo;
+use fanout::inspect::{Burial, ConsumerInfo};
 use fanout::records::error::{SendError, SendTimeoutError, TrySendError};
 use fanout::records::{ends::Writer, record_len};
 use fanout::wait::{AnyStrategy, Strategy};
@@ -315,7 +315,8 @@ impl Publisher<'_> {
     /// goes on without one that is dying before it is dead.
     fn ask_all(&mut self) {
         for consumer in self.writer.consumers() {
-            if self.writer.evict_dead(&consumer) == Ok(true) {
+            if matches!(self.writer.evict_dead(&consumer), Ok(Burial::Freed | Burial::Waits { .. }))
+            {
                 self.tell_death(&consumer, None);
             }
         }

@@ -6,7 +6,7 @@ use anyhow::bail;
 use fanout::error::{
     CreateError, Holder, OpenError, RemoveError, ResumeError, SegmentCreateError, SucceedError,
 };
-use fanout::inspect::{ConsumerKind, Observer, Snapshot};
+use fanout::inspect::{Burial, ConsumerKind, Observer, Snapshot};
 use fanout::records::ends::Writer;
 use fanout::records::error::HostError;
 use fanout::records::hosting;
@@ -173,7 +173,7 @@ fn taken_over(
 ) -> Writer<AnyStrategy> {
     // The dead are no reason not to wait for a consumer.
     for consumer in writer.consumers() {
-        if writer.evict_dead(&consumer) == Ok(true) {
+        if matches!(writer.evict_dead(&consumer), Ok(Burial::Freed | Burial::Waits { .. })) {
             say(&format!("{} of {name} had died, too", super::laggard::describe(&consumer)));
         }
     }

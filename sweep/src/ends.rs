@@ -14,7 +14,7 @@ use fanout::error::{
     CreateError, EvictError, JoinError, RecvError, RecvTimeoutError, ResumeError, SendTimeoutError,
     TryRecvError, TrySendError,
 };
-use fanout::inspect::{ConsumerInfo, GroupInfo};
+use fanout::inspect::{Burial, ConsumerInfo, GroupInfo};
 use fanout::{JoinOptions, Policy, QueueName, Start};
 use testing::mix;
 
@@ -130,7 +130,7 @@ pub(crate) trait Sending: Filling {
     /// The consumer's process has ended.
     unsafe fn evict(&mut self, consumer: &ConsumerInfo) -> bool;
     /// Frees the slot of a consumer that is dead.
-    fn evict_dead(&mut self, consumer: &ConsumerInfo) -> Result<bool, EvictError>;
+    fn evict_dead(&mut self, consumer: &ConsumerInfo) -> Result<Burial, EvictError>;
     /// Says that everything is sent.
     fn close(&mut self);
     /// Says that not everything is sent.

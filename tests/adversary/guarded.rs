@@ -8,9 +8,10 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use common::sync::Ordering;
 use fanout::error::{DescriptorError, LeaseError, LockError, OsError};
 use fanout::memory::{
-    AtomicU64, Control, Everywhere, Landing, Lease, Leases, Marks, Mirror, Ring, Room, control_len,
+    AtomicU64, Control, Everywhere, Landing, Lease, Marks, Mirror, Ring, Room, control_len,
 };
 use fanout::records::ByteMemory;
 use fanout::segment::{Mode, Role, page_size};
@@ -79,7 +80,36 @@ pub(crate) struct Guarded {
     data: Data,
     ring: Ring,
     admission: Mutex<()>,
-    leases: Leases,
+    lives: Lives,
+}
+
+/// Who is alive. Unlike a thread, an end can be killed here.
+#[derive(Clone, Debug)]
+struct Lives(Arc<Vec<AtomicU64>>);
+
+/// The lease of an end that lives as long as this number stands in its place.
+#[derive(Debug)]
+struct Life {
+    lives: Lives,
+    slot: usize,
+    number: u64,
+}
+
+impl Lives {
+    fn take(&self, slot: usize) -> Option<Life> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let free = self.0[slot].compare_exchange(0, number, Ordering::Acquire, Ordering::Relaxed);
+        free.ok().map(|_| Life { lives: self.clone(), slot, number })
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        // Not if it was killed, and somebody else has the slot.
+        let place = &self.lives.0[self.slot];
+        let _ = place.compare_exchange(self.number, 0, Ordering::Release, Ordering::Relaxed);
+    }
 }
 
 /// Bytes of control.
@@ -115,7 +145,7 @@ impl Guarded {
             data,
             ring,
             admission: Mutex::new(()),
-            leases: Leases::new(SLOTS),
+            lives: Lives(Arc::new((0..SLOTS).map(|_| AtomicU64::new(0)).collect())),
         })
     }
 
@@ -123,6 +153,11 @@ impl Guarded {
     pub(crate) fn line(&self) -> String {
         let kind = if matches!(self.data, Data::Messages(_)) { "messages" } else { "records" };
         format!("{kind}, capacity {}, first {}", self.ring.capacity, self.ring.first)
+    }
+
+    /// The end in this slot counts as dead from now on. It must do nothing any more.
+    pub(crate) fn kill(&self, slot: usize) {
+        self.lives.0[slot].store(0, Ordering::Release);
     }
 
     /// Its capacity.
@@ -186,11 +221,14 @@ unsafe impl Memory for Guarded {
     }
 
     fn lease(&self, role: Role) -> Result<Lease, LeaseError> {
-        self.leases.take(role)
+        let Role::Slot(slot) = role else { return Err(busy(role)) };
+        let life = self.lives.take(slot as usize).ok_or_else(|| busy(role))?;
+        Ok(Box::new(life))
     }
 
     fn is_leased(&self, role: Role) -> bool {
-        self.leases.is_taken(role)
+        let Role::Slot(slot) = role else { return true };
+        self.lives.0[slot as usize].load(Ordering::Relaxed) != 0
     }
 }
 
@@ -205,4 +243,8 @@ unsafe impl ByteMemory for Guarded {
         let name = "/fanout-guarded".parse().expect("a valid name");
         Err(DescriptorError::new(name, OsError::new(Errno::ENOTSUP)))
     }
+}
+
+fn busy(role: Role) -> LeaseError {
+    LeaseError::Busy { name: "/fanout-guarded".parse().expect("a valid name"), role }
 }

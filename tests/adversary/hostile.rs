@@ -11,10 +11,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::sync::{AtomicBool, AtomicU64, Ordering};
+use fanout::memory::{Room, control_len};
 use fanout::{Start, ends, records};
 use testing::{Dice, message};
 
-use crate::ends::{Act, Producing, Sending, Step, Style, Writing};
+use crate::ends::{Act, Producing, Reading, Sending, Step, Style, Writing};
 use crate::guarded::Guarded;
 use crate::homes::{self, Home, Part};
 use crate::moods::Mood;
@@ -34,6 +35,11 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a round lasts.
 const ROUND: Duration = Duration::from_millis(60);
 
+/// Where the consumers' lines begin, how long those of one are, and where among them those of a group begin: in words.
+const ROOMS: usize = control_len(0) as usize / size_of::<AtomicU64>();
+const ROOM: usize = size_of::<Room>() / size_of::<AtomicU64>();
+const GROUP: usize = Room::GROUP / size_of::<AtomicU64>();
+
 /// The exit code of a child that has found something and cannot go on.
 pub(crate) const STUCK: u8 = 3;
 
@@ -48,6 +54,8 @@ struct Round {
     writes_data: bool,
     /// How many ends are still playing.
     playing: AtomicU64,
+    /// Ends that count as dead: they do nothing any more.
+    graves: Mutex<Vec<Box<dyn Reading>>>,
 }
 
 /// What the child process does.
@@ -84,8 +92,8 @@ fn round(seed: u64, tally: &mut Tally) {
     let (memory, home, plan, sender) = build(&mut dice, first);
     let until = Instant::now() + ROUND;
     let (is_calm, writes_data) = (AtomicBool::new(false), dice.once_in(2));
-    let playing = AtomicU64::new(4);
-    let round = Round { seed, memory, home, plan, until, is_calm, writes_data, playing };
+    let (playing, graves) = (AtomicU64::new(4), Mutex::default());
+    let round = Round { seed, memory, home, plan, until, is_calm, writes_data, playing, graves };
     let names = ["producer", "reader 1", "reader 2", "reader 3", "vandal"];
     let beats: Vec<_> = names.iter().map(|name| Beat::new(name)).collect();
     thread::scope(|scope| {
@@ -217,7 +225,7 @@ impl Round {
 
     fn live(
         &self,
-        mut end: Box<dyn crate::ends::Reading>,
+        mut end: Box<dyn Reading>,
         part: &Part,
         dice: &mut Dice,
         (beat, tally): (&Beat, &mut Tally),
@@ -251,6 +259,12 @@ impl Round {
             }
         }
         core::hint::black_box(sum);
+        if let Some(slot) = end.slot().filter(|_| dice.once_in(8)) {
+            tally.add("deaths among hostile words");
+            self.memory.kill(slot);
+            self.graves.lock().unwrap_or_else(PoisonError::into_inner).push(end);
+            return;
+        }
         beat.does("leaves");
         self.guard("leaving", || drop(end));
     }
@@ -316,14 +330,15 @@ impl Round {
         let [lines, trail] = self.memory.words().map(<[AtomicU64]>::len);
         let data = self.memory.data_words().len();
         let mut below = |bound: usize| dice.below(bound as u64) as usize;
-        let slot = 48 + 16 * below(6);
-        let group = 48 + 64 * 16 + 16 * below(3);
+        let slot = ROOMS + ROOM * below(6);
+        let group = ROOMS + ROOM * below(3) + GROUP;
         match below(16) {
             0..5 => below(5),
             5 => 16,
             6 => 32 + below(2),
-            7..10 => slot + below(5),
-            10 | 11 => group + below(3),
+            7 | 8 => slot + below(6),
+            9 => slot + below(GROUP),
+            10 | 11 => group + below(4),
             12 | 13 => lines + below(trail),
             14 if self.writes_data => lines + trail + below(data),
             _ => below(lines),

@@ -17,7 +17,7 @@ use crate::memory::{self, Memory, NamedMemory, Shared};
 use crate::options::QueueOptions;
 use crate::recovery::Death;
 use crate::rooms::Eviction;
-use crate::roster::{self, ConsumerInfo, EvictError, GroupInfo};
+use crate::roster::{self, Burial, ConsumerInfo, EvictError, GroupInfo};
 use crate::sequencer::{ProducerCursor, Refusal, Run, Unattended};
 use crate::wait::{self, Side, Wait, Waiter, Yield};
 
@@ -317,14 +317,14 @@ impl<T: Pod, W: Wait> Producer<T, W> {
         roster::groups(self.waiter.shared())
     }
 
-    /// Forgets the place of a group that has no member, so that it no longer
+    /// Forgets the place of a group that has no living member, so that it no longer
     /// [holds](crate::JoinOptions::hold_when_empty) the producer back; says whether there was one.
     ///
     /// # Errors
     ///
     /// [`LockError`] if a consumer has been joining for as long as `timeout`.
     pub fn forget_group(&mut self, group: &str, timeout: Duration) -> Result<bool, LockError> {
-        memory::forget(self.waiter.shared().memory(), group, timeout)
+        memory::forget(self.waiter.shared(), group, timeout)
     }
 
     /// Waits until at least `n` consumers that are alive are registered.
@@ -345,20 +345,20 @@ impl<T: Pod, W: Wait> Producer<T, W> {
         wait::poll(timeout, || self.cursor.is_drained())
     }
 
-    /// Frees the slot of a consumer that is dead, and says whether there was one. What a dead member of a group had
-    /// claimed goes to another member.
+    /// Frees the slot of a consumer that is dead. What a dead member of a group had claimed goes to another member; while
+    /// it [waits](Burial::Waits) for one, it keeps its slot, and holds this producer back.
     ///
     /// A producer that waits does this by itself, for the consumers that hold it back.
     ///
     /// # Errors
     ///
-    /// [`EvictError::Alive`].
-    pub fn evict_dead(&mut self, consumer: &ConsumerInfo) -> Result<bool, EvictError> {
+    /// [`EvictError`].
+    pub fn evict_dead(&mut self, consumer: &ConsumerInfo) -> Result<Burial, EvictError> {
         roster::evict_dead(self.waiter.shared(), consumer)
     }
 
-    /// Takes its slot from a consumer, dead or alive, so that it does not hold this producer back. Says whether there
-    /// was one.
+    /// Takes its slot from a consumer, dead or alive, so that it does not hold this producer back. Says whether it
+    /// has. What a dead member held waits for another one, as with [`evict_dead`](Self::evict_dead).
     ///
     /// # Safety
     ///

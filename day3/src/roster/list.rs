@@ -106,6 +106,14 @@ pub fn living(link: &dyn Link) -> usize {
         .count()
 }
 
+/// How many registered consumers are dead.
+pub fn dead(link: &dyn Link) -> usize {
+    list_with_lives(link, |role| link.is_leased(role))
+        .iter()
+        .filter(|consumer| consumer.alive == Some(false))
+        .count()
+}
+
 /// The consumer in this slot.
 pub(crate) fn info(control: &Control, slot: usize) -> Option<ConsumerInfo> {
     let line = control.slot(slot);

@@ -231,9 +231,10 @@ impl ConnectError {
     pub(crate) fn of_queue(self, name: &QueueName, path: &Path) -> JoinError {
         match self {
             Self::Join(error) => error,
-            Self::Rendezvous(RendezvousError::Full { most, .. }) => {
-                JoinError::TooManyConsumers { most: usize::try_from(most).unwrap_or(usize::MAX) }
-            }
+            Self::Rendezvous(RendezvousError::Full { most, .. }) => JoinError::TooManyConsumers {
+                most: usize::try_from(most).unwrap_or(usize::MAX),
+                dead: 0,
+            },
             Self::Rendezvous(RendezvousError::Limit { limit, .. }) => JoinError::LagLimit { limit },
             // Its producer has died: its name means nothing any more.
             Self::Rendezvous(

@@ -64,7 +64,7 @@ macro_rules! ends {
                 unsafe { self.evict(consumer) }
             }
 
-            fn evict_dead(&mut self, consumer: &ConsumerInfo) -> Result<bool, EvictError> {
+            fn evict_dead(&mut self, consumer: &ConsumerInfo) -> Result<Burial, EvictError> {
                 self.evict_dead(consumer)
             }
 

@@ -8,7 +8,7 @@ use fanout::ends::{Copying, CopyingCursor};
 use fanout::error::{
     CreateError, EvictError, JoinError, ResumeError, SendTimeoutError, TrySendError,
 };
-use fanout::inspect::{ConsumerInfo, GroupInfo};
+use fanout::inspect::{Burial, ConsumerInfo, GroupInfo};
 use fanout::{
     Adaptive, Consumer, Evictable, JoinOptions, Member, Policy, Producer, QueueName, QueueOptions,
     Start, Tap,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use fanout::error::{
     CreateError, EvictError, JoinError, ResumeError, SendTimeoutError, TrySendError,
 };
-use fanout::inspect::{ConsumerInfo, GroupInfo};
+use fanout::inspect::{Burial, ConsumerInfo, GroupInfo};
 use fanout::records::ends::{Copying, CopyingCursor};
 use fanout::records::{Evictable, Member, Reader, Tap, Writer, record_len};
 use fanout::{Adaptive, JoinOptions, Policy, QueueName, QueueOptions, Start};

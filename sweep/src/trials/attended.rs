@@ -114,7 +114,7 @@ impl Attended {
         for pid in dead {
             if let Some(listed) = self.listed(*pid)? {
                 ensure!(listed.alive == Some(false), "a dead consumer is alive: {listed:?}");
-                self.stage.producer()?.evict_dead(&listed)?;
+                let _ = self.stage.producer()?.evict_dead(&listed)?;
             }
         }
         let registered = self.stage.witnesses.iter().filter(|end| end.part() != Part::Tap).count();
@@ -191,7 +191,7 @@ impl Trial for Attended {
         ensure!(listed.alive == Some(false), "the casualty is dead, and listed as {listed:?}");
         if let ConsumerKind::Member { .. } = listed.kind {
             // So the next member that looks finds what the casualty held, whatever the clock says.
-            self.stage.producer()?.evict_dead(&listed)?;
+            let _ = self.stage.producer()?.evict_dead(&listed)?;
         }
         Ok(())
     }
