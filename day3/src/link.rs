@@ -74,8 +74,9 @@ pub trait Link: Deref<Target = Control> {
 
     /// Whether the process of the consumer in this slot is dying.
     fn is_dying(&self, slot: usize) -> bool {
-        match self.rooms() {
+        match self.rooms().filter(|rooms| rooms.has_guest(self, slot)) {
             Some(rooms) => rooms.is_dying(slot),
+            // What is in the page, if there is one, was said of another consumer.
             None => self.slot(slot).vital.is_dying(),
         }
     }
