@@ -18,7 +18,7 @@ use day2::{DescriptorError, LeaseError, LockError, Mode, OpenError, Role, Segmen
 use day3::control::Control;
 use day3::landing::Landing;
 use day3::link::{Lease, Leases};
-use day3::memory::register;
+use day3::memory::{locked, register};
 use day3::rooms::{Page, Residence, Rooms, offset_of};
 use day3::roster::{JoinAs, Ring};
 use day3::{JoinError, JoinOptions, Memory, Policy, QueueOptions, Shared, Start};
@@ -36,6 +36,8 @@ pub struct Host {
     /// By slot: the page that was given out last.
     given: Vec<Mutex<Option<SharedPage>>>,
     lag_limit: Option<Duration>,
+    /// Held while a consumer is registered: a guest, or one of this process.
+    admission: Mutex<()>,
     // Before the pages that it looks at.
     rooms: Rooms,
     pages: Pages,
@@ -94,7 +96,8 @@ impl Host {
         let rooms = unsafe { Rooms::new((0..consumers).map(page).collect()) };
         let given = (0..consumers).map(|_| Mutex::new(None)).collect();
         let (leases, lag_limit) = (Leases::new(consumers), options.most_lag());
-        Ok(Arc::new(Self { ring, leases, given, lag_limit, rooms, pages }))
+        let admission = Mutex::new(());
+        Ok(Arc::new(Self { ring, leases, given, lag_limit, admission, rooms, pages }))
     }
 
     /// Registers a guest, and gives it its page.
@@ -161,10 +164,9 @@ unsafe impl Memory for Host {
         self.ring.landing()
     }
 
-    /// Guests are registered [at the desk](Rooms::at_the_desk), one at a time.
-    fn locked(&self, _: Duration, f: &mut dyn FnMut()) -> Result<(), LockError> {
-        f();
-        Ok(())
+    /// Whoever is at the [desk](Rooms::at_the_desk) may take this lock, and never the other way round.
+    fn locked(&self, timeout: Duration, f: &mut dyn FnMut()) -> Result<(), LockError> {
+        locked(&self.admission, timeout, f)
     }
 
     /// For a moment, while the slot is changed. That a guest is alive, its page says.
