@@ -225,7 +225,7 @@ pub struct Guest {
     ring: Segmented,
     residence: Residence,
     // After the residence, which points into it.
-    _page: OwnPage,
+    page: OwnPage,
 }
 
 impl Guest {
@@ -250,7 +250,7 @@ impl Guest {
         let place = unsafe { page.start().add(offset_of(slot)) }.cast::<Page>();
         // SAFETY: the page lives as long as the guest, and is writable.
         let residence = unsafe { Residence::new(place, slot, state, first) };
-        Ok(Arc::new(Self { ring, residence, _page: page }))
+        Ok(Arc::new(Self { ring, residence, page }))
     }
 }
 
@@ -282,9 +282,10 @@ unsafe impl Memory for Guest {
         Err(LeaseError::Busy { name: nameless(), role })
     }
 
-    /// Of other guests it is not known.
+    /// Of other guests it is not known. The producer's own lease says nothing here: another guest of the same user can
+    /// open the ring anew, and have a dead producer's lease.
     fn is_leased(&self, role: Role) -> bool {
-        role != Role::Producer || self.ring.is_leased(role)
+        role != Role::Producer || self.page.has_host()
     }
 
     fn watch(&self, _: Role) -> Lease {
