@@ -260,7 +260,7 @@ fn another_version_is_told_ours_and_an_unknown_role_is_refused() {
     let writer = Writer::anonymous(4096).unwrap();
     let serving = serve(&path, writer.offer()).unwrap();
     let other_versions = [packet(&[2, 1]), packet(&[0]), packet(&[9, 1, 2, 3, 4])];
-    let unknown_roles = [packet(&[1, 0]), packet(&[1, 3]), packet(&[1, u32::MAX])];
+    let unknown_roles = [packet(&[1, 0]), packet(&[1, 5]), packet(&[1, u32::MAX])];
     for (n, bytes) in (1..).zip(other_versions.into_iter().chain(unknown_roles)) {
         let client = dial(&path);
         say(&client, &bytes);
@@ -349,7 +349,7 @@ fn what_answers_otherwise_is_no_server() {
         packet(&[]),
         packet(&[1, 0, 1]),
         packet(&[1, 0, 1, 0, 0]),
-        packet(&[1, 3, 0, 0]),
+        packet(&[1, 6, 0, 0]),
     ];
     for answer in answers {
         let text = answer.escape_ascii().to_string();
