@@ -60,7 +60,10 @@ pub trait Link: Deref<Target = Control> {
     /// Rings for the consumers, and wakes those that sleep; says whether there were any.
     #[inline(always)]
     fn wake_consumers(&self) -> bool {
-        doorbell::calls(&self.doorbell.consumers) && self.answer_consumers()
+        let calls = doorbell::calls(&self.doorbell.consumers);
+        let is_quiet =
+            calls == 0 || calls == doorbell::ROOMS && self.rooms().is_none_or(Rooms::is_quiet);
+        !is_quiet && self.answer_consumers()
     }
 
     /// The rest of [`wake_consumers`](Self::wake_consumers).

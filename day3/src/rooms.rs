@@ -24,7 +24,7 @@ use common::{Sequence, ordering};
 use crossbeam_utils::CachePadded;
 
 use crate::control::{ConsumerSlot, Control, DoorbellLine, SlotState, SlotUse};
-use crate::doorbell;
+use crate::doorbell::{self, ASLEEP, FENCED};
 use crate::link::Link;
 use crate::roster::{self, ConsumerInfo, JoinAs};
 
@@ -182,6 +182,7 @@ impl Rooms {
         unsafe { self.pages[slot].as_ref() }
     }
 
+    #[inline(always)]
     fn used(&self) -> &[NonNull<Page>] {
         &self.pages[..self.used.load(Ordering::Relaxed) as usize]
     }
@@ -257,6 +258,16 @@ impl Rooms {
     pub(crate) fn take_evictions(&self) -> Vec<Eviction> {
         let desk = self.desk.lock();
         core::mem::take(&mut *desk.unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Whether no guest sleeps, or needs a fence, after the light half of the barrier.
+    #[inline(always)]
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.used().iter().all(|page| {
+            // SAFETY: it stays where it is, and is all atomics.
+            let page = unsafe { page.as_ref() };
+            page.doorbell.consumers.load(Ordering::Relaxed) & (ASLEEP | FENCED) == 0
+        })
     }
 
     /// Rings for all guests, and wakes those that sleep; says whether there were any.
