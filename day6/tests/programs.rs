@@ -96,3 +96,11 @@ fn measures() {
     let rows = |of: &str| lines.iter().filter(|line| line.contains(of)).count();
     assert_eq!((rows("consumer "), rows("member "), rows(" locks on")), (2, 2, 3), "{lines:#?}");
 }
+
+#[test]
+fn the_cost_of_rooms_is_measured_with_every_message_read() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_day6-rooms"));
+    let ended = Program::start(command.args(["--repeats", "1", "--thousands", "1"])).finish();
+    assert!(ended.status.success(), "{}", ended.stderr);
+    assert!(ended.lines.iter().any(|line| line.starts_with("hosted by name")), "{:?}", ended.lines);
+}
