@@ -225,8 +225,13 @@ fn a_guest_that_is_stopped_or_has_an_heir_is_evicted_where_there_is_a_limit() {
         let guest = start(&house, task);
         let is_stopped = task == "stay evictable";
         guest.signal(if is_stopped { Signal::SIGSTOP } else { Signal::SIGKILL });
-        goes_on(&mut house.writer);
-        let evictions = house.writer.take_evictions();
+        // It may take a moment until it has stopped.
+        let mut evictions = Vec::new();
+        eventually("it is evicted", || {
+            goes_on(&mut house.writer);
+            evictions.extend(house.writer.take_evictions());
+            !evictions.is_empty()
+        });
         assert_eq!(evictions.len(), 1, "{task}: {evictions:?}");
         assert_eq!(evictions[0].reason, EvictionReason::Lagged { after: LIMIT }, "{task}");
         assert_eq!(house.writer.consumers(), [], "{task}");
