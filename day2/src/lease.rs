@@ -185,6 +185,16 @@ pub(crate) fn release(file: &impl AsFd) {
     let _ = set_lock(file, libc::F_UNLCK, SLOTS);
 }
 
+/// Says, on this open file, that the process lives that hands the object out.
+pub(crate) fn vouch(file: &impl AsFd) -> Result<(), Errno> {
+    set_lock(file, libc::F_WRLCK, PRODUCER)
+}
+
+/// Whether another open file than this one [vouches](vouch) for the object.
+pub(crate) fn is_vouched_for(file: &impl AsFd) -> bool {
+    is_locked(file, libc::F_RDLCK, PRODUCER)
+}
+
 /// Whether another open file than this one [occupies](occupy) the object.
 pub(crate) fn is_occupied(file: &impl AsFd) -> bool {
     is_locked(file, libc::F_RDLCK, SLOTS)

@@ -17,7 +17,7 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 use nix::sys::uio::pwrite;
 
 use crate::error::{CreateError, OpenError, create_error, open_error};
-use crate::lease::{is_occupied, occupy, release};
+use crate::lease::{is_occupied, is_vouched_for, occupy, release, vouch};
 use crate::segment::{Mode, SEALS, at_least, memfd, page_size, reopen, reserve, seals_of};
 use crate::unshared::Unshared;
 
@@ -104,7 +104,7 @@ impl Pages {
 #[derive(Debug)]
 pub struct NewPage {
     label: QueueName,
-    file: OwnedFd,
+    file: Unshared,
     theirs: OwnedFd,
 }
 
@@ -116,7 +116,8 @@ impl NewPage {
     /// [`CreateError`]; `label` is its name in errors.
     pub fn new(label: &QueueName) -> Result<Self, CreateError> {
         let failed = |call| move |errno| create_error(label, call, errno);
-        let file = memfd(label).map_err(failed("memfd_create"))?;
+        let file = Unshared::open(|| memfd(label)).map_err(failed("memfd_create"))?;
+        vouch(&file).map_err(failed("fcntl(F_OFD_SETLK)"))?;
         reserve(label, &file, page_size())?;
         // It cannot be cut short: that would be a SIGBUS here.
         fcntl(&file, FcntlArg::F_ADD_SEALS(SEALS)).map_err(failed("fcntl(F_ADD_SEALS)"))?;
@@ -137,7 +138,8 @@ impl Drop for Pages {
 /// A page that another process has, or has had.
 #[derive(Debug)]
 pub struct SharedPage {
-    file: OwnedFd,
+    /// The lock on it says that this process is alive.
+    file: Unshared,
 }
 
 impl SharedPage {
@@ -174,6 +176,13 @@ impl OwnPage {
             |error: std::io::Error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
         let map = map.map_err(|error| open_error(label, "mmap", errno(error)))?;
         Ok(Self { map, file })
+    }
+
+    /// Whether the process is alive that handed the page over. If the kernel does not tell, we assume so.
+    ///
+    /// No third process has the page open. So none can hold a lock on it in that process's place.
+    pub fn has_host(&self) -> bool {
+        is_vouched_for(&self.file)
     }
 
     /// Where it is: [`page_size`] bytes, which may be read and written while this lives.

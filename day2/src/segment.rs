@@ -652,7 +652,7 @@ pub fn processors() -> usize {
 }
 
 /// Sets the size, and makes the kernel reserve every page now.
-pub(crate) fn reserve(name: &QueueName, file: &OwnedFd, bytes: u64) -> Result<(), CreateError> {
+pub(crate) fn reserve(name: &QueueName, file: &impl AsFd, bytes: u64) -> Result<(), CreateError> {
     loop {
         return match posix_fallocate(file, 0, bytes as i64) {
             Ok(()) => Ok(()),

@@ -145,11 +145,11 @@ pub fn ring(word: &AtomicU32) -> bool {
     now & (ASLEEP | FENCED) != 0 && answer(word, now)
 }
 
-/// Whether there is more to do than to read the consumers' word.
+/// What there is to do more than to read the consumers' word, as bits of that word.
 #[inline(always)]
-pub(crate) fn calls(word: &AtomicU32) -> bool {
+pub(crate) fn calls(word: &AtomicU32) -> u32 {
     light();
-    word.load(Ordering::Relaxed) & (ASLEEP | FENCED | ROOMS) != 0
+    word.load(Ordering::Relaxed) & (ASLEEP | FENCED | ROOMS)
 }
 
 #[cold]

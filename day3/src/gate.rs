@@ -180,7 +180,7 @@ impl Gate {
                 deaths.push(death);
                 changed = true;
             } else {
-                changed |= self.lose_patience(link, slot);
+                changed |= self.lose_patience(link, slot, next);
             }
         }
         for group in self.groups.clone() {
@@ -234,7 +234,7 @@ impl Gate {
 
     /// Evicts the consumer in this slot, which holds the producer back, if it has promised to go when it does so for
     /// too long.
-    fn lose_patience(&mut self, link: &dyn Link, slot: usize) -> bool {
+    fn lose_patience(&mut self, link: &dyn Link, slot: usize, next: Sequence) -> bool {
         let control: &Control = link;
         let line = control.slot(slot);
         let state = SlotState::from_bits(line.state.load(Ordering::Relaxed));
@@ -242,7 +242,8 @@ impl Gate {
         if state.usage() != SlotUse::Evictable {
             return false;
         }
-        let place = (slot, state.bits(), line.cursor.load(Ordering::Relaxed));
+        // Not by its cursor: one that moves a byte now and then would hold the producer back for as long as it likes.
+        let place = (slot, state.bits(), next.get());
         let after = roster::patience(line);
         let Some(consumer) = roster::info(control, slot) else { return false };
         let is_over = self.patience.ends(place, after) && roster::turn_out(link, slot, state);

@@ -72,7 +72,10 @@ pub trait Link: Deref<Target = Control> {
     /// Rings for the consumers, and wakes those that sleep; says whether there were any.
     #[inline(always)]
     fn wake_consumers(&self) -> bool {
-        doorbell::calls(&self.doorbell.consumers) && self.answer_consumers()
+        let calls = doorbell::calls(&self.doorbell.consumers);
+        let is_quiet =
+            calls == 0 || calls == doorbell::ROOMS && self.rooms().is_none_or(Rooms::is_quiet);
+        !is_quiet && self.answer_consumers()
     }
 
     /// The rest of [`wake_consumers`](Self::wake_consumers).
@@ -86,8 +89,9 @@ pub trait Link: Deref<Target = Control> {
 
     /// Whether the process of the consumer in this slot is dying.
     fn is_dying(&self, slot: usize) -> bool {
-        match self.rooms() {
+        match self.rooms().filter(|rooms| rooms.has_guest(self, slot)) {
             Some(rooms) => rooms.is_dying(slot),
+            // What is in the page, if there is one, was said of another consumer.
             None => self.slot(slot).vital.is_dying(),
         }
     }

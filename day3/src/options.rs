@@ -180,8 +180,8 @@ impl QueueOptions {
     }
 
     /// In a queue whose consumers have private rooms, lets in only those that promise to go when they have held the
-    /// producer back for as long as this ([`Policy::EvictAfter`]), and lossy ones. So no consumer can stop the
-    /// producer for longer. Other queues cannot see to that.
+    /// producer back for as long as this ([`Policy::EvictAfter`]), and lossy ones. So no consumer can hold up one
+    /// message for longer. Other queues cannot see to that.
     #[must_use]
     pub fn lag_limit(mut self, limit: Duration) -> Self {
         self.lag_limit = Some(limit);

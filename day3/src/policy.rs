@@ -12,7 +12,7 @@ pub enum Policy {
     /// It waits: the consumer loses nothing.
     #[default]
     Block,
-    /// It waits, but evicts a consumer that has held it back for so long without reading anything.
+    /// It waits, but evicts a consumer that has kept it waiting with the same message for so long.
     EvictAfter(Duration),
     /// It does not wait. The consumer is told how many messages it has missed.
     Lossy,

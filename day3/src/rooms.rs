@@ -24,7 +24,7 @@ use common::{Sequence, ordering};
 use crossbeam_utils::CachePadded;
 
 use crate::control::{ConsumerSlot, Control, DoorbellLine, SlotState, SlotUse};
-use crate::doorbell;
+use crate::doorbell::{self, ASLEEP, FENCED};
 use crate::link::Link;
 #[cfg(not(loom))]
 use crate::roster::JoinAs;
@@ -117,6 +117,8 @@ pub struct Rooms {
     pages: Vec<NonNull<Page>>,
     /// For which state of its slot each page was given out; 0 before the first.
     given: Vec<AtomicU64>,
+    /// Of which pages the guests are gone: whatever they go on writing there, nobody is rung or heard.
+    hushed: Vec<AtomicBool>,
     /// All pages that were given out come before this.
     used: AtomicU64,
     /// Held while a guest is registered, or cursors are collected. It keeps whom the host has turned out, and why.
@@ -194,7 +196,8 @@ impl Rooms {
     /// The pages stay where they are while this lives, readable and writable.
     pub unsafe fn new(pages: Vec<NonNull<Page>>) -> Self {
         let given = pages.iter().map(|_| AtomicU64::new(0)).collect();
-        Self { pages, given, used: AtomicU64::new(0), desk: Mutex::new(Vec::new()) }
+        let hushed = pages.iter().map(|_| AtomicBool::new(false)).collect();
+        Self { pages, given, hushed, used: AtomicU64::new(0), desk: Mutex::new(Vec::new()) }
     }
 
     fn page(&self, slot: usize) -> &Page {
@@ -202,6 +205,7 @@ impl Rooms {
         unsafe { self.pages[slot].as_ref() }
     }
 
+    #[inline(always)]
     fn used(&self) -> &[NonNull<Page>] {
         &self.pages[..self.used.load(Ordering::Relaxed) as usize]
     }
@@ -237,6 +241,7 @@ impl Rooms {
     pub fn give(&self, slot: usize, state: u64) {
         let page = self.page(slot);
         doorbell::attach(&page.doorbell.consumers);
+        self.hushed[slot].store(false, Ordering::Relaxed);
         self.used.fetch_max(slot as u64 + 1, Ordering::Relaxed);
         self.given[slot].store(state, Ordering::Relaxed);
     }
@@ -254,6 +259,7 @@ impl Rooms {
         let control: &Control = link;
         for slot in 0..self.used().len() {
             if !self.has_guest(control, slot) {
+                self.hushed[slot].store(true, Ordering::Relaxed);
                 continue;
             }
             let (page, line) = (self.page(slot), control.slot(slot));
@@ -279,12 +285,32 @@ impl Rooms {
         core::mem::take(&mut *desk.unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
+    /// The pages that were given out, and whether their guests are gone.
+    #[inline(always)]
+    fn doors(&self) -> impl Iterator<Item = (&Page, &AtomicBool)> {
+        // SAFETY: they stay where they are, and are all atomics.
+        self.used().iter().map(|page| unsafe { page.as_ref() }).zip(&self.hushed)
+    }
+
+    /// Whether no guest sleeps, or needs a fence, after the light half of the barrier.
+    #[inline(always)]
+    pub(crate) fn is_quiet(&self) -> bool {
+        let calls =
+            |page: &Page| page.doorbell.consumers.load(Ordering::Relaxed) & (ASLEEP | FENCED) != 0;
+        // In this order: a guest that is awake costs one load.
+        self.doors().all(|(page, hushed)| !calls(page) || hushed.load(Ordering::Relaxed))
+    }
+
+    /// Those who may be rung or heard.
+    fn heard(&self) -> impl Iterator<Item = &Page> {
+        let doors = self.doors().filter(|(_, hushed)| !hushed.load(Ordering::Relaxed));
+        doors.map(|(page, _)| page)
+    }
+
     /// Rings for all guests, and wakes those that sleep; says whether there were any.
     pub(crate) fn wake(&self) -> bool {
         let mut woken = false;
-        for page in self.used() {
-            // SAFETY: it stays where it is, and is all atomics.
-            let page = unsafe { page.as_ref() };
+        for page in self.heard() {
             woken |= doorbell::wake_from(&page.doorbell.consumers);
         }
         woken
@@ -292,8 +318,7 @@ impl Rooms {
 
     /// The words in which the producer announces to its guests that it sleeps.
     pub fn producer_words(&self) -> impl Iterator<Item = &AtomicU32> {
-        // SAFETY: they stay where they are, and are all atomics.
-        self.used().iter().map(|page| &unsafe { page.as_ref() }.doorbell.producer)
+        self.heard().map(|page| &page.doorbell.producer)
     }
 }
 

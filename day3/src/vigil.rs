@@ -135,7 +135,7 @@ pub(crate) struct Patience {
     held: Vec<Held>,
 }
 
-/// A consumer's slot, the slot's state, and the consumer's cursor.
+/// A consumer's slot, the slot's state, and the sequence that the producer is to publish next.
 pub(crate) type Place = (usize, u64, u64);
 
 /// For how long a consumer has held the producer back at one place.

@@ -13,7 +13,7 @@ use crate::copying::Copying;
 use crate::memory::{ByteMemory, Segmented};
 
 /// A broadcast consumer that promises [`Policy::EvictAfter`](day3::Policy::EvictAfter): it sees every message, and
-/// gates the writer; but when it has held the writer back for so long without reading anything, it is evicted.
+/// gates the writer; but when it has kept the writer waiting with the same message for so long, it is evicted.
 ///
 /// The writer may overwrite what such a consumer is reading. So it lends nothing: it copies messages as relaxed
 /// atomic words, and asks after that whether it was evicted meanwhile.

@@ -82,7 +82,8 @@ impl Segmented {
     /// Creates a ring in a memfd that no other process can map writable.
     pub(crate) fn create_sealed(options: &QueueOptions) -> Result<Self, CreateError> {
         let this = Self::make(options, |geometry, fill| {
-            Segment::unsealed(&nameless(), geometry, options.mode(), fill)
+            // Who can open it for writing can lock it, which others take for a sign of life.
+            Segment::unsealed(&nameless(), geometry, options.mode() & !0o222, fill)
         })?;
         // Now that everything is mapped that this process writes.
         this.segment.seal_for_readers()?;

@@ -18,7 +18,7 @@ use day2::{DescriptorError, LeaseError, LockError, Mode, OpenError, Role, Segmen
 use day3::control::Control;
 use day3::landing::Landing;
 use day3::link::{Lease, Leases};
-use day3::memory::register;
+use day3::memory::{locked, register};
 use day3::rooms::{Page, Residence, Rooms, offset_of};
 use day3::roster::{JoinAs, Ring};
 use day3::{JoinError, JoinOptions, Memory, Policy, QueueOptions, Shared, Start};
@@ -36,6 +36,7 @@ pub struct Host {
     /// By slot: the page that was given out last.
     given: Vec<Mutex<Option<SharedPage>>>,
     lag_limit: Option<Duration>,
+    /// Held while a consumer is registered: a guest, or one of this process.
     admission: Mutex<()>,
     // Before the pages that it looks at.
     rooms: Rooms,
@@ -166,7 +167,7 @@ unsafe impl Memory for Host {
     }
 
     fn locked(&self, timeout: Duration, f: &mut dyn FnMut()) -> Result<(), LockError> {
-        day3::memory::locked(&self.admission, timeout, f)
+        locked(&self.admission, timeout, f)
     }
 
     /// For a moment, while the slot is changed. That a guest is alive, its page says.
@@ -225,7 +226,7 @@ pub struct Guest {
     ring: Segmented,
     residence: Residence,
     // After the residence, which points into it.
-    _page: OwnPage,
+    page: OwnPage,
 }
 
 impl Guest {
@@ -250,7 +251,7 @@ impl Guest {
         let place = unsafe { page.start().add(offset_of(slot)) }.cast::<Page>();
         // SAFETY: the page lives as long as the guest, and is writable.
         let residence = unsafe { Residence::new(place, slot, state, first) };
-        Ok(Arc::new(Self { ring, residence, _page: page }))
+        Ok(Arc::new(Self { ring, residence, page }))
     }
 }
 
@@ -286,9 +287,10 @@ unsafe impl Memory for Guest {
         false
     }
 
-    /// Of other guests it is not known.
+    /// Of other guests it is not known. The producer's own lease says nothing here: another guest of the same user can
+    /// open the ring anew, and have a dead producer's lease.
     fn is_leased(&self, role: Role) -> bool {
-        role != Role::Producer || self.ring.is_leased(role)
+        role != Role::Producer || self.page.has_host()
     }
 
     fn watch(&self, _: Role) -> Lease {

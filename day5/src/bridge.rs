@@ -283,14 +283,13 @@ impl Post {
         &self.counter
     }
 
-    /// Asks the thread for one signal: as soon as the word has changed from the ticket, or after a
-    /// [`SLICE`].
+    /// Asks the thread for one signal: as soon as the word has changed from the ticket, or after `slice`.
     ///
     /// # Safety
     ///
     /// The word must stay in place until the [`Bridge`] is dropped.
-    pub(crate) unsafe fn watch(&self, word: &AtomicU32, ticket: Ticket) {
-        let (word, until) = (Word(NonNull::from(word)), Instant::now() + SLICE);
+    pub(crate) unsafe fn watch(&self, word: &AtomicU32, ticket: Ticket, slice: Duration) {
+        let (word, until) = (Word(NonNull::from(word)), Instant::now() + slice);
         self.watcher.order(self.id, Watch { word, value: ticket.word(), until });
     }
 }
@@ -339,7 +338,7 @@ mod tests {
         for _ in 0..20 {
             let ticket = doorbell::announce(&word);
             // SAFETY: the word was declared before the bridge, and so lives longer.
-            unsafe { bridge.post().watch(&word, ticket) };
+            unsafe { bridge.post().watch(&word, ticket, SLICE) };
             if doorbell::ring(&word) {
                 futex::wake(&word);
             }
@@ -360,7 +359,7 @@ mod tests {
         let bridge = Bridge::start().unwrap();
         let ticket = doorbell::announce(&word);
         // SAFETY: the word was declared before the bridge, and so lives longer.
-        unsafe { bridge.post().watch(&word, ticket) };
+        unsafe { bridge.post().watch(&word, ticket, SLICE) };
         eventually(|| bridge.post().counter().take() == 1);
     }
 
@@ -373,14 +372,14 @@ mod tests {
             let bridge = Bridge::start().unwrap();
             let ticket = doorbell::announce(&word);
             // SAFETY: the bridge is dropped before the word.
-            unsafe { bridge.post().watch(&word, ticket) };
+            unsafe { bridge.post().watch(&word, ticket, SLICE) };
             thread::sleep(Duration::from_micros(round % 3 * 100));
             drop(bridge);
             assert_eq!(futex::wake(&word), 0, "the kernel knows who sleeps on it");
         }
         let ticket = doorbell::announce(&stays);
         // SAFETY: the word was declared before the bridge, and so lives longer.
-        unsafe { witness.post().watch(&stays, ticket) };
+        unsafe { witness.post().watch(&stays, ticket, SLICE) };
         doorbell::wake(&stays);
         eventually(|| witness.post().counter().take() == 1);
     }

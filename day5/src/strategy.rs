@@ -230,7 +230,7 @@ fn sleep<R>(
 /// nothing may ask the kernel who is alive, and a producer is to go on soon after a consumer's death.
 const FIRST_SLICE: Duration = Duration::from_millis(1);
 /// How long a producer sleeps at most.
-const PRODUCERS_SLICE: Duration = Duration::from_millis(4);
+pub(crate) const PRODUCERS_SLICE: Duration = Duration::from_millis(4);
 
 /// Where an end sleeps: on its side's word, and, if it is a consumer, on the word that says that its producer is
 /// dying.

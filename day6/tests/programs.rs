@@ -158,3 +158,11 @@ fn guests_learn_that_their_host_has_died_and_another_may_come() {
     assert_eq!(last.as_deref(), Some("records received, in order and whole: 40"));
     hosting.finish().well();
 }
+
+#[test]
+fn the_cost_of_rooms_is_measured_with_every_message_read() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_day6-rooms"));
+    let ended = Program::start(command.args(["--repeats", "1", "--thousands", "1"])).finish();
+    assert!(ended.status.success(), "{}", ended.stderr);
+    assert!(ended.lines.iter().any(|line| line.starts_with("hosted by name")), "{:?}", ended.lines);
+}

@@ -16,7 +16,7 @@ use crate::sequencer::{ConsumerCursor, Cursor};
 use crate::wait::{Side, Wait, Yield};
 
 /// A broadcast consumer that promises [`Policy::EvictAfter`](crate::Policy::EvictAfter): it sees every message, and
-/// gates the producer; but when it has held the producer back for so long without reading anything, it is evicted.
+/// gates the producer; but when it has kept the producer waiting with the same message for so long, it is evicted.
 ///
 /// The producer may overwrite what such a consumer is reading. So it lends nothing: it copies messages as relaxed
 /// atomic words, and asks after that whether it was evicted meanwhile.

@@ -15,7 +15,7 @@ use crate::bridge::{Bridge, Post};
 use crate::doorbell::Ticket;
 use crate::eventfd::Alarm;
 use crate::notifier::{Connection, NotifyError, failed};
-use crate::strategy::{Adaptive, SLICE};
+use crate::strategy::{Adaptive, PRODUCERS_SLICE, SLICE};
 
 /// The naps of an end that is never woken: the first, and the longest.
 const NAPS: (Duration, Duration) = (Duration::from_micros(50), Duration::from_millis(4));
@@ -180,6 +180,9 @@ fn sleep_elsewhere<R>(
     }
     // A tap can only nap.
     let word = side.word(doorbell)?;
+    // Guests ring at words of their own, which the thread does not watch: it looks often.
+    let has_rooms = side == Side::Producer && doorbell.rooms.is_some();
+    let slice = if has_rooms { PRODUCERS_SLICE } else { SLICE };
     let clear = || signal.clear();
     let look = || {
         signal.sleeps.fetch_add(1, Ordering::Relaxed);
@@ -191,7 +194,7 @@ fn sleep_elsewhere<R>(
         // SAFETY: the doorbell belongs to the end that `Pollable` gave this way to wait to.
         // `Pollable` keeps the end until after it has dropped the bridge, and never hands it out in
         // a way that could replace it.
-        Source::Bridged(post) => unsafe { post.watch(word, announced) },
+        Source::Bridged(post) => unsafe { post.watch(word, announced, slice) },
         _ => {}
     })
 }
