@@ -65,27 +65,24 @@ fn start(dice: &mut Dice) -> Start {
 /// Everybody attaches to a ring of messages, looks, and leaves; says how many could attach.
 fn messages(heap: &Arc<Heap<u64>>, producer: &mut Producer<u64>, dice: &mut Dice) -> u64 {
     let mut attached = 0;
-    // SAFETY (all of them): the memory was made for this type.
-    if let Ok(mut end) =
-        unsafe { Consumer::<u64>::from_memory(heap.clone(), start(dice), &joining()) }
-    {
+    // SAFETY: the memory was made for these ends.
+    let end = unsafe { Consumer::<u64>::from_memory(heap.clone(), start(dice), &joining()) };
+    if let Ok(mut end) = end {
         attached += 1;
         damage(&**heap, dice);
         let _ = (end.try_recv(), end.try_recv_batch(3).map(|batch| batch.len()));
     }
-    // SAFETY: as above.
-    if let Ok(mut end) =
-        unsafe { Member::<u64>::from_memory(heap.clone(), "g", start(dice), &joining()) }
-    {
+    // SAFETY: the memory was made for these ends.
+    let end = unsafe { Member::<u64>::from_memory(heap.clone(), "g", start(dice), &joining()) };
+    if let Ok(mut end) = end {
         attached += 1;
         damage(&**heap, dice);
         let _ = (end.try_recv(), end.try_recv_batch(3).map(|batch| batch.len()));
     }
     let promise = joining().policy(Policy::EvictAfter(Duration::from_millis(1)));
-    // SAFETY: as above.
-    if let Ok(mut end) =
-        unsafe { Evictable::<u64>::from_memory(heap.clone(), start(dice), &promise) }
-    {
+    // SAFETY: the memory was made for these ends.
+    let end = unsafe { Evictable::<u64>::from_memory(heap.clone(), start(dice), &promise) };
+    if let Ok(mut end) = end {
         attached += 1;
         let _ = (end.try_recv(), end.try_recv());
     }
@@ -112,10 +109,9 @@ fn records(memory: &Arc<Local>, writer: &mut Writer, dice: &mut Dice) -> u64 {
         damage(&**memory, dice);
         let _ = end.try_recv().map(|record| record.len());
     }
-    // SAFETY: as above.
-    if let Ok(mut end) =
-        unsafe { RecordsMember::from_memory(memory.clone(), "g", start(dice), &joining()) }
-    {
+    // SAFETY: the memory was made for these ends.
+    let end = unsafe { RecordsMember::from_memory(memory.clone(), "g", start(dice), &joining()) };
+    if let Ok(mut end) = end {
         attached += 1;
         damage(&**memory, dice);
         let _ = end.try_recv().map(|record| record.len());
