@@ -83,12 +83,14 @@ impl<C: Link> MemberCursor<C> {
         self
     }
 
-    /// Moves the cursor, unless the slot is another's by now.
-    #[inline]
-    fn set_cursor(&self, cursor: Sequence, order: Ordering) {
-        if self.registration.is_current(&self.control) || mutant("skip-registration-check") {
+    /// Moves the cursor, unless the slot is another's by now; says whether it has.
+    #[inline(always)]
+    fn set_cursor(&self, cursor: Sequence, order: Ordering) -> bool {
+        let is_current = self.registration.is_current(&self.control);
+        if is_current || mutant("skip-registration-check") {
             self.registration.line(&self.control).cursor.store(cursor.get(), order);
         }
+        is_current
     }
 
     /// The group's word: everything before it is claimed.
@@ -111,19 +113,29 @@ impl<C: Link> MemberCursor<C> {
         self.held.len > 0
     }
 
-    /// Says that it holds nothing before `cursor`, and wakes a producer that waits for that.
-    #[inline]
-    fn release_before(&mut self, cursor: Sequence) -> bool {
+    /// Says that it holds nothing before `cursor`, and wakes a producer that waits for that; says whether it did. `None`
+    /// if the slot is another's by now.
+    #[inline(always)]
+    fn release_before(&mut self, cursor: Sequence) -> Option<bool> {
         // edge: release -> overwrite
-        self.set_cursor(cursor, ordering!("member-release-release", Release));
-        !mutant("skip-park-ring") && doorbell::wake(&self.control.doorbell.producer)
+        let is_current = self.set_cursor(cursor, ordering!("member-release-release", Release));
+        let woke = !mutant("skip-park-ring") && doorbell::wake(self.control.producer_word());
+        is_current.then_some(woke)
     }
 
     /// Releases everything: a parked cursor does not gate the producer.
-    #[inline]
-    fn park(&mut self) -> bool {
+    #[inline(always)]
+    fn park(&mut self) -> Option<bool> {
         (self.held.len, self.taken) = (0, 0);
         self.release_before(self.known.opposite())
+    }
+
+    /// Releases the first `len` sequences of what it has taken.
+    #[inline(always)]
+    fn release_some(&mut self, len: u64) -> Option<bool> {
+        self.taken -= len;
+        self.held = Run { first: self.held.first.plus(len), len: self.held.len - len };
+        if self.is_holding() { self.release_before(self.held.first) } else { self.park() }
     }
 
     /// What there is from the group's claim on: one message or more, and at most a lap of them.
@@ -344,25 +356,19 @@ impl<C: Link> Cursor for MemberCursor<C> {
         self.claim_by(|all| most.min(all.len))
     }
 
-    #[inline]
+    #[inline(always)]
     fn release(&mut self) -> bool {
-        self.release_first(self.taken)
+        self.release_some(self.taken).unwrap_or(false)
     }
 
-    #[inline]
+    #[inline(always)]
     fn release_copied(&mut self) -> Result<bool, Unavailable> {
-        if !self.registration.confirms(&self.control) {
-            return Err(gone(&self.registration));
-        }
-        Ok(self.release())
+        self.release_some(self.taken).ok_or_else(|| gone(&self.registration))
     }
 
-    #[inline]
     fn release_first(&mut self, len: u64) -> bool {
         assert!(len <= self.taken, "{len} of {} messages were to be given back", self.taken);
-        self.taken -= len;
-        self.held = Run { first: self.held.first.plus(len), len: self.held.len - len };
-        if self.is_holding() { self.release_before(self.held.first) } else { self.park() }
+        self.release_some(len).unwrap_or(false)
     }
 
     #[inline(always)]

@@ -102,7 +102,7 @@ pub struct Registration {
     /// What the last member in the slot had claimed when it died, and not released.
     pub(crate) inherited: Option<Run>,
     /// Who that was.
-    forebear: Option<Obituary>,
+    forebear: Option<Box<Obituary>>,
 }
 
 /// What a slot says of the consumer that has it.
@@ -243,7 +243,7 @@ fn heir(link: &dyn Link, ring: Ring, request: &JoinRequest<'_>) -> Option<Regist
     if holds {
         flags.fetch_or(HOLDS, Ordering::Relaxed);
     }
-    let forebear = Some(Obituary::of(control.slot(slot)));
+    let forebear = Some(Box::new(Obituary::of(control.slot(slot))));
     let (state, hold) = take_over(link, slot, lease, |line| describe(line, request));
     let claim = Claim::from_bits(claimed.load(Ordering::Relaxed));
     let first = claim.end(control.published());
@@ -579,7 +579,7 @@ impl Registration {
         }
         if let Some(forebear) = self.forebear.take() {
             let owner = forebear.owner | PASSED_ON;
-            Obituary { owner, ..forebear }.write(self.line(control));
+            Obituary { owner, ..*forebear }.write(self.line(control));
         }
         self.let_go();
         control
@@ -593,7 +593,7 @@ impl Registration {
     pub(crate) fn move_to(&mut self, link: &dyn Link, slot: usize, lease: Lease) {
         let control: &Control = link;
         let (old, new) = (control.slot(self.slot), control.slot(slot));
-        self.forebear = Some(Obituary::of(new));
+        self.forebear = Some(Box::new(Obituary::of(new)));
         let (state, hold) = take_over(link, slot, lease, |_| {
             Obituary { since: now(), ..Obituary::of(old) }.write(new);
         });
