@@ -10,8 +10,8 @@ pub(crate) struct Seat {}
 impl Seat {
     /// Takes the seat of this number, if nobody has it; `None` if somebody has, even this process. It does not wait.
     ///
-    /// The file is there, and stays as it is. The seat is free again when this is dropped, and when the process dies,
-    /// however it dies.
+    /// The file is there, and stays as it is. The seat is free again when this is dropped, also while a child lives that
+    /// was forked meanwhile, and when the process dies, however it dies.
     pub(crate) fn take(file: &Path, number: u32) -> io::Result<Option<Self>> {
         let _ = (file, number);
         Ok(None)

@@ -30,6 +30,7 @@ mod wrong {
     pub(crate) mod seat_asks_by_taking;
     pub(crate) mod seat_by_a_note;
     pub(crate) mod seat_by_number;
+    pub(crate) mod seat_closes_only;
     pub(crate) mod seat_keeps;
     pub(crate) mod seat_of_the_process;
     pub(crate) mod seat_of_the_whole_file;
@@ -50,6 +51,7 @@ implement! {
     wrong::seat_asks_by_taking,
     wrong::seat_by_a_note,
     wrong::seat_by_number,
+    wrong::seat_closes_only,
     wrong::seat_keeps,
     wrong::seat_of_the_process,
     wrong::seat_of_the_whole_file,
@@ -104,6 +106,9 @@ fn wrong_seats_fail() {
     fails::<wrong::seat_asks_by_taking::Seat>("a question takes nothing");
     fails::<wrong::seat_waits::Seat>(
         "an attempt that comes too late is refused, and does not wait",
+    );
+    fails::<wrong::seat_closes_only::Seat>(
+        "a seat that is given back is free, also while a child lives that was forked meanwhile",
     );
     fails::<wrong::seat_keeps::Seat>("a seat that is given back is free");
     fails::<wrong::seat_by_number::Seat>("a process that was killed has no seat");

@@ -55,6 +55,7 @@ pub(crate) fn every_promise_of_a_seat<S: Seat>() {
     });
     a_question_takes_nothing::<S>(file);
     a_killed_process_has_none::<S>(file);
+    a_forked_child_keeps_none::<S>(file);
     let found = file.metadata().unwrap().len();
     assert_eq!(found, 0, "the file stays as it is");
 }
@@ -114,10 +115,33 @@ fn a_killed_process_has_none<S: Seat>(file: &Path) {
     assert!(take::<S>(file, 3).is_some(), "a process that was killed has no seat");
 }
 
-/// A process that has a seat. It is killed and waited for when this is dropped.
+/// The child has a copy of every file that its parent has open.
+fn a_forked_child_keeps_none<S: Seat>(file: &Path) {
+    let seat = take::<S>(file, 4).expect("a seat that is free is taken");
+    let _child = Child::that_sleeps();
+    drop(seat);
+    let promise =
+        "a seat that is given back is free, also while a child lives that was forked meanwhile";
+    assert!(!is_taken::<S>(file, 4), "{promise}");
+    assert!(take::<S>(file, 4).is_some(), "{promise}");
+}
+
+/// A process that has a seat, or none. It is killed and waited for when this is dropped.
 struct Child(Pid);
 
 impl Child {
+    fn that_sleeps() -> Self {
+        // SAFETY: as below.
+        match unsafe { fork() }.unwrap() {
+            ForkResult::Child => {
+                thread::sleep(Duration::from_secs(600));
+                // SAFETY: it ends the child at once, without its parent's exit handlers.
+                unsafe { libc::_exit(0) }
+            }
+            ForkResult::Parent { child } => Self(child),
+        }
+    }
+
     fn that_takes<S: Seat>(file: &Path, number: u32) -> Self {
         let (mut here, mut there) = io::pipe().unwrap();
         // SAFETY: the child calls nothing that needs a lock of another thread: the judges wait for one another,
