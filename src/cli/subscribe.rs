@@ -131,8 +131,8 @@ impl Plan {
 /// The producer died before it had closed the queue.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the producer died before it had closed the queue, and everything that it had published is written: start it again, \
-     and this; --follow waits for its successor"
+    "the producer died before it had closed the queue, and everything that it had published is written: start the \
+     producer again, and join again; with --follow, sub waits for the next producer by itself"
 )]
 struct ProducerDied;
 
