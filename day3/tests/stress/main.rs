@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use day2::{LockError, RemoveError, Segment};
 use day3::{Consumer, JoinError, JoinOptions, Producer, Start, Tap};
+use nix::sys::signal::Signal;
 use testing::{Dice, Ended, Program, Unique, eventually, number_from_environment};
 
 use crate::numbered::{Message, message};
@@ -69,6 +70,8 @@ struct Report {
     rounds: usize,
     messages: u64,
     killed: BTreeMap<Post, usize>,
+    /// How often a process was stopped, and went on.
+    stopped: usize,
     /// The last lines that dead consumers wrote down: what they were doing when they were killed.
     last_words: BTreeMap<String, usize>,
     /// Messages that a second member received, because the first had died before it released them.
@@ -109,8 +112,22 @@ impl Round {
         }
     }
 
+    /// Stops some processes for a moment each, as a debugger does, and has them go on.
+    fn stop_some(&self, dice: &mut Dice, report: &mut Report) {
+        let residents = [&self.producer, &self.broadcast, &self.member];
+        for _ in 0..dice.below(4) {
+            let victim = &self.victims[dice.below(self.victims.len() as u64) as usize].process;
+            let process = dice.pick(&[residents[0], residents[1], residents[2], victim]);
+            process.signal(Signal::SIGSTOP);
+            thread::sleep(dice.pause(Duration::from_millis(5)));
+            process.signal(Signal::SIGCONT);
+            report.stopped += 1;
+        }
+    }
+
     fn kill_one(&mut self, dice: &mut Dice, report: &mut Report) {
         self.recruit(dice);
+        self.stop_some(dice, report);
         thread::sleep(dice.pause(Duration::from_millis(20)));
         let unlucky = dice.below(self.victims.len() as u64) as usize;
         let Victim { role, process, record } = self.victims.swap_remove(unlucky);
