@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     Messages,
     /// The bytes of messages of any size.
     Records,
+    /// The same, in a ring whose consumers have private rooms.
+    Rooms,
 }
 
 impl fmt::Display for Kind {
@@ -32,6 +34,7 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::Messages => "messages",
             Self::Records => "records",
+            Self::Rooms => "rooms",
         })
     }
 }
@@ -55,14 +58,20 @@ pub(crate) enum Part {
 const EVICTABLE: Policy = Policy::EvictAfter(Duration::from_secs(3600));
 
 impl Kind {
-    /// Both.
+    /// Those in which everything can be done.
     pub(crate) const ALL: [Self; 2] = [Self::Messages, Self::Records];
+
+    /// Whether an end can be that in a ring of this kind.
+    pub(crate) fn has(self, part: Part) -> bool {
+        self != Self::Rooms || !matches!(part, Part::Member(_))
+    }
 
     /// Creates a ring that is a few messages large, so that a lap is short.
     pub(crate) fn create(self, name: &QueueName) -> Result<Box<dyn Sending>, CreateError> {
         match self {
             Self::Messages => messages::create(name),
             Self::Records => records::create(name),
+            Self::Rooms => records::host(name),
         }
     }
 
@@ -71,6 +80,7 @@ impl Kind {
         match self {
             Self::Messages => messages::replace(name),
             Self::Records => records::replace(name),
+            Self::Rooms => records::host(name),
         }
     }
 
@@ -78,7 +88,7 @@ impl Kind {
     pub(crate) fn resume(self, name: &QueueName) -> Result<Box<dyn Sending>, ResumeError> {
         match self {
             Self::Messages => messages::resume(name),
-            Self::Records => records::resume(name),
+            Self::Records | Self::Rooms => records::resume(name),
         }
     }
 
@@ -92,7 +102,7 @@ impl Kind {
     ) -> Result<Box<dyn Reading>, JoinError> {
         match self {
             Self::Messages => messages::join(name, part, start, options),
-            Self::Records => records::join(name, part, start, options),
+            Self::Records | Self::Rooms => records::join(name, part, start, options),
         }
     }
 }

@@ -82,6 +82,7 @@ pub fn scenarios() -> Vec<Scenario> {
         all.extend(producers::all(kind));
         all.extend(consumers::all(kind));
     }
+    all.extend(consumers::guests());
     all.extend(toys());
     all
 }

@@ -143,7 +143,8 @@ impl Stage {
 /// A successor takes the name: sends a lap and more to consumers of its own, and leaves nothing.
 fn succeed(kind: Kind, name: &QueueName) -> anyhow::Result<()> {
     let mut stage = Stage::create(kind, name).context("the successor")?;
-    for part in [Part::Broadcast, Part::Member(GROUP), Part::Tap] {
+    let parts = [Part::Broadcast, Part::Member(GROUP), Part::Tap];
+    for part in parts.into_iter().filter(|part| kind.has(*part)) {
         stage.join(name, part)?;
     }
     stage.laps(1)?;

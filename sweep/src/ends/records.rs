@@ -8,6 +8,7 @@ use fanout::error::{
 };
 use fanout::inspect::{Burial, ConsumerInfo, GroupInfo};
 use fanout::records::ends::{Copying, CopyingCursor};
+use fanout::records::error::HostError;
 use fanout::records::{Evictable, Member, Reader, Tap, Writer, record_len};
 use fanout::{Adaptive, JoinOptions, Policy, QueueName, QueueOptions, Start};
 
@@ -42,6 +43,15 @@ fn number_of(message: &[u8]) -> anyhow::Result<u64> {
 
 fn options() -> QueueOptions {
     QueueOptions::new(CAPACITY).first(first(CAPACITY))
+}
+
+/// Hosts a ring whose consumers have private rooms.
+pub(super) fn host(name: &QueueName) -> Result<Box<dyn Sending>, CreateError> {
+    match Writer::host(name.clone(), &options()) {
+        Ok(writer) => Ok(Box::new(writer)),
+        Err(HostError::Create(error)) => Err(error),
+        Err(error) => Err(CreateError::Mirror(std::io::Error::other(error))),
+    }
 }
 
 ends! {

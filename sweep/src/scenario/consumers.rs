@@ -72,6 +72,32 @@ pub(super) fn all(kind: Kind) -> Vec<Scenario> {
     ]
 }
 
+/// Those of consumers that have private rooms: their host survives.
+pub(super) fn guests() -> Vec<Scenario> {
+    let (kind, broadcast) = (Kind::Rooms, Part::Broadcast);
+    let none = &Released::NONE;
+    vec![
+        join(kind, "join", broadcast, false),
+        join(kind, "open a tap", Part::Tap, false),
+        join(kind, "join, lossy", Part::Lossy, false),
+        join(kind, "join, evictable", Part::Evictable, false),
+        scenario(kind, "take", broadcast, none, claim),
+        scenario(kind, "copy, lossy", Part::Lossy, none, claim),
+        scenario(kind, "copy, evictable", Part::Evictable, none, claim),
+        scenario(kind, "release", broadcast, none, release),
+        scenario(kind, "release a part", broadcast, none, release_a_part),
+        scenario(kind, "wait", broadcast, none, wait),
+        scenario(kind, "leave", broadcast, none, leave),
+        scenario(kind, "leave, lossy", Part::Lossy, none, leave),
+        scenario(kind, "leave, evictable", Part::Evictable, none, leave),
+        asleep(kind, "release, the producer asleep", broadcast, none, release),
+        asleep(kind, "leave, the producer asleep", broadcast, none, |act, end| {
+            act.stage();
+            leave(act, end)
+        }),
+    ]
+}
+
 fn attended(
     kind: Kind,
     name: &str,

@@ -64,7 +64,8 @@ pub(crate) struct Attended {
 impl Attended {
     pub(crate) fn new(kind: Kind, released: Released, name: Unique) -> anyhow::Result<Self> {
         let mut stage = Stage::create(kind, &name)?;
-        for part in [Part::Broadcast, Part::Member(GROUP), Part::Tap] {
+        let parts = [Part::Broadcast, Part::Member(GROUP), Part::Tap];
+        for part in parts.into_iter().filter(|part| kind.has(*part)) {
             stage.join(&name, part)?;
         }
         // The first lap is not like the others.
@@ -97,8 +98,17 @@ impl Attended {
 
     /// What the list of consumers says of a process.
     pub(super) fn listed(&self, pid: u32) -> anyhow::Result<Option<ConsumerInfo>> {
-        let consumers = Observer::open(&self.name, PATIENCE)?.snapshot().consumers;
-        Ok(consumers.into_iter().find(|consumer| consumer.owner == pid))
+        Ok(self.list()?.into_iter().find(|consumer| consumer.owner == pid))
+    }
+
+    /// The registered consumers, as an observer sees them. Who is alive in a private room, the producer alone
+    /// knows: while it is lent out, nobody is listed.
+    fn list(&self) -> anyhow::Result<Vec<ConsumerInfo>> {
+        if self.stage.kind == Kind::Rooms {
+            let producer = self.stage.producer.as_ref();
+            return Ok(producer.map(|producer| producer.consumers()).unwrap_or_default());
+        }
+        Ok(Observer::open(&self.name, PATIENCE)?.snapshot().consumers)
     }
 
     /// A group that holds the producer back waits for a member: the victim was its only one.
@@ -118,7 +128,7 @@ impl Attended {
             }
         }
         let registered = self.stage.witnesses.iter().filter(|end| end.part() != Part::Tap).count();
-        let listed = Observer::open(&self.name, PATIENCE)?.snapshot().consumers;
+        let listed = self.list()?;
         let is_right =
             listed.len() == registered && listed.iter().all(|end| end.alive == Some(true));
         ensure!(is_right, "{registered} live, and listed are {listed:?}");
@@ -134,6 +144,9 @@ impl Attended {
     /// Each message that the victim had not released went to a member that lives. What the victim had claimed came with a
     /// mark. Says how many these are.
     fn account(&self, is_done: bool) -> anyhow::Result<(usize, usize)> {
+        if !self.stage.kind.has(Part::Member(GROUP)) {
+            return Ok((0, 0));
+        }
         let Released { before, then, held } = self.released.clone();
         let number = |waiting| self.base + waiting;
         let mut least: Vec<u64> = before.map(number).collect();
@@ -207,7 +220,8 @@ impl Trial for Attended {
         self.recover()?;
         self.stage.laps(2).context("after the death")?;
 
-        for part in NEWCOMERS {
+        let kind = self.stage.kind;
+        for part in NEWCOMERS.into_iter().filter(|part| kind.has(*part)) {
             self.stage.join(&self.name, part).context("a newcomer")?;
         }
         self.stage.laps(1).context("with newcomers")?;
@@ -216,7 +230,6 @@ impl Trial for Attended {
         self.stage.close()?;
         let (released, again) = self.account(dead.is_done)?;
         let Self { stage, name, .. } = *self;
-        let kind = stage.kind;
         drop(stage);
         succeed(kind, &name)?;
         let count = |count: usize, what: &str| {
