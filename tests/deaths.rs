@@ -3,59 +3,18 @@
 mod support;
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 use std::thread;
 
 use fanout::records::error::TrySendError;
 use fanout::records::{Member, Reader, Tap, Writer};
 use fanout::{JoinOptions, QueueOptions, Start};
 use nix::sys::signal::Signal;
-use support::{consumers, fanout, listening, report, start_into, type_into};
+use support::{
+    consumers, fanout, finish, kill, lines, publish, report, said, start_into, stderr, stdout,
+    subscribe, type_into,
+};
 use testing::{Folder, Process, Program, Unique, another, eventually, run};
-
-/// A publisher whose stdin the test holds.
-fn publish(name: &Unique, more: &[&str]) -> Process {
-    let mut command = listening(&["pub", name.bare()]);
-    let publisher = Process::start(command.args(more).stdin(Stdio::piped()).stderr(Stdio::piped()));
-    eventually("a queue", || report(name)["producer"]["lives"] == true);
-    publisher
-}
-
-fn subscribe(name: &Unique, more: &[&str], output: &Path) -> Process {
-    start_into(fanout(&["sub", name.bare()]).args(more).stderr(Stdio::piped()), output)
-}
-
-fn kill(process: &mut Process) {
-    process.signal(Signal::SIGKILL);
-    process.wait();
-}
-
-/// What a process that has ended printed on stderr.
-fn said(process: &mut Process) -> String {
-    std::io::read_to_string(process.0.stderr.take().unwrap()).unwrap()
-}
-
-fn lines(output: &Path) -> String {
-    std::fs::read_to_string(output).unwrap()
-}
-
-/// Ends a publisher's input, and waits until it is done. What it said.
-fn finish(mut publisher: Process) -> String {
-    drop(publisher.0.stdin.take());
-    let status = publisher.wait();
-    let said = said(&mut publisher);
-    assert!(status.success(), "{said}");
-    said
-}
-
-fn stdout(output: &Output) -> &str {
-    std::str::from_utf8(&output.stdout).unwrap()
-}
-
-fn stderr(output: &Output) -> &str {
-    std::str::from_utf8(&output.stderr).unwrap()
-}
 
 /// A queue whose producer is dead, and that nobody has open: the bytes of a living one have no leases.
 fn leave_dead(name: &Unique) {

@@ -7,8 +7,9 @@ pub(crate) mod terminal;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
+use nix::sys::signal::Signal;
 use testing::{Process, Unique, eventually, run};
 
 /// The exit code of `sub` when the producer gave up.
@@ -68,4 +69,47 @@ pub(crate) fn type_into(publisher: &mut Process, text: &str) {
 /// How many consumers are attached to a queue; 0 while there is none.
 pub(crate) fn consumers(name: &Unique) -> usize {
     report(name)["consumers"].as_array().map_or(0, Vec::len)
+}
+
+/// A publisher whose stdin the test holds.
+pub(crate) fn publish(name: &Unique, more: &[&str]) -> Process {
+    let mut command = listening(&["pub", name.bare()]);
+    let publisher = Process::start(command.args(more).stdin(Stdio::piped()).stderr(Stdio::piped()));
+    eventually("a queue", || report(name)["producer"]["lives"] == true);
+    publisher
+}
+
+pub(crate) fn subscribe(name: &Unique, more: &[&str], output: &Path) -> Process {
+    start_into(fanout(&["sub", name.bare()]).args(more).stderr(Stdio::piped()), output)
+}
+
+pub(crate) fn kill(process: &mut Process) {
+    process.signal(Signal::SIGKILL);
+    process.wait();
+}
+
+/// What a process that has ended printed on stderr.
+pub(crate) fn said(process: &mut Process) -> String {
+    std::io::read_to_string(process.0.stderr.take().unwrap()).unwrap()
+}
+
+pub(crate) fn lines(output: &Path) -> String {
+    std::fs::read_to_string(output).unwrap()
+}
+
+/// Ends a publisher's input, and waits until it is done. What it said.
+pub(crate) fn finish(mut publisher: Process) -> String {
+    drop(publisher.0.stdin.take());
+    let status = publisher.wait();
+    let said = said(&mut publisher);
+    assert!(status.success(), "{said}");
+    said
+}
+
+pub(crate) fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+pub(crate) fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
 }
