@@ -80,16 +80,6 @@ impl Page {
         self.place.left.store(0, Ordering::Relaxed);
     }
 
-    /// The word at which the guest says that it sleeps.
-    pub fn consumer_word(&self) -> &AtomicU32 {
-        &self.doorbell.consumers
-    }
-
-    /// The word at which it rings for the producer.
-    pub fn producer_word(&self) -> &AtomicU32 {
-        &self.doorbell.producer
-    }
-
     /// The word that says when the guest's process is dying.
     pub fn vital(&self) -> &day2::Vital {
         &self.doorbell.vital
@@ -301,7 +291,7 @@ impl Rooms {
         self.doors().all(|(page, hushed)| !calls(page) || hushed.load(Ordering::Relaxed))
     }
 
-    /// Those who may be rung or heard.
+    /// The pages whose guests are not gone: only these are rung, and only there the producer sleeps.
     fn heard(&self) -> impl Iterator<Item = &Page> {
         let doors = self.doors().filter(|(_, hushed)| !hushed.load(Ordering::Relaxed));
         doors.map(|(page, _)| page)

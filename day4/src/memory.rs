@@ -26,7 +26,7 @@ use crate::hosting::{self, HostState};
 use crate::marks::Marks;
 use crate::mirror::{Access, Mirror};
 use crate::rendezvous::{ConnectError, client};
-use crate::rooms::{Admission, Host, NoAdmission, Request};
+use crate::rooms::Host;
 
 /// The marks lie behind the shared lines that any ring has.
 const _: () = assert!(size_of::<Marks>() as u64 == TRAIL_BYTES);
@@ -450,16 +450,8 @@ impl Offer {
         self.memory.descriptor(mode)
     }
 
-    /// Whether consumers of this ring have private rooms.
-    pub fn has_rooms(&self) -> bool {
-        self.memory.rooms().is_some()
-    }
-
-    /// Registers a guest.
-    pub(crate) fn admit(&self, request: &Request) -> Result<Admission, NoAdmission> {
-        match Arc::clone(&self.memory).host() {
-            Some(host) => host.admit(request),
-            None => Err(NoAdmission::Full(0)),
-        }
+    /// The host of this ring's consumers, if they have private rooms.
+    pub(crate) fn host(&self) -> Option<Arc<Host>> {
+        Arc::clone(&self.memory).host()
     }
 }

@@ -5,6 +5,7 @@
 //! [connects](crate::rendezvous). The consumer gets three things over the socket: the ring, read-only; a page of its own
 //! for its cursor ([`day3::rooms`]); and the promise where it begins.
 
+use std::error::Error;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -79,7 +80,7 @@ pub(crate) enum NoAdmission {
     /// It has to promise to go when it holds the writer back for longer than this.
     Limit(Duration),
     /// The kernel refused something.
-    Failed(DescriptorError),
+    Failed(Box<dyn Error + Send + Sync>),
 }
 
 impl Host {
@@ -112,15 +113,15 @@ impl Host {
             (_, Some(limit)) => return Err(NoAdmission::Limit(limit)),
         };
         let shared = Shared::new(Arc::clone(self) as Arc<dyn Memory>);
-        let ring = self.ring.descriptor(Mode::Observer).map_err(NoAdmission::Failed)?;
+        let ring = self.ring.descriptor(Mode::Observer).map_err(failed)?;
         // While the desk is taken, the producer sees no cursor: what takes long comes before.
-        let page = NewPage::new(&nameless()).map_err(|_| failed(Errno::ENOMEM))?;
+        let page = NewPage::new(&nameless()).map_err(failed)?;
         self.rooms.at_the_desk(&shared, || {
             let options = JoinOptions::new().label(&request.label);
             let joined = register(&shared, role, request.start, &options, request.owner);
             let mut registration = joined.map_err(|error| match error {
                 JoinError::TooManyConsumers { most, .. } => NoAdmission::Full(most),
-                _ => failed(Errno::EAGAIN),
+                error => failed(error),
             })?;
             let (slot, state) = (registration.slot(), registration.state());
             let first = registration.first();
@@ -131,9 +132,9 @@ impl Host {
                     registration.let_go();
                     Ok(Admission { ring, page, slot, state, first })
                 }
-                Err(_) => {
+                Err(error) => {
                     registration.leave(&shared);
-                    Err(failed(Errno::ENOMEM))
+                    Err(failed(error))
                 }
             }
         })
@@ -144,8 +145,8 @@ impl Host {
     }
 }
 
-fn failed(errno: Errno) -> NoAdmission {
-    NoAdmission::Failed(DescriptorError::new(nameless(), OsError::new(errno)))
+fn failed(error: impl Error + Send + Sync + 'static) -> NoAdmission {
+    NoAdmission::Failed(Box::new(error))
 }
 
 // SAFETY: as for the ring that it wraps.

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use common::sync::AtomicU32;
+use day2::Vital;
 use rustix::io::Errno;
 use rustix::thread::ClockId;
 use rustix::thread::futex::{
@@ -92,10 +93,10 @@ pub(crate) fn wait_for_any(
 /// On how many words at most a thread can sleep at once.
 pub(crate) const MOST: usize = 128;
 
-/// Wakes all sleepers of the word at this address, which may be mapped read-only.
-pub(crate) fn wake_at(word: NonNull<AtomicU32>) {
-    // SAFETY: the kernel only looks for sleepers of this address. The reference does not outlive the call, and is to an
-    // atomic, which nothing is written to.
+/// Wakes all that sleep until the owner of this word dies. The word may be mapped read-only.
+pub(crate) fn wake_sleepers_of(vital: &Vital) {
+    let word = vital.word();
+    // SAFETY: it lies in `vital`, and the kernel writes nothing to it: it looks for sleepers of its address.
     let word = unsafe { word.as_ref() };
     wake(word);
 }

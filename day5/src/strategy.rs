@@ -270,7 +270,7 @@ impl Bed<'_> {
         if self.vital.is_dying() {
             // The kernel wakes one sleeper. It wakes the others.
             doorbell::wake(self.word);
-            futex::wake_at(self.vital.word());
+            futex::wake_sleepers_of(self.vital);
         }
     }
 }

@@ -196,6 +196,14 @@ pub enum RendezvousError {
         /// Why.
         source: DescriptorError,
     },
+    /// A consumer could not be registered in a ring with private rooms.
+    #[error("a client at {} was not registered: {source}", .path.display())]
+    NotRegistered {
+        /// The path of the server.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The kernel does not let this process use the path.
     #[error("no permission for {}: check who may use it (ls -l)", .path.display())]
     Permission {

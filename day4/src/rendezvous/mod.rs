@@ -17,9 +17,9 @@
 //! A hostile process of the same user can open the object once more; what keeps out other users is
 //! the ring's permissions.
 //!
-//! A ring whose consumers have [private rooms](crate::rooms) can be handed to processes that are not trusted: its
-//! descriptors are good for reading alone, whoever opens them. Its server registers each broadcast consumer, and gives it
-//! a page of its own. Such a ring has no groups, and no invitations.
+//! A ring whose consumers have [private rooms](crate::rooms) can be handed to processes that are not trusted. No process
+//! can write through a descriptor of it, not even one that it has opened anew. The server registers each consumer, and
+//! gives each a page of its own. Such a ring has no groups, and no invitations.
 
 pub(crate) mod client;
 mod error;

@@ -1,6 +1,7 @@
 //! The side that hands out a ring.
 
 use std::collections::VecDeque;
+use std::error::Error;
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -356,6 +357,11 @@ impl Server {
                 let path = self.place.path.clone();
                 return Err(RendezvousError::Descriptor { path, source });
             }
+            Err(NotGiven::NotRegistered(source)) => {
+                say(wire::FAILED);
+                let path = self.place.path.clone();
+                return Err(RendezvousError::NotRegistered { path, source });
+            }
         };
         let count = descriptors.len() as u32;
         let answer = Answer { version, status: wire::LET_IN, descriptors: count, room };
@@ -388,16 +394,18 @@ type Given = (Vec<OwnedFd>, Option<[u64; 3]>);
 enum NotGiven {
     /// It is told this.
     Said(u32, Option<[u64; 3]>),
-    /// The kernel refused something.
+    /// The kernel gave no descriptor.
     Failed(DescriptorError),
+    /// The client could not be registered.
+    NotRegistered(Box<dyn Error + Send + Sync>),
 }
 
 fn give(offer: &Offer, hello: &Hello, role: Role, pid: i32) -> Result<Given, NotGiven> {
-    let has_rooms = offer.has_rooms();
-    if let (true, Some(asks)) = (has_rooms, &hello.asks) {
+    let host = offer.host();
+    if let (Some(host), Some(asks)) = (&host, &hello.asks) {
         let (start, policy, label) = (asks.start, asks.policy, asks.label.clone());
         let request = Request { start, policy, label, owner: pid.unsigned_abs() };
-        return match offer.admit(&request) {
+        return match host.admit(&request) {
             Ok(Admission { ring, page, slot, state, first }) => {
                 Ok((vec![ring, page], Some([slot as u64, state, first.get()])))
             }
@@ -408,10 +416,10 @@ fn give(offer: &Offer, hello: &Hello, role: Role, pid: i32) -> Result<Given, Not
                 let micros = u64::try_from(limit.as_micros()).unwrap_or(u64::MAX);
                 Err(NotGiven::Said(wire::LIMIT, Some([0, 0, micros])))
             }
-            Err(NoAdmission::Failed(error)) => Err(NotGiven::Failed(error)),
+            Err(NoAdmission::Failed(error)) => Err(NotGiven::NotRegistered(error)),
         };
     }
-    if has_rooms && role == Role::Consumer {
+    if host.is_some() && role == Role::Consumer {
         return Err(NotGiven::Said(wire::ROOMS, None));
     }
     let ring = offer.descriptor(role.mode()).map_err(NotGiven::Failed)?;
