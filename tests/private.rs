@@ -5,9 +5,14 @@ mod support;
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixListener;
 use std::process::Stdio;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
-use fanout::Start;
-use fanout::records::{Reader, Writer};
+use fanout::error::{JoinError, OpenError};
+use fanout::records::{Reader, Tap, Writer};
+use fanout::{JoinOptions, QueueOptions, Start};
+use nix::libc;
 use nix::sys::signal::Signal;
 use support::{
     consumers, fanout, finish, kill, lines, publish, report, said, stderr, stdout, subscribe,
@@ -268,4 +273,50 @@ fn a_publisher_says_whom_it_has_evicted_and_why() {
         assert_eq!(slow.wait().code(), Some(1));
         assert!(said(&mut slow).contains("this consumer was evicted"));
     }
+}
+
+/// Becomes another user on this thread alone.
+fn become_another_user() {
+    // SAFETY: the call changes nothing but this thread's user; the C library, which would change all threads', is not
+    // asked.
+    let changed = unsafe { libc::syscall(libc::SYS_setresuid, -1, 65534, -1) };
+    assert_eq!(changed, 0);
+}
+
+#[test]
+fn another_user_s_host_is_joined_only_on_trust() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("only root can become another user");
+        return;
+    }
+    let name = Unique::new("their-host");
+    let (hosting, hosted) = mpsc::channel();
+    let (ended, end) = mpsc::channel::<()>();
+    let path = name.bare().to_owned();
+    let host = thread::spawn(move || {
+        become_another_user();
+        let options = QueueOptions::new(4096).permissions(0o666);
+        let mut writer = Writer::host(&*path, &options).unwrap();
+        writer.send(b"theirs").unwrap();
+        hosting.send(()).unwrap();
+        let _ = end.recv();
+    });
+    hosted.recv().unwrap();
+    let refused = [
+        Reader::join(name.bare(), Start::Oldest).map(drop),
+        Tap::open(name.bare(), Start::Oldest).map(drop),
+        Tap::join(name.bare(), Start::Oldest, &JoinOptions::new()).map(drop),
+    ];
+    for refused in refused {
+        let error = refused.unwrap_err();
+        let is_owner = matches!(error, JoinError::Open(OpenError::Owner { found: 65534, .. }));
+        assert!(is_owner, "{error}");
+    }
+    for trusting in [JoinOptions::new().trust_user(65534), JoinOptions::new().trust_any_user()] {
+        let mut reader = Reader::join_with(name.bare(), Start::Oldest, &trusting).unwrap();
+        assert_eq!(&*reader.recv_timeout(Duration::from_secs(30)).unwrap(), b"theirs");
+    }
+    drop(ended);
+    host.join().unwrap();
+    assert!(!name.exists());
 }
