@@ -1,0 +1,1 @@
+//! The last value only.

@@ -1,0 +1,1 @@
+//! The words in which producers say whose ring is worth a look.

@@ -1,0 +1,1 @@
+//! Publishing under a name, subscribing with patterns.
