@@ -1,11 +1,10 @@
 //! The side that has tasks done.
 
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::process::Origin;
 use common::sync::Ordering;
 use day2::Trust;
 use day3::wait::deadline;
@@ -27,9 +26,7 @@ use crate::ready::{Posting, Seat};
 use super::arena::{Arena, Buffer};
 use super::clock;
 use super::core::{Core, Place};
-use super::error::{
-    ArenaFull, CallError, ConnectError, Failed, NotSubmitted, SubmitError,
-};
+use super::error::{ArenaFull, CallError, ConnectError, Failed, NotSubmitted, SubmitError};
 use super::line::{Connection, Lane, Line, Party, Plan, Which, sealed_len};
 use super::message::{LOOKUP, MOST_BUFFERS, MOST_OUTSTANDING, REQUEST, RequestHead, SPAN};
 use super::ticket::Ticket;
@@ -193,7 +190,7 @@ impl Client {
         options: &ClientOptions,
     ) -> Result<Self, ConnectError> {
         let path = path.as_ref();
-        let arena = make_arena(options).map_err(|error| ConnectError::system(path, error))?;
+        let arena = options.make_arena().map_err(|error| ConnectError::system(path, error))?;
         let ends = open(path, options, arena.as_ref())?;
         Ok(Self { core: Core::new(Some(path.to_owned()), options.clone(), arena, ends, None) })
     }
@@ -298,7 +295,12 @@ impl Client {
         self.core.outstanding()
     }
 
-    fn issue(&self, procedure: Procedure, task: Task<'_>, waits: bool) -> Result<Ticket, SubmitError> {
+    fn issue(
+        &self,
+        procedure: Procedure,
+        task: Task<'_>,
+        waits: bool,
+    ) -> Result<Ticket, SubmitError> {
         let core = &self.core;
         let mut task = task;
         let found = task.inputs.len() + task.outputs.len();
@@ -448,13 +450,12 @@ impl Core {
     }
 }
 
-fn make_arena(
-    options: &ClientOptions,
-) -> Result<Option<Arc<Arena>>, (&'static str, Errno)> {
-    if options.arena == 0 { Ok(None) } else { Arena::new(options.arena).map(Some) }
-}
-
 impl ClientOptions {
+    /// The arena that was asked for.
+    pub(super) fn make_arena(&self) -> Result<Option<Arc<Arena>>, (&'static str, Errno)> {
+        if self.arena == 0 { Ok(None) } else { Arena::new(self.arena).map(Some) }
+    }
+
     pub(super) fn reconnects(&self) -> bool {
         self.reconnects
     }
@@ -482,9 +483,8 @@ fn open(
             return Err(ConnectError::Damaged { path, expected: "two descriptors", found });
         }
     };
-    let damaged = |expected, found: String| {
-        ConnectError::Damaged { path: path.to_owned(), expected, found }
-    };
+    let damaged =
+        |expected, found: String| ConnectError::Damaged { path: path.to_owned(), expected, found };
     let plan = Plan::new(answer.requests, answer.answers).ok_or_else(|| {
         let found = format!("{} and {} bytes", answer.requests, answer.answers);
         damaged("two rings whose sizes are powers of two", found)
@@ -511,17 +511,13 @@ pub(super) fn ends(
     traces: bool,
 ) -> Result<Ends, String> {
     let lane = |which| Arc::new(Lane::new(&line, which)) as Arc<dyn ByteMemory>;
-    let posting = || {
-        let inner = options.waiting.start();
-        seat.clone().map_or_else(|| Posting::quiet(inner), |seat| Posting::new(seat, inner))
-    };
+    let posting = || Posting::with(seat.clone(), options.waiting.start());
     // SAFETY: the client writes the requests, and nobody else does.
     let requests = unsafe { Writer::<AnyStrategy>::from_memory(lane(Which::Requests)) };
     let join = JoinOptions::new();
     // SAFETY: the lane is that of a ring of records.
-    let answers = unsafe {
-        Reader::<AnyStrategy>::from_memory(lane(Which::Answers), Start::Oldest, &join)
-    };
+    let answers =
+        unsafe { Reader::<AnyStrategy>::from_memory(lane(Which::Answers), Start::Oldest, &join) };
     let answers = answers.map_err(|error| error.to_string())?.waiting(posting());
     Ok(Ends { requests: requests.waiting(posting()), answers, line, traces })
 }

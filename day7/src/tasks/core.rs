@@ -11,6 +11,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use common::process::Origin;
+use day3::{RecvTimeoutError, TryRecvError};
 use day4::reader::Reader;
 use day5::strategy::AnyStrategy;
 
@@ -31,7 +32,7 @@ pub(super) struct Core {
     arena: Option<Arc<Arena>>,
     origin: Origin,
     submitting: Mutex<Submitting>,
-    receiving: Mutex<Option<Reader<Posting<AnyStrategy>>>>,
+    receiving: Mutex<Option<Answers>>,
     tickets: Mutex<Tickets>,
     changed: Condvar,
     /// The server, if it is in this thread.
@@ -43,6 +44,9 @@ impl fmt::Debug for Core {
         f.debug_struct("Core").field("path", &self.path).finish_non_exhaustive()
     }
 }
+
+/// The end that takes answers.
+type Answers = Reader<Posting<AnyStrategy>>;
 
 /// All tickets of a client.
 #[derive(Debug, Default)]
@@ -112,8 +116,7 @@ impl Core {
     ) -> Arc<Self> {
         let Ends { requests, answers, line, traces } = ends;
         let tickets = Tickets { line: Some(Arc::clone(&line)), ..Tickets::default() };
-        let submitting =
-            Submitting { end: Some((requests, line, traces)), procedures: Vec::new() };
+        let submitting = Submitting { end: Some((requests, line, traces)), procedures: Vec::new() };
         Arc::new(Self {
             path,
             options,
@@ -170,7 +173,7 @@ impl Core {
     pub(super) fn reconnected(
         &self,
         ends: Ends,
-    ) -> (day4::Writer<Posting<AnyStrategy>>, Arc<Line>, bool) {
+    ) -> (day4::writer::Writer<Posting<AnyStrategy>>, Arc<Line>, bool) {
         let Ends { requests, answers, line, traces } = ends;
         *lock(&self.receiving) = Some(answers);
         let mut tickets = self.tickets();
@@ -256,41 +259,53 @@ impl Core {
             while shard.turn() {}
         }
         let mut receiving = lock(&self.receiving);
-        let Some(answers) = &mut *receiving else { return self.fail_all() };
+        let timeout = if self.local.is_some() { Some(Duration::ZERO) } else { timeout };
         let mut wakers = Vec::new();
-        let first = match (timeout, &self.local) {
-            (Some(Duration::ZERO), _) | (_, Some(_)) => answers.try_recv().map_err(|no| match no {
-                day3::TryRecvError::Empty => None,
-                day3::TryRecvError::End(end) => Some(end),
-            }),
-            (None, _) => answers.recv().map_err(Some),
-            (Some(timeout), _) => answers.recv_timeout(timeout).map_err(|no| match no {
-                day3::RecvTimeoutError::TimedOut(_) => None,
-                day3::RecvTimeoutError::End(end) => Some(end),
-            }),
+        let has_ended = match &mut *receiving {
+            Some(answers) => self.hear(answers, timeout, &mut wakers),
+            None => true,
         };
-        let is_over = match first {
-            Err(None) => return,
-            Err(Some(_)) => true,
-            Ok(record) => {
-                let mut tickets = self.tickets();
-                tickets.dispatch(&record, &mut wakers);
-                drop(record);
-                while let Ok(record) = answers.try_recv() {
-                    tickets.dispatch(&record, &mut wakers);
-                }
-                if tickets.followers > 0 {
-                    self.changed.notify_all();
-                }
-                false
-            }
-        };
-        if is_over {
+        if has_ended {
             *receiving = None;
             drop(receiving);
             self.fail_all();
         }
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Gives what has come to the tickets; says whether nothing more will come.
+    fn hear(
+        &self,
+        answers: &mut Answers,
+        timeout: Option<Duration>,
+        wakers: &mut Vec<Waker>,
+    ) -> bool {
+        let mut tickets = {
+            let first = match timeout {
+                None => answers.recv().map_err(TryRecvError::End),
+                Some(Duration::ZERO) => answers.try_recv(),
+                Some(timeout) => answers.recv_timeout(timeout).map_err(|no| match no {
+                    RecvTimeoutError::TimedOut(_) => TryRecvError::Empty,
+                    RecvTimeoutError::End(end) => TryRecvError::End(end),
+                }),
+            };
+            match first {
+                Ok(record) => {
+                    let mut tickets = self.tickets();
+                    tickets.dispatch(&record, wakers);
+                    tickets
+                }
+                Err(TryRecvError::Empty) => return false,
+                Err(TryRecvError::End(_)) => return true,
+            }
+        };
+        while let Ok(record) = answers.try_recv() {
+            tickets.dispatch(&record, wakers);
+        }
+        if tickets.followers > 0 {
+            self.changed.notify_all();
+        }
+        false
     }
 
     /// The server is gone: what is outstanding has failed.
@@ -338,7 +353,11 @@ impl Core {
     }
 
     /// How the task ended, if it has.
-    pub(super) fn peek<R>(&self, entry: usize, see: impl FnOnce(&Result<Vec<u8>, Failed>) -> R) -> Option<R> {
+    pub(super) fn peek<R>(
+        &self,
+        entry: usize,
+        see: impl FnOnce(&Result<Vec<u8>, Failed>) -> R,
+    ) -> Option<R> {
         self.tickets().entries[entry].result.as_ref().map(see)
     }
 

@@ -216,7 +216,9 @@ pub struct OutOfBounds {
 
 /// The answer is longer than the server's answers can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an answer has at most {most} bytes, found {len}: use an output, or bind the server with longer answers")]
+#[error(
+    "an answer has at most {most} bytes, found {len}: use an output, or bind the server with longer answers"
+)]
 #[non_exhaustive]
 pub struct AnswerTooLong {
     /// How long it was to be.
@@ -301,10 +303,14 @@ pub enum NotSubmitted {
         found: usize,
     },
     /// A buffer of another client.
-    #[error("a buffer is another client's, expected one of this client's arena: take it from `Client::buffer`")]
+    #[error(
+        "a buffer is another client's, expected one of this client's arena: take it from `Client::buffer`"
+    )]
     Buffer,
     /// A procedure of another client.
-    #[error("the procedure was found by another client: ask this one for it with `Client::procedure`")]
+    #[error(
+        "the procedure was found by another client: ask this one for it with `Client::procedure`"
+    )]
     Procedure,
     /// The server has no such procedure.
     #[error("the server has no procedure called {name:?}: register it there")]

@@ -21,12 +21,12 @@ use common::{Capacity, OsError, QueueName, Sequence};
 use crossbeam_utils::CachePadded;
 use day2::segment::page_size;
 use day2::{DescriptorError, LeaseError, LockError, Mode, Role};
+use day3::Memory;
 use day3::control::{Control, control_len};
 use day3::landing::Landing;
 use day3::link::{Lease, Leases};
 use day3::memory::{TRAIL_BYTES, locked};
 use day3::roster::Ring;
-use day3::Memory;
 use day4::ByteMemory;
 use day4::marks::Marks;
 use day4::mirror::{Access, Mirror};
@@ -114,7 +114,8 @@ impl Connection {
     /// Ends it, for both ends, and also if there are copies of the descriptor.
     pub(super) fn hang_up(&self) {
         if let Self::Socket(socket) = self {
-            let _ = nix::sys::socket::shutdown(socket.as_raw_fd(), nix::sys::socket::Shutdown::Both);
+            let _ =
+                nix::sys::socket::shutdown(socket.as_raw_fd(), nix::sys::socket::Shutdown::Both);
         }
     }
 }
@@ -181,8 +182,7 @@ impl Line {
         let failed = |error: std::io::Error| ("mmap", errno_of(&error));
         let page = page_size();
         let control = MmapOptions::new().len(2 * page as usize).map_raw(object).map_err(failed)?;
-        let access =
-            |owner| if party == owner { Access::ReadWrite } else { Access::ReadOnly };
+        let access = |owner| if party == owner { Access::ReadWrite } else { Access::ReadOnly };
         let map = |offset, len, owner| {
             Mirror::map(object.as_fd(), offset, len, access(owner)).map_err(failed)
         };
@@ -197,7 +197,8 @@ impl Line {
             let lane = Lane::new(self, which);
             // SAFETY: it is zeros, and no other end has it yet.
             unsafe { lane.control().start_at(Sequence::new(0)) };
-            lane.marks().start_at(Sequence::new(0));
+            // SAFETY: as above.
+            unsafe { lane.marks().start_at(Sequence::new(0)) };
         }
     }
 
@@ -231,10 +232,6 @@ impl Line {
         } else if word.load(Ordering::Relaxed) & bit != 0 {
             word.fetch_and(!bit, Ordering::Relaxed);
         }
-    }
-
-    pub(super) fn connection(&self) -> &Connection {
-        &self.connection
     }
 }
 

@@ -9,7 +9,6 @@ use super::client::{Client, ClientOptions, ends};
 use super::core::Core;
 use super::error::{BindError, ConnectError, NameTaken};
 use super::line::{Connection, Line, Party};
-use super::message::MOST_OUTSTANDING;
 use super::reception::customer;
 use super::server::{Server, ServerOptions};
 use super::shard::{Arrival, Shard, Tally};
@@ -47,9 +46,9 @@ impl Server {
     /// [`BindError`].
     pub fn local(options: &ServerOptions) -> Result<Local, BindError> {
         let registry = Arc::<Registry>::default();
-        let (trace, options) = (options.open_trace()?, options.clone());
         options.check()?;
-        let shard = Shard::new(options.parts(0, &registry, &trace)?);
+        let (trace, options) = (options.open_trace()?, options.clone());
+        let shard = Shard::new(options.parts(0, &registry, trace.as_ref())?);
         Ok(Local { shard: Arc::new(Mutex::new(shard)), registry, options })
     }
 }
@@ -78,7 +77,8 @@ impl Local {
         let path = std::path::Path::new("(local)");
         let system = |error| ConnectError::system(path, error);
         let arena = options.make_arena().map_err(system)?;
-        let foreign = arena.as_ref().map(|arena: &Arc<Arena>| Foreign::map(arena.object(), arena.len()));
+        let foreign =
+            arena.as_ref().map(|arena: &Arc<Arena>| Foreign::map(arena.object(), arena.len()));
         let foreign = foreign.transpose().map_err(|error| match error {
             NotMapped::System(call, errno) => system((call, errno)),
             _ => system(("mmap", Errno::EINVAL)),
@@ -96,17 +96,16 @@ impl Local {
         };
         let mut shard = self.shard.lock().unwrap_or_else(PoisonError::into_inner);
         let id = shard.next_id();
-        let arrival = Arrival { id, pid: std::process::id(), object, answer: Answer::default(), client };
+        let arrival =
+            Arrival { id, pid: std::process::id(), object, answer: Answer::default(), client };
         let seat = shard.welcome(arrival);
         drop(shard);
         let Some(seat) = seat else {
             let most = self.options.most_clients();
             return Err(ConnectError::Full { path: path.to_owned(), most });
         };
-        let options = options.clone().outstanding(options.most().min(MOST_OUTSTANDING));
-        let ends = ends(line, Some(seat), &options, traces).map_err(damaged)?;
+        let ends = ends(line, Some(seat), options, traces).map_err(damaged)?;
         let local = Some(Arc::clone(&self.shard));
-        Ok(Client { core: Core::new(None, options, arena, ends, local) })
+        Ok(Client { core: Core::new(None, options.clone(), arena, ends, local) })
     }
 }
-

@@ -74,7 +74,8 @@ impl Reception {
             epoll::add(&set, descriptor, EventData::new_u64(token), EventFlags::IN)?;
         }
         let (visitors, guests) = (HashMap::new(), HashMap::new());
-        let desk = Office { listening, house, set, visitors, guests, next: FIRST, _stopped: stopped };
+        let desk =
+            Office { listening, house, set, visitors, guests, next: FIRST, _stopped: stopped };
         let thread = thread::Builder::new().name("fanout-reception".into());
         let thread = thread.spawn(move || desk.work())?;
         Ok(Self { path, stop: Some(stop), thread: Some(thread) })
@@ -256,8 +257,8 @@ impl Office {
     ) -> Result<(), Errno> {
         let House { plan, longest, traces, .. } = self.house;
         let tally = Arc::<Tally>::default();
-        let (object, client) =
-            customer(plan, Arc::clone(connection), arena, Arc::clone(&tally)).map_err(|(_, e)| e)?;
+        let (object, client) = customer(plan, Arc::clone(connection), arena, Arc::clone(&tally))
+            .map_err(|(_, e)| e)?;
         let served = |shard| self.guests.values().filter(|guest| guest.shard == shard).count();
         let shard = (0..self.house.desks.len()).min_by_key(|shard| served(*shard)).unwrap_or(0);
         let guest = Guest {
@@ -327,8 +328,9 @@ pub(super) fn customer(
     line.start();
     let lane = |which| Arc::new(Lane::new(&line, which)) as Arc<dyn ByteMemory>;
     // SAFETY: the lane was made for records.
-    let requests =
-        unsafe { Reader::<Yield>::from_memory(lane(Which::Requests), Start::Oldest, &JoinOptions::new()) };
+    let requests = unsafe {
+        Reader::<Yield>::from_memory(lane(Which::Requests), Start::Oldest, &JoinOptions::new())
+    };
     // It is the first consumer of a new ring.
     let requests = requests.map_err(|_| ("registering a consumer", Errno::EAGAIN))?;
     // SAFETY: the server writes the answers, and nobody else does.

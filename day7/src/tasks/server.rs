@@ -39,7 +39,7 @@ impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             shards: 1,
-            clients: 1024,
+            clients: MOST_SEATS - 1,
             quantum: 64 << 10,
             requests: 16 << 10,
             answers: 16 << 10,
@@ -112,7 +112,7 @@ impl ServerOptions {
         Self { trace: Some(file.into()), ..self }
     }
 
-    fn check(&self) -> Result<(), BindError> {
+    pub(super) fn check(&self) -> Result<(), BindError> {
         let within = |what, expected, found, range: std::ops::RangeInclusive<u64>| {
             let wrong = BindError::Options { what, expected, found };
             if range.contains(&found) { Ok(()) } else { Err(wrong) }
@@ -129,7 +129,7 @@ impl ServerOptions {
         within("the quantum", "1 byte or more", self.quantum, 1..=u64::MAX)
     }
 
-    fn plan(&self) -> Plan {
+    pub(super) fn plan(&self) -> Plan {
         let answer = record_len(ANSWER + self.longest_answer) as u64;
         let answers = Plan::rounded(self.answers.max(answer));
         let requests = Plan::rounded(self.requests.max(2 * record_len(REQUEST) as u64));
@@ -193,18 +193,11 @@ impl Server {
                 errno: OsError::new(errno_of(&error)),
             }
         };
-        let trace = match &options.trace {
-            None => None,
-            Some(file) => {
-                let trace = Trace::create(file);
-                let failed = |source| BindError::Trace { path: file.clone(), source };
-                Some(Arc::new(trace.map_err(failed)?))
-            }
-        };
+        let trace = options.open_trace()?;
         let registry = Arc::<Registry>::default();
         let mut shards = Vec::new();
         for number in 0..options.shards {
-            shards.push(options.parts(number, &registry, &trace)?);
+            shards.push(options.parts(number, &registry, trace.as_ref())?);
         }
         let desks: Vec<_> = shards.iter().map(|parts| Arc::clone(&parts.desk)).collect();
         let listening = Listening::bind(path)?;
@@ -322,20 +315,42 @@ impl Drop for Serving {
 }
 
 impl ServerOptions {
+    /// Whether there is a trace.
+    pub(super) fn traces(&self) -> bool {
+        self.trace.is_some()
+    }
+
+    /// How many clients are served.
+    pub(super) fn most_clients(&self) -> u64 {
+        self.clients as u64
+    }
+
+    /// The file for the trace, if there is to be one.
+    pub(super) fn open_trace(&self) -> Result<Option<Arc<Trace>>, BindError> {
+        let Some(file) = &self.trace else { return Ok(None) };
+        let failed = |source| BindError::Trace { path: file.clone(), source };
+        Ok(Some(Arc::new(Trace::create(file).map_err(failed)?)))
+    }
+
     /// What a shard is made of.
     pub(super) fn parts(
         &self,
         number: usize,
         registry: &Arc<Registry>,
-        trace: &Option<Arc<Trace>>,
+        trace: Option<&Arc<Trace>>,
     ) -> Result<Parts, BindError> {
         let options =
             SelectorOptions::new().quantum(self.quantum).seats(MOST_SEATS).waiting(self.waiting);
         let mut selector = Selector::with_options(&options)?;
-        let bell = selector.add_bell()?;
+        let bell = selector.add_bell().expect("a new selector has a seat");
         let seat = selector.seat(bell).expect("a bell has a seat");
-        let desk = Shard::desk(seat, selector.board_descriptor()?);
-        let (registry, trace) = (Arc::clone(registry), trace.clone());
+        let board = selector.board_descriptor().map_err(|error| BindError::System {
+            path: PathBuf::new(),
+            call: "fcntl(F_DUPFD_CLOEXEC)",
+            errno: OsError::new(errno_of(&error)),
+        })?;
+        let desk = Shard::desk(seat, board);
+        let (registry, trace) = (Arc::clone(registry), trace.cloned());
         let longest = self.longest_answer;
         Ok(Parts { number, desk, bell, selector, registry, trace, longest })
     }

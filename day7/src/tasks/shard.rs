@@ -1,5 +1,6 @@
 //! One thread's part of a server: it takes requests, has them done, and answers.
 
+use core::ops::{Deref, DerefMut};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +19,7 @@ use crate::ready::Seat;
 use crate::selector::{Key, Selector, Turn};
 
 use super::arena::{Foreign, Input, Output};
+use super::clock;
 use super::line::{Connection, Line};
 use super::message::{
     ANSWER, AnswerHead, CANCELLED, DONE, FAILED, LOOKUP, PANICKED, REFUSED, Request, Span,
@@ -25,7 +27,6 @@ use super::message::{
 use super::task::{self, Ended, Procedure, Registry, Task};
 use super::trace::{self, Trace};
 use super::wire::{self, Answer};
-use super::clock;
 
 /// What a server counts of a client.
 #[derive(Debug, Default)]
@@ -134,6 +135,7 @@ pub struct Shard {
     registry: Arc<Registry>,
     trace: Option<Arc<Trace>>,
     longest: usize,
+    next_id: u64,
     request: Vec<u8>,
     answer: Vec<u8>,
     inputs: Vec<Input>,
@@ -191,6 +193,7 @@ impl Shard {
             registry,
             trace,
             longest,
+            next_id: 0,
             request: Vec::new(),
             answer: Vec::new(),
             inputs: Vec::new(),
@@ -227,7 +230,7 @@ impl Shard {
     ///
     /// A turn in vain arms the descriptor.
     pub fn turn(&mut self) -> bool {
-        let turn = self.selector.try_next();
+        let turn = self.selector.try_wait();
         turn.map(|turn| self.take(turn)).is_some()
     }
 
@@ -243,17 +246,20 @@ impl Shard {
     }
 
     fn take(&mut self, turn: Turn) {
-        if turn.key() == self.bell {
+        if turn.key == self.bell {
             self.hear();
             return;
         }
-        match self.visit(turn.key(), turn.bytes()) {
+        match self.visit(turn.key, turn.bytes) {
             Ok(()) => {}
-            Err(Leaving::Ended) => self.end(turn.key()),
+            Err(Leaving::Ended) => self.end(turn.key),
             Err(Leaving::Corrupt(why)) => {
-                let client = self.clients.get(&turn.key()).map_or((0, 0), |one| (one.id, one.pid));
-                eprintln!("fanout: client {} (process {}) is turned out: {why}", client.0, client.1);
-                self.end(turn.key());
+                let client = self.clients.get(&turn.key).map_or((0, 0), |one| (one.id, one.pid));
+                eprintln!(
+                    "fanout: client {} (process {}) is turned out: {why}",
+                    client.0, client.1
+                );
+                self.end(turn.key);
             }
         }
     }
@@ -270,7 +276,7 @@ impl Shard {
         let notices = std::mem::take(&mut *self.desk.notices());
         for notice in notices {
             match notice {
-                Notice::Arrival(arrival) => self.welcome(*arrival),
+                Notice::Arrival(arrival) => drop(self.welcome(*arrival)),
                 Notice::Gone(id) => {
                     if let Some(key) = self.keys.get(&id).copied() {
                         self.end(key);
@@ -283,29 +289,36 @@ impl Shard {
         }
     }
 
-    /// Takes a client on, and tells it so.
-    pub(super) fn welcome(&mut self, arrival: Arrival) {
+    /// A number for a client that comes without reception.
+    pub(super) fn next_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// Takes a client on, and tells it so. Returns its seat; `None` if there is none.
+    pub(super) fn welcome(&mut self, arrival: Arrival) -> Option<Seat> {
         let Arrival { id, pid, object, answer, client } = arrival;
         let Some((key, seat)) = self.seat(&client) else {
             let no = Answer::no(wire::FULL, self.clients.len() as u64);
             say(&client.hangs_up.0, &no, &[]);
-            return;
+            return None;
         };
-        let answer = Answer { seat: seat as u32, descriptors: 2, ..answer };
+        let answer = Answer { seat: seat.number() as u32, descriptors: 2, ..answer };
         let given = [object.as_fd(), self.desk.board.as_fd()];
         if say(&client.hangs_up.0, &answer, &given) {
             let answers = Shared::new(client.answers.memory().clone());
             self.clients.insert(key, Served { id, pid, customer: client, answers });
             self.keys.insert(id, key);
+            Some(seat)
         } else {
             self.selector.remove(key);
+            None
         }
     }
 
-    fn seat(&mut self, client: &Customer) -> Option<(Key, usize)> {
+    fn seat(&mut self, client: &Customer) -> Option<(Key, Seat)> {
         let key = self.selector.add_seated(client.requests.outlook()).ok()?;
-        let seat = self.selector.seat(key)?.number();
-        Some((key, seat))
+        Some((key, self.selector.seat(key)?))
     }
 
     /// One turn of a client.
@@ -379,7 +392,9 @@ impl Shard {
         self.request = request;
         match sent {
             Ok(()) => Ok(()),
-            Err(TrySendError::Full) => Err(Leaving::Corrupt("its ring of answers is damaged".into())),
+            Err(TrySendError::Full) => {
+                Err(Leaving::Corrupt("its ring of answers is damaged".into()))
+            }
             Err(TrySendError::End(end)) => Err(no_answers(end)),
         }
     }
@@ -393,10 +408,43 @@ impl Drop for Shard {
     }
 }
 
-impl AsFd for Shard {
-    /// Readable when a [`turn`](Shard::turn) is worth trying, once a turn was in vain.
+impl Shard {
+    /// The same shard, with a descriptor: see [`PollableShard`].
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said: no descriptor, or no thread. The shard is lost then.
+    pub fn into_pollable(mut self) -> std::io::Result<PollableShard> {
+        let set = self.selector.watch()?;
+        Ok(PollableShard { shard: self, set })
+    }
+}
+
+/// A [`Shard`] with a descriptor for `poll`, `epoll`, `mio` or `io_uring`: readable when a [`turn`](Shard::turn) is worth
+/// trying, once a turn was in vain.
+#[derive(Debug)]
+pub struct PollableShard {
+    shard: Shard,
+    set: Arc<OwnedFd>,
+}
+
+impl Deref for PollableShard {
+    type Target = Shard;
+
+    fn deref(&self) -> &Shard {
+        &self.shard
+    }
+}
+
+impl DerefMut for PollableShard {
+    fn deref_mut(&mut self) -> &mut Shard {
+        &mut self.shard
+    }
+}
+
+impl AsFd for PollableShard {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.selector.as_fd()
+        self.set.as_fd()
     }
 }
 
@@ -419,7 +467,6 @@ fn no_requests(end: RecvError) -> Leaving {
 /// Why there can be no more answers.
 fn no_answers(end: SendError) -> Leaving {
     match end {
-        SendError::Corrupt(why) => Leaving::Corrupt(why.to_string()),
         SendError::TooLarge(why) => Leaving::Corrupt(why.to_string()),
         _ => Leaving::Ended,
     }
@@ -554,4 +601,3 @@ fn lay_out(
     }
     Ok(())
 }
-

@@ -255,7 +255,14 @@ mod tests {
 
     #[test]
     fn all_clients_go_into_one_packet() {
-        let one = ClientInfo { client: 3, pid: 7, uid: u32::MAX, issued: 9, begun: 4, ..Default::default() };
+        let one = ClientInfo {
+            client: 3,
+            pid: 7,
+            uid: u32::MAX,
+            issued: 9,
+            begun: 4,
+            ..Default::default()
+        };
         let all = [one, ClientInfo { answered: 2, oldest: 11, ..one }];
         let bytes = encode_clients(&all);
         assert_eq!(bytes.len(), clients_len(2));
