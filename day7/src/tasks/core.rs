@@ -222,6 +222,17 @@ impl Core {
         self.wait(Some(Instant::now()), |tickets| tickets.is_done(entry))
     }
 
+    /// Takes what has come, unless another thread does.
+    pub(super) fn look(&self) {
+        self.wait(Some(Instant::now()), |_| false);
+    }
+
+    /// The server takes nothing more. What it has answered before is taken; the rest has failed.
+    pub(super) fn await_the_end(&self) {
+        self.wait(Some(Instant::now() + LINGER), |tickets| tickets.is_down);
+        self.fail_all();
+    }
+
     /// Waits until `is_over` says so; says whether it has. It looks at what has come once, also after the deadline.
     fn wait(&self, deadline: Option<Instant>, mut is_over: impl FnMut(&Tickets) -> bool) -> bool {
         let mut tickets = self.tickets();
@@ -245,14 +256,20 @@ impl Core {
             tickets.has_leader = true;
             drop(tickets);
             let leading = Leading(self);
-            self.receive(left);
+            let wakers = self.receive(left);
             has_looked = true;
             tickets = leading.end();
+            if !wakers.is_empty() {
+                // What a waker does is the executor's business: it may poll, wait, or drop other tickets at once.
+                drop(tickets);
+                wakers.into_iter().for_each(Waker::wake);
+                tickets = self.tickets();
+            }
         }
     }
 
-    /// Takes what has come from the ring, waiting for the first of it for at most `timeout`.
-    fn receive(&self, timeout: Option<Duration>) {
+    /// Takes what has come from the ring, waiting for the first of it for at most `timeout`. Returns who is to be woken.
+    fn receive(&self, timeout: Option<Duration>) -> Vec<Waker> {
         if let Some(shard) = &self.local {
             // Everything that was asked for is done at once.
             let mut shard = lock(shard);
@@ -267,10 +284,11 @@ impl Core {
         };
         if has_ended {
             *receiving = None;
-            drop(receiving);
-            self.fail_all();
+            // While nobody can go on with other ends: what is asked of another server has not failed.
+            self.tickets().fail_all(&mut wakers);
+            self.changed.notify_all();
         }
-        wakers.into_iter().for_each(Waker::wake);
+        wakers
     }
 
     /// Gives what has come to the tickets; says whether nothing more will come.
@@ -329,8 +347,10 @@ impl Core {
 
     /// Nobody has this ticket any more, which was not taken.
     pub(super) fn abandon(&self, entry: usize) {
+        // Declared first, so dropped after the lock: see `register`.
+        let _waker;
         let mut tickets = self.tickets();
-        tickets.forget_waker(entry);
+        _waker = tickets.forget_waker(entry);
         let tickets = &mut *tickets;
         let one = &mut tickets.entries[entry];
         match one.state {
@@ -363,25 +383,28 @@ impl Core {
 
     /// Has this waker woken when the ticket is done; says whether it is done already.
     pub(super) fn register(self: &Arc<Self>, entry: usize, waker: &Waker) -> bool {
+        // Cloned before, and what it replaces is dropped after the lock: a waker may be the last that has a task, and
+        // that task may have other tickets of this client.
+        let _old;
+        let new = waker.clone();
         let mut tickets = self.tickets();
         if tickets.is_done(entry) {
-            tickets.forget_waker(entry);
+            _old = tickets.forget_waker(entry);
             return true;
         }
-        match &mut tickets.entries[entry].waker {
-            Some(known) => known.clone_from(waker),
-            none => {
-                *none = Some(waker.clone());
-                tickets.wakers += 1;
-            }
+        _old = tickets.entries[entry].waker.replace(new);
+        if _old.is_none() {
+            tickets.wakers += 1;
         }
         if !mem::replace(&mut tickets.has_pump, true) {
             let core = Arc::downgrade(self);
             let pump = std::thread::Builder::new().name("fanout-answers".into());
             if pump.spawn(move || pump_answers(&core)).is_err() {
-                // Nobody would wake it: the task asks again at once.
                 tickets.has_pump = false;
+                drop(tickets);
+                // Nobody would wake it: the task asks again at once.
                 waker.wake_by_ref();
+                return false;
             }
         }
         // A pump that lingers sleeps until it is told.
@@ -440,10 +463,10 @@ impl Tickets {
         self.entries[entry].state == State::Done
     }
 
-    fn forget_waker(&mut self, entry: usize) {
-        if self.entries[entry].waker.take().is_some() {
-            self.wakers -= 1;
-        }
+    fn forget_waker(&mut self, entry: usize) -> Option<Waker> {
+        let waker = self.entries[entry].waker.take();
+        self.wakers -= usize::from(waker.is_some());
+        waker
     }
 
     /// Gives an answer to its ticket. An answer to nothing that was asked is dropped.
