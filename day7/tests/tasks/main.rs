@@ -2,4 +2,8 @@
 
 mod buffers;
 mod conformance;
+mod endings;
+mod entry;
+mod futures;
 mod home;
+mod threads;
