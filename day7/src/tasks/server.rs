@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use common::OsError;
+use common::process::Origin;
 use common::sync::Ordering;
 use day4::frame::record_len;
 use day4::rendezvous::socket::Listening;
@@ -173,6 +174,7 @@ pub struct Server {
     shards: Mutex<Vec<Option<Parts>>>,
     registry: Arc<Registry>,
     counts: Arc<Counts>,
+    origin: Origin,
 }
 
 impl Server {
@@ -216,7 +218,7 @@ impl Server {
         };
         let reception = Reception::open(listening, house).map_err(system("starting reception"))?;
         let shards = Mutex::new(shards.into_iter().map(Some).collect());
-        Ok(Self { reception, desks, shards, registry, counts })
+        Ok(Self { reception, desks, shards, registry, counts, origin: Origin::here() })
     }
 
     /// Where it listens, as an absolute path.
@@ -263,7 +265,7 @@ impl Server {
             let thread = thread::Builder::new().name(format!("fanout-shard-{number}"));
             threads.push(thread.spawn(move || shard.serve())?);
         }
-        Ok(Serving { server: Some(self), threads })
+        Ok(Serving { server: Some(self), origin: Origin::here(), threads })
     }
 
     /// How many clients it has now.
@@ -284,6 +286,9 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if !self.origin.is_here() {
+            return;
+        }
         for desk in &self.desks {
             desk.end();
         }
@@ -294,6 +299,7 @@ impl Drop for Server {
 #[derive(Debug)]
 pub struct Serving {
     server: Option<Server>,
+    origin: Origin,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -307,7 +313,9 @@ impl Serving {
 impl Drop for Serving {
     fn drop(&mut self) {
         self.server = None;
-        for thread in self.threads.drain(..) {
+        // The child of a fork has no such threads.
+        let is_here = self.origin.is_here();
+        for thread in self.threads.drain(..).filter(|_| is_here) {
             // A shard does not panic, and a drop could not report it.
             let _ = thread.join();
         }
