@@ -20,7 +20,8 @@ fn a_task_with_two_inputs_and_an_output_writes_the_sums() {
         for len in [0usize, 1, 16, 17, 1000, 20_000] {
             let mut inputs = vec![client.buffer(4 * len).unwrap(), client.buffer(4 * len).unwrap()];
             inputs.iter_mut().for_each(|input| input.fill_with(|| dice.word() as u8));
-            let words = |n: usize| inputs[n].as_chunks::<4>().0.iter().map(|w| u32::from_le_bytes(*w));
+            let words =
+                |n: usize| inputs[n].as_chunks::<4>().0.iter().map(|w| u32::from_le_bytes(*w));
             let expected: Vec<u8> =
                 words(0).zip(words(1)).flat_map(|(a, b)| a.wrapping_add(b).to_le_bytes()).collect();
             let output = client.buffer(4 * len).unwrap();
@@ -101,7 +102,8 @@ fn as_many_buffers_as_a_task_can_have_and_one_more() {
         for inputs in [0, 1, MOST_BUFFERS] {
             let ticket = client.submit(lengths, b"", some(inputs), some(MOST_BUFFERS - inputs));
             let Completed { result, inputs: first, outputs } = ticket.unwrap().wait();
-            let expected = first.iter().chain(&outputs).flat_map(|one| (one.len() as u64).to_le_bytes());
+            let expected =
+                first.iter().chain(&outputs).flat_map(|one| (one.len() as u64).to_le_bytes());
             assert_eq!(result.unwrap(), expected.collect::<Vec<_>>());
             assert_eq!((first.len(), outputs.len()), (inputs, MOST_BUFFERS - inputs));
         }

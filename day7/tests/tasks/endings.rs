@@ -158,10 +158,7 @@ fn a_server_that_ends_removes_its_path_and_takes_no_more() {
     drop(home);
     assert!(!path.exists());
     eventually("it is noticed", || {
-        matches!(
-            client.call(echo, b"x"),
-            Err(CallError::NotSubmitted(NotSubmitted::ServerDied))
-        )
+        matches!(client.call(echo, b"x"), Err(CallError::NotSubmitted(NotSubmitted::ServerDied)))
     });
 }
 
@@ -303,7 +300,8 @@ fn forks_with_a_server() {
     let client = thread::spawn({
         let path = path.clone();
         move || {
-            let client = Client::connect_with(path, &ClientOptions::new().timeout(DEADLINE)).unwrap();
+            let client =
+                Client::connect_with(path, &ClientOptions::new().timeout(DEADLINE)).unwrap();
             let echo = client.procedure("echo").unwrap();
             (client, echo)
         }

@@ -71,7 +71,9 @@ fn a_server_hangs_up_on_nonsense_and_refuses_other_versions() {
     let path = home.path();
     let good = hello(1, 5, 0);
     let long = [good.clone(), vec![0; 200]].concat();
-    for nonsense in [&b"x"[..], b"GET / HTTP/1.1\r\n\r\n", &good[..23], &good[..9], &long, &[0xff; 24]] {
+    for nonsense in
+        [&b"x"[..], b"GET / HTTP/1.1\r\n\r\n", &good[..23], &good[..9], &long, &[0xff; 24]]
+    {
         assert_eq!(says(&path, nonsense, &[]), b"", "{}", nonsense.escape_ascii());
     }
     for (version, role) in [(0, 5), (2, 5), (u32::MAX, 5), (1, 0), (1, 1), (1, 7), (1, u32::MAX)] {
@@ -97,7 +99,8 @@ fn an_arena_that_is_not_sealed_or_shorter_than_said_is_refused() {
     let seals = nix::fcntl::SealFlag::F_SEAL_SHRINK;
     nix::fcntl::fcntl(&sealed, nix::fcntl::FcntlArg::F_ADD_SEALS(seals)).unwrap();
     let (unsealed, empty) = (memory(), memfd_create("empty", flags).unwrap());
-    let (null, reads) = (std::fs::File::open("/dev/null").unwrap().into(), std::io::pipe().unwrap());
+    let (null, reads) =
+        (std::fs::File::open("/dev/null").unwrap().into(), std::io::pipe().unwrap());
     let pipe: OwnedFd = reads.0.into();
     // Which descriptors, how long the arena is said to be, and the status and the number of the answer.
     let tries: [(&[&OwnedFd], u64, u32, u64); 8] = [
@@ -195,9 +198,10 @@ fn a_client_checks_what_a_server_says() {
         let head = [&MAGIC[..], &version.to_le_bytes(), &status.to_le_bytes(), &[0; 8]].concat();
         head.into_iter().chain(numbers).collect::<Vec<u8>>()
     };
-    let (page, board) = (|| memfd_create("page", MFdFlags::empty()).unwrap(), || {
-        memfd_create("board", MFdFlags::empty()).unwrap()
-    });
+    let (page, board) = (
+        || memfd_create("page", MFdFlags::empty()).unwrap(),
+        || memfd_create("board", MFdFlags::empty()).unwrap(),
+    );
     let lies: [(Vec<u8>, Vec<OwnedFd>, &str); 9] = [
         (b"HTTP/1.1 400".to_vec(), vec![], "a server of tasks"),
         (answer(2, 0, [0; 5]), vec![], "version"),
@@ -216,7 +220,9 @@ fn a_client_checks_what_a_server_says() {
         });
         let mut visitor = None;
         eventually("the client comes", || {
-            if let day4::rendezvous::socket::Accepted::Client(socket, _) = listening.accept().unwrap() {
+            if let day4::rendezvous::socket::Accepted::Client(socket, _) =
+                listening.accept().unwrap()
+            {
                 visitor = Some(socket);
             }
             visitor.is_some()

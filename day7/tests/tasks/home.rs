@@ -72,7 +72,9 @@ fn sums(task: &mut Task<'_>) -> Outcome {
     let [first, second] = [&inputs[0], &inputs[1]].map(|input| input.to_vec());
     let words = first.as_chunks::<4>().0.iter().zip(second.as_chunks::<4>().0);
     let sums: Vec<u8> = words
-        .flat_map(|(a, b)| u32::from_le_bytes(*a).wrapping_add(u32::from_le_bytes(*b)).to_le_bytes())
+        .flat_map(|(a, b)| {
+            u32::from_le_bytes(*a).wrapping_add(u32::from_le_bytes(*b)).to_le_bytes()
+        })
         .collect();
     Ok(outputs[0].write(0, &sums)?)
 }

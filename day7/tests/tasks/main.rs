@@ -6,4 +6,8 @@ mod endings;
 mod entry;
 mod futures;
 mod home;
+mod kills;
+mod processes;
+mod shards;
+mod soak;
 mod threads;
