@@ -6,6 +6,7 @@ mod endings;
 mod entry;
 mod futures;
 mod home;
+mod hostile;
 mod kills;
 mod processes;
 mod shards;

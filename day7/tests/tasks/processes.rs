@@ -1,10 +1,7 @@
 //! Many client processes at once.
 
-use std::process::Stdio;
-use std::thread;
-
 use day7::tasks::{Client, ClientOptions, Ticket};
-use testing::{DEADLINE, Dice, Process, another, eventually, number_from_environment};
+use testing::{DEADLINE, Dice, Program, another, eventually, number_from_environment};
 
 use super::home::{Home, belongings, raise_descriptors};
 
@@ -29,7 +26,8 @@ fn sums_in_this_process() {
         completed.result.unwrap();
         assert!(completed.outputs[0][..] == expected);
     };
-    for _ in 0..number("FANOUT_TASKS", 1000) {
+    let tasks = number("FANOUT_TASKS", 1000);
+    for _ in 0..tasks {
         let numbers: [[u32; WORDS]; 2] =
             std::array::from_fn(|_| std::array::from_fn(|_| dice.word() as u32));
         let bytes =
@@ -47,6 +45,7 @@ fn sums_in_this_process() {
         }
     }
     out.into_iter().for_each(check);
+    println!("\n{tasks} sums are right");
 }
 
 /// `FANOUT_CLIENTS=64 FANOUT_TASKS=10000` is the long run.
@@ -60,16 +59,12 @@ fn each_sum_is_right() {
         .map(|_| {
             let mut command = another("processes::sums_in_this_process");
             command.env("FANOUT_TASKS_AT", home.path()).env("FANOUT_TASKS", tasks.to_string());
-            Process::start(command.stdout(Stdio::null()))
+            Program::start(&mut command)
         })
         .collect();
-    for mut client in clients {
-        // The long run takes its time; none is waited for in vain.
-        while client.ended_within(DEADLINE).is_none() {
-            assert!(!day7::tasks::clients(home.path()).unwrap().is_empty(), "it hangs");
-        }
-        assert!(client.wait().success());
+    for client in clients {
+        let lines = client.finish_within(10 * DEADLINE, "it does all its tasks").lines;
+        assert!(lines.contains(&format!("{tasks} sums are right")), "{lines:?}");
     }
     eventually("nothing is left of them", || belongings(home.pid()) == before);
-    thread::yield_now();
 }
