@@ -29,11 +29,15 @@ fn map_the_rest() {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     for line in maps.lines().filter(|line| line.contains("r--s") && line.contains("memfd:")) {
         let range = line.split(' ').next().unwrap();
-        let file = fs::OpenOptions::new().read(true).write(true).open(format!("/proc/self/map_files/{range}"));
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(format!("/proc/self/map_files/{range}"));
         let Ok(file) = file else { continue };
         let Ok(meta) = file.metadata() else { continue };
         let len = std::num::NonZero::new(meta.len() as usize).unwrap();
-        let protection = nix::sys::mman::ProtFlags::PROT_READ | nix::sys::mman::ProtFlags::PROT_WRITE;
+        let protection =
+            nix::sys::mman::ProtFlags::PROT_READ | nix::sys::mman::ProtFlags::PROT_WRITE;
         let flags = nix::sys::mman::MapFlags::MAP_SHARED;
         // SAFETY: a new mapping, at a place that the kernel chooses.
         let _ = unsafe { nix::sys::mman::mmap(None, len, protection, flags, &file, 0) };
@@ -87,7 +91,9 @@ fn spoils_all_that_it_can() {
         }
     });
     loop {
-        let buffers = |dice: &mut Dice| (0..dice.below(3)).filter_map(|_| client.buffer(dice.below(99) as usize).ok()).collect();
+        let buffers = |dice: &mut Dice| {
+            (0..dice.below(3)).filter_map(|_| client.buffer(dice.below(99) as usize).ok()).collect()
+        };
         let (inputs, outputs) = (buffers(&mut dice), buffers(&mut dice));
         let args = vec![9; dice.below(500) as usize];
         let _ = client.try_submit(dice.pick(&found), &args, inputs, outputs);
@@ -97,7 +103,9 @@ fn spoils_all_that_it_can() {
 /// Calls until it is told to end, and has each answer checked. Newcomers come, too.
 fn works(path: &std::path::Path, ends: &Mutex<bool>, comes_anew: bool) -> (u64, Duration) {
     let connect = || {
-        let client = Client::connect_with(path, &ClientOptions::new().arena(1 << 12).timeout(DEADLINE)).unwrap();
+        let client =
+            Client::connect_with(path, &ClientOptions::new().arena(1 << 12).timeout(DEADLINE))
+                .unwrap();
         let fill = client.procedure("fill").unwrap();
         (client, fill)
     };
@@ -144,7 +152,9 @@ fn nobody_is_harmed_by_a_hostile_client() {
         };
         let mut hostile = [dice.word(), dice.word()].map(begin);
         thread::sleep(Duration::from_millis(50 + dice.below(200)));
-        hostile.iter_mut().for_each(|one| drop(one.kill()));
+        for one in &mut hostile {
+            one.kill();
+        }
         rounds += 1;
     }
     *ends.lock().unwrap() = true;
