@@ -3,6 +3,7 @@
 //! Answers come over one ring, in any order. Whoever waits first *leads*: it takes answers from the ring, and gives
 //! each to its ticket. The others follow: they sleep until the leader has something for them, or goes.
 
+use core::cell::RefCell;
 use core::fmt;
 use std::mem;
 use std::path::{Path, PathBuf};
@@ -179,6 +180,11 @@ impl Core {
         self.received.load(Ordering::Relaxed)
     }
 
+    /// Whether this thread runs a procedure of the client's own server, if that is a local one.
+    pub(super) fn is_within(&self) -> bool {
+        self.local.as_ref().is_some_and(Within::is_in)
+    }
+
     /// Where to look for another server, if that is wanted.
     pub(super) fn way_back(&self) -> Option<(&Path, &ClientOptions)> {
         let path = self.path.as_deref().filter(|_| self.options.reconnects())?;
@@ -262,6 +268,14 @@ impl Core {
             if is_over(&tickets) {
                 return (tickets, true);
             }
+            if self.is_within() {
+                // It would wait for itself.
+                drop(tickets);
+                self.fail_all();
+                tickets = self.tickets();
+                let is_over = is_over(&tickets);
+                return (tickets, is_over);
+            }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let is_late = left.is_some_and(|left| left.is_zero());
             if is_late && (has_looked || tickets.has_leader) {
@@ -285,9 +299,11 @@ impl Core {
 
     /// Takes what has come from the ring, waiting for the first of it for at most `timeout`.
     fn receive(&self, timeout: Option<Duration>) {
-        if let Some(shard) = &self.local {
+        if let Some(local) = &self.local {
+            // A procedure that waits for its own server waits for itself.
+            let Some(_within) = Within::enter(local) else { return self.fail_all() };
             // Everything that was asked for is done at once.
-            let mut shard = lock(shard);
+            let mut shard = lock(local);
             while shard.turn() {}
         }
         let mut receiving = lock(&self.receiving);
@@ -448,6 +464,34 @@ fn pump_answers(core: &Weak<Core>) {
         idle_since = None;
         drop(tickets);
         core.wait(Some(Instant::now() + SLICE), |tickets| tickets.wakers == 0);
+    }
+}
+
+std::thread_local! {
+    /// The local servers whose procedures this thread runs now, one within the other.
+    static WITHIN: RefCell<Vec<*const Mutex<Shard>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// While this lives, the thread runs procedures of a local server.
+struct Within;
+
+impl Within {
+    fn is_in(shard: &Arc<Mutex<Shard>>) -> bool {
+        WITHIN.with_borrow(|within| within.contains(&Arc::as_ptr(shard)))
+    }
+
+    fn enter(shard: &Arc<Mutex<Shard>>) -> Option<Self> {
+        if Self::is_in(shard) {
+            return None;
+        }
+        WITHIN.with_borrow_mut(|within| within.push(Arc::as_ptr(shard)));
+        Some(Self)
+    }
+}
+
+impl Drop for Within {
+    fn drop(&mut self) {
+        WITHIN.with_borrow_mut(Vec::pop);
     }
 }
 
