@@ -4,6 +4,7 @@
 mod fair;
 mod idle;
 mod memory;
+mod selector;
 mod tasks;
 
 use std::path::PathBuf;
@@ -22,7 +23,7 @@ use yardstick::{affinity, report};
 /// What a server's clients pay for one another
 #[derive(Parser)]
 struct Arguments {
-    /// Measure only what has this in its name: tasks, idle, fair or memory
+    /// Measure only what has this in its name: selector, tasks, idle, fair or memory
     #[arg(long, default_value = "")]
     only: String,
     /// How often each measurement is repeated
@@ -31,6 +32,9 @@ struct Arguments {
     /// How long each takes, in milliseconds
     #[arg(long, default_value_t = 300)]
     millis: u64,
+    /// How many messages there are in each run of "selector"
+    #[arg(long, default_value_t = 1_000_000)]
+    messages: u64,
     /// How many clients there are in "idle" and "memory"
     #[arg(long, default_value_t = 1024)]
     clients: usize,
@@ -53,6 +57,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let only = |name: &str| name.contains(&arguments.only);
     let time = Duration::from_millis(arguments.millis);
+    if only("selector") {
+        selector::measure(arguments.repeats, arguments.messages)?;
+    }
     if only("tasks") {
         tasks::measure(arguments.repeats, time)?;
     }
