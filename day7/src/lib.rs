@@ -8,12 +8,11 @@
 //! - `selector`: one thread, thousands of rings, turns by deficit round robin;
 //! - `tasks`: work and answers: a client submits, a server's shard answers;
 //! - `topics`: publishing under a name, subscribing with patterns;
-//! - `latest`: the last value only.
+//! - [`latest`]: the last value only.
 
+pub mod latest;
 pub mod ready;
 
-#[cfg(not(loom))]
-pub mod latest;
 #[cfg(not(loom))]
 pub mod selector;
 #[cfg(not(loom))]
