@@ -108,12 +108,7 @@ impl<'a> Cells<'a> {
     /// # Panics
     ///
     /// If there are not.
-    pub fn new(
-        head: &'a Head,
-        bell: &'a AtomicU32,
-        slots: &'a [AtomicU64],
-        words: usize,
-    ) -> Self {
+    pub fn new(head: &'a Head, bell: &'a AtomicU32, slots: &'a [AtomicU64], words: usize) -> Self {
         let count = slots.len() / stride(words);
         assert!(count.is_power_of_two() && slots.len() == count * stride(words));
         Self { head, bell, slots, words }

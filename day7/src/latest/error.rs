@@ -24,7 +24,9 @@ pub enum Ended {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangedTimeoutError {
     /// There may be one later.
-    #[error("no newer value came within {0:?}: wait longer, or go on with the one that get returns")]
+    #[error(
+        "no newer value came within {0:?}: wait longer, or go on with the one that get returns"
+    )]
     TimedOut(Duration),
     /// There will be none.
     #[error(transparent)]

@@ -109,9 +109,9 @@ impl Memory {
             let (timeout, trust) = (options.join_timeout(), options.trust());
             let segment = Segment::open_trusting(name, Mode::Reader, timeout, trust)?;
             let this = Self::enter::<T>(segment, options)?;
-            this.is_there(name).then_some(this).ok_or_else(|| {
-                JoinError::Open(OpenError::NotFound { name: name.clone() })
-            })
+            this.is_there(name)
+                .then_some(this)
+                .ok_or_else(|| JoinError::Open(OpenError::NotFound { name: name.clone() }))
         })
     }
 

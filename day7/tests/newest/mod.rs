@@ -117,7 +117,10 @@ impl Kernel {
     }
 }
 
-fn a_sleeper_is_woken(name: &str, change: impl Fn(&HeapCells) -> bool + Copy + Send + Sync + 'static) {
+fn a_sleeper_is_woken(
+    name: &str,
+    change: impl Fn(&HeapCells) -> bool + Copy + Send + Sync + 'static,
+) {
     #[cfg(loom)]
     day3::doorbell::model_sleepers();
     explore_model(name, Some(3), move || {
