@@ -340,6 +340,11 @@ impl Publisher {
         self.keeper.as_ref().map_or(0, Keeper::left_out)
     }
 
+    /// The longest message that fits under this topic, in bytes.
+    pub fn largest(&self, topic: &str) -> usize {
+        self.writer.largest().saturating_sub(HEADER + topic.len())
+    }
+
     /// How many subscribers have joined this publisher's ring.
     pub fn joined(&self) -> usize {
         self.writer.consumers().len()
