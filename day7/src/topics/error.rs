@@ -5,6 +5,8 @@ use std::time::Duration;
 use common::{NameError, QueueName};
 use day2::{LeaseError, LockError, OpenError};
 
+use crate::selector::{AddError, SelectorError};
+
 use super::names::{PatternError, TopicError};
 
 /// Why a space could not be opened, or why a publisher or a subscriber could not register in it.
@@ -52,6 +54,12 @@ pub enum JoinSpaceError {
         /// How many places there are.
         most: usize,
     },
+    /// There is no selector for a subscriber to sleep in.
+    #[error(transparent)]
+    Selector(#[from] SelectorError),
+    /// The selector does not take one more ring.
+    #[error(transparent)]
+    Add(#[from] AddError),
     /// A pattern that is none.
     #[error(transparent)]
     Pattern(#[from] PatternError),

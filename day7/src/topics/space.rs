@@ -38,7 +38,7 @@ const MOST_NAME: usize = 200;
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 const MESSAGE_TYPE: &str = "topics/1";
 
-/// A publisher's place.
+/// A publisher's place. A change raises [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
 #[repr(C)]
 struct PublisherPlace {
     /// The generation that it registered with; 0 if the place is free.
@@ -50,7 +50,7 @@ struct PublisherPlace {
     keeps: AtomicU64,
 }
 
-/// The place of a subscriber's pattern.
+/// The place of a subscriber's pattern. A change raises [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
 #[repr(C)]
 struct PatternPlace {
     /// The generation that it registered with; 0 if the place is free.
@@ -342,6 +342,7 @@ impl Space {
     fn announce(&self, state: &AtomicU64, generation: u64) {
         // edge: register -> look
         state.store(generation, Ordering::Release);
+        // edge: register -> look
         self.register().generation.store(generation, Ordering::Release);
     }
 

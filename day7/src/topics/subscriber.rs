@@ -7,12 +7,15 @@ use std::time::{Duration, Instant};
 use common::process::Origin;
 use common::sync::{Ordering, fence};
 use day2::OpenError;
+use day3::outlook::Outlook;
 use day3::{JoinError, JoinOptions, Policy, Start, wait};
 use day4::TryRecvError;
 use day4::evictable::Evictable;
 use day4::reader::Reader;
 use day4::tap::Tap;
 use day5::Adaptive;
+
+use crate::selector::{Key, Selector, SelectorOptions};
 
 use super::error::{JoinSpaceError, RecvError, RecvTimeoutError};
 use super::last::{Last, Table};
@@ -22,10 +25,14 @@ use super::space::{PublisherInfo, Seat, Space, table_name};
 
 /// How many messages that nobody here wants a subscriber skips in one publisher's turn.
 const MOST_SKIPPED: usize = 64;
-/// The longest pause between two looks.
+/// The longest pause between two looks of a lossy subscriber, whose rings no selector watches.
 const LONGEST_PAUSE: Duration = Duration::from_millis(1);
-/// How often a subscriber that waits looks again at once.
+/// How often such a subscriber looks again at once.
 const LOOKS: u32 = 64;
+/// How long a subscriber sleeps before it looks whether a publisher has come. Those that it knows wake it.
+const NEWCOMERS: Duration = Duration::from_millis(5);
+/// A turn of the selector's is only a reason to look: this subscriber takes turns itself, message by message.
+const QUANTUM: u64 = 1 << 40;
 
 /// How a subscriber subscribes.
 #[derive(Clone, Debug, Default)]
@@ -118,10 +125,23 @@ enum End {
     Evictable(Evictable<Adaptive>),
 }
 
+impl End {
+    /// What a selector watches. A lossy end has nothing of that kind.
+    fn outlook(&self) -> Option<Outlook> {
+        match self {
+            Self::Reader(reader) => Some(reader.outlook()),
+            Self::Evictable(end) => Some(end.outlook()),
+            Self::Tap(_) => None,
+        }
+    }
+}
+
 /// A publisher whose ring we have joined.
 struct Source {
     info: PublisherInfo,
     end: End,
+    /// What the selector knows it by.
+    key: Option<Key>,
     /// The number of the next message in the ring; unknown before the first, if we came in the middle.
     expected: Option<u64>,
     /// Missed, and not told yet.
@@ -134,6 +154,8 @@ struct Source {
 ///
 /// It takes turns between publishers. Dropping it ends the subscription.
 pub struct Subscriber {
+    /// Where it sleeps while no ring has anything.
+    selector: Selector,
     sources: Vec<Source>,
     /// Whose turn is next.
     turn: usize,
@@ -187,6 +209,7 @@ impl Subscriber {
             return Err(JoinSpaceError::NoPattern);
         }
         let mut this = Self {
+            selector: Selector::with_options(&SelectorOptions::new().seats(1).quantum(QUANTUM))?,
             sources: Vec::new(),
             turn: 0,
             lasts: VecDeque::new(),
@@ -298,6 +321,12 @@ impl Subscriber {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Ok(None);
             }
+            if self.sources.iter().all(|source| source.key.is_some()) {
+                let left =
+                    deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+                let _ = self.selector.wait_timeout(left.unwrap_or(NEWCOMERS).min(NEWCOMERS));
+                continue;
+            }
             looks += 1;
             if looks < LOOKS {
                 std::thread::yield_now();
@@ -360,7 +389,8 @@ impl Subscriber {
             }
         };
         let expected = is_later.then_some(0);
-        let mut source = Source { info, end, expected, missed: 0, lasts: HashMap::new() };
+        let key = end.outlook().map(|outlook| self.selector.add(outlook)).transpose()?;
+        let mut source = Source { info, end, key, expected, missed: 0, lasts: HashMap::new() };
         if self.options.with_last && !is_later && source.info.keeps_last {
             self.take_lasts(&mut source);
         }
@@ -393,7 +423,10 @@ impl Subscriber {
     /// Nothing more comes from a publisher.
     #[cold]
     fn part(&mut self, at: usize, why: Departed) -> Result<(), RecvError> {
-        let Source { info, .. } = self.sources.remove(at);
+        let Source { info, key, .. } = self.sources.remove(at);
+        if let Some(key) = key {
+            self.selector.remove(key);
+        }
         // The next one has taken its place.
         self.turn = at;
         if why == Departed::Died {
