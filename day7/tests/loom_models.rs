@@ -6,6 +6,7 @@
 //! side makes for both.
 
 mod newest;
+mod register;
 
 use common::sync::{Arc, AtomicU32, AtomicU64, Mutex, Ordering, UnsafeCell, explore_model, thread};
 use day5::doorbell::{self, Ticket};

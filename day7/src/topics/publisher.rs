@@ -4,7 +4,7 @@ use core::fmt;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use common::sync::{AtomicU64, Ordering, fence};
+use common::sync::{AtomicU64, Ordering};
 use day3::control::SLOTS;
 use day3::{Policy, QueueOptions, TimedOut, wait};
 use day4::writer::Writer;
@@ -15,6 +15,7 @@ use super::error::{JoinSpaceError, PublishError, TryPublishError};
 use super::last::{KeepLast, Keeper};
 use super::names::{Pattern, Topic};
 use super::space::{Seat, Space, SubscriberInfo, ring_name, table_name};
+use super::words;
 
 /// What stands before a message in the ring: its sequence, its number in the ring, the length of its topic; then the
 /// topic.
@@ -204,9 +205,7 @@ impl Publisher {
         let mut wanted = self.wants(topic).map_err(PublishError::Topic)?;
         if let Some(keeper) = &mut self.keeper {
             keeper.keep(topic, kind, self.sequence, message);
-            // edge: last <-> subscribe. Either we see the subscriber's pattern now, or it sees this value in the table,
-            // which it reads after it has registered and joined.
-            fence(Ordering::SeqCst);
+            words::kept();
             wanted = self.wants(topic).map_err(PublishError::Topic)?;
         }
         if wanted {

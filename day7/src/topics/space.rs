@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::process::Origin;
-use common::sync::{AtomicU64, Ordering, fence};
+use common::sync::{AtomicU64, Ordering};
 use common::{NameError, QueueName};
 use crossbeam_utils::CachePadded;
 use day2::header::{Expected, Geometry, Kind};
@@ -25,6 +25,7 @@ use day3::Policy;
 
 use super::error::JoinSpaceError;
 use super::names::{MOST_BYTES, Pattern};
+use super::words;
 
 /// The space that a program uses that names none.
 pub const DEFAULT_SPACE: &str = "/fanout-topics";
@@ -244,8 +245,7 @@ impl Space {
     /// How often somebody has come or gone.
     #[inline]
     pub fn generation(&self) -> u64 {
-        // edge: register -> look. Who sees the generation sees the place that raised it.
-        self.register().generation.load(Ordering::Acquire)
+        words::generation(&self.register().generation)
     }
 
     /// The publishers.
@@ -276,14 +276,13 @@ impl Space {
             .ok_or(JoinSpaceError::Full { what: "publishers", most: MOST_PUBLISHERS })?;
         let generation = self.register().generation.load(Ordering::Relaxed) + 1;
         let line = &self.register().publishers[place];
-        // edge: renew -> reread. Who reads one of these words sees that the place was free in between.
-        fence(Ordering::Release);
+        words::renew();
         let order = Ordering::Relaxed;
         line.process.store(u64::from(std::process::id()), order);
         line.number.store(number, order);
         line.keeps.store(keeps.into(), order);
         let before = self.subscribers();
-        self.announce(&line.state, generation);
+        words::announce(&line.state, &self.register().generation, generation);
         Ok((Seat { place, generation, lease }, before))
     }
 
@@ -301,8 +300,7 @@ impl Space {
             .ok_or(JoinSpaceError::Full { what: "patterns", most: MOST_PATTERNS })?;
         let generation = self.register().generation.load(Ordering::Relaxed) + 1;
         let line = &self.register().patterns[place];
-        // edge: renew -> reread
-        fence(Ordering::Release);
+        words::renew();
         let order = Ordering::Relaxed;
         line.joined.store(0, order);
         line.policy.store(policy_word(policy), order);
@@ -314,7 +312,7 @@ impl Space {
             padded[..bytes.len()].copy_from_slice(bytes);
             word.store(u64::from_ne_bytes(padded), order);
         }
-        self.announce(&line.state, generation);
+        words::announce(&line.state, &self.register().generation, generation);
         Ok(Seat { place, generation, lease })
     }
 
@@ -336,14 +334,6 @@ impl Space {
             }
         }
         Ok(None)
-    }
-
-    /// Makes a place visible, and says that something has changed. The caller has the lock.
-    fn announce(&self, state: &AtomicU64, generation: u64) {
-        // edge: register -> look
-        state.store(generation, Ordering::Release);
-        // edge: register -> look
-        self.register().generation.store(generation, Ordering::Release);
     }
 
     /// Gives a publisher's place back.
@@ -370,8 +360,7 @@ impl Space {
 
     /// Says that the subscriber with this seat has joined the rings of all publishers up to a generation.
     pub(crate) fn has_joined(&self, seat: &Seat, generation: u64) {
-        // edge: join -> overwrite
-        self.register().patterns[seat.place].joined.store(generation, Ordering::Release);
+        words::join(&self.register().patterns[seat.place].joined, generation);
     }
 
     /// Whether the publisher of this generation still has to wait for a subscriber that was there before it.
@@ -470,24 +459,11 @@ fn policy(word: u64) -> Policy {
     }
 }
 
-/// Reads a place that others may be renewing: `read` counts only if the same registration was there before and after.
-fn steady<R>(state: &AtomicU64, read: impl FnOnce(u64) -> R) -> Option<R> {
-    // edge: register -> look
-    let before = state.load(Ordering::Acquire);
-    if before == 0 {
-        return None;
-    }
-    let found = read(before);
-    // edge: renew -> reread
-    fence(Ordering::Acquire);
-    (state.load(Ordering::Relaxed) == before).then_some(found)
-}
-
 fn publishers(segment: &Segment) -> Vec<PublisherInfo> {
     let places = register(segment).publishers.iter().enumerate();
     let info = |(place, line): (usize, &CachePadded<PublisherPlace>)| {
         let order = Ordering::Relaxed;
-        steady(&line.state, |generation| {
+        words::steady(&line.state, |generation| {
             let (process, number) = (line.process.load(order), line.number.load(order));
             PublisherInfo {
                 process: process as u32,
@@ -506,7 +482,7 @@ fn patterns(segment: &Segment) -> Vec<SubscriberInfo> {
     let places = register(segment).patterns.iter().enumerate();
     let info = |(place, line): (usize, &CachePadded<PatternPlace>)| {
         let order = Ordering::Relaxed;
-        let read = steady(&line.state, |generation| {
+        let read = words::steady(&line.state, |generation| {
             let mut text: Vec<u8> =
                 line.text.iter().flat_map(|word| word.load(order).to_ne_bytes()).collect();
             text.truncate(line.len.load(order) as usize);
@@ -528,19 +504,14 @@ fn patterns(segment: &Segment) -> Vec<SubscriberInfo> {
 
 fn is_to_join(segment: &Segment, subscriber: &SubscriberInfo, publisher: u64) -> bool {
     let line = &register(segment).patterns[subscriber.place];
-    // edge: join -> overwrite. The ring knows the consumer before its subscriber says that it has joined.
-    let joined = line.joined.load(Ordering::Acquire);
-    joined < publisher
+    words::joined(&line.joined) < publisher
         && line.state.load(Ordering::Relaxed) == subscriber.generation
         && is_alive(segment, MOST_PUBLISHERS + subscriber.place)
 }
 
 /// Frees a place. The caller has the lock.
 fn clear(segment: &Segment, state: &AtomicU64) {
-    state.store(0, Ordering::Relaxed);
-    let generation = &register(segment).generation;
-    // edge: register -> look
-    generation.store(generation.load(Ordering::Relaxed) + 1, Ordering::Release);
+    words::withdraw(state, &register(segment).generation);
 }
 
 /// Frees the places of the dead. The caller has the lock.

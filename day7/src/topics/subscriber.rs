@@ -5,7 +5,6 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use common::process::Origin;
-use common::sync::{Ordering, fence};
 use day2::OpenError;
 use day3::outlook::Outlook;
 use day3::{JoinError, JoinOptions, Policy, Start, wait};
@@ -22,6 +21,7 @@ use super::last::{Last, Table};
 use super::names::Pattern;
 use super::publisher::{HEADER, MESSAGE_TYPE};
 use super::space::{PublisherInfo, Seat, Space, table_name};
+use super::words;
 
 /// How many messages that nobody here wants a subscriber skips in one publisher's turn.
 const MOST_SKIPPED: usize = 64;
@@ -342,8 +342,7 @@ impl Subscriber {
     fn look(&mut self) -> Result<(), JoinSpaceError> {
         // All that came up to this generation are in the register that we read after it.
         let generation = self.space.generation();
-        // edge: last <-> subscribe. Our patterns are registered before we read any table of last values.
-        fence(Ordering::SeqCst);
+        words::subscribed();
         let publishers = self.space.publishers();
         self.known.retain(|known| publishers.iter().any(|info| info.generation == *known));
         let mut outcome = Ok(());
