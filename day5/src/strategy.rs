@@ -282,6 +282,9 @@ impl Bed<'_> {
         let slice = if ticket.is_fenced() { slice.min(SLICE) } else { slice };
         let vital = self.vital.alive().filter(|_| self.side == Side::Consumer);
         let Some(alive) = vital.filter(|_| futex::can_wait_for_many()) else {
+            // It may have died since the last look: then nobody wakes us for that any more.
+            let has_died = self.side == Side::Consumer && self.vital.is_dying();
+            let slice = if has_died { slice.min(FIRST_SLICE) } else { slice };
             let _ = futex::wait(self.word, ticket.word(), slice);
             return;
         };

@@ -1,8 +1,12 @@
-//! Models of the ready words: no ring is lost, and no selector sleeps while there is something.
+//! Models of the ready words: no ring is lost, and no selector sleeps while there is something; and, in `newest`, of a
+//! latest value.
 //!
 //! `cargo model -p day7` explores them; an ordinary `cargo test` runs each once on real threads.
 //! `FANOUT_PREEMPTIONS` and `FANOUT_MUTANT` work as on Day 3. As in Day 5's models, both sides make the fence that one
 //! side makes for both.
+
+mod newest;
+mod register;
 
 use common::sync::{Arc, AtomicU32, AtomicU64, Mutex, Ordering, UnsafeCell, explore_model, thread};
 use day5::doorbell::{self, Ticket};
