@@ -14,7 +14,7 @@ use rustix::io::Errno as Refusal;
 use rustix::thread::futex::{self, Flags};
 use yardstick::memory::{self, Shared};
 
-use super::{Contender, Style};
+use super::Contender;
 use crate::Packet;
 use crate::crew::Crew;
 use crate::idle::Idle;
@@ -29,8 +29,7 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
     let Question::Task { place, outstanding, rest } = question else { return vec![] };
     let row = |mode, build: fn(&Job, usize) -> anyhow::Result<Crew>| {
         let build = move |job: &Job| build(job, outstanding);
-        let row = Contender::rival(question, ("shared memory", mode), (place, 2), build);
-        row.style(Style::of(outstanding))
+        Contender::rival(question, ("shared memory", mode), (place, 2), build)
     };
     match rest {
         Rest::Spinning => vec![row("busy wait, by hand", exchange::<Busy>)],

@@ -1,9 +1,10 @@
 //! Queues that several threads of one process send to, and one receives from: crossbeam-channel, kanal,
 //! flume, the standard library's channel, and crossbeam-queue's `ArrayQueue`.
 //!
-//! All hold [`CAPACITY`] messages, however many producers there are. As with one producer, a channel's
-//! own calls choose how to wait; with `try_` calls we choose. A consumer of kanal or flume can also take
-//! all that is there at once.
+//! Each holds [`CAPACITY`] messages for each producer, as much as a ring for each producer does: with
+//! less room, most are slower. kanal is sometimes faster with less, and has a row for that. As with one
+//! producer, a channel's own calls choose how to wait; with `try_` calls we choose. A consumer of kanal
+//! or flume can also take all that is there at once. No sender has batches.
 
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -13,8 +14,9 @@ use common::sync::{AtomicU64, Ordering};
 use crossbeam_channel::{TryRecvError, TrySendError};
 use crossbeam_queue::ArrayQueue;
 use yardstick::payload::Tally;
+use yardstick::report::grouped;
 
-use super::{CAPACITY, Contender, Style};
+use super::{CAPACITY, Contender};
 use crate::Packet;
 use crate::crew::{Crew, Place};
 use crate::idle::Idle;
@@ -24,21 +26,28 @@ use crate::question::Question;
 
 pub(super) fn rows(question: Question) -> Vec<Contender> {
     let Question::ManyToOne(producers) = question else { return vec![] };
-    let row = |name, mode, build: fn(&Job, usize) -> Crew| {
-        let build = move |job: &Job| Ok(build(job, producers));
+    let row_of = |room, name, mode: &str, build: fn(&Job, usize, usize) -> Crew| {
+        let build = move |job: &Job| Ok(build(job, producers, room));
+        let mode = format!("{mode}, holds {}", grouped(room as u64));
         Contender::rival(question, (name, mode), (Place::Threads, producers + 1), build)
     };
+    let room = CAPACITY * producers;
+    let row = |name, mode, build| row_of(room, name, mode, build);
     let (crossbeam, kanal, flume) = ("crossbeam-channel 0.5", "kanal 0.1", "flume 0.12");
-    vec![
+    let mut rows = vec![
         row(crossbeam, "bounded, send/recv", crossbeam_blocking),
         row(crossbeam, "bounded, try_send/try_recv", crossbeam_trying),
         row("crossbeam-queue 0.3", "ArrayQueue push/pop", array),
-        row(kanal, "bounded, send/drain_into", kanal_draining).style(Style::Batches),
+        row(kanal, "bounded, send/drain_into", kanal_draining),
         row(kanal, "bounded, send/recv", kanal_blocking),
-        row(flume, "bounded, send/drain", flume_draining).style(Style::Batches),
+        row(flume, "bounded, send/drain", flume_draining),
         row(flume, "bounded, send/recv", flume_blocking),
         row("std mpsc", "sync_channel, send/recv", standard),
-    ]
+    ];
+    if producers > 1 {
+        rows.push(row_of(CAPACITY, kanal, "bounded, send/drain_into", kanal_draining));
+    }
+    rows
 }
 
 /// Each producer has a copy of `sender`, and drops it when it has sent its share.
@@ -62,16 +71,16 @@ fn pull(ledger: &mut Ledger, mut receive: impl FnMut() -> Option<Packet>) -> any
     Ok(())
 }
 
-fn crossbeam_blocking(job: &Job, producers: usize) -> Crew {
-    let (sender, receiver) = crossbeam_channel::bounded::<Packet>(CAPACITY);
+fn crossbeam_blocking(job: &Job, producers: usize, room: usize) -> Crew {
+    let (sender, receiver) = crossbeam_channel::bounded::<Packet>(room);
     let send = |sender: crossbeam_channel::Sender<_>, share: Share| {
         share.send(|message| Ok(sender.send(message)?))
     };
     merge(job, producers, (sender, send), move |ledger| pull(ledger, || receiver.recv().ok()))
 }
 
-fn crossbeam_trying(job: &Job, producers: usize) -> Crew {
-    let (sender, receiver) = crossbeam_channel::bounded::<Packet>(CAPACITY);
+fn crossbeam_trying(job: &Job, producers: usize, room: usize) -> Crew {
+    let (sender, receiver) = crossbeam_channel::bounded::<Packet>(room);
     let send = move |sender: crossbeam_channel::Sender<_>, share: Share| {
         let idle = Idle::new(producers + 1);
         share.send(|message| {
@@ -100,20 +109,20 @@ fn crossbeam_trying(job: &Job, producers: usize) -> Crew {
     })
 }
 
-fn kanal_blocking(job: &Job, producers: usize) -> Crew {
-    let (sender, receiver) = kanal::bounded::<Packet>(CAPACITY);
+fn kanal_blocking(job: &Job, producers: usize, room: usize) -> Crew {
+    let (sender, receiver) = kanal::bounded::<Packet>(room);
     let send =
         |sender: kanal::Sender<_>, share: Share| share.send(|message| Ok(sender.send(message)?));
     merge(job, producers, (sender, send), move |ledger| pull(ledger, || receiver.recv().ok()))
 }
 
 /// Takes all that is there, and waits for one message if there is nothing.
-fn kanal_draining(job: &Job, producers: usize) -> Crew {
-    let (sender, receiver) = kanal::bounded::<Packet>(CAPACITY);
+fn kanal_draining(job: &Job, producers: usize, room: usize) -> Crew {
+    let (sender, receiver) = kanal::bounded::<Packet>(room);
     let send =
         |sender: kanal::Sender<_>, share: Share| share.send(|message| Ok(sender.send(message)?));
     merge(job, producers, (sender, send), move |ledger| {
-        let mut messages = Vec::with_capacity(CAPACITY);
+        let mut messages = Vec::with_capacity(room);
         // An error here says that all producers are gone, and that nothing is left.
         while let Ok(found) = receiver.drain_into(&mut messages) {
             if found == 0 {
@@ -126,16 +135,16 @@ fn kanal_draining(job: &Job, producers: usize) -> Crew {
     })
 }
 
-fn flume_blocking(job: &Job, producers: usize) -> Crew {
-    let (sender, receiver) = flume::bounded::<Packet>(CAPACITY);
+fn flume_blocking(job: &Job, producers: usize, room: usize) -> Crew {
+    let (sender, receiver) = flume::bounded::<Packet>(room);
     let send =
         |sender: flume::Sender<_>, share: Share| share.send(|message| Ok(sender.send(message)?));
     merge(job, producers, (sender, send), move |ledger| pull(ledger, || receiver.recv().ok()))
 }
 
 /// Waits for a message, and takes all that are there by then.
-fn flume_draining(job: &Job, producers: usize) -> Crew {
-    let (sender, receiver) = flume::bounded::<Packet>(CAPACITY);
+fn flume_draining(job: &Job, producers: usize, room: usize) -> Crew {
+    let (sender, receiver) = flume::bounded::<Packet>(room);
     let send =
         |sender: flume::Sender<_>, share: Share| share.send(|message| Ok(sender.send(message)?));
     merge(job, producers, (sender, send), move |ledger| {
@@ -147,16 +156,16 @@ fn flume_draining(job: &Job, producers: usize) -> Crew {
     })
 }
 
-fn standard(job: &Job, producers: usize) -> Crew {
-    let (sender, receiver) = sync_channel::<Packet>(CAPACITY);
+fn standard(job: &Job, producers: usize, room: usize) -> Crew {
+    let (sender, receiver) = sync_channel::<Packet>(room);
     let send = |sender: std::sync::mpsc::SyncSender<_>, share: Share| {
         share.send(|message| sender.send(message).context("closed"))
     };
     merge(job, producers, (sender, send), move |ledger| pull(ledger, || receiver.recv().ok()))
 }
 
-fn array(job: &Job, producers: usize) -> Crew {
-    let queue = Arc::new(ArrayQueue::<Packet>::new(CAPACITY));
+fn array(job: &Job, producers: usize, room: usize) -> Crew {
+    let queue = Arc::new(ArrayQueue::<Packet>::new(room));
     let sending = Arc::new(AtomicU64::new(producers as u64));
     let ends = (Arc::clone(&queue), Arc::clone(&sending));
     let send = move |(queue, sending): (Arc<ArrayQueue<Packet>>, Arc<AtomicU64>), share: Share| {

@@ -1,8 +1,8 @@
 //! Requests and responses of one type, several at a time.
 //!
 //! The client looks for the response to its oldest request: the server answers in order, and to look at
-//! all requests that are out would take longer. A request that is answered without a wait costs no
-//! event; a side that has found nothing waits for one.
+//! all requests that are out would take longer. With events, there is one after each visit that has sent
+//! something, and a side that has found nothing waits for the next.
 
 use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
@@ -71,9 +71,11 @@ fn calls<S: Service>(node: &Node<S>, outstanding: usize) -> anyhow::Result<Calls
     Ok(service?)
 }
 
+type Events<S> = (ManuallyDrop<Notifier<S>>, ManuallyDrop<Listener<S>>);
+
 /// What a side does that has found nothing: it looks again, or waits for the other side's event.
 struct Rest<S: Service> {
-    events: Option<(ManuallyDrop<Notifier<S>>, ManuallyDrop<Listener<S>>)>,
+    events: Option<Events<S>>,
     idle: Idle,
 }
 
