@@ -147,6 +147,43 @@ pub mod stream {
     pub use day5::stream::*;
 }
 
+/// One thread, thousands of rings: a [`Selector`](select::Selector) says whose turn it is.
+///
+/// Each producer has a ring of its own, so one that dies stops no other. The selector looks only at rings that rang,
+/// and no ring gets more than its share while others wait.
+///
+/// ```
+/// use fanout::records::{Reader, Writer};
+/// use fanout::select::{Posting, Selector};
+/// use fanout::{Adaptive, Start};
+///
+/// let name = format!("/doc-select-{}", std::process::id());
+/// let writer = Writer::create(&name, 1 << 16)?;
+/// let mut reader = Reader::join(&name, Start::Oldest)?;
+/// let mut selector = Selector::new()?;
+/// let key = selector.add_seated(reader.outlook())?;
+/// // The producer, which may be another process, says that there is something.
+/// let seat = selector.seat(key).expect("it was just added");
+/// let mut writer = writer.waiting(Posting::new(seat, Adaptive::default()));
+/// writer.send(b"an order")?;
+///
+/// let turn = selector.wait();
+/// assert_eq!(turn.key, key);
+/// for record in &reader.try_recv_batch(turn.bytes as usize)? {
+///     assert_eq!(record, b"an order");
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub mod select {
+    pub use day3::outlook::{Outlook, Prospect};
+    pub use day7::ready::{BoardError, MOST_SEATS, Posting, Seat, SeatError};
+    #[cfg(feature = "tokio")]
+    pub use day7::selector::AsyncSelector;
+    pub use day7::selector::{
+        AddError, Key, MOST_PLAIN, PollableSelector, Selector, SelectorError, SelectorOptions, Turn,
+    };
+}
+
 /// Messages of any size: a ring that counts bytes.
 ///
 /// ```

@@ -171,10 +171,7 @@ impl OwnPage {
         // A copy of the descriptor is the same open file, and so has the same lock.
         let copy = || descriptor.try_clone().map_err(|_| Errno::EMFILE);
         let file = Unshared::open(copy).map_err(failed("fcntl(F_DUPFD_CLOEXEC)"))?;
-        let map = MmapOptions::new().len(page_size() as usize).map_raw(&descriptor);
-        let errno =
-            |error: std::io::Error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
-        let map = map.map_err(|error| open_error(label, "mmap", errno(error)))?;
+        let map = map_page(&descriptor).map_err(|errno| open_error(label, "mmap", errno))?;
         Ok(Self { map, file })
     }
 
@@ -198,4 +195,60 @@ impl Drop for OwnPage {
             release(&self.file);
         }
     }
+}
+
+/// A page that any number of processes share, and any of them may write. It has no name: a process gets it as a
+/// descriptor.
+#[derive(Debug)]
+pub struct CommonPage {
+    map: MmapRaw,
+    file: OwnedFd,
+}
+
+impl CommonPage {
+    /// A page of zeros. It is sealed: nobody can cut it short.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError`]; `label` is its name in errors.
+    pub fn new(label: &QueueName) -> Result<Self, CreateError> {
+        let failed = |call| move |errno| create_error(label, call, errno);
+        let file = memfd(label).map_err(failed("memfd_create"))?;
+        reserve(label, &file, page_size())?;
+        fcntl(&file, FcntlArg::F_ADD_SEALS(SEALS)).map_err(failed("fcntl(F_ADD_SEALS)"))?;
+        let map = map_page(&file).map_err(failed("mmap"))?;
+        Ok(Self { map, file })
+    }
+
+    /// The page behind this descriptor.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::NotSealed`] for what could be cut short, [`OpenError`] for what is too short, or cannot be mapped
+    /// writable. `label` is its name in errors.
+    pub fn from_fd(label: &QueueName, file: OwnedFd) -> Result<Self, OpenError> {
+        seals_of(label, file.as_fd())?;
+        at_least(label, &file, page_size())?;
+        let map = map_page(&file).map_err(|errno| open_error(label, "mmap", errno))?;
+        Ok(Self { map, file })
+    }
+
+    /// A descriptor of it for another process.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said: this process is at its limit of descriptors.
+    pub fn descriptor(&self) -> std::io::Result<OwnedFd> {
+        self.file.try_clone()
+    }
+
+    /// Where it is: [`page_size`] bytes, which may be read and written while this lives, and which others write, too.
+    pub fn start(&self) -> NonNull<u8> {
+        NonNull::new(self.map.as_mut_ptr()).expect("a mapping does not start at address zero")
+    }
+}
+
+fn map_page(file: &OwnedFd) -> Result<MmapRaw, Errno> {
+    let map = MmapOptions::new().len(page_size() as usize).map_raw(file);
+    map.map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
 }

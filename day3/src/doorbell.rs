@@ -185,7 +185,7 @@ pub fn wake(word: &AtomicU32) -> bool {
 
 /// The same for a word of a peer that nobody trusts: it takes no more steps if the peer changes the word all the time.
 #[inline(always)]
-pub(crate) fn wake_from(word: &AtomicU32) -> bool {
+pub fn wake_from(word: &AtomicU32) -> bool {
     light();
     let now = word.load(Ordering::Relaxed);
     now & (ASLEEP | FENCED) != 0 && wake_peer(word, now)

@@ -36,6 +36,8 @@ pub mod inspect;
 pub mod memory;
 #[cfg(not(loom))]
 pub mod options;
+#[cfg(not(loom))]
+pub mod outlook;
 mod pace;
 #[cfg(not(loom))]
 pub mod ring;

@@ -159,7 +159,7 @@ fn held(control: &Control, slot: usize) -> Run {
 }
 
 /// Whether `end` comes after `cursor`, and is no further than any ring is long.
-fn is_ahead(cursor: Sequence, end: Sequence) -> bool {
+pub(crate) fn is_ahead(cursor: Sequence, end: Sequence) -> bool {
     (1..=Capacity::MAX).contains(&end.since(cursor))
 }
 

@@ -7,6 +7,8 @@ use core::ptr::NonNull;
 use core::time::Duration;
 
 use common::process::{Origin, forks};
+#[cfg(not(loom))]
+use common::sync::Arc;
 use common::sync::{AtomicU64, Ordering, mutant};
 use common::{Capacity, OsError, Sequence, fence, ordering};
 
@@ -16,6 +18,8 @@ use crate::control::{
 use crate::doorbell;
 use crate::landing::Landing;
 use crate::link::{Lease, Link, role_of};
+#[cfg(not(loom))]
+use crate::outlook::Station;
 use crate::recovery::{self, Death, Inheritance, Survivors};
 use crate::rooms::{Page, Residence};
 use crate::sequencer::Run;
@@ -103,6 +107,9 @@ pub struct Registration {
     pub(crate) inherited: Option<Run>,
     /// Who that was.
     forebear: Option<Box<Obituary>>,
+    /// For those who watch it from outside.
+    #[cfg(not(loom))]
+    station: Arc<Station>,
 }
 
 /// What a slot says of the consumer that has it.
@@ -467,7 +474,15 @@ impl Registration {
             hold,
             inherited,
             forebear,
+            #[cfg(not(loom))]
+            station: Station::new(slot, state),
         }
+    }
+
+    /// Where its slot is, for those who watch it from outside.
+    #[cfg(not(loom))]
+    pub(crate) fn station(&self) -> &Arc<Station> {
+        &self.station
     }
 
     /// The registration of a guest, which its host has made: see [`rooms`](crate::rooms). `watch` is what the kernel
@@ -599,6 +614,8 @@ impl Registration {
         });
         self.leave(control);
         (self.slot, self.state, self.hold) = (slot, state, Some(hold));
+        #[cfg(not(loom))]
+        self.station.move_to(slot, state);
         self.line = NonNull::from(new);
         self.place = (NonNull::from(&new.cursor), NonNull::from(&new.missed));
     }

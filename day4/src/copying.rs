@@ -103,7 +103,7 @@ impl CopyingCursor for ConsumerCursor<Shared> {
 pub struct Copying<K, W: Wait = Yield> {
     pub(crate) cursor: K,
     data: Data,
-    waiter: Waiter<W>,
+    pub(crate) waiter: Waiter<W>,
 }
 
 impl<K: CopyingCursor, W: Wait> fmt::Debug for Copying<K, W> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use common::{NameError, QueueName, Sequence};
 use day2::Mode;
+use day3::outlook::Outlook;
 use day3::sequencer::{ConsumerCursor, Cursor};
 use day3::wait::Side;
 use day3::{JoinError, JoinOptions, Shared, Start, Wait, Yield};
@@ -76,5 +77,10 @@ impl<W: Wait> Evictable<W> {
     /// The number of its slot.
     pub fn slot(&self) -> usize {
         self.cursor.registration().slot()
+    }
+
+    /// What can be told of this consumer from outside: whether it has something to do.
+    pub fn outlook(&self) -> Outlook {
+        Outlook::of(self.waiter.shared(), self.cursor.registration(), 1)
     }
 }

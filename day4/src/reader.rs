@@ -15,6 +15,7 @@ use common::{NameError, QueueName, Sequence};
 use day2::Mode;
 use day3::group::MemberCursor;
 use day3::measured::Measured;
+use day3::outlook::Outlook;
 use day3::sequencer::ConsumerCursor;
 use day3::wait::{Side, Waiter};
 use day3::{Ending, JoinError, JoinOptions, Shared, Start, Wait, Yield};
@@ -270,6 +271,11 @@ impl<K: Measured, W: Wait> Receiver<K, W> {
     /// The number of its slot.
     pub fn slot(&self) -> usize {
         self.cursor.registration().slot()
+    }
+
+    /// What can be told of this consumer from outside: whether it has something to do.
+    pub fn outlook(&self) -> Outlook {
+        Outlook::of(self.waiter.shared(), self.cursor.registration(), 1)
     }
 
     /// How the producer has ended: after [`RecvError::Aborted`], why.

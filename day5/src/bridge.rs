@@ -272,14 +272,15 @@ impl State {
 
 /// The way between a bridge and its thread: orders go to the thread, and signals come back.
 #[derive(Debug)]
-pub(crate) struct Post {
+pub struct Post {
     watcher: Arc<Watcher>,
     id: u64,
     counter: Arc<Counter>,
 }
 
 impl Post {
-    pub(crate) fn counter(&self) -> &Counter {
+    /// Where signals arrive.
+    pub fn counter(&self) -> &Counter {
         &self.counter
     }
 
@@ -288,7 +289,7 @@ impl Post {
     /// # Safety
     ///
     /// The word must stay in place until the [`Bridge`] is dropped.
-    pub(crate) unsafe fn watch(&self, word: &AtomicU32, ticket: Ticket, slice: Duration) {
+    pub unsafe fn watch(&self, word: &AtomicU32, ticket: Ticket, slice: Duration) {
         let (word, until) = (Word(NonNull::from(word)), Instant::now() + slice);
         self.watcher.order(self.id, Watch { word, value: ticket.word(), until });
     }
@@ -296,18 +297,24 @@ impl Post {
 
 /// A word that can be watched until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Bridge {
+pub struct Bridge {
     post: Arc<Post>,
 }
 
 impl Bridge {
-    pub(crate) fn start() -> io::Result<Self> {
+    /// A bridge, served by a thread that others have started, or by a new one.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said: no descriptor, or no thread.
+    pub fn start() -> io::Result<Self> {
         let counter = Arc::new(Counter::new()?);
         let (watcher, id) = Threads::enter(&counter)?;
         Ok(Self { post: Arc::new(Post { watcher, id, counter }) })
     }
 
-    pub(crate) fn post(&self) -> &Arc<Post> {
+    /// The way to its thread.
+    pub fn post(&self) -> &Arc<Post> {
         &self.post
     }
 }

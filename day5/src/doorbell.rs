@@ -75,10 +75,10 @@ pub fn announce(word: &AtomicU32) -> Ticket {
     Ticket(before | ASLEEP | FENCED)
 }
 
-/// As [`announce`], at several words with one barrier: the values that they have if they have not rung since.
-pub fn announce_at(words: &[&AtomicU32]) -> Vec<u32> {
+/// As [`announce`], at several words with one barrier: their tickets, in order.
+pub fn announce_at(words: &[&AtomicU32]) -> Vec<Ticket> {
     day3::doorbell::announced();
-    let set = |bits| move |word: &&AtomicU32| word.fetch_or(bits, Ordering::Relaxed) | bits;
+    let set = |bits| move |word: &&AtomicU32| Ticket(word.fetch_or(bits, Ordering::Relaxed) | bits);
     let tickets = words.iter().map(set(ASLEEP)).collect();
     // edge: announce <-> ring. As in `announce`.
     if barrier::heavy() {

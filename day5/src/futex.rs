@@ -46,7 +46,7 @@ fn timespec(time: Duration) -> Timespec {
 /// Whether the kernel lets a thread sleep on many words at once (`futex_waitv(2)`, Linux 5.16).
 ///
 /// With `FANOUT_WAITV=off` this process behaves as if the kernel did not.
-pub(crate) fn can_wait_for_many() -> bool {
+pub fn can_wait_for_many() -> bool {
     static CAN: OnceLock<bool> = OnceLock::new();
     *CAN.get_or_init(|| {
         let is_off = std::env::var_os("FANOUT_WAITV").is_some_and(|value| value == "off");
@@ -60,7 +60,7 @@ pub(crate) fn can_wait_for_many() -> bool {
 /// `timeout` has passed. Returns the word whose sleepers were woken, if the kernel knows.
 ///
 /// At most 128 words. Their addresses only go to the kernel, and may be anything.
-pub(crate) fn wait_for_any(
+pub fn wait_for_any(
     words: &[(NonNull<AtomicU32>, u32)],
     timeout: Option<Duration>,
 ) -> Option<usize> {
@@ -91,7 +91,7 @@ pub(crate) fn wait_for_any(
 }
 
 /// On how many words at most a thread can sleep at once.
-pub(crate) const MOST: usize = 128;
+pub const MOST: usize = 128;
 
 /// Wakes all that sleep until the owner of this word dies. The word may be mapped read-only.
 pub(crate) fn wake_sleepers_of(vital: &Vital) {

@@ -25,7 +25,7 @@ pub mod barrier;
 pub mod doorbell;
 
 #[cfg(not(loom))]
-mod bridge;
+pub mod bridge;
 #[cfg(not(loom))]
 mod closer;
 #[cfg(not(loom))]

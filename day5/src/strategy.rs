@@ -134,6 +134,36 @@ impl Adaptive {
     }
 }
 
+impl Adaptive {
+    /// What it does before it sleeps: looks, spinning and then yielding for as long as it has learned that this pays
+    /// off. A wait that sleeps elsewhere than at one doorbell begins with this, too.
+    #[inline]
+    pub fn look_awhile<R>(
+        &mut self,
+        deadline: Option<Instant>,
+        mut poll: impl FnMut() -> Option<R>,
+    ) -> Looked<R> {
+        let spins = self.spins_now();
+        match poll_up_to(deadline, spins, &mut poll, spin_loop) {
+            (Looked::Exhausted, _) => self.has_lost(),
+            (found, looks) => {
+                if let Looked::Found(_) = found {
+                    self.has_won(looks);
+                }
+                return found;
+            }
+        }
+        let give_away = || {
+            let given = Instant::now();
+            yield_now();
+            if given.elapsed() > WANTED {
+                self.crowd = CROWD;
+            }
+        };
+        poll_up_to(deadline, YIELDS, &mut poll, give_away).0
+    }
+}
+
 impl Wait for Adaptive {
     #[inline]
     fn until<R>(
@@ -143,61 +173,46 @@ impl Wait for Adaptive {
         deadline: Option<Instant>,
         mut poll: impl FnMut() -> Option<R>,
     ) -> Option<R> {
-        let spins = self.spins_now();
-        match poll_up_to(deadline, spins, &mut poll, spin_loop) {
-            Spun::Found(answer, looks) => {
-                self.has_won(looks);
-                return Some(answer);
-            }
-            Spun::TimedOut => return None,
-            Spun::Exhausted => self.has_lost(),
-        }
-        let give_away = || {
-            let given = Instant::now();
-            yield_now();
-            if given.elapsed() > WANTED {
-                self.crowd = CROWD;
-            }
-        };
-        match poll_up_to(deadline, YIELDS, &mut poll, give_away) {
-            Spun::Found(answer, _) => Some(answer),
-            Spun::TimedOut => None,
-            Spun::Exhausted => sleep(side, doorbell, deadline, SLICE, poll),
+        match self.look_awhile(deadline, &mut poll) {
+            Looked::Found(answer) => Some(answer),
+            Looked::TimedOut => None,
+            Looked::Exhausted => sleep(side, doorbell, deadline, SLICE, poll),
         }
     }
 }
 
 /// How a series of looks ended.
-enum Spun<R> {
-    /// After so many looks in vain there was an answer.
-    Found(R, u32),
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Looked<R> {
+    /// There was an answer.
+    Found(R),
     /// The deadline had passed.
     TimedOut,
-    /// No look found anything.
+    /// No look found anything: it is time to sleep.
     Exhausted,
 }
 
-/// Looks up to `most` times, with a pause after each look in vain. Even if the deadline has passed
-/// already, it looks once.
+/// Looks up to `most` times, with a pause after each look in vain; says also how many looks were in vain. Even if the
+/// deadline has passed already, it looks once.
 #[inline]
 fn poll_up_to<R>(
     deadline: Option<Instant>,
     most: u32,
     mut poll: impl FnMut() -> Option<R>,
     mut pause: impl FnMut(),
-) -> Spun<R> {
+) -> (Looked<R>, u32) {
     for looks in 0..most {
         if let Some(answer) = poll() {
-            return Spun::Found(answer, looks);
+            return (Looked::Found(answer), looks);
         }
         if looks.is_multiple_of(LOOKS_BETWEEN_CLOCKS)
             && deadline.is_some_and(|deadline| Instant::now() >= deadline)
         {
-            return Spun::TimedOut;
+            return (Looked::TimedOut, looks);
         }
         pause();
     }
-    Spun::Exhausted
+    (Looked::Exhausted, most)
 }
 
 /// Sleeps between looks, in slices.
@@ -289,7 +304,8 @@ fn rest_among<R>(
     let tickets = doorbell::announce_at(&words);
     let answer = poll();
     if answer.is_none() {
-        let all: Vec<_> = words.iter().map(|&word| NonNull::from(word)).zip(tickets).collect();
+        let words = words.iter().map(|&word| NonNull::from(word));
+        let all: Vec<_> = words.zip(tickets.iter().map(|ticket| ticket.word())).collect();
         if futex::can_wait_for_many() {
             futex::wait_for_any(&all, Some(slice));
         } else {
@@ -313,7 +329,7 @@ fn nap<R>(deadline: Option<Instant>, mut poll: impl FnMut() -> Option<R>) -> Opt
 }
 
 /// How long to sleep, at most `most`; `None` when the deadline has passed.
-fn until(deadline: Option<Instant>, most: Duration) -> Option<Duration> {
+pub fn until(deadline: Option<Instant>, most: Duration) -> Option<Duration> {
     let Some(deadline) = deadline else { return Some(most) };
     let left = deadline.saturating_duration_since(Instant::now());
     (!left.is_zero()).then_some(left.min(most))

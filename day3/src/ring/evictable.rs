@@ -11,6 +11,7 @@ use super::open;
 use crate::error::JoinError;
 use crate::memory::{Memory, Shared};
 use crate::options::JoinOptions;
+use crate::outlook::Outlook;
 use crate::roster::Start;
 use crate::sequencer::{ConsumerCursor, Cursor};
 use crate::wait::{Side, Wait, Yield};
@@ -64,5 +65,10 @@ impl<T: Pod, W: Wait> Evictable<T, W> {
     /// The number of its slot.
     pub fn slot(&self) -> usize {
         self.cursor.registration().slot()
+    }
+
+    /// What can be told of this consumer from outside: whether it has something to do.
+    pub fn outlook(&self) -> Outlook {
+        Outlook::of(self.waiter.shared(), self.cursor.registration(), size_of::<T>() as u64)
     }
 }

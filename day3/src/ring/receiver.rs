@@ -15,6 +15,7 @@ use crate::error::{Evicted, JoinError, RecvError, RecvTimeoutError, TryRecvError
 use crate::group::MemberCursor;
 use crate::memory::{Memory, Shared};
 use crate::options::JoinOptions;
+use crate::outlook::Outlook;
 use crate::roster::Start;
 use crate::sequencer::{ConsumerCursor, Cursor, Run, Unavailable};
 use crate::wait::{Side, Wait, Waiter, Yield};
@@ -179,6 +180,11 @@ impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
     /// The number of its slot.
     pub fn slot(&self) -> usize {
         self.cursor.registration().slot()
+    }
+
+    /// What can be told of this consumer from outside: whether it has something to do.
+    pub fn outlook(&self) -> Outlook {
+        Outlook::of(self.waiter.shared(), self.cursor.registration(), size_of::<T>() as u64)
     }
 
     /// How the producer has ended: after [`RecvError::Aborted`], why.

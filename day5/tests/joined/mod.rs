@@ -142,7 +142,7 @@ impl Producer {
         let control = self.control.clone();
         let tickets = doorbell::announce_at(&words(&control));
         if !publish_one(&mut self.cursor) {
-            self.asleep_among = Some(tickets);
+            self.asleep_among = Some(tickets.into_iter().map(Ticket::word).collect());
         }
     }
 
