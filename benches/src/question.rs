@@ -26,6 +26,8 @@ pub enum Question {
     /// So many producers, threads as the consumer is; one consumer gets all messages, which have 64
     /// bytes.
     ManyToOne(usize),
+    /// So many queues from one thread to another, and one message of 64 bytes at a time, with an answer.
+    Queues(usize),
     /// Requests of 64 bytes, each with an answer of 64 bytes that depends on it.
     Task {
         /// Where client and server are.
@@ -115,6 +117,7 @@ impl Question {
             .chain([1, 2, 3, 7].map(Self::FanOut))
             .chain([1, 2, 4].map(Self::Sharing))
             .chain([1, 2, 4, 16, 64].map(Self::ManyToOne))
+            .chain([Self::Queues(64)])
             .chain(tasks)
             .collect()
     }
@@ -139,7 +142,7 @@ impl Question {
             Self::OneWay(_) => "One way",
             Self::FanOut(_) => "Fan-out",
             Self::Sharing(_) => "Work sharing",
-            Self::ManyToOne(_) => "Many to one",
+            Self::ManyToOne(_) | Self::Queues(_) => "Many to one",
             Self::Task { .. } => "Tasks",
         }
     }
@@ -149,9 +152,11 @@ impl Question {
         match self {
             Self::Request { bytes, .. } => Size::Fixed(bytes),
             Self::OneWay(size) => size,
-            Self::FanOut(_) | Self::Sharing(_) | Self::ManyToOne(_) | Self::Task { .. } => {
-                Size::Fixed(size_of::<crate::Packet>())
-            }
+            Self::FanOut(_)
+            | Self::Sharing(_)
+            | Self::ManyToOne(_)
+            | Self::Queues(_)
+            | Self::Task { .. } => Size::Fixed(size_of::<crate::Packet>()),
         }
     }
 
@@ -159,7 +164,7 @@ impl Question {
     pub fn unit(self) -> Unit {
         match self {
             Self::Request { .. } => Unit::RoundTrips,
-            Self::Task { .. } => Unit::Tasks,
+            Self::Queues(_) | Self::Task { .. } => Unit::Tasks,
             Self::OneWay(_) | Self::FanOut(_) | Self::Sharing(_) | Self::ManyToOne(_) => {
                 Unit::Messages
             }
@@ -184,6 +189,9 @@ impl fmt::Display for Question {
             Self::ManyToOne(n) => {
                 let producers = if n == 1 { "producer" } else { "producers" };
                 write!(f, "many-to-one, 64 B, {n} {producers} to one consumer")
+            }
+            Self::Queues(n) => {
+                write!(f, "many-to-one, 64 B, {n} queues, one message at a time, with its answer")
             }
             Self::Task { place, outstanding, rest } => {
                 let sides = match place {

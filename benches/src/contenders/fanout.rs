@@ -24,7 +24,7 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
         Question::OneWay(size) => streams(question, size),
         Question::FanOut(consumers) => broadcasts(question, consumers),
         Question::Sharing(consumers) => groups(question, consumers),
-        Question::ManyToOne(_) | Question::Task { .. } => vec![],
+        Question::ManyToOne(_) | Question::Queues(_) | Question::Task { .. } => vec![],
     };
     rows.into_iter().map(|row| row.standing(Standing::Fanout)).collect()
 }

@@ -16,7 +16,10 @@ const NAME: &str = "limit";
 pub(super) fn rows(question: Question) -> Vec<Contender> {
     let row = |mode, sides, build: fn(&Job, u64) -> anyhow::Result<Crew>| {
         let room = match question {
-            Question::Request { .. } | Question::OneWay(_) | Question::Task { .. } => ROOM as u64,
+            Question::Request { .. }
+            | Question::OneWay(_)
+            | Question::Queues(_)
+            | Question::Task { .. } => ROOM as u64,
             Question::FanOut(_) | Question::Sharing(_) | Question::ManyToOne(_) => {
                 (CAPACITY * question.size().most()) as u64
             }
@@ -30,7 +33,7 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
             vec![row("two-line ping-pong", (place, 2), |job, _| ping_pong(job))]
         }
         // What the ways to sleep, and several requests at a time, are limited by is another rival.
-        Question::Task { .. } => vec![],
+        Question::Task { .. } | Question::Queues(_) => vec![],
         Question::OneWay(_)
         | Question::FanOut(_)
         | Question::Sharing(_)

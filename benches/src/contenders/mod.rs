@@ -13,6 +13,7 @@ mod iceoryx2;
 mod limits;
 mod merging;
 mod mqueue;
+mod queues;
 mod readiness;
 mod ringfire;
 mod rtrb;
@@ -126,11 +127,12 @@ impl Contender {
 
 /// All rows that answer a question: limits first, then this project, then rivals.
 pub fn of(question: Question) -> Vec<Contender> {
-    let parts: [fn(Question) -> Vec<Contender>; 25] = [
+    let parts: [fn(Question) -> Vec<Contender>; 26] = [
         limits::rows,
         fanout::rows,
         tasks::rows,
         selector::rows,
+        queues::rows,
         bare::rows,
         shm::rows,
         counters::rows,

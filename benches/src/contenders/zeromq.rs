@@ -27,7 +27,7 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
         Question::ManyToOne(producers) => {
             vec![row(question, "PUSH/PULL, inproc", (Place::Threads, producers + 1), Way::Merge)]
         }
-        Question::Sharing(_) | Question::Task { .. } => vec![],
+        Question::Sharing(_) | Question::Queues(_) | Question::Task { .. } => vec![],
     }
 }
 

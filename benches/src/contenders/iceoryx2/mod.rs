@@ -74,7 +74,7 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
                 row(Pattern::Broadcast, "loan_uninit", scope, (place, consumers + 1));
             }
         }
-        Question::Sharing(_) => {}
+        Question::Sharing(_) | Question::Queues(_) => {}
         Question::ManyToOne(producers) => {
             let sides = (Place::Threads, producers + 1);
             row(Pattern::Merge, "pub/sub, a publisher each", Scope::Ipc, sides);
