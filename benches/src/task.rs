@@ -214,10 +214,11 @@ impl Desk {
     fn turn<A: Asking>(&mut self, end: &mut A) -> anyhow::Result<()> {
         end.collect(|answer| self.take(answer))?;
         ensure!(self.wrong == 0, "{} answers are not those that were asked for", self.wrong);
+        let before = self.left;
         while let Some(slot) = self.free.pop() {
             self.ask(end, slot)?;
         }
-        end.flush()
+        if self.left < before { end.flush() } else { Ok(()) }
     }
 
     /// Checks every word of an answer.
