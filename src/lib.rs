@@ -272,6 +272,14 @@ pub mod records {
     }
 }
 
+/// Work and answers: a client has tasks done, a server does them.
+///
+/// See [`tasks::Server`] and [`tasks::Client`].
+pub mod tasks {
+    #[doc(inline)]
+    pub use day7::tasks::*;
+}
+
 /// Day 2's floor: one shared-memory object, mapped, with a header that says what it is.
 pub mod segment {
     pub use day2::header::Expected;

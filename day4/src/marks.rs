@@ -75,12 +75,17 @@ impl Marks {
         let word = || AtomicU64::new(0);
         let line = |_| MarkLine { begun: word(), number: word(), ended: word(), unused: word() };
         let marks = Self { lasts: core::array::from_fn(line), firsts: core::array::from_fn(line) };
-        marks.start_at(first);
+        // SAFETY: nobody else has it.
+        unsafe { marks.start_at(first) };
         marks
     }
 
-    /// Sets all marks to the first message. No other end has the memory yet.
-    pub(crate) fn start_at(&self, first: Sequence) {
+    /// Sets all marks to the first message.
+    ///
+    /// # Safety
+    ///
+    /// No other end has the memory yet.
+    pub unsafe fn start_at(&self, first: Sequence) {
         for line in self.lasts.iter().chain(&self.firsts) {
             line.begun.store(first.get(), Ordering::Relaxed);
             line.ended.store(first.get(), Ordering::Relaxed);

@@ -111,7 +111,9 @@ impl Segmented {
             // SAFETY: no other end has the memory yet.
             unsafe { control.start_at(ring.first) };
             // SAFETY: the marks lie behind control, within what was planned.
-            unsafe { marks_behind(start, consumers).as_ref() }.start_at(ring.first);
+            let marks = unsafe { marks_behind(start, consumers).as_ref() };
+            // SAFETY: no other end has the memory yet.
+            unsafe { marks.start_at(ring.first) };
         };
         let segment = create(geometry, &fill)?;
         let mirror = mirror(&segment, Access::ReadWrite).map_err(CreateError::Mirror)?;

@@ -88,9 +88,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use common::sync::{spin_loop, yield_now};
 use day3::outlook::Outlook;
 use day5::Adaptive;
-use day5::strategy::{Looked, SLICE, until};
+use day5::strategy::{Looked, SLICE, Strategy, until};
 
 use crate::ready::{Board, Seat};
 
@@ -157,6 +158,7 @@ pub struct Selector {
     /// How many looks in vain there were beside turns since rings last went idle.
     vain: u32,
     tries: u32,
+    waiting: Strategy,
     adaptive: Adaptive,
     /// When to look at all rings again.
     next_sweep: Instant,
@@ -207,6 +209,7 @@ impl Selector {
             turns: 0,
             vain: 0,
             tries: 0,
+            waiting: options.waiting,
             adaptive: Adaptive::default(),
             next_sweep: Instant::now() + SLICE,
             next_asked: 0,
@@ -315,6 +318,11 @@ impl Selector {
         Ok(Some((self.board.descriptor()?, seat)))
     }
 
+    /// A descriptor of the board, for producers in other processes.
+    pub(crate) fn board_descriptor(&self) -> io::Result<OwnedFd> {
+        self.board.descriptor()
+    }
+
     /// Gives this one a turn, as if its seat had been rung; says whether it is there.
     pub fn wake(&mut self, key: Key) -> bool {
         let is_there = self.get(key).is_some();
@@ -384,13 +392,20 @@ impl Selector {
         if let Some(turn) = self.look() {
             return Some(turn);
         }
-        let mut adaptive = self.adaptive;
-        let looked = adaptive.look_awhile(deadline, || self.look());
-        self.adaptive = adaptive;
-        match looked {
-            Looked::Found(turn) => return Some(turn),
-            Looked::TimedOut => return None,
-            Looked::Exhausted => {}
+        match self.waiting {
+            Strategy::Spin => return self.poll_until(deadline, spin_loop),
+            Strategy::Yield => return self.poll_until(deadline, yield_now),
+            Strategy::Sleep => {}
+            Strategy::Adaptive => {
+                let mut adaptive = self.adaptive;
+                let looked = adaptive.look_awhile(deadline, || self.look());
+                self.adaptive = adaptive;
+                match looked {
+                    Looked::Found(turn) => return Some(turn),
+                    Looked::TimedOut => return None,
+                    Looked::Exhausted => {}
+                }
+            }
         }
         loop {
             let slice = until(deadline, SLICE)?;
@@ -399,6 +414,23 @@ impl Selector {
             if let Some(turn) = self.look() {
                 return Some(turn);
             }
+        }
+    }
+
+    /// Looks again and again, with a pause after each look in vain.
+    fn poll_until(&mut self, deadline: Option<Instant>, pause: impl Fn()) -> Option<Turn> {
+        let mut looks = 0u32;
+        loop {
+            if let Some(turn) = self.look() {
+                return Some(turn);
+            }
+            looks = looks.wrapping_add(1);
+            if looks.is_multiple_of(TRIES_BETWEEN_CLOCKS)
+                && deadline.is_some_and(|deadline| Instant::now() >= deadline)
+            {
+                return None;
+            }
+            pause();
         }
     }
 

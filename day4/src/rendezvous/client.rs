@@ -1,23 +1,23 @@
 //! The side that asks for a ring.
 
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{QueueName, Sequence};
 use day2::{Mode, Segment, Trust};
 use day3::wait::deadline;
 use day3::{JoinError, JoinOptions, Policy, Start, Wait};
 use nix::errno::Errno;
+use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, getsockopt, socket};
 
 use super::error::{ConnectError, RendezvousError, failed};
+use super::packet::Packet;
+use super::socket::dial;
 use super::wire::{self, Answer, Asks, Hello};
-use super::{Role, address};
+use super::{Role, packet};
 use crate::evictable::Evictable;
 use crate::memory::{ByteMemory, Segmented, nameless};
 use crate::reader::{Member, Reader};
@@ -26,9 +26,6 @@ use crate::tap::Tap;
 
 /// How long [`Reader::connect`] and its like wait for the server's answer.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How often a client looks again for room in the queue of a server that has many.
-const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// Asks the server at `path` for a descriptor of its ring.
 ///
@@ -44,7 +41,7 @@ pub fn connect(
     timeout: Duration,
 ) -> Result<OwnedFd, RendezvousError> {
     let hello = Hello { version: wire::VERSION, role: role.code(), asks: None };
-    let granted = call(path.as_ref(), &hello, role, timeout)?;
+    let granted = call(path.as_ref(), &hello, role, timeout, |_| Ok::<_, RendezvousError>(()))?;
     Ok(granted.ring)
 }
 
@@ -54,31 +51,33 @@ struct Granted {
     ring: OwnedFd,
     /// The consumer's page, its slot, the slot's state, and the first sequence.
     room: Option<(OwnedFd, [u64; 3])>,
-    /// The server's user.
-    user: u32,
 }
 
-/// Says hello to the server at `path`, and hears what it gives.
-fn call(
+/// Says hello to the server at `path`, if `check` finds that its user is to be trusted, and hears what it gives.
+fn call<E: From<RendezvousError>>(
     path: &Path,
     hello: &Hello,
     role: Role,
     timeout: Duration,
-) -> Result<Granted, RendezvousError> {
+    check: impl FnOnce(u32) -> Result<(), E>,
+) -> Result<Granted, E> {
     let deadline = deadline(timeout);
     let timed_out =
         |expected| RendezvousError::TimedOut { path: path.to_owned(), expected, waited: timeout };
     let Some(socket) = dial(path, deadline)? else {
-        return Err(timed_out("a place in the server's queue"));
+        return Err(timed_out("a place in the server's queue").into());
     };
     let peer = getsockopt(&socket, PeerCredentials)
         .map_err(|errno| failed(path, "getsockopt(SO_PEERCRED)", errno))?;
-    wire::send(&socket, &hello.encode(), &[]).map_err(|errno| hung_up(path, "sendmsg", errno))?;
-    if !wire::readable(&socket, deadline).map_err(|errno| failed(path, "poll", errno))? {
-        return Err(timed_out("an answer"));
+    // Before it registers us.
+    check(peer.uid())?;
+    packet::send(&socket, &hello.encode(), packet::NONE)
+        .map_err(|errno| hung_up(path, "sendmsg", errno))?;
+    if !packet::readable(&socket, deadline).map_err(|errno| failed(path, "poll", errno))? {
+        return Err(timed_out("an answer").into());
     }
-    let packet = wire::receive(&socket).map_err(|errno| hung_up(path, "recvmsg", errno))?;
-    unpack(path, role, packet, peer.uid())
+    let received = packet::receive(&socket).map_err(|errno| hung_up(path, "recvmsg", errno))?;
+    Ok(unpack(path, role, received)?)
 }
 
 /// How a consumer comes to its ring: by the descriptor alone, or into a room of its own.
@@ -92,10 +91,8 @@ pub(crate) fn enter(
     let (policy, label) = (options.promised(), options.label_text().to_owned());
     let asks = Some(Asks { start, policy, label });
     let hello = Hello { version: wire::VERSION, role: wire::RESIDENT, asks };
-    let Granted { ring, room, user } = call(path, &hello, Role::Consumer, CONNECT_TIMEOUT)?;
-    if let Some(trust) = trust {
-        trust.check_user(name, user).map_err(JoinError::from)?;
-    }
+    let check = |user| trusted(trust, name, user);
+    let Granted { ring, room } = call(path, &hello, Role::Consumer, CONNECT_TIMEOUT, check)?;
     let Some((page, [slot, state, first])) = room else {
         return Ok(Segmented::from_fd(ring, Mode::Reader, options)?);
     };
@@ -114,6 +111,12 @@ pub(crate) fn look(
     Ok(Arc::new(Segmented::enter(segment, options)?))
 }
 
+/// Fails if a server of this user is not to be trusted. A server that was named by its path always is.
+fn trusted(trust: Option<Trust>, name: &QueueName, user: u32) -> Result<(), ConnectError> {
+    let checked = trust.map_or(Ok(()), |trust| trust.check_user(name, user));
+    Ok(checked.map_err(JoinError::from)?)
+}
+
 /// The segment of a server's ring, read-only.
 pub(crate) fn find(
     path: &Path,
@@ -122,50 +125,9 @@ pub(crate) fn find(
     trust: Option<Trust>,
 ) -> Result<Segment, ConnectError> {
     let hello = Hello { version: wire::VERSION, role: Role::Tap.code(), asks: None };
-    let Granted { ring, user, .. } = call(path, &hello, Role::Tap, CONNECT_TIMEOUT)?;
-    if let Some(trust) = trust {
-        trust.check_user(name, user).map_err(JoinError::from)?;
-    }
+    let check = |user| trusted(trust, name, user);
+    let Granted { ring, .. } = call(path, &hello, Role::Tap, CONNECT_TIMEOUT, check)?;
     Ok(Segment::received(name, ring, options.join_timeout()).map_err(JoinError::from)?)
-}
-
-/// A connection to the server at `path`; `None` if it had no room for one before the deadline.
-fn dial(path: &Path, deadline: Instant) -> Result<Option<OwnedFd>, RendezvousError> {
-    let address = address(path)?;
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)
-        .map_err(|errno| failed(path, "socket", errno))?;
-    loop {
-        match nix::sys::socket::connect(socket.as_raw_fd(), &address) {
-            Ok(()) => return Ok(Some(socket)),
-            Err(Errno::EAGAIN) if Instant::now() >= deadline => return Ok(None),
-            Err(Errno::EAGAIN) => thread::sleep(LOOK_AGAIN),
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(not_connected(path, errno)),
-        }
-    }
-}
-
-fn not_connected(path: &Path, errno: Errno) -> RendezvousError {
-    let to_owned = || path.to_owned();
-    match errno {
-        Errno::ENOENT | Errno::ENOTDIR => {
-            RendezvousError::NotFound { path: to_owned(), expected: "a server's socket" }
-        }
-        // The kernel says the same of a socket without a server and of what is no socket.
-        Errno::ECONNREFUSED => match path.metadata() {
-            Ok(found) if !found.file_type().is_socket() => {
-                RendezvousError::NotASocket { path: to_owned() }
-            }
-            _ => RendezvousError::NobodyListens { path: to_owned() },
-        },
-        Errno::EPROTOTYPE => RendezvousError::NotAServer {
-            path: to_owned(),
-            expected: "a SOCK_SEQPACKET socket",
-            found: "one of another type".into(),
-        },
-        errno => failed(path, "connect", errno),
-    }
 }
 
 /// A server that ends, or does not like what it hears, closes the socket.
@@ -177,12 +139,7 @@ fn hung_up(path: &Path, call: &'static str, errno: Errno) -> RendezvousError {
 }
 
 /// The ring's descriptor; those that came with it, and are unknown to this version, are closed.
-fn unpack(
-    path: &Path,
-    role: Role,
-    packet: wire::Packet,
-    user: u32,
-) -> Result<Granted, RendezvousError> {
+fn unpack(path: &Path, role: Role, packet: Packet) -> Result<Granted, RendezvousError> {
     let path = path.to_owned();
     if packet.bytes.is_empty() {
         return Err(RendezvousError::PeerClosed { path });
@@ -218,9 +175,9 @@ fn unpack(
     let is_whole = count == answer.descriptors as usize;
     match (ring, page, answer.room) {
         (Some(ring), Some(page), Some(room)) if is_whole => {
-            Ok(Granted { ring, room: Some((page, room)), user })
+            Ok(Granted { ring, room: Some((page, room)) })
         }
-        (Some(ring), _, None) if is_whole => Ok(Granted { ring, room: None, user }),
+        (Some(ring), _, None) if is_whole => Ok(Granted { ring, room: None }),
         _ => {
             let found = format!("{count} where it spoke of {}", answer.descriptors);
             let expected = "as many descriptors as it speaks of, and at least one";
@@ -285,7 +242,9 @@ impl<W: Wait> Member<W> {
         start: Start,
     ) -> Result<Self, ConnectError> {
         let hello = Hello { version: wire::VERSION, role: wire::MEMBER, asks: None };
-        let ring = call(path.as_ref(), &hello, Role::Consumer, CONNECT_TIMEOUT)?.ring;
+        let path = path.as_ref();
+        let check = |_| Ok::<_, ConnectError>(());
+        let ring = call(path, &hello, Role::Consumer, CONNECT_TIMEOUT, check)?.ring;
         Ok(Self::from_fd(ring, group, start, &JoinOptions::default())?)
     }
 }

@@ -9,7 +9,7 @@ use day3::JoinError;
 use nix::errno::Errno;
 
 use super::invitation::VARIABLE;
-use super::server::is_served;
+use super::socket::is_served;
 use crate::error::CreateError;
 
 /// Why a server and a client did not come together. A ring that is there goes on as before.
@@ -325,7 +325,7 @@ pub enum InvitedError {
 }
 
 /// A call's failure, for which there is no better word.
-pub(crate) fn failed(path: &Path, call: &'static str, errno: Errno) -> RendezvousError {
+pub fn failed(path: &Path, call: &'static str, errno: Errno) -> RendezvousError {
     let path = path.to_owned();
     match errno {
         Errno::EACCES | Errno::EPERM | Errno::EROFS => RendezvousError::Permission { path },

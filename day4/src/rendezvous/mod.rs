@@ -24,7 +24,9 @@
 pub(crate) mod client;
 mod error;
 mod invitation;
+pub mod packet;
 mod server;
+pub mod socket;
 mod wire;
 
 use core::fmt;
@@ -34,11 +36,12 @@ use day2::Mode;
 use nix::sys::socket::UnixAddr;
 
 pub use client::{CONNECT_TIMEOUT, connect};
-pub(crate) use error::failed;
+pub use error::failed;
 pub use error::{ConnectError, HostError, InvitedError, PairError, RendezvousError};
 pub use invitation::{Invitation, VARIABLE, invited, pair};
+pub(crate) use server::MARK;
 pub use server::{Admitted, HELLO_TIMEOUT, Server, Serving, serve};
-pub(crate) use server::{MARK, is_served};
+pub(crate) use socket::is_served;
 
 /// What a client of a ring wants to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

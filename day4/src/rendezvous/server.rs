@@ -3,9 +3,7 @@
 use std::collections::VecDeque;
 use std::error::Error;
 use std::io::{self, PipeReader, PipeWriter};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::UnixListener;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -15,19 +13,14 @@ use day2::DescriptorError;
 use day3::Wait;
 use day3::wait::deadline;
 use nix::errno::Errno;
-use nix::fcntl::AT_FDCWD;
 use nix::poll::{PollFd, PollFlags};
-use nix::sys::socket::sockopt::PeerCredentials;
-use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixCredentials, bind, connect, getsockopt, listen,
-    socket,
-};
-use nix::sys::stat::{FchmodatFlags, Mode as Permissions, fchmod, fchmodat};
-use nix::unistd::geteuid;
+use nix::sys::socket::UnixCredentials;
 
+use super::Role;
 use super::error::{RendezvousError, failed};
+use super::packet;
+use super::socket::{Accepted, Listening, errno, is_welcome};
 use super::wire::{self, Answer, Hello};
-use super::{Role, address};
 use crate::Offer;
 use crate::rooms::{Admission, NoAdmission, Request};
 use crate::writer::Writer;
@@ -88,11 +81,9 @@ pub struct Admitted {
 pub struct Server {
     any_user: bool,
     tally: Arc<Tally>,
-    // Before the listener: while that is open, no other file can have its inode. Before the visitors: who is hung up on
-    // finds nothing there any more.
-    place: Place,
+    // Before the visitors: who is hung up on finds nothing there any more.
+    listening: Listening,
     visitors: VecDeque<Visitor>,
-    listener: UnixListener,
 }
 
 /// What a server counts.
@@ -118,20 +109,9 @@ impl Server {
     ///
     /// [`RendezvousError`]; what was at `path` before is left there, also a dead server's socket.
     pub fn bind(path: impl AsRef<Path>) -> Result<Self, RendezvousError> {
-        let path = path.as_ref();
-        let address = address(path)?;
-        let failed = |call| move |errno| failed(path, call, errno);
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let socket = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)
-            .map_err(failed("socket"))?;
-        // Linux gives the file the mode that the socket has when it is bound.
-        fchmod(&socket, Permissions::S_IRUSR | Permissions::S_IWUSR).map_err(failed("fchmod"))?;
-        bind(socket.as_raw_fd(), &address).map_err(|errno| not_bound(path, errno))?;
-        let place = Place::new(path).map_err(failed("lstat"))?;
-        listen(&socket, Backlog::MAXCONN).map_err(failed("listen"))?;
-        let listener = UnixListener::from(socket);
+        let listening = Listening::bind(path)?;
         let (visitors, tally) = (VecDeque::new(), Arc::default());
-        Ok(Self { any_user: false, tally, place, visitors, listener })
+        Ok(Self { any_user: false, tally, listening, visitors })
     }
 
     /// Serves every user of this host from now on, and opens the socket's file to them (mode 0666).
@@ -143,7 +123,7 @@ impl Server {
     ///
     /// [`RendezvousError`] if the file's mode cannot be changed, or the file is no longer there.
     pub fn allow_any_user(mut self) -> Result<Self, RendezvousError> {
-        self.set_mode(0o666)?;
+        self.listening.set_mode(0o666)?;
         self.any_user = true;
         Ok(self)
     }
@@ -151,24 +131,13 @@ impl Server {
     /// Marks the socket's file as that of a server at which a queue is found by its name. It listens by now. So a
     /// marked file at which nobody listens is a dead server's.
     pub(crate) fn mark(self) -> Result<Self, RendezvousError> {
-        self.set_mode(MARK | if self.any_user { 0o666 } else { 0o600 })?;
+        self.listening.set_mode(MARK | if self.any_user { 0o666 } else { 0o600 })?;
         Ok(self)
-    }
-
-    fn set_mode(&self, mode: u32) -> Result<(), RendezvousError> {
-        let path = &self.place.path;
-        if !self.place.is_ours() {
-            let (path, expected) = (path.clone(), "this server's socket");
-            return Err(RendezvousError::NotFound { path, expected });
-        }
-        let mode = Permissions::from_bits_truncate(mode);
-        fchmodat(AT_FDCWD, path, mode, FchmodatFlags::NoFollowSymlink)
-            .map_err(|errno| failed(path, "fchmodat", errno))
     }
 
     /// Where it listens, as an absolute path.
     pub fn path(&self) -> &Path {
-        &self.place.path
+        self.listening.path()
     }
 
     /// How many clients were turned away so far: silent ones, those that talk nonsense or another
@@ -193,7 +162,7 @@ impl Server {
         let deadline = deadline(timeout);
         let admitted = self.admit(&writer.offer(), Some(deadline), None)?;
         admitted.ok_or_else(|| RendezvousError::TimedOut {
-            path: self.place.path.clone(),
+            path: self.listening.path().to_owned(),
             expected: "a client",
             waited: timeout,
         })
@@ -205,7 +174,7 @@ impl Server {
     ///
     /// [`RendezvousError::System`] if there can be no thread.
     pub fn serve(mut self, offer: Offer) -> Result<Serving, RendezvousError> {
-        let (path, tally) = (self.place.path.clone(), Arc::clone(&self.tally));
+        let (path, tally) = (self.listening.path().to_owned(), Arc::clone(&self.tally));
         let started = || -> io::Result<_> {
             let (stopped, stop) = io::pipe()?;
             let work = move || self.serve_until(&stopped, &offer);
@@ -227,7 +196,7 @@ impl Server {
                 Err(_) => {
                     self.tally.failed.fetch_add(1, Ordering::Relaxed);
                     let mut stop = [PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
-                    if wire::wait(&mut stop, Some(Instant::now() + REST)) != Ok(0) {
+                    if packet::wait(&mut stop, Some(Instant::now() + REST)) != Ok(0) {
                         return;
                     }
                 }
@@ -272,13 +241,13 @@ impl Server {
     ) -> Result<Ready, RendezvousError> {
         let timeout = self.visitors.front().map(|oldest| oldest.since + HELLO_TIMEOUT);
         let deadline = deadline.into_iter().chain(timeout).min();
-        let listener = self.listener.as_fd();
+        let listener = self.listening.as_fd();
         let own = [Some(listener), stop].into_iter().flatten();
         let sockets = self.visitors.iter().map(|visitor| visitor.socket.as_fd());
         let mut polled: Vec<_> =
             own.chain(sockets).map(|socket| PollFd::new(socket, PollFlags::POLLIN)).collect();
-        wire::wait(&mut polled, deadline)
-            .map_err(|errno| failed(&self.place.path, "poll", errno))?;
+        packet::wait(&mut polled, deadline)
+            .map_err(|errno| failed(self.listening.path(), "poll", errno))?;
         let mut ready = polled.iter().map(|socket| socket.any().unwrap_or(true));
         let listener = ready.next().unwrap_or(false);
         let stop = stop.is_some() && ready.next().unwrap_or(false);
@@ -288,16 +257,13 @@ impl Server {
     /// Accepts all clients that have connected.
     fn let_in(&mut self) -> Result<(), RendezvousError> {
         for _ in 0..MOST_VISITORS {
-            let socket = match self.listener.accept() {
-                Ok((socket, _)) => OwnedFd::from(socket),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                // The client was gone before we accepted it.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
-                Err(error) => return Err(failed(&self.place.path, "accept4", errno(&error))),
-            };
-            let Ok(peer) = getsockopt(&socket, PeerCredentials) else {
-                self.turn_away();
-                continue;
+            let (socket, peer) = match self.listening.accept()? {
+                Accepted::Client(socket, peer) => (socket, peer),
+                Accepted::Gone => {
+                    self.turn_away();
+                    continue;
+                }
+                Accepted::Nobody => return Ok(()),
             };
             if self.visitors.len() == MOST_VISITORS {
                 self.visitors.pop_front();
@@ -335,10 +301,10 @@ impl Server {
         // A client that is turned away may be gone already.
         let tell = |status, room| {
             let answer = Answer { version, status, descriptors: 0, room };
-            let _ = wire::send(&visitor.socket, &answer.encode(), &[]);
+            let _ = packet::send(&visitor.socket, &answer.encode(), packet::NONE);
         };
         let say = |status| tell(status, None);
-        let Ok(bytes) = wire::receive_bytes(&visitor.socket) else { return Ok(None) };
+        let Ok(bytes) = packet::receive_bytes(&visitor.socket) else { return Ok(None) };
         let Some(hello) = Hello::decode(&bytes) else { return Ok(None) };
         let role = Role::from_code(hello.role)
             .filter(|_| hello.version == version && is_welcome(visitor.peer.uid(), self.any_user));
@@ -354,23 +320,23 @@ impl Server {
             }
             Err(NotGiven::Failed(source)) => {
                 say(wire::FAILED);
-                let path = self.place.path.clone();
+                let path = self.listening.path().to_owned();
                 return Err(RendezvousError::Descriptor { path, source });
             }
             Err(NotGiven::NotRegistered(source)) => {
                 say(wire::FAILED);
-                let path = self.place.path.clone();
+                let path = self.listening.path().to_owned();
                 return Err(RendezvousError::NotRegistered { path, source });
             }
         };
         let count = descriptors.len() as u32;
         let answer = Answer { version, status: wire::LET_IN, descriptors: count, room };
-        match wire::send(&visitor.socket, &answer.encode(), &descriptors) {
+        match packet::send(&visitor.socket, &answer.encode(), &descriptors) {
             Ok(()) => Ok(Some(role)),
             Err(Errno::EPIPE | Errno::ECONNRESET | Errno::EAGAIN) => Ok(None),
             Err(errno) => {
                 say(wire::FAILED);
-                Err(failed(&self.place.path, "sendmsg", errno))
+                Err(failed(self.listening.path(), "sendmsg", errno))
             }
         }
     }
@@ -431,11 +397,6 @@ struct Ready {
     listener: bool,
     stop: bool,
     visitors: Vec<bool>,
-}
-
-/// Whether a process of this user is served.
-fn is_welcome(uid: u32, any_user: bool) -> bool {
-    any_user || uid == 0 || uid == geteuid().as_raw()
 }
 
 /// Binds a server to `path` and lets it serve all clients that come, in a thread of its own.
@@ -512,93 +473,5 @@ impl Drop for Serving {
             // The thread does not panic, and a drop could not report it.
             let _ = thread.join();
         }
-    }
-}
-
-/// A path at which this process made a socket.
-#[derive(Debug)]
-struct Place {
-    path: PathBuf,
-    identity: (u64, u64),
-}
-
-impl Place {
-    fn new(path: &Path) -> Result<Self, Errno> {
-        // Absolute: this process may change its folder before it removes the path.
-        let path = std::path::absolute(path).map_err(|error| errno(&error))?;
-        let identity = identity(&path).map_err(|error| errno(&error))?;
-        Ok(Self { path, identity })
-    }
-
-    fn is_ours(&self) -> bool {
-        identity(&self.path).is_ok_and(|found| found == self.identity)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        // Another process may have removed our socket and put something else there.
-        if self.is_ours() {
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    let found = path.symlink_metadata()?;
-    Ok((found.dev(), found.ino()))
-}
-
-fn errno(error: &io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
-}
-
-fn not_bound(path: &Path, errno: Errno) -> RendezvousError {
-    let to_owned = || path.to_owned();
-    match errno {
-        Errno::EADDRINUSE => taken(path),
-        Errno::ENOENT | Errno::ENOTDIR => {
-            RendezvousError::NotFound { path: to_owned(), expected: "a folder for the socket" }
-        }
-        errno => failed(path, "bind", errno),
-    }
-}
-
-/// Says what has the path: something else, a server, or a dead server's socket.
-fn taken(path: &Path) -> RendezvousError {
-    let to_owned = || path.to_owned();
-    if path.symlink_metadata().is_ok_and(|found| !found.file_type().is_socket()) {
-        return RendezvousError::NotASocket { path: to_owned() };
-    }
-    match knock(path) {
-        Err(Errno::ECONNREFUSED) => RendezvousError::Stale { path: to_owned() },
-        _ => RendezvousError::InUse { path: to_owned() },
-    }
-}
-
-/// Whether a server listens there, of whatever type.
-pub(crate) fn is_served(path: &Path) -> bool {
-    !matches!(knock(path), Err(Errno::ECONNREFUSED | Errno::ENOENT))
-}
-
-/// Connects and hangs up.
-fn knock(path: &Path) -> Result<(), Errno> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
-    connect(socket.as_raw_fd(), &nix::sys::socket::UnixAddr::new(path)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn our_own_user_and_root_are_welcome_and_others_only_if_allowed() {
-        let own = geteuid().as_raw();
-        let other = if own == 65_534 { 65_533 } else { 65_534 };
-        assert!(is_welcome(own, false));
-        assert!(is_welcome(0, false));
-        assert!(!is_welcome(other, false));
-        assert!(is_welcome(other, true));
     }
 }

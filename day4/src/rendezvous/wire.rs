@@ -39,16 +39,10 @@
 //! A later minor change may attach more descriptors: a client closes those that it does not know.
 //! Magic and version keep their places in every version, so that either side can name the other's.
 
-use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use day2::header::MAGIC;
 use day3::{Policy, Start};
-use nix::errno::Errno;
-use nix::libc;
-use nix::poll::{PollFd, PollTimeout, poll};
-use nix::sys::socket::{ControlMessage, MsgFlags, recv, recvmsg, sendmsg};
 
 /// The version of the protocol that this crate speaks.
 pub(super) const VERSION: u32 = 1;
@@ -59,9 +53,6 @@ const HELLO: usize = 16;
 /// Length of a server's answer in bytes.
 const ANSWER: usize = 24;
 
-/// Longer than either packet, so that a packet that is too long shows.
-const PACKET: usize = 128;
-
 /// How much longer the hello of a consumer is that may get a room.
 const ASKS: usize = 48;
 
@@ -70,16 +61,6 @@ const ROOM: usize = 24;
 
 /// The most bytes of its label.
 const LABEL: usize = 32;
-
-/// Most descriptors that the kernel attaches to one packet (`SCM_MAX_FD`).
-const MOST_DESCRIPTORS: usize = 253;
-
-/// Before the descriptors in a control message: its length, level and type.
-const CONTROL_HEADER: usize = size_of::<libc::cmsghdr>();
-
-/// Words that hold the control message with the most descriptors.
-const CONTROL_WORDS: usize =
-    (CONTROL_HEADER + MOST_DESCRIPTORS * size_of::<RawFd>()).div_ceil(size_of::<u64>());
 
 /// What a client says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -226,101 +207,6 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
 
 fn long(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
-}
-
-/// A packet, and what came with it.
-#[derive(Debug)]
-pub(super) struct Packet {
-    pub(super) bytes: Vec<u8>,
-    pub(super) descriptors: Vec<OwnedFd>,
-    /// Whether the kernel could not give this process every descriptor.
-    pub(super) cut: bool,
-}
-
-/// Sends a packet, without waiting, with these descriptors.
-pub(super) fn send(socket: &OwnedFd, bytes: &[u8], descriptors: &[OwnedFd]) -> Result<(), Errno> {
-    let descriptors: Vec<_> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
-    let rights = [ControlMessage::ScmRights(&descriptors)];
-    let control = if descriptors.is_empty() { &[] } else { &rights[..] };
-    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
-    let bytes = [IoSlice::new(bytes)];
-    uninterrupted(|| sendmsg::<()>(socket.as_raw_fd(), &bytes, control, flags, None)).map(drop)
-}
-
-/// Receives a packet, without waiting; the kernel closes descriptors that come with it.
-///
-/// An empty one is the end.
-pub(super) fn receive_bytes(socket: &OwnedFd) -> Result<Vec<u8>, Errno> {
-    let mut bytes = [0; PACKET];
-    let flags = MsgFlags::MSG_DONTWAIT;
-    let len = uninterrupted(|| recv(socket.as_raw_fd(), &mut bytes, flags))?;
-    Ok(bytes[..len].to_vec())
-}
-
-/// Receives a packet and its descriptors, without waiting; none of them survives an `exec`.
-///
-/// An empty one is the end.
-pub(super) fn receive(socket: &OwnedFd) -> Result<Packet, Errno> {
-    let mut bytes = [0; PACKET];
-    let mut control = [0u64; CONTROL_WORDS];
-    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
-    let (len, cut) = uninterrupted(|| {
-        let mut parts = [IoSliceMut::new(&mut bytes)];
-        let control = Some(bytemuck::cast_slice_mut(&mut control));
-        let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, control, flags)?;
-        Ok((message.bytes, message.flags.contains(MsgFlags::MSG_CTRUNC)))
-    })?;
-    let descriptors = descriptors(bytemuck::cast_slice(&control));
-    Ok(Packet { bytes: bytes[..len].to_vec(), descriptors, cut })
-}
-
-/// Takes what the kernel put into the control buffer of a packet, which was zero before.
-///
-/// nix does not look into a buffer whose message was cut; the descriptors in it would stay open for ever.
-fn descriptors(control: &[u8]) -> Vec<OwnedFd> {
-    let (header, numbers) = control.split_at(CONTROL_HEADER);
-    let number = |at: usize| i32::from_ne_bytes([0, 1, 2, 3].map(|i| header[at + i]));
-    let (level, kind) = (number(CONTROL_HEADER - 8), number(CONTROL_HEADER - 4));
-    if (level, kind) != (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
-        return Vec::new();
-    }
-    // The length, header and all, stands first: 8 bytes or 4.
-    let mut len = [0; size_of::<usize>()];
-    len.copy_from_slice(&header[..size_of::<usize>()]);
-    let len = usize::from_ne_bytes(len).saturating_sub(CONTROL_HEADER).min(numbers.len());
-    let (numbers, _) = numbers[..len].as_chunks::<4>();
-    let own = |number: &[u8; 4]| {
-        // SAFETY: the kernel has just opened this descriptor for us; no other owner knows of it.
-        unsafe { OwnedFd::from_raw_fd(RawFd::from_ne_bytes(*number)) }
-    };
-    numbers.iter().map(own).collect()
-}
-
-/// Waits until one of `sockets` has something, or `deadline` has passed; says how many have.
-pub(super) fn wait(sockets: &mut [PollFd<'_>], deadline: Option<Instant>) -> Result<i32, Errno> {
-    uninterrupted(|| poll(sockets, until(deadline)))
-}
-
-/// Waits until `socket` has something to read, or `deadline` has passed: `false` then.
-pub(super) fn readable(socket: &OwnedFd, deadline: Instant) -> Result<bool, Errno> {
-    let socket = PollFd::new(socket.as_fd(), nix::poll::PollFlags::POLLIN);
-    wait(&mut [socket], Some(deadline)).map(|ready| ready > 0)
-}
-
-/// The time until then in milliseconds, rounded up, so that a poll does not end just before the deadline.
-fn until(deadline: Option<Instant>) -> PollTimeout {
-    let Some(deadline) = deadline else { return PollTimeout::NONE };
-    let left = deadline.saturating_duration_since(Instant::now());
-    PollTimeout::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(PollTimeout::MAX)
-}
-
-fn uninterrupted<R>(mut call: impl FnMut() -> Result<R, Errno>) -> Result<R, Errno> {
-    loop {
-        match call() {
-            Err(Errno::EINTR) => continue,
-            result => return result,
-        }
-    }
 }
 
 #[cfg(test)]

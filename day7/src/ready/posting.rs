@@ -50,6 +50,11 @@ impl<W> Posting<W> {
     pub fn new(seat: Seat, inner: W) -> Self {
         Self { seat: Some(seat), inner }
     }
+
+    /// The same, with a seat or without.
+    pub fn with(seat: Option<Seat>, inner: W) -> Self {
+        Self { seat, inner }
+    }
 }
 
 impl<W: Wait> Wait for Posting<W> {

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use day5::Strategy;
+
 use crate::ready::{BoardError, MOST_SEATS};
 
 use super::MOST_PLAIN;
@@ -11,6 +13,7 @@ use super::MOST_PLAIN;
 pub struct SelectorOptions {
     pub(super) quantum: u64,
     pub(super) seats: usize,
+    pub(super) waiting: Strategy,
 }
 
 impl Default for SelectorOptions {
@@ -25,7 +28,7 @@ const MOST_QUANTUM: u64 = 1 << 40;
 impl SelectorOptions {
     /// A quantum of 64 KiB, and as many seats as there can be.
     pub fn new() -> Self {
-        Self { quantum: 1 << 16, seats: MOST_SEATS }
+        Self { quantum: 1 << 16, seats: MOST_SEATS, waiting: Strategy::Adaptive }
     }
 
     /// How many bytes a ring may use with each visit.
@@ -39,6 +42,13 @@ impl SelectorOptions {
     #[must_use]
     pub fn seats(mut self, seats: usize) -> Self {
         self.seats = seats;
+        self
+    }
+
+    /// How it waits while no ring has anything: adaptively, unless this says otherwise.
+    #[must_use]
+    pub fn waiting(mut self, strategy: Strategy) -> Self {
+        self.waiting = strategy;
         self
     }
 

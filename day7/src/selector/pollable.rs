@@ -57,6 +57,12 @@ impl Selector {
     ///
     /// What the kernel said: no descriptor, or no thread. The selector is lost then.
     pub fn into_pollable(mut self) -> io::Result<PollableSelector> {
+        let set = self.watch()?;
+        Ok(PollableSelector { selector: self, set })
+    }
+
+    /// From now on a try in vain makes this descriptor readable, when there is something.
+    pub(crate) fn watch(&mut self) -> io::Result<Arc<OwnedFd>> {
         let watch = Watch::start()?;
         for slot in &mut self.slots {
             if let Some(entry) = slot.entry.as_deref_mut().filter(|entry| entry.seat.is_none()) {
@@ -65,7 +71,7 @@ impl Selector {
         }
         let set = Arc::clone(&watch.set);
         self.watch = Some(watch);
-        Ok(PollableSelector { selector: self, set })
+        Ok(set)
     }
 
     /// After a look in vain: takes back old signals, announces a sleep everywhere, looks once more, and has threads

@@ -1,0 +1,603 @@
+//! One thread's part of a server: it takes requests, has them done, and answers.
+
+use core::ops::{Deref, DerefMut};
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use common::sync::{AtomicBool, AtomicU64, Ordering};
+use day3::link::Link;
+use day3::{RecvError, SendError, Shared, TryRecvError, TrySendError};
+use day4::reader::Reader;
+use day4::record_len;
+use day4::rendezvous::packet;
+use day4::writer::Writer;
+use day5::Yield;
+
+use crate::ready::Seat;
+use crate::selector::{Key, Selector, Turn};
+
+use super::arena::{Foreign, Input, Output};
+use super::clock;
+use super::line::{Connection, Line};
+use super::message::{
+    ANSWER, AnswerHead, CANCELLED, DONE, FAILED, LOOKUP, PANICKED, REFUSED, Request, Span,
+};
+use super::task::{self, Ended, Procedure, Registry, Task};
+use super::trace::{self, Trace};
+use super::wire::{self, Answer};
+
+/// What a server counts of a client.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) begun: AtomicU64,
+    pub(super) answered: AtomicU64,
+    pub(super) failed: AtomicU64,
+    /// When the task was issued that was begun last.
+    pub(super) issued_at: AtomicU64,
+}
+
+/// A client that its shard is to take on.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) id: u64,
+    pub(super) pid: u32,
+    pub(super) object: OwnedFd,
+    pub(super) answer: Answer,
+    pub(super) client: Customer,
+}
+
+/// A client, as its shard has it.
+// The fields are dropped in this order: while the arena is mapped, the connection stands.
+#[derive(Debug)]
+pub(super) struct Customer {
+    pub(super) requests: Reader<Yield>,
+    pub(super) answers: Writer<Yield>,
+    pub(super) arena: Option<Foreign>,
+    pub(super) line: Arc<Line>,
+    pub(super) tally: Arc<Tally>,
+    pub(super) hangs_up: HangsUp,
+}
+
+/// Hangs up when it is dropped.
+#[derive(Debug)]
+pub(super) struct HangsUp(pub(super) Arc<Connection>);
+
+impl Drop for HangsUp {
+    fn drop(&mut self) {
+        self.0.hang_up();
+    }
+}
+
+/// What reception tells a shard.
+#[derive(Debug)]
+pub(super) enum Notice {
+    Arrival(Box<Arrival>),
+    /// The client of this number is gone.
+    Gone(u64),
+}
+
+/// Where a shard hears from reception.
+#[derive(Debug)]
+pub(super) struct Desk {
+    notices: Mutex<Vec<Notice>>,
+    has_ended: AtomicBool,
+    bell: Seat,
+    /// The ready words, for clients.
+    pub(super) board: OwnedFd,
+}
+
+impl Desk {
+    fn notices(&self) -> MutexGuard<'_, Vec<Notice>> {
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn tell(&self, notice: Notice) {
+        self.notices().push(notice);
+        self.bell.ring();
+    }
+
+    /// The server has ended.
+    pub(super) fn end(&self) {
+        // edge: end -> serve
+        self.has_ended.store(true, Ordering::Release);
+        self.bell.ring();
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        // edge: end -> serve
+        self.has_ended.load(Ordering::Acquire)
+    }
+}
+
+/// A client, and what its turn needs to know of it.
+#[derive(Debug)]
+struct Served {
+    id: u64,
+    pid: u32,
+    customer: Customer,
+    /// The ring of answers, to announce that it is full.
+    answers: Shared,
+}
+
+/// One thread's part of a [`Server`](super::Server): it serves some of the clients.
+///
+/// [`serve`](Shard::serve) goes on until the server is dropped. A program with a loop of its own calls
+/// [`turn`](Shard::turn) until that finds nothing, and then waits for the shard's descriptor.
+pub struct Shard {
+    number: usize,
+    desk: Arc<Desk>,
+    bell: Key,
+    clients: HashMap<Key, Served>,
+    keys: HashMap<u64, Key>,
+    procedures: Vec<Box<dyn Procedure>>,
+    registry: Arc<Registry>,
+    trace: Option<Arc<Trace>>,
+    longest: usize,
+    next_id: u64,
+    request: Vec<u8>,
+    answer: Vec<u8>,
+    inputs: Vec<Input>,
+    outputs: Vec<Output>,
+    // After the clients, whose rings it watches.
+    selector: Selector,
+}
+
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (number, clients) = (self.number, self.clients.len());
+        f.debug_struct("Shard")
+            .field("number", &number)
+            .field("clients", &clients)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a client's connection is ended by the server.
+#[derive(Debug)]
+enum Leaving {
+    /// It ended itself, or died.
+    Ended,
+    /// It wrote what no client writes.
+    Corrupt(String),
+}
+
+/// What a shard is made of.
+pub(super) struct Parts {
+    pub(super) number: usize,
+    pub(super) desk: Arc<Desk>,
+    pub(super) bell: Key,
+    pub(super) selector: Selector,
+    pub(super) registry: Arc<Registry>,
+    pub(super) trace: Option<Arc<Trace>>,
+    pub(super) longest: usize,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+impl Shard {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { number, desk, bell, selector, registry, trace, longest } = parts;
+        Self {
+            number,
+            desk,
+            bell,
+            clients: HashMap::new(),
+            keys: HashMap::new(),
+            procedures: Vec::new(),
+            registry,
+            trace,
+            longest,
+            next_id: 0,
+            request: Vec::new(),
+            answer: Vec::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            selector,
+        }
+    }
+
+    /// A desk for a shard with this selector, and the shard's bell.
+    pub(super) fn desk(bell: Seat, board: OwnedFd) -> Arc<Desk> {
+        let has_ended = AtomicBool::new(false);
+        Arc::new(Desk { notices: Mutex::default(), has_ended, bell, board })
+    }
+
+    /// Its number.
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
+    /// How many clients it serves now.
+    pub fn clients(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Serves its clients until the server is dropped.
+    pub fn serve(&mut self) {
+        while !self.desk.has_ended() {
+            let turn = self.selector.wait();
+            self.take(turn);
+        }
+    }
+
+    /// Serves a client that has something, for as long as its turn is, if there is one; says whether there was.
+    ///
+    /// A turn in vain arms the descriptor.
+    pub fn turn(&mut self) -> bool {
+        let turn = self.selector.try_wait();
+        turn.map(|turn| self.take(turn)).is_some()
+    }
+
+    /// The same, waiting for at most `timeout` until there is one.
+    pub fn turn_timeout(&mut self, timeout: Duration) -> bool {
+        let turn = self.selector.wait_timeout(timeout);
+        turn.map(|turn| self.take(turn)).is_some()
+    }
+
+    /// Whether the server was dropped: nothing will come any more.
+    pub fn has_ended(&self) -> bool {
+        self.desk.has_ended()
+    }
+
+    fn take(&mut self, turn: Turn) {
+        if turn.key == self.bell {
+            self.hear();
+            return;
+        }
+        match self.visit(turn.key, turn.bytes) {
+            Ok(()) => {}
+            Err(Leaving::Ended) => self.end(turn.key),
+            Err(Leaving::Corrupt(why)) => {
+                let client = self.clients.get(&turn.key).map_or((0, 0), |one| (one.id, one.pid));
+                eprintln!(
+                    "fanout: client {} (process {}) is turned out: {why}",
+                    client.0, client.1
+                );
+                self.end(turn.key);
+            }
+        }
+    }
+
+    fn end(&mut self, key: Key) {
+        self.selector.remove(key);
+        if let Some(served) = self.clients.remove(&key) {
+            self.keys.remove(&served.id);
+        }
+    }
+
+    /// Hears what reception has to say.
+    fn hear(&mut self) {
+        let notices = std::mem::take(&mut *self.desk.notices());
+        for notice in notices {
+            match notice {
+                Notice::Arrival(arrival) => drop(self.welcome(*arrival)),
+                Notice::Gone(id) => {
+                    if let Some(key) = self.keys.get(&id).copied() {
+                        self.end(key);
+                    }
+                }
+            }
+        }
+        if let Some(trace) = &self.trace {
+            trace.flush();
+        }
+    }
+
+    /// A number for a client that comes without reception.
+    pub(super) fn next_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// Takes a client on, and tells it so. Returns its seat; `None` if there is none.
+    pub(super) fn welcome(&mut self, arrival: Arrival) -> Option<Seat> {
+        let Arrival { id, pid, object, answer, client } = arrival;
+        let Some((key, seat)) = self.seat(&client) else {
+            let no = Answer::no(wire::FULL, self.clients.len() as u64);
+            say(&client.hangs_up.0, &no, &[]);
+            return None;
+        };
+        let answer = Answer { seat: seat.number() as u32, descriptors: 2, ..answer };
+        let given = [object.as_fd(), self.desk.board.as_fd()];
+        if say(&client.hangs_up.0, &answer, &given) {
+            let answers = Shared::new(client.answers.memory().clone());
+            self.clients.insert(key, Served { id, pid, customer: client, answers });
+            self.keys.insert(id, key);
+            Some(seat)
+        } else {
+            self.selector.remove(key);
+            None
+        }
+    }
+
+    fn seat(&mut self, client: &Customer) -> Option<(Key, Seat)> {
+        let key = self.selector.add_seated(client.requests.outlook()).ok()?;
+        Some((key, self.selector.seat(key)?))
+    }
+
+    /// One turn of a client.
+    fn visit(&mut self, key: Key, bytes: u64) -> Result<(), Leaving> {
+        let mut left = bytes;
+        while left > 0 {
+            let Some(served) = self.clients.get_mut(&key) else { return Ok(()) };
+            // Before the request is taken: nobody waits for a client that does not read its answers.
+            if !has_room(served, self.longest)? {
+                return Ok(());
+            }
+            let record = match served.customer.requests.try_recv() {
+                Ok(record) => record,
+                Err(TryRecvError::Empty) => return Ok(()),
+                Err(TryRecvError::End(end)) => return Err(no_requests(end)),
+            };
+            left = left.saturating_sub(record_len(record.len()) as u64);
+            self.request.clear();
+            self.request.extend_from_slice(&record);
+            drop(record);
+            self.work(key)?;
+        }
+        Ok(())
+    }
+
+    /// Does the task that was copied, and answers.
+    fn work(&mut self, key: Key) -> Result<(), Leaving> {
+        let Some(served) = self.clients.get_mut(&key) else { return Ok(()) };
+        let request = std::mem::take(&mut self.request);
+        let Some(asked) = Request::parse(&request) else {
+            return Err(Leaving::Corrupt("it sent what is no request".into()));
+        };
+        let tally = &served.customer.tally;
+        tally.issued_at.store(asked.head.issued, Ordering::Relaxed);
+        let count = |counter: &AtomicU64| {
+            counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        };
+        count(&tally.begun);
+        let begun = self.trace.as_ref().map(|_| clock::exact());
+        self.answer.clear();
+        self.answer.resize(ANSWER, 0);
+        let scratch = Scratch {
+            procedures: &mut self.procedures,
+            registry: &self.registry,
+            inputs: &mut self.inputs,
+            outputs: &mut self.outputs,
+            answer: &mut self.answer,
+            longest: self.longest,
+        };
+        let status = scratch.run(served, &asked);
+        let head = AnswerHead { place: asked.head.place, turn: asked.head.turn, status, unused: 0 };
+        self.answer[..ANSWER].copy_from_slice(bytemuck::bytes_of(&head));
+        let tally = &served.customer.tally;
+        count(&tally.answered);
+        if status != DONE {
+            count(&tally.failed);
+        }
+        if let (Some(trace), Some(begun)) = (&self.trace, begun) {
+            trace.add(trace::Span {
+                name: &self.registry.name(asked.head.procedure),
+                client: served.id,
+                pid: served.pid,
+                shard: self.number,
+                issued: asked.head.issued,
+                begun,
+                done: clock::exact(),
+                status: name_of(status),
+            });
+        }
+        let sent = served.customer.answers.try_send(&self.answer);
+        self.request = request;
+        match sent {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full) => {
+                Err(Leaving::Corrupt("its ring of answers is damaged".into()))
+            }
+            Err(TrySendError::End(end)) => Err(no_answers(end)),
+        }
+    }
+}
+
+impl Drop for Shard {
+    fn drop(&mut self) {
+        if let Some(trace) = &self.trace {
+            trace.flush();
+        }
+    }
+}
+
+impl Shard {
+    /// The same shard, with a descriptor: see [`PollableShard`].
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said: no descriptor, or no thread. The shard is lost then.
+    pub fn into_pollable(mut self) -> std::io::Result<PollableShard> {
+        let set = self.selector.watch()?;
+        Ok(PollableShard { shard: self, set })
+    }
+}
+
+/// A [`Shard`] with a descriptor for `poll`, `epoll`, `mio` or `io_uring`: readable when a [`turn`](Shard::turn) is worth
+/// trying, once a turn was in vain.
+#[derive(Debug)]
+pub struct PollableShard {
+    shard: Shard,
+    set: Arc<OwnedFd>,
+}
+
+impl Deref for PollableShard {
+    type Target = Shard;
+
+    fn deref(&self) -> &Shard {
+        &self.shard
+    }
+}
+
+impl DerefMut for PollableShard {
+    fn deref_mut(&mut self) -> &mut Shard {
+        &mut self.shard
+    }
+}
+
+impl AsFd for PollableShard {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.set.as_fd()
+    }
+}
+
+/// Sends an answer over the connection; says whether it went.
+fn say(connection: &Connection, answer: &Answer, descriptors: &[BorrowedFd<'_>]) -> bool {
+    match connection {
+        Connection::Socket(socket) => packet::send(socket, &answer.encode(), descriptors).is_ok(),
+        Connection::Local => true,
+    }
+}
+
+/// Why there will be no more requests.
+fn no_requests(end: RecvError) -> Leaving {
+    match end {
+        RecvError::Corrupt(why) => Leaving::Corrupt(why.to_string()),
+        _ => Leaving::Ended,
+    }
+}
+
+/// Why there can be no more answers.
+fn no_answers(end: SendError) -> Leaving {
+    match end {
+        SendError::TooLarge(why) => Leaving::Corrupt(why.to_string()),
+        _ => Leaving::Ended,
+    }
+}
+
+/// Whether there is room for the longest answer. If not, the client rings when it has read.
+fn has_room(served: &mut Served, longest: usize) -> Result<bool, Leaving> {
+    let answers = &mut served.customer.answers;
+    let mut try_now = || match answers.try_reserve(ANSWER + longest) {
+        Ok(room) => {
+            drop(room);
+            Ok(true)
+        }
+        Err(TrySendError::Full) => Ok(false),
+        Err(TrySendError::End(end)) => Err(no_answers(end)),
+    };
+    if try_now()? {
+        return Ok(true);
+    }
+    day5::doorbell::announce(served.answers.doorbell().producer);
+    try_now()
+}
+
+fn name_of(status: u32) -> &'static str {
+    match status {
+        DONE => "done",
+        REFUSED => "refused",
+        FAILED => "failed",
+        PANICKED => "panicked",
+        _ => "cancelled",
+    }
+}
+
+/// What a shard has ready for each task.
+struct Scratch<'a> {
+    procedures: &'a mut Vec<Box<dyn Procedure>>,
+    registry: &'a Registry,
+    inputs: &'a mut Vec<Input>,
+    outputs: &'a mut Vec<Output>,
+    /// Begins with room for the head.
+    answer: &'a mut Vec<u8>,
+    longest: usize,
+}
+
+impl Scratch<'_> {
+    /// Runs a task. What is to be said stands in the answer then.
+    fn run(self, served: &Served, asked: &Request<'_>) -> u32 {
+        let longest = self.longest;
+        let say = |answer: &mut Vec<u8>, status: u32, text: &str| {
+            let text = &text.as_bytes()[..text.floor_char_boundary(longest)];
+            answer.truncate(ANSWER);
+            answer.extend_from_slice(text);
+            status
+        };
+        if served.customer.line.is_cancelled(asked.head.place) {
+            return CANCELLED;
+        }
+        if asked.head.procedure == LOOKUP {
+            return match self.registry.find(asked.args) {
+                Some(number) => {
+                    self.answer.extend(number.to_ne_bytes());
+                    DONE
+                }
+                None => say(self.answer, REFUSED, "there is no procedure of this name"),
+            };
+        }
+        let at = asked.head.procedure as usize - 1;
+        if at >= self.procedures.len() {
+            self.registry.copy_into(self.procedures);
+        }
+        let Some(procedure) = self.procedures.get_mut(at) else {
+            return say(self.answer, REFUSED, "there is no procedure of this number");
+        };
+        let arena = served.customer.arena.as_ref();
+        if let Err(why) = lay_out(arena, asked, self.inputs, self.outputs) {
+            return say(self.answer, REFUSED, &why);
+        }
+        let mut body = std::mem::take(self.answer);
+        let mut task = Task {
+            args: asked.args,
+            inputs: self.inputs,
+            outputs: self.outputs,
+            answer: &mut body,
+            longest,
+            client: served.id,
+            pid: served.pid,
+        };
+        let ended = task::run(&mut **procedure, &mut task);
+        self.inputs.clear();
+        self.outputs.clear();
+        *self.answer = body;
+        match ended {
+            Ended::Done => DONE,
+            Ended::Failed(why) => say(self.answer, FAILED, &why),
+            Ended::Panicked(message) => say(self.answer, PANICKED, &message),
+        }
+    }
+}
+
+/// Finds a task's buffers in the client's arena.
+fn lay_out(
+    arena: Option<&Foreign>,
+    asked: &Request<'_>,
+    inputs: &mut Vec<Input>,
+    outputs: &mut Vec<Output>,
+) -> Result<(), String> {
+    inputs.clear();
+    outputs.clear();
+    let count = usize::from(asked.head.inputs);
+    for (at, span) in asked.spans().enumerate() {
+        let part = arena.and_then(|arena| arena.part(span)).ok_or_else(|| {
+            let Span { offset, len } = span;
+            format!("buffer {at}, {len} bytes at {offset}, lies outside of the client's arena")
+        })?;
+        if at < count {
+            // SAFETY: the arena stays mapped while the task runs, and the buffers are gone after it.
+            inputs.push(unsafe { Input::new(part) });
+        } else {
+            // SAFETY: as above.
+            outputs.push(unsafe { Output::new(part) });
+        }
+    }
+    let overlaps = |a: Span, b: Span| {
+        a.len > 0 && b.len > 0 && a.offset < b.offset + b.len && b.offset < a.offset + a.len
+    };
+    for (at, output) in asked.spans().enumerate().skip(count) {
+        if let Some((other, _)) =
+            asked.spans().enumerate().find(|(other, span)| *other != at && overlaps(*span, output))
+        {
+            return Err(format!("buffer {at} is written, and overlaps buffer {other}"));
+        }
+    }
+    Ok(())
+}
