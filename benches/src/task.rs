@@ -90,10 +90,26 @@ where
     B: Asking + 'static,
 {
     let all = job.messages;
+    served(job, outstanding, server, move |end| answer(end, all), client)
+}
+
+/// The same, for a server that has a loop of its own.
+pub fn served<A, B>(
+    job: &Job,
+    outstanding: usize,
+    server: impl FnOnce() -> anyhow::Result<A> + Send + 'static,
+    serve: impl FnOnce(A) -> anyhow::Result<Done> + Send + 'static,
+    client: impl FnOnce() -> anyhow::Result<B> + Send + 'static,
+) -> Crew
+where
+    A: 'static,
+    B: Asking + 'static,
+{
+    let all = job.messages;
     Crew::new(Delivery::Around)
         .side(move || {
             let end = server()?;
-            Ok(Box::new(move || answer(end, all)))
+            Ok(Box::new(move || serve(end)))
         })
         .side(move || {
             let end = client()?;
