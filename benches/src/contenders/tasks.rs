@@ -49,8 +49,7 @@ fn crew(job: &Job, outstanding: usize, strategy: Strategy) -> Crew {
     let server = move || Serving::open(ours, strategy, all);
     let client = move || {
         let options = ClientOptions::new().waiting(strategy);
-        let client = Client::connect_with(path, &options)?;
-        Ok(Asks { client, procedure: None, tickets: VecDeque::with_capacity(outstanding) })
+        Ok(Asks { path, options, way: None, tickets: VecDeque::with_capacity(outstanding) })
     };
     served(job, outstanding, server, |serving: Serving| serving.serve(), client)
 }
@@ -119,24 +118,28 @@ impl Serving {
 }
 
 struct Asks {
-    client: Client,
-    procedure: Option<Procedure>,
+    path: PathBuf,
+    options: ClientOptions,
+    way: Option<(Client, Procedure)>,
     tickets: VecDeque<Ticket>,
 }
 
 impl Asking for Asks {
+    /// A client is let in when the shard serves.
     fn meet(&mut self) -> anyhow::Result<()> {
-        self.procedure = Some(self.client.procedure(NAME)?);
+        let client = Client::connect_with(&self.path, &self.options)?;
+        let procedure = client.procedure(NAME)?;
+        self.way = Some((client, procedure));
         Ok(())
     }
 
     #[inline(always)]
     fn ask(&mut self, write: impl FnOnce(&mut Packet)) -> anyhow::Result<()> {
-        let procedure = self.procedure.context("the procedure was not looked up")?;
+        let (client, procedure) = self.way.as_ref().context("the client has not connected")?;
         let mut request = Packet::default();
         write(&mut request);
         let bytes = bytemuck::bytes_of(&request);
-        let ticket = self.client.submit(procedure, bytes, Vec::new(), Vec::new());
+        let ticket = client.submit(*procedure, bytes, Vec::new(), Vec::new());
         self.tickets.push_back(ticket.map_err(|error| anyhow!("{error}"))?);
         Ok(())
     }
