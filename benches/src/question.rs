@@ -130,8 +130,9 @@ impl Question {
                 | Self::OneWay(Size::Fixed(8 | 1024))
                 | Self::FanOut(2 | 7)
                 | Self::Sharing(1)
-                | Self::ManyToOne(1 | 4 | 16)
+                | Self::ManyToOne(1 | 2 | 16 | 64)
                 | Self::Task { place: Place::Threads, .. }
+                | Self::Task { outstanding: 64, rest: Rest::Sleeping, .. }
         )
     }
 
