@@ -123,6 +123,13 @@ pub struct Key {
     generation: u32,
 }
 
+impl Key {
+    /// A small number that no other key has at the same time: an index for what belongs to it.
+    pub fn index(self) -> usize {
+        self.index as usize
+    }
+}
+
 /// Whose turn it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

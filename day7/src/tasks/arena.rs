@@ -383,8 +383,10 @@ mod tests {
             for len in 0..40 {
                 let span = Span { offset, len };
                 let part = foreign.part(span).unwrap();
-                // SAFETY: the mapping outlives both.
-                let (input, mut output) = unsafe { (Input::new(part), Output::new(part)) };
+                // SAFETY: the mapping outlives it.
+                let input = unsafe { Input::new(part) };
+                // SAFETY: as above.
+                let mut output = unsafe { Output::new(part) };
                 let bytes = &bytes[len as usize..2 * len as usize];
                 output.write(0, bytes).unwrap();
                 assert_eq!(input.to_vec(), bytes);

@@ -389,6 +389,9 @@ impl Core {
         if !self.is_here() {
             return Err(NotSubmitted::Forked);
         }
+        if self.is_within() {
+            return Err(NotSubmitted::Nested);
+        }
         if !self.is_down() {
             return Ok(());
         }

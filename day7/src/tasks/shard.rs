@@ -129,7 +129,8 @@ pub struct Shard {
     number: usize,
     desk: Arc<Desk>,
     bell: Key,
-    clients: HashMap<Key, Served>,
+    /// By the index of its key.
+    clients: Vec<Option<Served>>,
     keys: HashMap<u64, Key>,
     procedures: Vec<Box<dyn Procedure>>,
     registry: Arc<Registry>,
@@ -146,7 +147,7 @@ pub struct Shard {
 
 impl std::fmt::Debug for Shard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (number, clients) = (self.number, self.clients.len());
+        let (number, clients) = (self.number, self.keys.len());
         f.debug_struct("Shard")
             .field("number", &number)
             .field("clients", &clients)
@@ -187,7 +188,7 @@ impl Shard {
             number,
             desk,
             bell,
-            clients: HashMap::new(),
+            clients: Vec::new(),
             keys: HashMap::new(),
             procedures: Vec::new(),
             registry,
@@ -215,7 +216,7 @@ impl Shard {
 
     /// How many clients it serves now.
     pub fn clients(&self) -> usize {
-        self.clients.len()
+        self.keys.len()
     }
 
     /// Serves its clients until the server is dropped.
@@ -254,7 +255,7 @@ impl Shard {
             Ok(()) => {}
             Err(Leaving::Ended) => self.end(turn.key),
             Err(Leaving::Corrupt(why)) => {
-                let client = self.clients.get(&turn.key).map_or((0, 0), |one| (one.id, one.pid));
+                let client = self.client(turn.key).map_or((0, 0), |one| (one.id, one.pid));
                 eprintln!(
                     "fanout: client {} (process {}) is turned out: {why}",
                     client.0, client.1
@@ -266,9 +267,14 @@ impl Shard {
 
     fn end(&mut self, key: Key) {
         self.selector.remove(key);
-        if let Some(served) = self.clients.remove(&key) {
+        let served = self.clients.get_mut(key.index()).and_then(Option::take);
+        if let Some(served) = served {
             self.keys.remove(&served.id);
         }
+    }
+
+    fn client(&self, key: Key) -> Option<&Served> {
+        self.clients.get(key.index())?.as_ref()
     }
 
     /// Hears what reception has to say.
@@ -299,7 +305,7 @@ impl Shard {
     pub(super) fn welcome(&mut self, arrival: Arrival) -> Option<Seat> {
         let Arrival { id, pid, object, answer, client } = arrival;
         let Some((key, seat)) = self.seat(&client) else {
-            let no = Answer::no(wire::FULL, self.clients.len() as u64);
+            let no = Answer::no(wire::FULL, self.keys.len() as u64);
             say(&client.hangs_up.0, &no, &[]);
             return None;
         };
@@ -307,7 +313,11 @@ impl Shard {
         let given = [object.as_fd(), self.desk.board.as_fd()];
         if say(&client.hangs_up.0, &answer, &given) {
             let answers = Shared::new(client.answers.memory().clone());
-            self.clients.insert(key, Served { id, pid, customer: client, answers });
+            let served = Served { id, pid, customer: client, answers };
+            if self.clients.len() <= key.index() {
+                self.clients.resize_with(key.index() + 1, || None);
+            }
+            self.clients[key.index()] = Some(served);
             self.keys.insert(id, key);
             Some(seat)
         } else {
@@ -325,7 +335,7 @@ impl Shard {
     fn visit(&mut self, key: Key, bytes: u64) -> Result<(), Leaving> {
         let mut left = bytes;
         while left > 0 {
-            let Some(served) = self.clients.get_mut(&key) else { return Ok(()) };
+            let Some(Some(served)) = self.clients.get_mut(key.index()) else { return Ok(()) };
             // Before the request is taken: nobody waits for a client that does not read its answers.
             if !has_room(served, self.longest)? {
                 return Ok(());
@@ -346,7 +356,7 @@ impl Shard {
 
     /// Does the task that was copied, and answers.
     fn work(&mut self, key: Key) -> Result<(), Leaving> {
-        let Some(served) = self.clients.get_mut(&key) else { return Ok(()) };
+        let Some(Some(served)) = self.clients.get_mut(key.index()) else { return Ok(()) };
         let request = std::mem::take(&mut self.request);
         let Some(asked) = Request::parse(&request) else {
             return Err(Leaving::Corrupt("it sent what is no request".into()));
