@@ -339,6 +339,16 @@ impl Selector {
         is_there
     }
 
+    /// Gives this one no turn for what is in its ring, until its seat is rung, or for a [`SLICE`]: its consumer cannot
+    /// take that now, and who can change it rings.
+    pub(crate) fn rest(&mut self, key: Key) {
+        if self.get(key).is_some()
+            && let Some(entry) = self.slots[key.index as usize].entry.as_deref_mut()
+        {
+            entry.rests = true;
+        }
+    }
+
     /// What it watches under this key; `None` for a bell, and for what was removed.
     pub fn outlook(&self, key: Key) -> Option<&Outlook> {
         self.get(key)?.outlook.as_ref()

@@ -42,7 +42,8 @@ impl fmt::Debug for Arena {
 impl Arena {
     /// An arena of so many bytes, rounded up.
     pub(super) fn new(bytes: u64) -> Result<Arc<Self>, (&'static str, Errno)> {
-        let bytes = bytes.clamp(UNIT, MOST_ARENA).next_multiple_of(UNIT);
+        let units = whole(bytes.clamp(UNIT, MOST_ARENA).div_ceil(UNIT));
+        let bytes = units * UNIT;
         let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
         let object =
             memfd_create("fanout-arena", flags).map_err(|errno| ("memfd_create", errno))?;
@@ -51,7 +52,6 @@ impl Arena {
         let sealed = fcntl(&object, FcntlArg::F_ADD_SEALS(seals));
         sealed.map_err(|errno| ("fcntl(F_ADD_SEALS)", errno))?;
         let map = map(&object, bytes)?;
-        let units = bytes / UNIT;
         // The allocator needs a place for what is free, too.
         let most = units.min(MOST_BUFFERS) as u32 + 2;
         let taken = Mutex::new(Allocator::with_max_allocs(units as u32, most));
@@ -80,6 +80,13 @@ impl Arena {
         let allocation = self.taken().allocate(units).ok_or_else(full)?;
         Ok(Buffer { arena: Arc::clone(self), allocation, len })
     }
+}
+
+/// So many units, rounded up to a number that the allocator gives in one piece: it knows sizes by their four highest
+/// bits, and does not find what lies between two of them.
+fn whole(units: u64) -> u64 {
+    let bits = u64::BITS - units.leading_zeros();
+    units.next_multiple_of(1 << bits.saturating_sub(4))
 }
 
 fn map(object: &OwnedFd, bytes: u64) -> Result<MmapRaw, (&'static str, Errno)> {

@@ -284,14 +284,17 @@ impl Client {
     ///
     /// [`ArenaFull`]; among others if the client has no arena.
     pub fn buffer(&self, len: usize) -> Result<Buffer, ArenaFull> {
-        match self.core.arena() {
-            Some(arena) => arena.lend(len),
-            None => Err(ArenaFull { len, arena: 0 }),
-        }
+        let Some(arena) = self.core.arena() else { return Err(ArenaFull { len, arena: 0 }) };
+        arena.lend(len).or_else(|_| {
+            // Tickets that were dropped give back their buffers when their answers are taken.
+            self.core.look();
+            arena.lend(len)
+        })
     }
 
-    /// How many tasks are outstanding.
+    /// How many tasks are outstanding, as far as answers have come.
     pub fn outstanding(&self) -> usize {
+        self.core.look();
         self.core.outstanding()
     }
 
@@ -438,11 +441,16 @@ impl Core {
                 Err(TrySendError::Full) => {}
                 Err(TrySendError::End(SendError::TooLarge(why))) => return Err(why.into()),
                 Err(TrySendError::End(_)) => {
-                    self.fail_all();
+                    self.await_the_end();
                     return Err(NotSubmitted::ServerDied);
                 }
             }
             if !waits {
+                // A client that never waits takes its answers here.
+                self.look();
+                if self.received() != received {
+                    continue;
+                }
                 return Err(NotSubmitted::Full { outstanding: self.outstanding() });
             }
             self.wait_for_another(received);

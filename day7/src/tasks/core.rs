@@ -252,6 +252,17 @@ impl Core {
         self.wait(Some(Instant::now()), |tickets| tickets.is_done(entry))
     }
 
+    /// Takes what has come, unless another thread does.
+    pub(super) fn look(&self) {
+        self.wait(Some(Instant::now()), |_| false);
+    }
+
+    /// The server takes nothing more. What it has answered before is taken; the rest has failed.
+    pub(super) fn await_the_end(&self) {
+        self.wait(Some(Instant::now() + LINGER), |_| self.is_down());
+        self.fail_all();
+    }
+
     /// Waits until `is_over` says so; says whether it has. It looks at what has come once, also after the deadline.
     fn wait(&self, deadline: Option<Instant>, is_over: impl FnMut(&Tickets) -> bool) -> bool {
         self.wait_in(deadline, is_over).1
@@ -291,34 +302,43 @@ impl Core {
             tickets.has_leader = true;
             drop(tickets);
             let leading = Leading(self);
-            self.receive(left);
+            let wakers = self.receive(left);
             has_looked = true;
             tickets = leading.end();
+            if !wakers.is_empty() {
+                // What a waker does is the executor's business: it may poll, wait, or drop other tickets at once.
+                drop(tickets);
+                wakers.into_iter().for_each(Waker::wake);
+                tickets = self.tickets();
+            }
         }
     }
 
-    /// Takes what has come from the ring, waiting for the first of it for at most `timeout`.
-    fn receive(&self, timeout: Option<Duration>) {
+    /// Takes what has come from the ring, waiting for the first of it for at most `timeout`. Returns who is to be woken.
+    fn receive(&self, timeout: Option<Duration>) -> Vec<Waker> {
+        let mut wakers = Vec::new();
         if let Some(local) = &self.local {
             // A procedure that waits for its own server waits for itself.
-            let Some(_within) = Within::enter(local) else { return self.fail_all() };
+            let Some(_within) = Within::enter(local) else {
+                self.end(&mut wakers);
+                return wakers;
+            };
             // Everything that was asked for is done at once.
             let mut shard = lock(local);
             while shard.turn() {}
         }
         let mut receiving = lock(&self.receiving);
         let timeout = if self.local.is_some() { Some(Duration::ZERO) } else { timeout };
-        let mut wakers = Vec::new();
         let has_ended = match &mut *receiving {
             Some(answers) => self.hear(answers, timeout, &mut wakers),
             None => true,
         };
         if has_ended {
             *receiving = None;
-            drop(receiving);
-            self.fail_all();
+            // While nobody can go on with other ends: what is asked of another server has not failed.
+            self.end(&mut wakers);
         }
-        wakers.into_iter().for_each(Waker::wake);
+        wakers
     }
 
     /// Gives what has come to the tickets; says whether nothing more will come.
@@ -361,13 +381,17 @@ impl Core {
     /// The server is gone: what is outstanding has failed.
     pub(super) fn fail_all(&self) {
         let mut wakers = Vec::new();
+        self.end(&mut wakers);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// The same; the caller wakes who is to be woken, when it holds no lock.
+    fn end(&self, wakers: &mut Vec<Waker>) {
         let mut tickets = self.tickets();
         // edge: down -> submit
         self.is_down.store(true, Ordering::Release);
-        tickets.fail_all(&mut wakers);
+        tickets.fail_all(wakers);
         self.changed.notify_all();
-        drop(tickets);
-        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Takes what a ticket that is done has.
@@ -377,8 +401,10 @@ impl Core {
 
     /// Nobody has this ticket any more, which was not taken.
     pub(super) fn abandon(&self, entry: usize) {
+        // Declared first, so dropped after the lock: see `register`.
+        let _waker;
         let mut tickets = self.tickets();
-        tickets.forget_waker(entry);
+        _waker = tickets.forget_waker(entry);
         let tickets = &mut *tickets;
         let one = &mut tickets.entries[entry];
         match one.state {
@@ -411,25 +437,28 @@ impl Core {
 
     /// Has this waker woken when the ticket is done; says whether it is done already.
     pub(super) fn register(self: &Arc<Self>, entry: usize, waker: &Waker) -> bool {
+        // Cloned before, and what it replaces is dropped after the lock: a waker may be the last that has a task, and
+        // that task may have other tickets of this client.
+        let _old;
+        let new = waker.clone();
         let mut tickets = self.tickets();
         if tickets.is_done(entry) {
-            tickets.forget_waker(entry);
+            _old = tickets.forget_waker(entry);
             return true;
         }
-        match &mut tickets.entries[entry].waker {
-            Some(known) => known.clone_from(waker),
-            none => {
-                *none = Some(waker.clone());
-                tickets.wakers += 1;
-            }
+        _old = tickets.entries[entry].waker.replace(new);
+        if _old.is_none() {
+            tickets.wakers += 1;
         }
         if !mem::replace(&mut tickets.has_pump, true) {
             let core = Arc::downgrade(self);
             let pump = std::thread::Builder::new().name("fanout-answers".into());
             if pump.spawn(move || pump_answers(&core)).is_err() {
-                // Nobody would wake it: the task asks again at once.
                 tickets.has_pump = false;
+                drop(tickets);
+                // Nobody would wake it: the task asks again at once.
                 waker.wake_by_ref();
+                return false;
             }
         }
         // A pump that lingers sleeps until it is told.
@@ -524,10 +553,10 @@ impl Tickets {
         self.entries[entry].state == State::Done
     }
 
-    fn forget_waker(&mut self, entry: usize) {
-        if self.entries[entry].waker.take().is_some() {
-            self.wakers -= 1;
-        }
+    fn forget_waker(&mut self, entry: usize) -> Option<Waker> {
+        let waker = self.entries[entry].waker.take();
+        self.wakers -= usize::from(waker.is_some());
+        waker
     }
 
     /// Gives an answer to its ticket. An answer to nothing that was asked is dropped.

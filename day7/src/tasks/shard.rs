@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use common::process::Origin;
 use common::sync::{AtomicBool, AtomicU64, Ordering};
 use day3::link::Link;
 use day3::{RecvError, SendError, Shared, TryRecvError, TrySendError};
@@ -62,11 +63,17 @@ pub(super) struct Customer {
 
 /// Hangs up when it is dropped.
 #[derive(Debug)]
-pub(super) struct HangsUp(pub(super) Arc<Connection>);
+pub(super) struct HangsUp {
+    pub(super) connection: Arc<Connection>,
+    pub(super) origin: Origin,
+}
 
 impl Drop for HangsUp {
     fn drop(&mut self) {
-        self.0.hang_up();
+        // A child that was forked from the server's process is not the server.
+        if self.origin.is_here() {
+            self.connection.hang_up();
+        }
     }
 }
 
@@ -81,7 +88,8 @@ pub(super) enum Notice {
 /// Where a shard hears from reception.
 #[derive(Debug)]
 pub(super) struct Desk {
-    notices: Mutex<Vec<Notice>>,
+    /// `None` when the shard is no more.
+    notices: Mutex<Option<Vec<Notice>>>,
     has_ended: AtomicBool,
     bell: Seat,
     /// The ready words, for clients.
@@ -89,13 +97,28 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    fn notices(&self) -> MutexGuard<'_, Vec<Notice>> {
+    fn notices(&self) -> MutexGuard<'_, Option<Vec<Notice>>> {
         self.notices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Tells the shard. If it is no more, a client that was to come to it is hung up on.
     pub(super) fn tell(&self, notice: Notice) {
-        self.notices().push(notice);
-        self.bell.ring();
+        let mut notices = self.notices();
+        if let Some(notices) = &mut *notices {
+            notices.push(notice);
+            self.bell.ring();
+        }
+    }
+
+    /// Whether there is a shard to hear, now or later.
+    pub(super) fn is_open(&self) -> bool {
+        self.notices().is_some()
+    }
+
+    /// There is no shard any more.
+    fn close(&self) {
+        let notices = self.notices().take();
+        drop(notices);
     }
 
     /// The server has ended.
@@ -205,8 +228,8 @@ impl Shard {
 
     /// A desk for a shard with this selector, and the shard's bell.
     pub(super) fn desk(bell: Seat, board: OwnedFd) -> Arc<Desk> {
-        let has_ended = AtomicBool::new(false);
-        Arc::new(Desk { notices: Mutex::default(), has_ended, bell, board })
+        let (notices, has_ended) = (Mutex::new(Some(Vec::new())), AtomicBool::new(false));
+        Arc::new(Desk { notices, has_ended, bell, board })
     }
 
     /// Its number.
@@ -279,8 +302,8 @@ impl Shard {
 
     /// Hears what reception has to say.
     fn hear(&mut self) {
-        let notices = std::mem::take(&mut *self.desk.notices());
-        for notice in notices {
+        let notices = self.desk.notices().as_mut().map(std::mem::take);
+        for notice in notices.into_iter().flatten() {
             match notice {
                 Notice::Arrival(arrival) => drop(self.welcome(*arrival)),
                 Notice::Gone(id) => {
@@ -306,12 +329,12 @@ impl Shard {
         let Arrival { id, pid, object, answer, client } = arrival;
         let Some((key, seat)) = self.seat(&client) else {
             let no = Answer::no(wire::FULL, self.keys.len() as u64);
-            say(&client.hangs_up.0, &no, &[]);
+            say(&client.hangs_up.connection, &no, &[]);
             return None;
         };
         let answer = Answer { seat: seat.number() as u32, descriptors: 2, ..answer };
         let given = [object.as_fd(), self.desk.board.as_fd()];
-        if say(&client.hangs_up.0, &answer, &given) {
+        if say(&client.hangs_up.connection, &answer, &given) {
             let answers = Shared::new(client.answers.memory().clone());
             let served = Served { id, pid, customer: client, answers };
             if self.clients.len() <= key.index() {
@@ -338,6 +361,8 @@ impl Shard {
             let Some(Some(served)) = self.clients.get_mut(key.index()) else { return Ok(()) };
             // Before the request is taken: nobody waits for a client that does not read its answers.
             if !has_room(served, self.longest)? {
+                // It rings when it has read. Until then its requests are no reason to look.
+                self.selector.rest(key);
                 return Ok(());
             }
             let record = match served.customer.requests.try_recv() {
@@ -412,6 +437,8 @@ impl Shard {
 
 impl Drop for Shard {
     fn drop(&mut self) {
+        // No client is sent here any more, and who waits at the desk is told.
+        self.desk.close();
         if let Some(trace) = &self.trace {
             trace.flush();
         }
@@ -544,8 +571,10 @@ impl Scratch<'_> {
             };
         }
         let at = asked.head.procedure as usize - 1;
-        if at >= self.procedures.len() {
-            self.registry.copy_into(self.procedures);
+        if at >= self.procedures.len()
+            && let Err(message) = self.registry.copy_into(self.procedures)
+        {
+            return say(self.answer, PANICKED, &message);
         }
         let Some(procedure) = self.procedures.get_mut(at) else {
             return say(self.answer, REFUSED, "there is no procedure of this number");
