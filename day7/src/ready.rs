@@ -215,7 +215,7 @@ impl Seat {
         }
         // edge: set -> take. The seat's bit is set before.
         self.place.any.fetch_or(1 << word, Ordering::Release);
-        // edge: announce <-> ring
+        // Its fence is the doorbell's: either we see that the selector sleeps, or it sees the bits.
         day3::doorbell::wake_from(&self.place.doorbell)
     }
 }
