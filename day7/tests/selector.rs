@@ -27,12 +27,14 @@ enum Adding {
     Plain,
 }
 
+type Lines = HashMap<Key, (Kind, Line)>;
+
 /// Adds these rings, and starts their producers.
 fn begin(
     selector: &mut Selector,
     rings: impl IntoIterator<Item = (Kind, Adding)>,
     count: u64,
-) -> (HashMap<Key, (Kind, Line)>, Vec<thread::JoinHandle<()>>) {
+) -> (Lines, Vec<thread::JoinHandle<()>>) {
     let (mut lines, mut threads) = (HashMap::new(), Vec::new());
     for (kind, adding) in rings {
         let mut line = kind.line();
@@ -52,7 +54,7 @@ fn begin(
 /// Serves all rings to their ends; checks that each brought its numbers in order.
 fn serve(
     selector: &mut Selector,
-    mut lines: HashMap<Key, (Kind, Line)>,
+    mut lines: Lines,
     count: u64,
     mut wait: impl FnMut(&mut Selector) -> Turn,
 ) {
@@ -379,8 +381,10 @@ fn forged_bits_lose_nothing() {
             while !over.load(Ordering::Relaxed) {
                 for value in [u32::MAX, 0, ASLEEP, 0x5555_5555] {
                     word = (word + 1) % 1024;
-                    // SAFETY: within the page, aligned, and everybody uses it as atomic words.
-                    let place = unsafe { board.start().cast::<AtomicU32>().add(word).as_ref() };
+                    // SAFETY: within the page.
+                    let place = unsafe { board.start().cast::<AtomicU32>().add(word) };
+                    // SAFETY: aligned, and everybody uses the page as atomic words.
+                    let place = unsafe { place.as_ref() };
                     place.store(value, Ordering::Relaxed);
                 }
                 thread::yield_now();

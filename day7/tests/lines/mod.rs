@@ -1,5 +1,6 @@
 //! Rings of every kind, as a selector's tests see them.
 
+use std::any::Any;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -13,8 +14,9 @@ use day3::{
 
 use day4::{Local, Member as RecordMember, Reader, Writer};
 
+use day4::rendezvous::serve;
 use day7::ready::Posting;
-use testing::Unique;
+use testing::{Folder, Unique};
 
 use crate::local::local;
 
@@ -26,7 +28,8 @@ pub(crate) struct Line {
     pub(crate) outlook: Outlook,
     pub(crate) pull: Box<dyn FnMut(u64) -> Brought>,
     pub(crate) send: Option<Box<dyn FnOnce(Posting, u64) + Send>>,
-    _name: Option<Unique>,
+    /// What has to stay while it is used: its name, or who lets consumers in.
+    _keep: Box<dyn Any>,
 }
 
 impl Line {
@@ -47,10 +50,11 @@ pub(crate) enum Kind {
     Heap,
     Local,
     Evictable,
+    Guest,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Messages,
         Self::Records,
         Self::Group,
@@ -58,6 +62,7 @@ impl Kind {
         Self::Heap,
         Self::Local,
         Self::Evictable,
+        Self::Guest,
     ];
 
     /// A ring of this kind, as small as they go.
@@ -103,6 +108,7 @@ impl Kind {
                 records(None, writer, reader)
             }
             Self::Evictable => evictable(name()),
+            Self::Guest => guest(),
         }
     }
 }
@@ -127,7 +133,7 @@ where
         Err(why) => (Vec::new(), has_ended(&why)),
     };
     let send = |posting, count| produce(producer, posting, count);
-    Line { outlook, pull: Box::new(pull), send: Some(Box::new(send)), _name: name }
+    Line { outlook, pull: Box::new(pull), send: Some(Box::new(send)), _keep: Box::new(name) }
 }
 
 fn records<K, W>(name: Option<Unique>, writer: Writer, mut reader: day4::Receiver<K, W>) -> Line
@@ -144,7 +150,7 @@ where
         let mut writer = writer.waiting::<Posting>(posting);
         (0..count).for_each(|number| writer.send(&number.to_ne_bytes()).unwrap());
     };
-    Line { outlook, pull: Box::new(pull), send: Some(Box::new(send)), _name: name }
+    Line { outlook, pull: Box::new(pull), send: Some(Box::new(send)), _keep: Box::new(name) }
 }
 
 fn evictable(name: Unique) -> Line {
@@ -157,7 +163,17 @@ fn evictable(name: Unique) -> Line {
         Err(why) => (Vec::new(), has_ended(&why)),
     };
     let send = |posting, count| produce(producer, posting, count);
-    Line { outlook, pull: Box::new(pull), send: Some(Box::new(send)), _name: Some(name) }
+    Line { outlook, pull: Box::new(pull), send: Some(Box::new(send)), _keep: Box::new(name) }
+}
+
+/// A reader that has its cursor and its doorbell in a page of its own.
+fn guest() -> Line {
+    let folder = Folder::new();
+    let writer = Writer::private(&QueueOptions::new(4096)).unwrap();
+    let path = folder.join("door");
+    let serving = serve(&path, writer.offer()).unwrap();
+    let reader = Reader::connect(&path, Start::Oldest).unwrap();
+    Line { _keep: Box::new((serving, folder)), ..records(None, writer, reader) }
 }
 
 fn number(record: &[u8]) -> u64 {
