@@ -103,7 +103,7 @@ fn bytes_of_every_value_come_back_in_order() {
     let folder = Folder::new();
     let (input, output) = (folder.join("in"), folder.join("out"));
     std::fs::write(&input, &lines).unwrap();
-    for more in [&[][..], &["--outstanding", "1"], &["--outstanding", "4096"]] {
+    for more in [&[][..], &["--outstanding", "1"], &["--outstanding", "1024"]] {
         let mut command = fanout(&["call", name.bare()]);
         command.args(more).stdin(std::fs::File::open(&input).unwrap());
         assert!(support::start_into(&mut command, &output).wait().success());
