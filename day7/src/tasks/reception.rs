@@ -62,6 +62,7 @@ pub(super) struct Counts {
 #[derive(Debug)]
 pub(super) struct Reception {
     path: PathBuf,
+    origin: Origin,
     stop: Option<PipeWriter>,
     thread: Option<JoinHandle<()>>,
 }
@@ -79,7 +80,7 @@ impl Reception {
             Office { listening, house, set, visitors, guests, next: FIRST, _stopped: stopped };
         let thread = thread::Builder::new().name("fanout-reception".into());
         let thread = thread.spawn(move || desk.work())?;
-        Ok(Self { path, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { path, origin: Origin::here(), stop: Some(stop), thread: Some(thread) })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -90,7 +91,8 @@ impl Reception {
 impl Drop for Reception {
     fn drop(&mut self) {
         self.stop = None;
-        if let Some(thread) = self.thread.take() {
+        // The child of a fork has no such thread.
+        if let Some(thread) = self.thread.take().filter(|_| self.origin.is_here()) {
             let _ = thread.join();
         }
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use common::process::Origin;
 use common::sync::Ordering;
 use common::{OsError, QueueName};
 use day4::frame::record_len;
@@ -174,6 +175,7 @@ pub struct Server {
     shards: Mutex<Vec<Option<Parts>>>,
     registry: Arc<Registry>,
     counts: Arc<Counts>,
+    origin: Origin,
 }
 
 impl Server {
@@ -237,7 +239,7 @@ impl Server {
             errno: OsError::new(errno_of(&error)),
         })?;
         let shards = Mutex::new(shards.into_iter().map(Some).collect());
-        Ok(Self { reception, desks, shards, registry, counts })
+        Ok(Self { reception, desks, shards, registry, counts, origin: Origin::here() })
     }
 
     /// Where it listens, as an absolute path.
@@ -284,7 +286,7 @@ impl Server {
             let thread = thread::Builder::new().name(format!("fanout-shard-{number}"));
             threads.push(thread.spawn(move || shard.serve())?);
         }
-        Ok(Serving { server: Some(self), threads })
+        Ok(Serving { server: Some(self), origin: Origin::here(), threads })
     }
 
     /// How many clients it has now.
@@ -305,6 +307,9 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if !self.origin.is_here() {
+            return;
+        }
         for desk in &self.desks {
             desk.end();
         }
@@ -315,6 +320,7 @@ impl Drop for Server {
 #[derive(Debug)]
 pub struct Serving {
     server: Option<Server>,
+    origin: Origin,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -328,7 +334,9 @@ impl Serving {
 impl Drop for Serving {
     fn drop(&mut self) {
         self.server = None;
-        for thread in self.threads.drain(..) {
+        // The child of a fork has no such threads.
+        let is_here = self.origin.is_here();
+        for thread in self.threads.drain(..).filter(|_| is_here) {
             // A shard does not panic, and a drop could not report it.
             let _ = thread.join();
         }

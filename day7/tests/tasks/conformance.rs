@@ -6,7 +6,7 @@ use day7::tasks::{
 };
 use testing::{DEADLINE, Dice};
 
-use super::home::{Home, everywhere, everywhere_with, failed};
+use super::home::{Hold, Home, everywhere, everywhere_with, failed};
 
 #[test]
 fn each_call_has_its_own_answer() {
@@ -180,14 +180,16 @@ fn a_ticket_says_how_far_it_is() {
     let home = Home::thread(&ServerOptions::new());
     let client = home.client();
     let find = |name| client.procedure(name).unwrap();
-    let (nap, echo, fail) = (find("nap"), find("echo"), find("fail"));
-    let long = client.submit(nap, &200u64.to_le_bytes(), vec![], vec![]).unwrap();
+    let hold = Hold::at(home.server());
+    let (held, echo, fail) = (find("hold"), find("echo"), find("fail"));
+    let long = client.submit(held, b"", vec![], vec![]).unwrap();
     let mut well = client.submit(echo, b"x", vec![], vec![]).unwrap();
     let mut badly = client.submit(fail, b"x", vec![], vec![]).unwrap();
     assert_eq!((well.state(), badly.is_ready()), (TicketState::Outstanding, false));
     assert!(!well.wait_timeout(std::time::Duration::from_millis(1)));
     assert!(!well.wait_timeout(std::time::Duration::ZERO));
     assert_eq!(client.outstanding(), 3);
+    hold.release(true);
     assert!(badly.wait_timeout(DEADLINE) && well.wait_timeout(DEADLINE));
     let states = [&long, &well, &badly].map(Ticket::state);
     assert_eq!(states, [TicketState::Completed, TicketState::Completed, TicketState::Failed]);
@@ -202,14 +204,17 @@ fn a_task_that_was_not_begun_can_be_cancelled() {
     let home = Home::thread(&ServerOptions::new());
     let client = home.client();
     let find = |name| client.procedure(name).unwrap();
-    let (nap, count) = (find("nap"), find("count"));
+    let hold = Hold::at(home.server());
+    let (held, count) = (find("hold"), find("count"));
     let mut done = 0u64;
     for _ in 0..3 {
-        let begun = client.submit(nap, &100u64.to_le_bytes(), vec![], vec![]).unwrap();
+        hold.release(false);
+        let begun = client.submit(held, b"", vec![], vec![]).unwrap();
         let submit = || client.submit(count, b"", vec![], vec![]).unwrap();
         let (first, second, third) = (submit(), submit(), submit());
         second.cancel();
         second.cancel();
+        hold.release(true);
         assert!(begun.wait().result.is_ok());
         assert_eq!(first.wait().result.unwrap(), (done + 1).to_le_bytes());
         assert_eq!(second.wait().result, Err(Failed::Cancelled));
@@ -229,11 +234,13 @@ fn a_task_that_was_not_begun_can_be_cancelled() {
 fn a_call_that_waits_too_long_says_so_and_its_answer_harms_no_other() {
     let home = Home::thread(&ServerOptions::new());
     let client = home.client();
-    let (nap, echo) = (client.procedure("nap").unwrap(), client.procedure("echo").unwrap());
+    let hold = Hold::at(home.server());
+    let (held, echo) = (client.procedure("hold").unwrap(), client.procedure("echo").unwrap());
     for n in 0..10u8 {
-        let late =
-            client.call_timeout(nap, &30u64.to_le_bytes(), std::time::Duration::from_millis(1));
+        hold.release(false);
+        let late = client.call_timeout(held, b"", std::time::Duration::from_millis(1));
         assert!(matches!(late, Err(CallError::TimedOut(_))), "{late:?}");
+        hold.release(true);
         assert_eq!(client.call_timeout(echo, &[n], DEADLINE).unwrap(), [n]);
     }
 }
@@ -266,8 +273,9 @@ fn a_full_ring_refuses_who_tries_and_holds_who_submits() {
     let server = ServerOptions::new().requests(4096).answers(4096).longest_answer(16);
     let home = Home::thread(&server);
     let client = home.client_with(&ClientOptions::new().outstanding(1024));
-    let (nap, echo) = (client.procedure("nap").unwrap(), client.procedure("long").unwrap());
-    let _begun = client.submit(nap, &200u64.to_le_bytes(), vec![], vec![]).unwrap();
+    let hold = Hold::at(home.server());
+    let (held, echo) = (client.procedure("hold").unwrap(), client.procedure("long").unwrap());
+    let _begun = client.submit(held, b"", vec![], vec![]).unwrap();
     let mut tickets = Vec::new();
     let error = loop {
         match client.try_submit(echo, &[0; 100], vec![], vec![]) {
@@ -277,6 +285,7 @@ fn a_full_ring_refuses_who_tries_and_holds_who_submits() {
     };
     let NotSubmitted::Full { outstanding } = error.why else { panic!("{error}") };
     assert_eq!(outstanding, tickets.len() + 1);
+    hold.release(true);
     for _ in 0..200 {
         tickets.push(client.submit(echo, &[0; 100], vec![], vec![]).unwrap());
     }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -147,6 +148,14 @@ impl Home {
         }
     }
 
+    /// The process that it is in.
+    pub(crate) fn pid(&self) -> u32 {
+        match self {
+            Self::Process { program, .. } => program.id(),
+            _ => std::process::id(),
+        }
+    }
+
     pub(crate) fn server(&self) -> &Server {
         let Self::Thread { serving, .. } = self else { panic!("it is not in a thread") };
         serving.server()
@@ -244,5 +253,34 @@ pub(crate) fn failed<T: std::fmt::Debug>(result: Result<T, CallError>) -> Failed
     match result {
         Err(CallError::Failed(why)) => why,
         other => panic!("expected a task that failed, found {other:?}"),
+    }
+}
+
+/// A procedure `hold`, which is not done before the test lets it go on.
+pub(crate) struct Hold(Arc<(Mutex<bool>, Condvar)>);
+
+impl Hold {
+    pub(crate) fn at(server: &Server) -> Self {
+        let hold = Self(Arc::default());
+        let state = Arc::clone(&hold.0);
+        server.add("hold", move |_| {
+            let (goes_on, changed) = &*state;
+            let goes_on = goes_on.lock().unwrap();
+            drop(changed.wait_while(goes_on, |goes_on| !*goes_on).unwrap());
+            Ok(())
+        });
+        hold
+    }
+
+    /// From now on the procedure is done at once, unless this says otherwise.
+    pub(crate) fn release(&self, goes_on: bool) {
+        *self.0.0.lock().unwrap() = goes_on;
+        self.0.1.notify_all();
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.release(true);
     }
 }

@@ -2,4 +2,13 @@
 
 mod buffers;
 mod conformance;
+mod endings;
+mod entry;
+mod futures;
 mod home;
+mod hostile;
+mod kills;
+mod processes;
+mod shards;
+mod soak;
+mod threads;
