@@ -8,6 +8,9 @@ pub(crate) const CLIENTS: usize = 128;
 
 /// What a server and its clients share: which clients' rings are worth a look, and whether the server sleeps. One
 /// thread is the server; any other may be any client.
+///
+/// Change a word that others change, too, in one step that also reads it (`fetch_or`, `swap`, `compare_exchange`): loom
+/// takes a plain `store` there for one that may come later than it does.
 pub(crate) struct Ready {}
 
 impl Ready {

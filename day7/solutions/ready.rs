@@ -73,12 +73,12 @@ impl Ready {
     /// The server's: sleeps until a client has rung that was not taken, but at most for `timeout`. It may come back
     /// earlier now and then; the server calls [`take`](Self::take) in any case.
     pub(crate) fn wait(&self, timeout: Duration) {
-        self.bell.store(ASLEEP, Ordering::Relaxed);
+        self.bell.swap(ASLEEP, Ordering::Relaxed);
         // edge: announce <-> ring
         fence(Ordering::SeqCst);
         if self.any.load(Ordering::Relaxed) == 0 {
             futex::wait(&self.bell, ASLEEP, timeout);
         }
-        self.bell.store(AWAKE, Ordering::Relaxed);
+        self.bell.swap(AWAKE, Ordering::Relaxed);
     }
 }

@@ -217,7 +217,7 @@ fn a_client_rings_again<R: Ready>() {
 fn every_schedule(ask: impl Fn() + Sync + Send + 'static) {
     let mut builder = Builder::new();
     builder.location = true;
-    builder.preemption_bound = Some(3);
+    builder.preemption_bound = Some(2);
     builder.max_branches = 5000;
     let Err(panic) = catch_unwind(AssertUnwindSafe(|| builder.check(ask))) else { return };
     let said = message(&*panic);

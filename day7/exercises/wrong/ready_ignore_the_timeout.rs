@@ -55,13 +55,13 @@ impl Ready {
     }
 
     pub(crate) fn wait(&self, timeout: Duration) {
-        self.bell.store(ASLEEP, Ordering::Relaxed);
+        self.bell.swap(ASLEEP, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         if self.any.load(Ordering::Relaxed) == 0 {
             while self.bell.load(Ordering::Relaxed) == ASLEEP {
                 futex::wait(&self.bell, ASLEEP, timeout);
             }
         }
-        self.bell.store(AWAKE, Ordering::Relaxed);
+        self.bell.swap(AWAKE, Ordering::Relaxed);
     }
 }

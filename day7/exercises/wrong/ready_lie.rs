@@ -55,11 +55,11 @@ impl Ready {
     }
 
     pub(crate) fn wait(&self, timeout: Duration) {
-        self.bell.store(ASLEEP, Ordering::Relaxed);
+        self.bell.swap(ASLEEP, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         if self.any.load(Ordering::Relaxed) == 0 {
             futex::wait(&self.bell, ASLEEP, timeout);
         }
-        self.bell.store(AWAKE, Ordering::Relaxed);
+        self.bell.swap(AWAKE, Ordering::Relaxed);
     }
 }

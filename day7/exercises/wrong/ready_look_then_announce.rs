@@ -58,9 +58,9 @@ impl Ready {
         if self.any.load(Ordering::Relaxed) != 0 {
             return;
         }
-        self.bell.store(ASLEEP, Ordering::Relaxed);
+        self.bell.swap(ASLEEP, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         futex::wait(&self.bell, ASLEEP, timeout);
-        self.bell.store(AWAKE, Ordering::Relaxed);
+        self.bell.swap(AWAKE, Ordering::Relaxed);
     }
 }

@@ -55,9 +55,9 @@ impl Ready {
     }
 
     pub(crate) fn wait(&self, timeout: Duration) {
-        self.bell.store(ASLEEP, Ordering::Relaxed);
+        self.bell.swap(ASLEEP, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         futex::wait(&self.bell, ASLEEP, timeout);
-        self.bell.store(AWAKE, Ordering::Relaxed);
+        self.bell.swap(AWAKE, Ordering::Relaxed);
     }
 }
