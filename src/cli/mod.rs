@@ -1,5 +1,6 @@
 //! What the command `fanout` does: one module per subcommand.
 
+mod call;
 mod clean;
 mod column;
 mod completions;
@@ -11,8 +12,10 @@ mod input;
 mod laggard;
 mod list;
 mod output;
+mod place;
 mod publish;
 mod remove;
+mod serve;
 mod signals;
 mod stat;
 mod subscribe;
@@ -84,6 +87,10 @@ enum Command {
     Rm(remove::Arguments),
     /// Remove all queues that nobody has open
     Clean(clean::Arguments),
+    /// Serve tasks: a line that a client sends goes to a worker process, whose next line is the answer
+    Serve(serve::Arguments),
+    /// Have a server do tasks, each a line of stdin, and print its answers
+    Call(call::Arguments),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -124,6 +131,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Forget(arguments) => forget::run(&arguments),
         Command::Rm(arguments) => remove::run(&arguments),
         Command::Clean(arguments) => clean::run(&arguments),
+        Command::Serve(arguments) => serve::run(&arguments, &signals),
+        Command::Call(arguments) => call::run(&arguments, &signals),
         Command::Completions { shell } => completions::run(shell),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use common::OsError;
 use day3::TooLarge;
-use day4::rendezvous::RendezvousError;
+use day4::rendezvous::{HostError, RendezvousError};
 use nix::errno::Errno;
 
 use crate::selector::SelectorError;
@@ -29,6 +29,9 @@ pub enum BindError {
     /// Its socket was not made.
     #[error(transparent)]
     Socket(#[from] RendezvousError),
+    /// It did not get its name.
+    #[error(transparent)]
+    Name(#[from] HostError),
     /// A shard got no selector.
     #[error(transparent)]
     Selector(#[from] SelectorError),
