@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use common::{OsError, QueueName};
 use common::sync::Ordering;
+use common::{OsError, QueueName};
 use day4::frame::record_len;
 use day4::hosting;
 use day4::rendezvous::socket::Listening;
