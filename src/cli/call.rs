@@ -120,7 +120,8 @@ fn reach(arguments: &Arguments, signals: &Signals, waits: bool) -> anyhow::Resul
                 Err(RecvTimeoutError::Timeout) => signals.check()?,
                 Err(RecvTimeoutError::Disconnected) => bail!("connecting to {place} has panicked"),
             }
-            notice.still(|| format!("waiting for the server {place}, which is busy or stands still"));
+            notice
+                .still(|| format!("waiting for the server {place}, which is busy or stands still"));
         };
         match found {
             Ok(reached) => return Ok(reached),
@@ -167,9 +168,13 @@ fn is_not_there(error: &anyhow::Error) -> bool {
     // It has ended while it let us in.
     let has_ended = matches!(
         error.downcast_ref(),
-        Some(CallError::Failed(Failed::ServerDied) | CallError::NotSubmitted(NotSubmitted::ServerDied))
+        Some(
+            CallError::Failed(Failed::ServerDied)
+                | CallError::NotSubmitted(NotSubmitted::ServerDied)
+        )
     );
-    has_ended || matches!(rendezvous, Some(NotFound { .. } | NobodyListens { .. } | PeerClosed { .. }))
+    has_ended
+        || matches!(rendezvous, Some(NotFound { .. } | NobodyListens { .. } | PeerClosed { .. }))
 }
 
 /// A task that was sent.
@@ -245,7 +250,8 @@ impl Caller<'_> {
                 match client.try_submit(*procedure, task, Vec::new(), Vec::new()) {
                     Ok(ticket) => {
                         let now = Instant::now();
-                        let until = self.arguments.timeout.and_then(|timeout| now.checked_add(timeout));
+                        let until =
+                            self.arguments.timeout.and_then(|timeout| now.checked_add(timeout));
                         self.sent.push_back(Sent { line, ticket, until });
                         return Ok(());
                     }
@@ -304,8 +310,8 @@ impl Caller<'_> {
         let Some(oldest) = self.sent.front_mut() else { return Ok(false) };
         let left = oldest.until.map(|until| until.saturating_duration_since(Instant::now()));
         let is_over = left.is_some_and(|left| left <= timeout);
-        let has_answer =
-            oldest.ticket.is_ready() || oldest.ticket.wait_timeout(left.map_or(timeout, |left| left.min(timeout)));
+        let has_answer = oldest.ticket.is_ready()
+            || oldest.ticket.wait_timeout(left.map_or(timeout, |left| left.min(timeout)));
         if !has_answer && !is_over {
             return Ok(false);
         }
@@ -343,9 +349,14 @@ impl Caller<'_> {
             Some((first, last)) if first == last => {
                 format!("whether task {first} was done is not known")
             }
-            Some((first, last)) => format!("whether tasks {first} to {last} were done is not known"),
+            Some((first, last)) => {
+                format!("whether tasks {first} to {last} were done is not known")
+            }
         };
-        anyhow!("the server {} has died or ended: {what} (--reconnect waits for the next)", self.arguments.name)
+        anyhow!(
+            "the server {} has died or ended: {what} (--reconnect waits for the next)",
+            self.arguments.name
+        )
     }
 
     fn conclude(self) -> anyhow::Result<()> {

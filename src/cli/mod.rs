@@ -75,9 +75,10 @@ enum Command {
     Sub(subscribe::Arguments),
     /// Publish under names, subscribe with patterns; as many publishers as there are
     Topic(topic::Arguments),
-    /// List the queues of this host
+    /// List the queues of this host, and the servers of tasks
     Ls(list::Arguments),
-    /// Show a queue: what its producer does, who is attached, who lags, who blocks the producer
+    /// Show a queue: what its producer does, who is attached, who lags, who blocks the producer;
+    /// or the clients of a server of tasks
     Stat(stat::Arguments),
     /// Free the slot of a dead consumer, or with --force of one that lives
     Evict(evict::Arguments),

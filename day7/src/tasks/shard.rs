@@ -388,8 +388,10 @@ impl Shard {
         };
         let tally = &served.customer.tally;
         tally.issued_at.store(asked.head.issued, Ordering::Relaxed);
+        // A question for a procedure's number is no task.
+        let one = u64::from(asked.head.procedure != LOOKUP);
         let count = |counter: &AtomicU64| {
-            counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            counter.store(counter.load(Ordering::Relaxed) + one, Ordering::Relaxed);
         };
         count(&tally.begun);
         let begun = self.trace.as_ref().map(|_| clock::exact());

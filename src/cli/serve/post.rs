@@ -81,8 +81,10 @@ impl Post {
         let worker = self.worker.take();
         if !self.recipe.is_ending() {
             let pid = worker.as_ref().map_or(String::new(), |one| format!(" (pid {})", one.id()));
-            let number = self.number;
-            say(&format!("worker {number}{pid}: {why}; for the next task, after {pause:?}, another is started"));
+            let (number, why) = (self.number, why.trim_start_matches("the worker "));
+            say(&format!(
+                "worker {number}{pid}: {why}; for the next task, after {pause:?}, another is started"
+            ));
         }
         if let Some(worker) = worker {
             worker.kill();

@@ -44,13 +44,17 @@ impl Recipe {
 /// Why a task has no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Trouble {
-    #[error("the task holds a newline, and a worker gets one line for each task: send several tasks")]
+    #[error(
+        "the task holds a newline, and a worker gets one line for each task: send several tasks"
+    )]
     Newline,
     #[error("the worker {0} with the task in hand: whether it was done is not known")]
     Died(String),
     #[error("the worker wrote no line within {0:?}, and was killed: raise --timeout")]
     Silent(Duration),
-    #[error("the worker answered with a line of {found} bytes, the longest has {most}: raise --longest")]
+    #[error(
+        "the worker answered with a line of {found} bytes, the longest has {most}: raise --longest"
+    )]
     TooLong { found: usize, most: usize },
     #[error("the worker could not be started: {0}")]
     NotStarted(io::Error),
@@ -120,7 +124,9 @@ impl Worker {
             Err(error) if error.kind() == ErrorKind::WouldBlock && self.buffer.is_empty() => None,
             Err(error) if error.kind() != ErrorKind::WouldBlock => Some(error.to_string()),
             // Nobody can tell any more which line answers what.
-            _ => Some("wrote what nobody had asked for: it has to answer each line by one line".into()),
+            _ => Some(
+                "wrote what nobody had asked for: it has to answer each line by one line".into(),
+            ),
         }
     }
 
@@ -149,7 +155,11 @@ impl Worker {
             if let Some(end) = self.buffer.iter().position(|&byte| byte == b'\n') {
                 let answer = self.buffer.drain(..=end).take(end).collect::<Vec<_>>();
                 let found = cut + answer.len();
-                return if found > most { Err(Trouble::TooLong { found, most }) } else { Ok(answer) };
+                return if found > most {
+                    Err(Trouble::TooLong { found, most })
+                } else {
+                    Ok(answer)
+                };
             }
             if cut > 0 || self.buffer.len() > most {
                 cut += self.buffer.len();
@@ -192,7 +202,9 @@ impl Worker {
         let Some(stdin) = self.stdin.as_mut().filter(|_| !bytes.is_empty()) else { return &[] };
         match stdin.write(bytes) {
             Ok(written) => &bytes[written..],
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+            {
                 bytes
             }
             // It reads no more. It may still answer, and otherwise its end is seen.
