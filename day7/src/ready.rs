@@ -21,7 +21,7 @@
 //! - Whoever finds a seat's bit sees what was written before the ring (edge ring -> turn).
 //! - A selector that goes to sleep announces that in the doorbell, makes the heavy barrier, and looks at *any*: either
 //!   it sees the bit, or the producer sees the announcement (edge announce <-> ring, as for every sleeper: see
-//!   [`doorbell`](day5::doorbell)).
+//!   [`doorbell`]).
 //! - A producer rings its seat only when the ring's own doorbell said that somebody slept there. So the selector
 //!   announces itself at a ring before it stops looking at it, and looks once more after the barrier:
 //!   [`announce_and_look`].
@@ -215,7 +215,7 @@ impl Seat {
         }
         // edge: set -> take. The seat's bit is set before.
         self.place.any.fetch_or(1 << word, Ordering::Release);
-        // edge: announce <-> ring
+        // Its fence is the doorbell's: either we see that the selector sleeps, or it sees the bits.
         day3::doorbell::wake_from(&self.place.doorbell)
     }
 }
