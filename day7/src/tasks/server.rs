@@ -23,6 +23,10 @@ use super::shard::{Desk, Parts, Shard};
 use super::task::{Outcome, ProcedureId, Registry, Task};
 use super::trace::Trace;
 
+/// How many clients a server has, unless its options say otherwise.
+pub const CLIENTS: usize = 1024;
+const _: () = assert!(CLIENTS < MOST_SEATS, "one seat is reception's");
+
 /// How a server is to be.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
@@ -41,7 +45,7 @@ impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             shards: 1,
-            clients: MOST_SEATS - 1,
+            clients: CLIENTS,
             quantum: 64 << 10,
             requests: 16 << 10,
             answers: 16 << 10,
