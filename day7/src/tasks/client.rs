@@ -509,7 +509,7 @@ fn open(
         let found = len.map_or("one that can be cut short".into(), |len| format!("{len} bytes"));
         return Err(damaged("an object of the size that it says", found));
     }
-    let seat = Seat::from_fd(board, answer.seat as usize)
+    let seat = Seat::of_server(board, answer.seat as usize)
         .map_err(|error| damaged("its ready words", error.to_string()))?;
     let connection = Arc::new(Connection::Socket(socket));
     let line = Line::map(&page, plan, Party::Client, connection).map_err(system)?;

@@ -30,6 +30,8 @@ mod reception;
 mod server;
 mod shard;
 mod task;
+#[cfg(test)]
+mod tests;
 mod ticket;
 mod trace;
 mod wire;

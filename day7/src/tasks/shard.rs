@@ -573,10 +573,8 @@ impl Scratch<'_> {
             };
         }
         let at = asked.head.procedure as usize - 1;
-        if at >= self.procedures.len()
-            && let Err(message) = self.registry.copy_into(self.procedures)
-        {
-            return say(self.answer, PANICKED, &message);
+        if at >= self.procedures.len() {
+            self.registry.copy_into(self.procedures);
         }
         let Some(procedure) = self.procedures.get_mut(at) else {
             return say(self.answer, REFUSED, "there is no procedure of this number");

@@ -196,15 +196,15 @@ impl Registry {
     }
 
     /// Adds copies of those procedures that `own` does not have yet.
-    ///
-    /// # Errors
-    ///
-    /// What the panic said, if a procedure cannot be copied.
-    pub(super) fn copy_into(&self, own: &mut Vec<Box<dyn Procedure>>) -> Result<(), String> {
+    /// One that panics meanwhile fails from then on, and keeps the others from nothing.
+    pub(super) fn copy_into(&self, own: &mut Vec<Box<dyn Procedure>>) {
         let all = self.all();
         for (_, procedure) in &all[own.len()..] {
-            own.push(guarded(|| procedure.copy())?);
+            let copy = guarded(|| procedure.copy()).unwrap_or_else(|message| {
+                let why = format!("the procedure panicked when its shard copied it: {message}");
+                Box::new(move |_: &mut Task<'_>| -> Outcome { Err(why.clone().into()) })
+            });
+            own.push(copy);
         }
-        Ok(())
     }
 }

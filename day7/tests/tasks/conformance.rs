@@ -122,6 +122,31 @@ fn an_error_that_cannot_be_shown_and_a_panic_that_cannot_be_dropped_cost_their_t
     });
 }
 
+/// Each shard copies the procedures. One that cannot be copied keeps the others from nothing.
+#[test]
+fn a_procedure_that_panics_when_it_is_copied_fails_alone() {
+    struct Single;
+    impl Clone for Single {
+        fn clone(&self) -> Self {
+            panic!("there is one only");
+        }
+    }
+    let home = Home::thread(&ServerOptions::new());
+    let single = Single;
+    let only = move |_: &mut day7::tasks::Task<'_>| {
+        let _ = &single;
+        Ok(())
+    };
+    home.server().register("single", only).unwrap();
+    home.server().register("late", |task| Ok(task.answer(b"here")?)).unwrap();
+    let client = home.client();
+    for _ in 0..2 {
+        let why = failed(client.call(client.procedure("single").unwrap(), b""));
+        assert!(why.to_string().contains("there is one only"), "{why}");
+        assert_eq!(client.call(client.procedure("late").unwrap(), b"").unwrap(), b"here");
+    }
+}
+
 #[test]
 fn a_procedure_is_found_by_its_name_alone() {
     everywhere(|home| {
