@@ -387,6 +387,28 @@ fn a_late_subscriber_gets_the_last_values_first() {
     assert_eq!(rest(&mut b), ["b xxxxxxxxxx"]);
 }
 
+/// A message that is refused was not published: it is no last value, and the next that is published is not taken for it.
+#[test]
+fn a_message_that_is_refused_is_not_the_last() {
+    let place = Place::new("topics-refused");
+    let space = place.open();
+    let options = smallest().keep_last(KeepLast { topics: 1, bytes: 1 << 16 });
+    let mut publisher = Publisher::create(&space, &options).unwrap();
+    let mut slow = subscriber(&space, "a");
+    let late = SubscribeOptions::new().with_last();
+    assert_eq!(publisher.publish("a", b"good"), Ok(true));
+    publisher.publish("a", &[b'x'; 1 << 15]).unwrap_err();
+    let mut first = Subscriber::subscribe(&space, "a", &late).unwrap();
+    assert_eq!(rest(&mut first), ["a good"]);
+    drop(first);
+    while publisher.try_publish("a", b"fills").is_ok() {}
+    assert_eq!(publisher.try_publish("a", b"refused"), Err(TryPublishError::Full));
+    let mut second = Subscriber::subscribe(&space, "a", &late).unwrap();
+    rest(&mut slow);
+    assert_eq!(publisher.publish("a", b"next"), Ok(true));
+    assert_eq!(rest(&mut second), ["a fills", "a next"]);
+}
+
 /// Subscribers come all the time while values are published: each gets a last value, and then every later one once.
 #[test]
 fn between_last_values_and_the_stream_nothing_is_missing_or_twice() {
