@@ -259,6 +259,41 @@ fn a_publisher_that_ends_at_once_is_heard() {
 }
 
 /// One publisher has much to say, and others little.
+/// Rings that have ended and that the subscriber has not read yet, and those of their successors, all at once.
+#[test]
+fn more_rings_than_a_selector_takes_are_read() {
+    let place = Place::new("topics-rings");
+    let space = place.open();
+    let mut subscriber = subscriber(&space, ">");
+    let (mut published, mut received) = (0, 0);
+    for _ in 0..3 {
+        let mut publishers: Vec<_> =
+            (0..MOST_PUBLISHERS).map(|_| Publisher::create(&space, &smallest()).unwrap()).collect();
+        for one in &mut publishers {
+            (0..3).for_each(|_| assert_eq!(one.publish("a", b""), Ok(true)));
+            published += 3;
+        }
+        // It joins all rings, and leaves the rest in them.
+        received += usize::from(subscriber.try_recv().unwrap().is_some());
+    }
+    received += rest(&mut subscriber).len();
+    assert_eq!(received, published);
+}
+
+/// A subscriber that asks for a message gets it from behind others that it does not want.
+#[test]
+fn what_nobody_here_wants_hides_nothing() {
+    let place = Place::new("topics-hidden");
+    let space = place.open();
+    let mut subscriber = subscriber(&space, "wanted");
+    let _other = Subscriber::subscribe(&space, ">", &with(Policy::Lossy)).unwrap();
+    let mut publisher = publisher(&space);
+    assert_eq!(subscriber.try_recv().unwrap(), None);
+    (0..2000).for_each(|_| assert_eq!(publisher.publish("unwanted", b""), Ok(true)));
+    publisher.publish("wanted", b"").unwrap();
+    assert_eq!(text(&subscriber.try_recv().unwrap().unwrap()), "wanted ");
+}
+
 #[test]
 fn publishers_have_turns() {
     let place = Place::new("topics-turns");

@@ -71,8 +71,9 @@ impl PublisherOptions {
 
 /// An end that publishes messages under topics. There may be many in a [`Space`].
 ///
-/// Dropping it tells subscribers that it is done, and removes its ring's name. They read the rest.
-/// [`finish`](Self::finish) waits until they have.
+/// Dropping it tells subscribers that it is done, and removes its ring's name. Those that have joined its ring read the
+/// rest. One that has not looked since this publisher was created does not hear it any more. [`finish`](Self::finish)
+/// waits until all have joined, and have read everything: call it before a publisher is dropped.
 pub struct Publisher {
     writer: Writer<Adaptive>,
     keeper: Option<Keeper>,
