@@ -12,7 +12,7 @@
 //! # What a subscription promises
 //!
 //! - It counts from the moment in which [`Subscriber::subscribe`] returns: what is published after that is heard, also
-//!   from publishers that start later.
+//!   from publishers that start later, as long as they live or until they [`finish`](Publisher::finish).
 //! - The messages of one publisher come in order, and each comes once. Between publishers, there are turns.
 //! - What the subscriber has promised about its lagging ([`Policy`](day3::Policy)) holds for each publisher's ring: with
 //!   `block` it loses nothing, with `lossy` it is told how many messages it has missed, and with `evict` it may be turned

@@ -259,6 +259,41 @@ fn a_publisher_that_ends_at_once_is_heard() {
 }
 
 /// One publisher has much to say, and others little.
+/// Rings that have ended and that the subscriber has not read yet, and those of their successors, all at once.
+#[test]
+fn more_rings_than_a_selector_takes_are_read() {
+    let place = Place::new("topics-rings");
+    let space = place.open();
+    let mut subscriber = subscriber(&space, ">");
+    let (mut published, mut received) = (0, 0);
+    for _ in 0..3 {
+        let mut publishers: Vec<_> =
+            (0..MOST_PUBLISHERS).map(|_| Publisher::create(&space, &smallest()).unwrap()).collect();
+        for one in &mut publishers {
+            (0..3).for_each(|_| assert_eq!(one.publish("a", b""), Ok(true)));
+            published += 3;
+        }
+        // It joins all rings, and leaves the rest in them.
+        received += usize::from(subscriber.try_recv().unwrap().is_some());
+    }
+    received += rest(&mut subscriber).len();
+    assert_eq!(received, published);
+}
+
+/// A subscriber that asks for a message gets it from behind others that it does not want.
+#[test]
+fn what_nobody_here_wants_hides_nothing() {
+    let place = Place::new("topics-hidden");
+    let space = place.open();
+    let mut subscriber = subscriber(&space, "wanted");
+    let _other = Subscriber::subscribe(&space, ">", &with(Policy::Lossy)).unwrap();
+    let mut publisher = publisher(&space);
+    assert_eq!(subscriber.try_recv().unwrap(), None);
+    (0..2000).for_each(|_| assert_eq!(publisher.publish("unwanted", b""), Ok(true)));
+    publisher.publish("wanted", b"").unwrap();
+    assert_eq!(text(&subscriber.try_recv().unwrap().unwrap()), "wanted ");
+}
+
 #[test]
 fn publishers_have_turns() {
     let place = Place::new("topics-turns");
@@ -385,6 +420,28 @@ fn a_late_subscriber_gets_the_last_values_first() {
     assert_eq!(rest(&mut b), [""; 0]);
     publisher.publish("b", &[b'x'; 10]).unwrap();
     assert_eq!(rest(&mut b), ["b xxxxxxxxxx"]);
+}
+
+/// A message that is refused was not published: it is no last value, and the next that is published is not taken for it.
+#[test]
+fn a_message_that_is_refused_is_not_the_last() {
+    let place = Place::new("topics-refused");
+    let space = place.open();
+    let options = smallest().keep_last(KeepLast { topics: 1, bytes: 1 << 16 });
+    let mut publisher = Publisher::create(&space, &options).unwrap();
+    let mut slow = subscriber(&space, "a");
+    let late = SubscribeOptions::new().with_last();
+    assert_eq!(publisher.publish("a", b"good"), Ok(true));
+    publisher.publish("a", &[b'x'; 1 << 15]).unwrap_err();
+    let mut first = Subscriber::subscribe(&space, "a", &late).unwrap();
+    assert_eq!(rest(&mut first), ["a good"]);
+    drop(first);
+    while publisher.try_publish("a", b"fills").is_ok() {}
+    assert_eq!(publisher.try_publish("a", b"refused"), Err(TryPublishError::Full));
+    let mut second = Subscriber::subscribe(&space, "a", &late).unwrap();
+    rest(&mut slow);
+    assert_eq!(publisher.publish("a", b"next"), Ok(true));
+    assert_eq!(rest(&mut second), ["a fills", "a next"]);
 }
 
 /// Subscribers come all the time while values are published: each gets a last value, and then every later one once.

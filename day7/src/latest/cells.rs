@@ -157,6 +157,14 @@ impl<'a> Cells<'a> {
         !mutant("skip-latest-ring") && wake_from(self.bell)
     }
 
+    /// For the writer: the value that was set before the one of this version, which is the newest; zeros if there was
+    /// none.
+    #[cfg(not(loom))]
+    pub(crate) fn before(&self, version: u64) -> Vec<u64> {
+        let slot = self.slot(version.wrapping_sub(1));
+        slot[1..].iter().map(|word| word.load(Ordering::Relaxed)).collect()
+    }
+
     /// Says that no more values come, because the writer is done or because its thread has panicked. Says whether
     /// readers slept, and were woken.
     pub fn close(&self, is_panicking: bool) -> bool {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use common::{NameError, QueueName};
 use day2::{LeaseError, LockError, OpenError};
 
-use crate::selector::{AddError, SelectorError};
+use crate::selector::SelectorError;
 
 use super::names::{PatternError, TopicError};
 
@@ -57,9 +57,6 @@ pub enum JoinSpaceError {
     /// There is no selector for a subscriber to sleep in.
     #[error(transparent)]
     Selector(#[from] SelectorError),
-    /// The selector does not take one more ring.
-    #[error(transparent)]
-    Add(#[from] AddError),
     /// A pattern that is none.
     #[error(transparent)]
     Pattern(#[from] PatternError),

@@ -191,6 +191,16 @@ impl Keeper {
         let words = words.chain(name.chunks(8).chain(message.chunks(8)).map(word));
         self.table.cells(*entry).set(*version, words);
     }
+
+    /// Takes the last message of this topic back, which was not published after all: the one before is the last again.
+    pub(crate) fn take_back(&mut self, topic: &str) {
+        let Some((entry, version)) = self.entries.get_mut(topic) else { return };
+        let cells = self.table.cells(*entry);
+        // Without one before, its slot is zeros, and what has no topic is no message.
+        let before = cells.before(*version);
+        *version += 1;
+        cells.set(*version, before.into_iter());
+    }
 }
 
 /// Up to eight bytes, as a word.
@@ -198,4 +208,29 @@ fn word(bytes: &[u8]) -> u64 {
     let mut word = [0; 8];
     word[..bytes.len()].copy_from_slice(bytes);
     u64::from_ne_bytes(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use testing::Unique;
+
+    #[test]
+    fn what_is_taken_back_is_not_the_last() {
+        let name = Unique::new("topics-back");
+        let mut keeper = Keeper::create(&name, KeepLast { topics: 2, bytes: 8 }).unwrap();
+        let kept = |keeper: &Keeper| -> Vec<_> {
+            keeper.table.read().into_iter().map(|last| (last.sequence, last.payload)).collect()
+        };
+        keeper.keep("a", 0, 0, b"one");
+        keeper.take_back("a");
+        assert_eq!(kept(&keeper), [], "there was none before");
+        keeper.keep("a", 0, 1, b"two");
+        keeper.keep("b", 0, 2, b"other");
+        for sequence in 3..6 {
+            keeper.keep("a", 0, sequence, b"never");
+            keeper.take_back("a");
+        }
+        assert_eq!(kept(&keeper), [(1, b"two".to_vec()), (2, b"other".to_vec())]);
+    }
 }

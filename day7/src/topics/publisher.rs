@@ -4,6 +4,7 @@ use core::fmt;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use common::process::forks;
 use common::sync::{AtomicU64, Ordering};
 use day3::control::SLOTS;
 use day3::{Policy, QueueOptions, TimedOut, wait};
@@ -70,8 +71,9 @@ impl PublisherOptions {
 
 /// An end that publishes messages under topics. There may be many in a [`Space`].
 ///
-/// Dropping it tells subscribers that it is done, and removes its ring's name. They read the rest.
-/// [`finish`](Self::finish) waits until they have.
+/// Dropping it tells subscribers that it is done, and removes its ring's name. Those that have joined its ring read the
+/// rest. One that has not looked since this publisher was created does not hear it any more. [`finish`](Self::finish)
+/// waits until all have joined, and have read everything: call it before a publisher is dropped.
 pub struct Publisher {
     writer: Writer<Adaptive>,
     keeper: Option<Keeper>,
@@ -85,6 +87,9 @@ pub struct Publisher {
     first: u64,
     sequence: u64,
     unwanted: u64,
+    /// How many sequences belong to messages that were not published after all.
+    taken_back: u64,
+    forks: u64,
     space: Space,
 }
 
@@ -153,6 +158,8 @@ impl Publisher {
             first,
             sequence: 0,
             unwanted: 0,
+            taken_back: 0,
+            forks: forks(),
             space: space.clone(),
         })
     }
@@ -203,27 +210,55 @@ impl Publisher {
         patience: Patience,
     ) -> Result<bool, TryPublishError> {
         let mut wanted = self.wants(topic).map_err(PublishError::Topic)?;
-        if let Some(keeper) = &mut self.keeper {
-            keeper.keep(topic, kind, self.sequence, message);
-            words::kept();
-            wanted = self.wants(topic).map_err(PublishError::Topic)?;
-        }
         if wanted {
-            self.copy(topic, message, kind, patience)?;
-        } else {
-            self.unwanted += 1;
+            // What is not published, because there is no room for it, is not kept either.
+            self.copy(topic, message, kind, patience, true)?;
+        } else if self.keeper.is_some() {
+            wanted = self.keep_unwanted(topic, message, kind, patience)?;
         }
+        self.unwanted += u64::from(!wanted);
         self.sequence += 1;
         Ok(wanted)
     }
 
-    /// Copies a message into the ring.
+    /// Keeps a message that nobody wants. Says whether somebody came meanwhile who does: then it was copied, too.
+    fn keep_unwanted(
+        &mut self,
+        topic: &str,
+        message: &[u8],
+        kind: u16,
+        patience: Patience,
+    ) -> Result<bool, TryPublishError> {
+        // The table is that of the process which has created it. Where a message is copied, the ring says the same.
+        if self.forks != forks() {
+            return Err(PublishError::Send(day4::SendError::Forked).into());
+        }
+        if let Some(keeper) = &mut self.keeper {
+            keeper.keep(topic, kind, self.sequence, message);
+        }
+        words::kept();
+        if !self.wants(topic).map_err(PublishError::Topic)? {
+            return Ok(false);
+        }
+        let copied = self.copy(topic, message, kind, patience, false);
+        if copied.is_err() {
+            if let Some(keeper) = &mut self.keeper {
+                keeper.take_back(topic);
+            }
+            // Who came may have read it, and takes what has its sequence for the same message.
+            (self.sequence, self.taken_back) = (self.sequence + 1, self.taken_back + 1);
+        }
+        copied.map(|()| true)
+    }
+
+    /// Copies a message into the ring; keeps it, too, if it is to be kept.
     fn copy(
         &mut self,
         topic: &str,
         message: &[u8],
         kind: u16,
         patience: Patience,
+        keeps: bool,
     ) -> Result<(), TryPublishError> {
         let len = HEADER + topic.len() + message.len();
         if !self.awaited.is_empty() && !self.wait_for_joins(len, patience) {
@@ -253,6 +288,10 @@ impl Publisher {
         let (name, rest) = place[HEADER..].split_at_mut(topic.len());
         name.copy_from_slice(topic.as_bytes());
         rest.copy_from_slice(message);
+        if let Some(keeper) = self.keeper.as_mut().filter(|_| keeps) {
+            // Before it is published: who joins the ring too late for it finds it in the table.
+            keeper.keep(topic, kind, sequence, message);
+        }
         place.publish_as(len, kind);
         Ok(())
     }
@@ -325,7 +364,7 @@ impl Publisher {
 
     /// How many messages were published.
     pub fn published(&self) -> u64 {
-        self.sequence
+        self.sequence - self.taken_back
     }
 
     /// How many of them nobody wanted: they were not copied.

@@ -274,7 +274,7 @@ impl Space {
         let (place, lease) = self
             .free(states, 0)?
             .ok_or(JoinSpaceError::Full { what: "publishers", most: MOST_PUBLISHERS })?;
-        let generation = self.register().generation.load(Ordering::Relaxed) + 1;
+        let generation = words::next(&self.register().generation);
         let line = &self.register().publishers[place];
         words::renew();
         let order = Ordering::Relaxed;
@@ -298,7 +298,7 @@ impl Space {
         let (place, lease) = self
             .free(states, MOST_PUBLISHERS)?
             .ok_or(JoinSpaceError::Full { what: "patterns", most: MOST_PATTERNS })?;
-        let generation = self.register().generation.load(Ordering::Relaxed) + 1;
+        let generation = words::next(&self.register().generation);
         let line = &self.register().patterns[place];
         words::renew();
         let order = Ordering::Relaxed;

@@ -25,6 +25,10 @@ use super::words;
 
 /// How many messages that nobody here wants a subscriber skips in one publisher's turn.
 const MOST_SKIPPED: usize = 64;
+/// How many turns a call gives each publisher whose messages nobody here wants: more than the default ring has of them.
+const MOST_PASSES: usize = 512;
+/// The shortest pause between two looks of a lossy subscriber.
+const SHORTEST_PAUSE: Duration = Duration::from_micros(20);
 /// The longest pause between two looks of a lossy subscriber, whose rings no selector watches.
 const LONGEST_PAUSE: Duration = Duration::from_millis(1);
 /// How often such a subscriber looks again at once.
@@ -104,6 +108,15 @@ pub enum Departed {
     Evicted,
     /// Its ring cannot be read: what is said why.
     Broken(String),
+}
+
+/// What a look at publishers has found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Message,
+    Nothing,
+    /// Messages that nobody here wants. There may be more behind them.
+    Unwanted,
 }
 
 /// A publisher from which nothing more comes.
@@ -263,6 +276,23 @@ impl Subscriber {
     ///
     /// [`RecvError`]; the subscriber can be used on.
     pub fn try_recv_into(&mut self, into: &mut Published) -> Result<bool, RecvError> {
+        Ok(self.search(into)? == Found::Message)
+    }
+
+    /// Looks for the next message behind those that nobody here wants.
+    fn search(&mut self, into: &mut Published) -> Result<Found, RecvError> {
+        let mut found = Found::Unwanted;
+        for _ in 0..MOST_PASSES {
+            if found != Found::Unwanted {
+                break;
+            }
+            found = self.pass(into)?;
+        }
+        Ok(found)
+    }
+
+    /// Gives each publisher a turn, until one has a message.
+    fn pass(&mut self, into: &mut Published) -> Result<Found, RecvError> {
         if !self.origin.is_here() {
             return Err(RecvError::Forked);
         }
@@ -271,8 +301,9 @@ impl Subscriber {
         }
         if let Some(last) = self.lasts.pop_front() {
             *into = last;
-            return Ok(true);
+            return Ok(Found::Message);
         }
+        let mut found = Found::Nothing;
         for _ in 0..self.sources.len() {
             // A publisher that has gone since has made the list shorter.
             if self.sources.is_empty() {
@@ -282,12 +313,13 @@ impl Subscriber {
             self.turn = at + 1;
             let Self { sources, patterns, buffer, .. } = self;
             match sources[at].next(patterns, buffer, into) {
-                Ok(true) => return Ok(true),
-                Ok(false) => {}
+                Ok(Found::Message) => return Ok(Found::Message),
+                Ok(Found::Nothing) => {}
+                Ok(Found::Unwanted) => found = Found::Unwanted,
                 Err(why) => self.part(at, why)?,
             }
         }
-        Ok(false)
+        Ok(found)
     }
 
     /// The next message, waiting for it.
@@ -313,13 +345,19 @@ impl Subscriber {
     }
 
     fn recv_by(&mut self, deadline: Option<Instant>) -> Result<Option<Published>, RecvError> {
-        let (mut looks, mut pause) = (0, Duration::from_micros(20));
+        let (mut looks, mut pause) = (0, SHORTEST_PAUSE);
         loop {
-            if let Some(published) = self.try_recv()? {
+            let mut published = Published::default();
+            let found = self.search(&mut published)?;
+            if found == Found::Message {
                 return Ok(Some(published));
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Ok(None);
+            }
+            if found == Found::Unwanted {
+                (looks, pause) = (0, SHORTEST_PAUSE);
+                continue;
             }
             if self.sources.iter().all(|source| source.key.is_some()) {
                 let left =
@@ -361,9 +399,10 @@ impl Subscriber {
     }
 
     fn join(&mut self, info: PublisherInfo) -> Result<(), JoinSpaceError> {
-        // A publisher that came after us begins for us with its first message.
-        let first = self.seats.first().map_or(0, |seat| seat.generation);
-        let is_later = info.generation > first;
+        // A publisher that came after us begins for us with its first message. One that came between two of our
+        // patterns may not have copied what the second wants: it is as one that was there before.
+        let last = self.seats.last().map_or(0, |seat| seat.generation);
+        let is_later = info.generation > last;
         if !info.lives && !is_later {
             return Ok(());
         }
@@ -388,7 +427,8 @@ impl Subscriber {
             }
         };
         let expected = is_later.then_some(0);
-        let key = end.outlook().map(|outlook| self.selector.add(outlook)).transpose()?;
+        // Rings that have ended and are not read to their end may be more than a selector takes.
+        let key = end.outlook().and_then(|outlook| self.selector.add(outlook).ok());
         let mut source = Source { info, end, key, expected, missed: 0, lasts: HashMap::new() };
         if self.options.with_last && !is_later && source.info.keeps_last {
             self.take_lasts(&mut source);
@@ -439,13 +479,13 @@ impl Subscriber {
 }
 
 impl Source {
-    /// The next message that matches; `false` if there is none now, or if others are to have their turn.
+    /// The next message that matches, unless others are to have their turn first.
     fn next(
         &mut self,
         patterns: &[Pattern],
         buffer: &mut Vec<u8>,
         into: &mut Published,
-    ) -> Result<bool, Departed> {
+    ) -> Result<Found, Departed> {
         for _ in 0..MOST_SKIPPED {
             let taken = match &mut self.end {
                 End::Reader(reader) => match reader.try_recv() {
@@ -496,14 +536,14 @@ impl Source {
                 Ok(true) => {
                     into.process = self.info.process;
                     into.publisher = self.info.generation;
-                    return Ok(true);
+                    return Ok(Found::Message);
                 }
                 Ok(false) => {}
-                Err(TryRecvError::Empty) => return Ok(false),
+                Err(TryRecvError::Empty) => return Ok(Found::Nothing),
                 Err(TryRecvError::End(end)) => return Err(departed(end)),
             }
         }
-        Ok(false)
+        Ok(Found::Unwanted)
     }
 }
 
@@ -529,7 +569,8 @@ fn take(
 ) -> bool {
     let Some(message) = parse(record) else { return false };
     if let Some(expected) = *expected {
-        *missed += message.number.saturating_sub(expected);
+        // Others' rings may say anything.
+        *missed = missed.saturating_add(message.number.saturating_sub(expected));
     }
     *expected = Some(message.number.wrapping_add(1));
     if !patterns.iter().any(|pattern| pattern.matches(message.topic)) {

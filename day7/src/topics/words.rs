@@ -11,12 +11,17 @@ pub fn announce(state: &AtomicU64, generation: &AtomicU64, number: u64) {
     generation.store(number, ordering!("register-release", Release));
 }
 
+/// The number of the next registration, or of the next end of one. It is not 0, which is the state of a free place: others
+/// may have written anything into the register.
+pub fn next(generation: &AtomicU64) -> u64 {
+    generation.load(Ordering::Relaxed).wrapping_add(1).max(1)
+}
+
 /// Frees a place, and says that something has changed.
 pub fn withdraw(state: &AtomicU64, generation: &AtomicU64) {
     state.store(0, Ordering::Relaxed);
-    let number = generation.load(Ordering::Relaxed) + 1;
     // edge: register -> look
-    generation.store(number, ordering!("register-release", Release));
+    generation.store(next(generation), ordering!("register-release", Release));
 }
 
 /// The generation. Who sees it sees the place that raised it, or that the place is free.
@@ -69,4 +74,22 @@ pub fn join(joined: &AtomicU64, generation: u64) {
 pub fn joined(joined: &AtomicU64) -> u64 {
     // edge: join -> overwrite
     joined.load(ordering!("joined-acquire", Acquire))
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_the_register_says_the_next_number_is_one() {
+        for (forged, expected) in [(0, 1), (41, 42), (u64::MAX - 1, u64::MAX), (u64::MAX, 1)] {
+            let (state, generation) = (AtomicU64::new(7), AtomicU64::new(forged));
+            assert_eq!(next(&generation), expected);
+            withdraw(&state, &generation);
+            assert_eq!(
+                (state.load(Ordering::Relaxed), super::generation(&generation)),
+                (0, expected)
+            );
+        }
+    }
 }
