@@ -29,9 +29,8 @@ impl Ready {
         self.words[word].fetch_or(1 << bit, Ordering::Release);
         self.any.fetch_or(1 << word, Ordering::Release);
         fence(Ordering::SeqCst);
-        let sleeps = self.bell.load(Ordering::Relaxed) == ASLEEP
-            && self.bell.swap(AWAKE, Ordering::Relaxed) == ASLEEP;
-        sleeps
+        self.bell.load(Ordering::Relaxed) == ASLEEP
+            && self.bell.swap(AWAKE, Ordering::Relaxed) == ASLEEP
     }
 
     pub(crate) fn take(&self, mut look: impl FnMut(usize)) {
