@@ -15,6 +15,7 @@ use day4::record_len;
 use day4::rendezvous::packet;
 use day4::writer::Writer;
 use day5::Yield;
+use day5::strategy::SLICE;
 
 use crate::ready::Seat;
 use crate::selector::{Key, Selector, Turn};
@@ -90,6 +91,8 @@ pub(super) enum Notice {
 pub(super) struct Desk {
     /// `None` when the shard is no more.
     notices: Mutex<Option<Vec<Notice>>>,
+    /// Whether there may be any. A hint, with nothing behind it.
+    has_news: AtomicBool,
     has_ended: AtomicBool,
     bell: Seat,
     /// The ready words, for clients.
@@ -106,6 +109,7 @@ impl Desk {
         let mut notices = self.notices();
         if let Some(notices) = &mut *notices {
             notices.push(notice);
+            self.has_news.store(true, Ordering::Relaxed);
             self.bell.ring();
         }
     }
@@ -125,6 +129,7 @@ impl Desk {
     pub(super) fn end(&self) {
         // edge: end -> serve
         self.has_ended.store(true, Ordering::Release);
+        self.has_news.store(true, Ordering::Relaxed);
         self.bell.ring();
     }
 
@@ -143,6 +148,10 @@ struct Served {
     /// The ring of answers, to announce that it is full.
     answers: Shared,
 }
+
+/// A turn ends after the task that was longer than this many nanoseconds, or made the turn so. The clock that tells steps
+/// by some milliseconds.
+const LONGEST_TURN: u64 = 5_000_000;
 
 /// One thread's part of a [`Server`](super::Server): it serves some of the clients.
 ///
@@ -228,8 +237,9 @@ impl Shard {
 
     /// A desk for a shard with this selector, and the shard's bell.
     pub(super) fn desk(bell: Seat, board: OwnedFd) -> Arc<Desk> {
-        let (notices, has_ended) = (Mutex::new(Some(Vec::new())), AtomicBool::new(false));
-        Arc::new(Desk { notices, has_ended, bell, board })
+        let no = || AtomicBool::new(false);
+        let notices = Mutex::new(Some(Vec::new()));
+        Arc::new(Desk { notices, has_news: no(), has_ended: no(), bell, board })
     }
 
     /// Its number.
@@ -245,8 +255,8 @@ impl Shard {
     /// Serves its clients until the server is dropped.
     pub fn serve(&mut self) {
         while !self.desk.has_ended() {
-            let turn = self.selector.wait();
-            self.take(turn);
+            // Not for ever: whoever has the board can take away reception's bit.
+            self.turn_timeout(SLICE);
         }
     }
 
@@ -255,13 +265,13 @@ impl Shard {
     /// A turn in vain arms the descriptor.
     pub fn turn(&mut self) -> bool {
         let turn = self.selector.try_wait();
-        turn.map(|turn| self.take(turn)).is_some()
+        self.take(turn)
     }
 
     /// The same, waiting for at most `timeout` until there is one.
     pub fn turn_timeout(&mut self, timeout: Duration) -> bool {
         let turn = self.selector.wait_timeout(timeout);
-        turn.map(|turn| self.take(turn)).is_some()
+        self.take(turn)
     }
 
     /// Whether the server was dropped: nothing will come any more.
@@ -269,11 +279,21 @@ impl Shard {
         self.desk.has_ended()
     }
 
-    fn take(&mut self, turn: Turn) {
-        if turn.key == self.bell {
+    /// Hears reception, if it has something to say, and serves the client whose turn it is; says whether there was either.
+    fn take(&mut self, turn: Option<Turn>) -> bool {
+        let has_news = self.desk.has_news.load(Ordering::Relaxed);
+        // Before the turn: its client may be gone.
+        if has_news {
             self.hear();
-            return;
         }
+        let Some(turn) = turn else { return has_news };
+        if turn.key != self.bell {
+            self.serve_one(turn);
+        }
+        true
+    }
+
+    fn serve_one(&mut self, turn: Turn) {
         match self.visit(turn.key, turn.bytes) {
             Ok(()) => {}
             Err(Leaving::Ended) => self.end(turn.key),
@@ -302,6 +322,7 @@ impl Shard {
 
     /// Hears what reception has to say.
     fn hear(&mut self) {
+        self.desk.has_news.store(false, Ordering::Relaxed);
         let notices = self.desk.notices().as_mut().map(std::mem::take);
         for notice in notices.into_iter().flatten() {
             match notice {
@@ -354,9 +375,10 @@ impl Shard {
         Some((key, self.selector.seat(key)?))
     }
 
-    /// One turn of a client.
+    /// One turn of a client. It ends early where tasks take long, so that another's one short task does not wait for many
+    /// long ones, and when reception has something to say: the client may be gone.
     fn visit(&mut self, key: Key, bytes: u64) -> Result<(), Leaving> {
-        let mut left = bytes;
+        let (mut left, begun) = (bytes, clock::coarse());
         while left > 0 {
             let Some(Some(served)) = self.clients.get_mut(key.index()) else { return Ok(()) };
             // Before the request is taken: nobody waits for a client that does not read its answers.
@@ -375,6 +397,10 @@ impl Shard {
             self.request.extend_from_slice(&record);
             drop(record);
             self.work(key)?;
+            let is_long = clock::coarse().wrapping_sub(begun) > LONGEST_TURN;
+            if is_long || self.desk.has_news.load(Ordering::Relaxed) {
+                return Ok(());
+            }
         }
         Ok(())
     }
