@@ -51,7 +51,7 @@ struct Server {
 #[derive(Serialize)]
 struct Queue {
     name: String,
-    /// "ring", "records" or "log"; with "records", capacity and sent count bytes, not messages.
+    /// "ring", "records", "log", "latest" or "topics"; with "records", capacity and sent count bytes, not messages.
     kind: String,
     /// Whether each of its consumers has a page of its own, and its producer's process hands it out.
     private: bool,

@@ -21,6 +21,7 @@ mod stat;
 mod subscribe;
 mod succession;
 mod terminal;
+mod topic;
 mod value;
 
 use std::io::Write;
@@ -72,6 +73,8 @@ enum Command {
     Pub(publish::Arguments),
     /// Receive messages and write them to stdout: lines as lines, chunks as they are
     Sub(subscribe::Arguments),
+    /// Publish under names, subscribe with patterns; as many publishers as there are
+    Topic(topic::Arguments),
     /// List the queues of this host, and the servers of tasks
     Ls(list::Arguments),
     /// Show a queue: what its producer does, who is attached, who lags, who blocks the producer;
@@ -122,6 +125,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::DemoConsumer(arguments) => demo::consume(&arguments),
         Command::Pub(arguments) => publish::run(&arguments, &signals),
         Command::Sub(arguments) => subscribe::run(&arguments, &signals),
+        Command::Topic(arguments) => topic::run(&arguments, &signals),
         Command::Ls(arguments) => list::run(&arguments),
         Command::Stat(arguments) => stat::run(&arguments, &signals),
         Command::Evict(arguments) => evict::run(&arguments, &signals),

@@ -114,4 +114,18 @@ impl Seat {
         }
         Ok(Self::new(Arc::new(place), number))
     }
+
+    /// The same, of a board whose owner says that it is one and has this seat. What stands in the board's head is not
+    /// asked: other producers can write there, and would keep newcomers out.
+    ///
+    /// # Errors
+    ///
+    /// [`SeatError`].
+    pub(crate) fn of_server(descriptor: OwnedFd, number: usize) -> Result<Self, SeatError> {
+        if number >= MOST_SEATS {
+            return Err(SeatError::Number { number, seats: MOST_SEATS as u64 });
+        }
+        let place = Place(CommonPage::from_fd(&label(), descriptor)?);
+        Ok(Self::new(Arc::new(place), number))
+    }
 }

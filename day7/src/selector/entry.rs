@@ -27,6 +27,8 @@ pub(super) struct Entry {
     pub(super) is_rung: bool,
     /// Whether it is to have a turn although nothing is seen from outside.
     is_due: bool,
+    /// Whether what is seen from outside is no reason for a turn: see [`rest`](super::Selector::rest).
+    pub(super) rests: bool,
     /// Whether it has had a turn since it was seen to be over.
     knows_end: bool,
     /// For a ring without a seat, while it is idle.
@@ -59,6 +61,7 @@ impl Entry {
             is_active: false,
             is_rung: false,
             is_due: false,
+            rests: false,
             knows_end: false,
             ticket: None,
             deficit: 0,
@@ -80,6 +83,7 @@ impl Entry {
     fn prospect(&self) -> Prospect {
         match self.outlook.as_ref().map_or(Prospect::Nothing, Outlook::look) {
             Prospect::Over if self.knows_end => Prospect::Nothing,
+            Prospect::Something if self.rests => Prospect::Nothing,
             prospect => prospect,
         }
     }
@@ -97,6 +101,7 @@ impl Entry {
     /// One look at it, and a quantum more if there is something.
     #[inline]
     pub(super) fn visit(&mut self, quantum: u64, turns: u64) -> Visit {
+        self.rests &= !self.is_rung && !self.is_due;
         let prospect = self.prospect();
         self.knows_end &= prospect == Prospect::Nothing;
         match prospect {
@@ -160,7 +165,7 @@ impl Entry {
 
     /// In each slice: whether it is worth a visit, whatever its doorbell says.
     pub(super) fn has_work(&mut self) -> bool {
-        self.knows_end = false;
+        (self.knows_end, self.rests) = (false, false);
         self.is_due |= self.outlook.as_ref().is_some_and(Outlook::is_producer_dying);
         self.is_ready()
     }

@@ -9,12 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use common::sync::{AtomicU8, AtomicU64, Ordering};
 use memmap2::{MmapOptions, MmapRaw};
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, SealFlag, fcntl};
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use offset_allocator::{Allocation, Allocator};
 
 use super::error::{ArenaFull, OutOfBounds};
-use super::line::{errno_of, reserve, sealed_len};
+use super::line::{errno_of, sealed, sealed_len};
 use super::message::Span;
 
 /// Buffers begin at multiples of this many bytes: a cache line.
@@ -42,16 +40,10 @@ impl fmt::Debug for Arena {
 impl Arena {
     /// An arena of so many bytes, rounded up.
     pub(super) fn new(bytes: u64) -> Result<Arc<Self>, (&'static str, Errno)> {
-        let bytes = bytes.clamp(UNIT, MOST_ARENA).next_multiple_of(UNIT);
-        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-        let object =
-            memfd_create("fanout-arena", flags).map_err(|errno| ("memfd_create", errno))?;
-        reserve(&object, bytes)?;
-        let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
-        let sealed = fcntl(&object, FcntlArg::F_ADD_SEALS(seals));
-        sealed.map_err(|errno| ("fcntl(F_ADD_SEALS)", errno))?;
+        let units = whole(bytes.clamp(UNIT, MOST_ARENA).div_ceil(UNIT));
+        let bytes = units * UNIT;
+        let object = sealed(c"fanout-arena", bytes)?;
         let map = map(&object, bytes)?;
-        let units = bytes / UNIT;
         // The allocator needs a place for what is free, too.
         let most = units.min(MOST_BUFFERS) as u32 + 2;
         let taken = Mutex::new(Allocator::with_max_allocs(units as u32, most));
@@ -80,6 +72,13 @@ impl Arena {
         let allocation = self.taken().allocate(units).ok_or_else(full)?;
         Ok(Buffer { arena: Arc::clone(self), allocation, len })
     }
+}
+
+/// So many units, rounded up to a number that the allocator gives in one piece: it knows sizes by their four highest
+/// bits, and does not find what lies between two of them.
+fn whole(units: u64) -> u64 {
+    let bits = u64::BITS - units.leading_zeros();
+    units.next_multiple_of(1 << bits.saturating_sub(4))
 }
 
 fn map(object: &OwnedFd, bytes: u64) -> Result<MmapRaw, (&'static str, Errno)> {
@@ -372,6 +371,8 @@ impl Output {
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+
     use super::*;
 
     #[test]
@@ -383,8 +384,10 @@ mod tests {
             for len in 0..40 {
                 let span = Span { offset, len };
                 let part = foreign.part(span).unwrap();
-                // SAFETY: the mapping outlives both.
-                let (input, mut output) = unsafe { (Input::new(part), Output::new(part)) };
+                // SAFETY: the mapping outlives it.
+                let input = unsafe { Input::new(part) };
+                // SAFETY: as above.
+                let mut output = unsafe { Output::new(part) };
                 let bytes = &bytes[len as usize..2 * len as usize];
                 output.write(0, bytes).unwrap();
                 assert_eq!(input.to_vec(), bytes);

@@ -284,14 +284,17 @@ impl Client {
     ///
     /// [`ArenaFull`]; among others if the client has no arena.
     pub fn buffer(&self, len: usize) -> Result<Buffer, ArenaFull> {
-        match self.core.arena() {
-            Some(arena) => arena.lend(len),
-            None => Err(ArenaFull { len, arena: 0 }),
-        }
+        let Some(arena) = self.core.arena() else { return Err(ArenaFull { len, arena: 0 }) };
+        arena.lend(len).or_else(|_| {
+            // Tickets that were dropped give back their buffers when their answers are taken.
+            self.core.look();
+            arena.lend(len)
+        })
     }
 
-    /// How many tasks are outstanding.
+    /// How many tasks are outstanding, as far as answers have come.
     pub fn outstanding(&self) -> usize {
+        self.core.look();
         self.core.outstanding()
     }
 
@@ -389,6 +392,9 @@ impl Core {
         if !self.is_here() {
             return Err(NotSubmitted::Forked);
         }
+        if self.is_within() {
+            return Err(NotSubmitted::Nested);
+        }
         if !self.is_down() {
             return Ok(());
         }
@@ -438,11 +444,16 @@ impl Core {
                 Err(TrySendError::Full) => {}
                 Err(TrySendError::End(SendError::TooLarge(why))) => return Err(why.into()),
                 Err(TrySendError::End(_)) => {
-                    self.fail_all();
+                    self.await_the_end();
                     return Err(NotSubmitted::ServerDied);
                 }
             }
             if !waits {
+                // A client that never waits takes its answers here.
+                self.look();
+                if self.received() != received {
+                    continue;
+                }
                 return Err(NotSubmitted::Full { outstanding: self.outstanding() });
             }
             self.wait_for_another(received);
@@ -498,7 +509,7 @@ fn open(
         let found = len.map_or("one that can be cut short".into(), |len| format!("{len} bytes"));
         return Err(damaged("an object of the size that it says", found));
     }
-    let seat = Seat::from_fd(board, answer.seat as usize)
+    let seat = Seat::of_server(board, answer.seat as usize)
         .map_err(|error| damaged("its ready words", error.to_string()))?;
     let connection = Arc::new(Connection::Socket(socket));
     let line = Line::map(&page, plan, Party::Client, connection).map_err(system)?;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use common::process::Origin;
 use common::sync::{AtomicU64, Ordering};
 use day3::outlook::Outlook;
 use day3::{JoinOptions, Memory, Start};
@@ -61,6 +62,7 @@ pub(super) struct Counts {
 #[derive(Debug)]
 pub(super) struct Reception {
     path: PathBuf,
+    origin: Origin,
     stop: Option<PipeWriter>,
     thread: Option<JoinHandle<()>>,
 }
@@ -78,7 +80,7 @@ impl Reception {
             Office { listening, house, set, visitors, guests, next: FIRST, _stopped: stopped };
         let thread = thread::Builder::new().name("fanout-reception".into());
         let thread = thread.spawn(move || desk.work())?;
-        Ok(Self { path, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { path, origin: Origin::here(), stop: Some(stop), thread: Some(thread) })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -89,7 +91,8 @@ impl Reception {
 impl Drop for Reception {
     fn drop(&mut self) {
         self.stop = None;
-        if let Some(thread) = self.thread.take() {
+        // The child of a fork has no such thread.
+        if let Some(thread) = self.thread.take().filter(|_| self.origin.is_here()) {
             let _ = thread.join();
         }
     }
@@ -234,8 +237,10 @@ impl Office {
             (_, None) if said.cut => return tell_no(tell, wire::FAILED, Errno::EMFILE as u64),
             (_, None) => return tell_no(tell, wire::ARENA, 0),
         };
+        // If all shards are gone, so is the server, for a client.
+        let shard = self.shard()?;
         let connection = Arc::new(Connection::Socket(socket));
-        match self.make(id, peer, &connection, arena) {
+        match self.make(id, shard, peer, &connection, arena) {
             Ok(()) => Some(()),
             Err(errno) => {
                 if let Connection::Socket(socket) = &*connection {
@@ -247,10 +252,18 @@ impl Office {
         }
     }
 
-    /// Makes what a client gets, and sends the client to its shard: the one with the fewest.
+    /// The shard for another client: the one with the fewest. `None` if there is no shard any more.
+    fn shard(&self) -> Option<usize> {
+        let served = |shard| self.guests.values().filter(|guest| guest.shard == shard).count();
+        let open = |shard: &usize| self.house.desks[*shard].is_open();
+        (0..self.house.desks.len()).filter(open).min_by_key(|shard| served(*shard))
+    }
+
+    /// Makes what a client gets, and sends the client to its shard.
     fn make(
         &mut self,
         id: u64,
+        shard: usize,
         peer: UnixCredentials,
         connection: &Arc<Connection>,
         arena: Option<Foreign>,
@@ -259,8 +272,6 @@ impl Office {
         let tally = Arc::<Tally>::default();
         let (object, client) = customer(plan, Arc::clone(connection), arena, Arc::clone(&tally))
             .map_err(|(_, e)| e)?;
-        let served = |shard| self.guests.values().filter(|guest| guest.shard == shard).count();
-        let shard = (0..self.house.desks.len()).min_by_key(|shard| served(*shard)).unwrap_or(0);
         let guest = Guest {
             connection: Arc::clone(connection),
             shard,
@@ -335,7 +346,7 @@ pub(super) fn customer(
     let requests = requests.map_err(|_| ("registering a consumer", Errno::EAGAIN))?;
     // SAFETY: the server writes the answers, and nobody else does.
     let answers = unsafe { Writer::<Yield>::from_memory(lane(Which::Answers)) };
-    let hangs_up = HangsUp(connection);
+    let hangs_up = HangsUp { connection, origin: Origin::here() };
     Ok((object, Customer { requests, answers, arena, line, tally, hangs_up }))
 }
 

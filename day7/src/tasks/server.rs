@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use common::process::Origin;
 use common::sync::Ordering;
 use common::{OsError, QueueName};
 use day4::frame::record_len;
@@ -21,6 +22,10 @@ use super::reception::{Counts, House, Reception};
 use super::shard::{Desk, Parts, Shard};
 use super::task::{Outcome, ProcedureId, Registry, Task};
 use super::trace::Trace;
+
+/// How many clients a server has, unless its options say otherwise.
+pub const CLIENTS: usize = 1024;
+const _: () = assert!(CLIENTS < MOST_SEATS, "one seat is reception's");
 
 /// How a server is to be.
 #[derive(Clone, Debug)]
@@ -40,7 +45,7 @@ impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             shards: 1,
-            clients: MOST_SEATS - 1,
+            clients: CLIENTS,
             quantum: 64 << 10,
             requests: 16 << 10,
             answers: 16 << 10,
@@ -174,6 +179,7 @@ pub struct Server {
     shards: Mutex<Vec<Option<Parts>>>,
     registry: Arc<Registry>,
     counts: Arc<Counts>,
+    origin: Origin,
 }
 
 impl Server {
@@ -237,7 +243,7 @@ impl Server {
             errno: OsError::new(errno_of(&error)),
         })?;
         let shards = Mutex::new(shards.into_iter().map(Some).collect());
-        Ok(Self { reception, desks, shards, registry, counts })
+        Ok(Self { reception, desks, shards, registry, counts, origin: Origin::here() })
     }
 
     /// Where it listens, as an absolute path.
@@ -284,7 +290,7 @@ impl Server {
             let thread = thread::Builder::new().name(format!("fanout-shard-{number}"));
             threads.push(thread.spawn(move || shard.serve())?);
         }
-        Ok(Serving { server: Some(self), threads })
+        Ok(Serving { server: Some(self), origin: Origin::here(), threads })
     }
 
     /// How many clients it has now.
@@ -305,6 +311,9 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if !self.origin.is_here() {
+            return;
+        }
         for desk in &self.desks {
             desk.end();
         }
@@ -315,6 +324,7 @@ impl Drop for Server {
 #[derive(Debug)]
 pub struct Serving {
     server: Option<Server>,
+    origin: Origin,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -328,7 +338,9 @@ impl Serving {
 impl Drop for Serving {
     fn drop(&mut self) {
         self.server = None;
-        for thread in self.threads.drain(..) {
+        // The child of a fork has no such threads.
+        let is_here = self.origin.is_here();
+        for thread in self.threads.drain(..).filter(|_| is_here) {
             // A shard does not panic, and a drop could not report it.
             let _ = thread.join();
         }

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use common::process::Origin;
 use common::sync::{AtomicBool, AtomicU64, Ordering};
 use day3::link::Link;
 use day3::{RecvError, SendError, Shared, TryRecvError, TrySendError};
@@ -62,11 +63,17 @@ pub(super) struct Customer {
 
 /// Hangs up when it is dropped.
 #[derive(Debug)]
-pub(super) struct HangsUp(pub(super) Arc<Connection>);
+pub(super) struct HangsUp {
+    pub(super) connection: Arc<Connection>,
+    pub(super) origin: Origin,
+}
 
 impl Drop for HangsUp {
     fn drop(&mut self) {
-        self.0.hang_up();
+        // A child that was forked from the server's process is not the server.
+        if self.origin.is_here() {
+            self.connection.hang_up();
+        }
     }
 }
 
@@ -81,7 +88,8 @@ pub(super) enum Notice {
 /// Where a shard hears from reception.
 #[derive(Debug)]
 pub(super) struct Desk {
-    notices: Mutex<Vec<Notice>>,
+    /// `None` when the shard is no more.
+    notices: Mutex<Option<Vec<Notice>>>,
     has_ended: AtomicBool,
     bell: Seat,
     /// The ready words, for clients.
@@ -89,13 +97,28 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    fn notices(&self) -> MutexGuard<'_, Vec<Notice>> {
+    fn notices(&self) -> MutexGuard<'_, Option<Vec<Notice>>> {
         self.notices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Tells the shard. If it is no more, a client that was to come to it is hung up on.
     pub(super) fn tell(&self, notice: Notice) {
-        self.notices().push(notice);
-        self.bell.ring();
+        let mut notices = self.notices();
+        if let Some(notices) = &mut *notices {
+            notices.push(notice);
+            self.bell.ring();
+        }
+    }
+
+    /// Whether there is a shard to hear, now or later.
+    pub(super) fn is_open(&self) -> bool {
+        self.notices().is_some()
+    }
+
+    /// There is no shard any more.
+    fn close(&self) {
+        let notices = self.notices().take();
+        drop(notices);
     }
 
     /// The server has ended.
@@ -129,7 +152,8 @@ pub struct Shard {
     number: usize,
     desk: Arc<Desk>,
     bell: Key,
-    clients: HashMap<Key, Served>,
+    /// By the index of its key.
+    clients: Vec<Option<Served>>,
     keys: HashMap<u64, Key>,
     procedures: Vec<Box<dyn Procedure>>,
     registry: Arc<Registry>,
@@ -146,7 +170,7 @@ pub struct Shard {
 
 impl std::fmt::Debug for Shard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (number, clients) = (self.number, self.clients.len());
+        let (number, clients) = (self.number, self.keys.len());
         f.debug_struct("Shard")
             .field("number", &number)
             .field("clients", &clients)
@@ -187,7 +211,7 @@ impl Shard {
             number,
             desk,
             bell,
-            clients: HashMap::new(),
+            clients: Vec::new(),
             keys: HashMap::new(),
             procedures: Vec::new(),
             registry,
@@ -204,8 +228,8 @@ impl Shard {
 
     /// A desk for a shard with this selector, and the shard's bell.
     pub(super) fn desk(bell: Seat, board: OwnedFd) -> Arc<Desk> {
-        let has_ended = AtomicBool::new(false);
-        Arc::new(Desk { notices: Mutex::default(), has_ended, bell, board })
+        let (notices, has_ended) = (Mutex::new(Some(Vec::new())), AtomicBool::new(false));
+        Arc::new(Desk { notices, has_ended, bell, board })
     }
 
     /// Its number.
@@ -215,7 +239,7 @@ impl Shard {
 
     /// How many clients it serves now.
     pub fn clients(&self) -> usize {
-        self.clients.len()
+        self.keys.len()
     }
 
     /// Serves its clients until the server is dropped.
@@ -254,7 +278,7 @@ impl Shard {
             Ok(()) => {}
             Err(Leaving::Ended) => self.end(turn.key),
             Err(Leaving::Corrupt(why)) => {
-                let client = self.clients.get(&turn.key).map_or((0, 0), |one| (one.id, one.pid));
+                let client = self.client(turn.key).map_or((0, 0), |one| (one.id, one.pid));
                 eprintln!(
                     "fanout: client {} (process {}) is turned out: {why}",
                     client.0, client.1
@@ -266,15 +290,20 @@ impl Shard {
 
     fn end(&mut self, key: Key) {
         self.selector.remove(key);
-        if let Some(served) = self.clients.remove(&key) {
+        let served = self.clients.get_mut(key.index()).and_then(Option::take);
+        if let Some(served) = served {
             self.keys.remove(&served.id);
         }
     }
 
+    fn client(&self, key: Key) -> Option<&Served> {
+        self.clients.get(key.index())?.as_ref()
+    }
+
     /// Hears what reception has to say.
     fn hear(&mut self) {
-        let notices = std::mem::take(&mut *self.desk.notices());
-        for notice in notices {
+        let notices = self.desk.notices().as_mut().map(std::mem::take);
+        for notice in notices.into_iter().flatten() {
             match notice {
                 Notice::Arrival(arrival) => drop(self.welcome(*arrival)),
                 Notice::Gone(id) => {
@@ -299,15 +328,19 @@ impl Shard {
     pub(super) fn welcome(&mut self, arrival: Arrival) -> Option<Seat> {
         let Arrival { id, pid, object, answer, client } = arrival;
         let Some((key, seat)) = self.seat(&client) else {
-            let no = Answer::no(wire::FULL, self.clients.len() as u64);
-            say(&client.hangs_up.0, &no, &[]);
+            let no = Answer::no(wire::FULL, self.keys.len() as u64);
+            say(&client.hangs_up.connection, &no, &[]);
             return None;
         };
         let answer = Answer { seat: seat.number() as u32, descriptors: 2, ..answer };
         let given = [object.as_fd(), self.desk.board.as_fd()];
-        if say(&client.hangs_up.0, &answer, &given) {
+        if say(&client.hangs_up.connection, &answer, &given) {
             let answers = Shared::new(client.answers.memory().clone());
-            self.clients.insert(key, Served { id, pid, customer: client, answers });
+            let served = Served { id, pid, customer: client, answers };
+            if self.clients.len() <= key.index() {
+                self.clients.resize_with(key.index() + 1, || None);
+            }
+            self.clients[key.index()] = Some(served);
             self.keys.insert(id, key);
             Some(seat)
         } else {
@@ -325,9 +358,11 @@ impl Shard {
     fn visit(&mut self, key: Key, bytes: u64) -> Result<(), Leaving> {
         let mut left = bytes;
         while left > 0 {
-            let Some(served) = self.clients.get_mut(&key) else { return Ok(()) };
+            let Some(Some(served)) = self.clients.get_mut(key.index()) else { return Ok(()) };
             // Before the request is taken: nobody waits for a client that does not read its answers.
             if !has_room(served, self.longest)? {
+                // It rings when it has read. Until then its requests are no reason to look.
+                self.selector.rest(key);
                 return Ok(());
             }
             let record = match served.customer.requests.try_recv() {
@@ -346,7 +381,7 @@ impl Shard {
 
     /// Does the task that was copied, and answers.
     fn work(&mut self, key: Key) -> Result<(), Leaving> {
-        let Some(served) = self.clients.get_mut(&key) else { return Ok(()) };
+        let Some(Some(served)) = self.clients.get_mut(key.index()) else { return Ok(()) };
         let request = std::mem::take(&mut self.request);
         let Some(asked) = Request::parse(&request) else {
             return Err(Leaving::Corrupt("it sent what is no request".into()));
@@ -404,6 +439,8 @@ impl Shard {
 
 impl Drop for Shard {
     fn drop(&mut self) {
+        // No client is sent here any more, and who waits at the desk is told.
+        self.desk.close();
         if let Some(trace) = &self.trace {
             trace.flush();
         }

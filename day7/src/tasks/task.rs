@@ -105,11 +105,29 @@ pub(super) enum Ended {
 
 /// Runs a procedure; it may panic.
 pub(super) fn run(procedure: &mut dyn Procedure, task: &mut Task<'_>) -> Ended {
-    // What the procedure's state is after a panic is for the procedure to know, as with a poisoned lock.
-    match catch_unwind(AssertUnwindSafe(|| procedure.run(task))) {
+    // The error is the procedure's own, too: showing it may panic, and so may dropping it.
+    let run = || procedure.run(task).map_err(|error| error.to_string());
+    match guarded(run) {
         Ok(Ok(())) => Ended::Done,
-        Ok(Err(error)) => Ended::Failed(error.to_string()),
-        Err(payload) => Ended::Panicked(message(&*payload)),
+        Ok(Err(why)) => Ended::Failed(why),
+        Err(message) => Ended::Panicked(message),
+    }
+}
+
+/// Runs what may panic. What its state is after a panic is for its owner to know, as with a poisoned lock.
+fn guarded<R>(f: impl FnOnce() -> R) -> Result<R, String> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
+        let message = message(&*payload);
+        drop_payload(payload);
+        message
+    })
+}
+
+/// Drops what a panic carried. That may panic again, with something else, and so on.
+fn drop_payload(payload: Box<dyn Any + Send>) {
+    if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        // Somebody who goes on like that gets no third chance: it is leaked.
+        std::mem::forget(another);
     }
 }
 
@@ -178,8 +196,15 @@ impl Registry {
     }
 
     /// Adds copies of those procedures that `own` does not have yet.
+    /// One that panics meanwhile fails from then on, and keeps the others from nothing.
     pub(super) fn copy_into(&self, own: &mut Vec<Box<dyn Procedure>>) {
         let all = self.all();
-        own.extend(all[own.len()..].iter().map(|(_, procedure)| procedure.copy()));
+        for (_, procedure) in &all[own.len()..] {
+            let copy = guarded(|| procedure.copy()).unwrap_or_else(|message| {
+                let why = format!("the procedure panicked when its shard copied it: {message}");
+                Box::new(move |_: &mut Task<'_>| -> Outcome { Err(why.clone().into()) })
+            });
+            own.push(copy);
+        }
     }
 }

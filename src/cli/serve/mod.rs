@@ -13,8 +13,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use common::sync::{AtomicBool, Ordering};
-use fanout::select::MOST_SEATS;
-use fanout::tasks::ServerOptions;
+use fanout::tasks::{CLIENTS, ServerOptions};
 use fanout::wait::Strategy;
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 
@@ -37,7 +36,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 1, value_name = "N")]
     shards: usize,
     /// How many clients are served at once
-    #[arg(long, default_value_t = MOST_SEATS - 1, value_name = "N")]
+    #[arg(long, default_value_t = CLIENTS, value_name = "N")]
     clients: usize,
     /// What `fanout call --procedure` calls it
     #[arg(long, default_value = LINE, value_name = "NAME")]
