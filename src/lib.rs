@@ -280,6 +280,43 @@ pub mod tasks {
     pub use day7::tasks::*;
 }
 
+/// The last value only: a writer that never waits, and any number of readers.
+///
+/// ```
+/// use fanout::latest::{LatestReader, LatestWriter};
+///
+/// let name = format!("/doc-latest-value-{}", std::process::id());
+/// let mut writer = LatestWriter::create(&name, [0.0f64; 3])?;
+/// let mut reader = LatestReader::<[f64; 3]>::open(&name)?; // in another process
+/// writer.set([1.0, 2.0, 3.0]);
+/// assert_eq!(reader.changed()?, [1.0, 2.0, 3.0]); // It sleeps until there is a newer one.
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub mod latest {
+    pub use day7::latest::{ChangedTimeoutError, Ended, LatestReader, LatestWriter, local};
+}
+
+/// Publishing under a name, subscribing with patterns: as many publishers and subscribers as there are, and no daemon.
+///
+/// ```
+/// use fanout::topics::{Publisher, PublisherOptions, Space, SubscribeOptions, Subscriber};
+///
+/// let space = Space::open(format!("/doc-space-{}", std::process::id()).as_str())?;
+/// let mut subscriber = Subscriber::subscribe(&space, "orders.>", &SubscribeOptions::new())?;
+/// let mut publisher = Publisher::create(&space, &PublisherOptions::new())?; // in another process
+/// publisher.publish("orders.eu.17", b"two of them")?;
+/// assert_eq!(subscriber.recv()?.payload, b"two of them");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub mod topics {
+    pub use day7::topics::{
+        DEFAULT_SPACE, Departed, Departure, JoinSpaceError, KeepLast, MOST_BYTES, MOST_PATTERNS,
+        MOST_PUBLISHERS, Pattern, PatternError, PublishError, Published, Publisher, PublisherInfo,
+        PublisherOptions, RecvError, RecvTimeoutError, Space, SubscribeOptions, Subscriber,
+        SubscriberInfo, Topic, TopicError, TryPublishError,
+    };
+}
+
 /// Day 2's floor: one shared-memory object, mapped, with a header that says what it is.
 pub mod segment {
     pub use day2::header::Expected;

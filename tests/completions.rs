@@ -21,12 +21,15 @@ fn completions_name_every_subcommand_but_the_hidden_ones() {
             "demo",
             "pub",
             "sub",
+            "topic",
             "ls",
             "stat",
             "evict",
             "forget",
             "rm",
             "clean",
+            "serve",
+            "call",
             "completions",
             "help",
         ] {
@@ -43,7 +46,8 @@ fn zsh_is_told_what_is_a_file_and_what_is_not() {
     // `_default` completes files.
     assert!(!script.contains("_default"), "{script}");
     let files: Vec<&str> = script.lines().filter(|line| line.contains("_files")).collect();
-    assert!(matches!(files[..], [line] if line.contains("--file=")), "{files:?}");
+    let of = |option: &str| files.iter().filter(|line| line.contains(option)).count();
+    assert_eq!((files.len(), of("--file="), of("--trace=")), (2, 1, 1), "{files:?}");
 }
 
 #[test]
@@ -52,7 +56,7 @@ fn fish_is_told_what_is_a_file_and_what_is_not() {
     assert!(script.lines().any(|line| line == "complete -c fanout -f"), "{script}");
     assert!(script.contains("using_subcommand completions\" -a \"bash "), "{script}");
     for line in script.lines().filter(|line| line.contains(" -r")) {
-        let file = line.contains("-l file ");
+        let file = line.contains("-l file ") || line.contains("-l trace ");
         assert_eq!(line.contains(" -F"), file, "{line}");
         assert_eq!(line.contains(" -r -f"), !file, "{line}");
     }
@@ -94,12 +98,15 @@ fn bash_offers_what_fits() {
         "demo",
         "pub",
         "sub",
+        "topic",
         "ls",
         "stat",
         "evict",
         "forget",
         "rm",
         "clean",
+        "serve",
+        "call",
         "completions",
         "help",
     ] {
@@ -113,12 +120,16 @@ fn bash_offers_what_fits() {
     assert_eq!(offered(&["fanout", "pub", "q", "--wait", ""]), ways);
     // Files are offered where a file is asked for, and nowhere else.
     assert_eq!(offered(&["fanout", "pub", "q", "--file", "a-"]), ["a-file"]);
+    assert_eq!(offered(&["fanout", "serve", "q", "--trace", "a-"]), ["a-file"]);
     for words in [
         &["fanout", "a-"][..],
         &["fanout", "pub", "a-"],
         &["fanout", "sub", "a-"],
         &["fanout", "stat", "a-"],
+        &["fanout", "serve", "a-"],
+        &["fanout", "call", "a-"],
         &["fanout", "rm", "a-"],
+        &["fanout", "topic", "sub", "a-"],
         &["fanout", "clean", "a-"],
         &["fanout", "completions", "a-"],
         &["fanout", "sub", "q", "--from", "a-"],

@@ -276,6 +276,7 @@ fn draw(group: &Group, mut sheet: Sheet) -> Sheet {
         sheet.y += 5.0;
         let unit = match group.unit {
             Unit::RoundTrips => "thousand round trips per second",
+            Unit::Tasks => "thousand requests answered per second",
             Unit::Messages => "million messages per second",
         };
         let how = if axis.logarithmic {
@@ -466,6 +467,7 @@ mod tests {
                 p50: None,
                 p99: None,
                 cpu: 1.0,
+                server: None,
                 of_limit: None,
                 to_fanout: None,
                 lost: 0.0,

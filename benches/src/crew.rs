@@ -7,7 +7,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, anyhow, ensure};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use nix::time::{ClockId, clock_gettime};
@@ -36,6 +36,8 @@ pub enum Delivery {
     Together,
     /// What each side sent, at the next side: there and back, or back to itself.
     Around,
+    /// Everything that all senders sent, at the one receiver.
+    Gathered,
 }
 
 /// A side's first step: it opens its end. The sides do that one after the other.
@@ -79,6 +81,16 @@ pub struct Moved {
     pub count: u64,
     pub bytes: u64,
     pub sum: u64,
+}
+
+impl std::iter::Sum for Moved {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |one, other| Self {
+            count: one.count + other.count,
+            bytes: one.bytes + other.bytes,
+            sum: one.sum.wrapping_add(other.sum),
+        })
+    }
 }
 
 impl From<bytes::Tally> for Moved {
@@ -142,6 +154,8 @@ struct Lap {
     done: Done,
     started: u64,
     ended: u64,
+    /// The CPU time of the side's own thread, in nanoseconds.
+    cpu: u64,
 }
 
 /// The sides in one process.
@@ -160,6 +174,8 @@ pub struct Run {
     pub elapsed: Duration,
     /// CPU time of all sides together, background threads included.
     pub cpu: Duration,
+    /// CPU time of the threads that answer, if there are such.
+    pub server: Option<Duration>,
     /// Messages sent, or round trips.
     pub messages: u64,
     /// Their bytes.
@@ -229,9 +245,17 @@ pub fn fits(sides: usize) -> bool {
 
 /// A clock that is the same for all processes, in nanoseconds.
 fn now() -> anyhow::Result<u64> {
-    let now: Duration =
-        clock_gettime(ClockId::CLOCK_MONOTONIC).context("reading the clock")?.into();
-    Ok(now.as_nanos() as u64)
+    read(ClockId::CLOCK_MONOTONIC)
+}
+
+/// The CPU time that this thread has used, in nanoseconds.
+fn own_cpu() -> anyhow::Result<u64> {
+    read(ClockId::CLOCK_THREAD_CPUTIME_ID)
+}
+
+fn read(clock: ClockId) -> anyhow::Result<u64> {
+    let time: Duration = clock_gettime(clock).context("reading a clock")?.into();
+    Ok(time.as_nanos() as u64)
 }
 
 fn cpu() -> anyhow::Result<Duration> {
@@ -265,9 +289,10 @@ fn perform(
                 let _ = ready.send(());
                 drop(ready);
                 start.wait();
-                let started = now()?;
+                let (started, before) = (now()?, own_cpu()?);
                 let done = go()?;
-                Ok(Lap { done, started, ended: now()? })
+                let cpu = own_cpu()? - before;
+                Ok(Lap { done, started, ended: now()?, cpu })
             };
             let lap = catch_unwind(AssertUnwindSafe(whole)).unwrap_or_else(|panic| {
                 Err(anyhow!("panicked: {}", crate::child::said(panic.as_ref())))
@@ -296,46 +321,56 @@ fn check(job: &Job, parts: Vec<Laps>) -> anyhow::Result<Run> {
     let delivery = parts.first().context("a run has no side")?.delivery;
     let cpu = parts.iter().map(|part| part.cpu).sum();
     let laps: Vec<Lap> = parts.into_iter().flat_map(|part| part.laps).collect();
-    let sides = || laps.iter().map(|lap| lap.done);
-    let Some(sender) = sides().find(|side| side.sent.count > 0) else {
-        bail!("nothing was sent of {} messages", job.messages)
-    };
-    let sent = sender.sent;
+    let sides: Vec<Done> = laps.iter().map(|lap| lap.done).collect();
+    let sent = sent(delivery, &sides);
     ensure!(sent.count == job.messages, "{} of {} messages were sent", sent.count, job.messages);
-    let receivers: Vec<Done> = sides().filter(|side| side.sent.count == 0).collect();
+    let receivers: Vec<Done> = sides.iter().filter(|side| side.sent.count == 0).copied().collect();
     match delivery {
         Delivery::Around => {
-            for (i, side) in sides().enumerate() {
-                let next = laps[(i + 1) % laps.len()].done.received;
+            for (i, side) in sides.iter().enumerate() {
+                let next = sides[(i + 1) % sides.len()].received;
                 ensure!(next == side.sent, "{next:?} arrived of {:?}", side.sent);
             }
         }
         Delivery::Each => receivers.iter().try_for_each(|side| arrived(side, sent))?,
-        Delivery::Together => {
-            let mut all = Done::default();
-            for Done { received, lost, .. } in &receivers {
-                all.received.count += received.count;
-                all.received.bytes += received.bytes;
-                all.received.sum = all.received.sum.wrapping_add(received.sum);
-                all.lost += lost;
-            }
-            arrived(&all, sent)?;
+        Delivery::Together | Delivery::Gathered => {
+            let received = receivers.iter().map(|side| side.received).sum();
+            let lost = receivers.iter().map(|side| side.lost).sum();
+            arrived(&Done { received, lost, ..Done::default() }, sent)?;
         }
     }
     let started = laps.iter().map(|lap| lap.started).min().unwrap_or_default();
     let ended = laps.iter().map(|lap| lap.ended).max().unwrap_or_default();
     let due = match delivery {
         Delivery::Each => sent.count * receivers.len().max(1) as u64,
-        Delivery::Together | Delivery::Around => sent.count,
+        Delivery::Together | Delivery::Around | Delivery::Gathered => sent.count,
     };
     Ok(Run {
         elapsed: Duration::from_nanos(ended.saturating_sub(started)),
         cpu,
+        server: server(&laps),
         messages: sent.count,
         bytes: sent.bytes,
         lost: receivers.iter().map(|side| side.lost).sum::<u64>() as f64 / due as f64,
-        times: sides().find_map(|side| side.times),
+        times: sides.iter().find_map(|side| side.times),
     })
+}
+
+/// What went into the run: what its only sender sent, or its first, or all of them together.
+fn sent(delivery: Delivery, sides: &[Done]) -> Moved {
+    let mut sent = sides.iter().map(|side| side.sent).filter(|sent| sent.count > 0);
+    match delivery {
+        Delivery::Gathered => sent.sum(),
+        Delivery::Each | Delivery::Together | Delivery::Around => sent.next().unwrap_or_default(),
+    }
+}
+
+/// The CPU time of the threads that answer: those beside the thread that has timed its round trips.
+fn server(laps: &[Lap]) -> Option<Duration> {
+    laps.iter().find(|lap| lap.done.times.is_some())?;
+    let mut answering = laps.iter().filter(|lap| lap.done.times.is_none()).peekable();
+    answering.peek()?;
+    Some(Duration::from_nanos(answering.map(|lap| lap.cpu).sum()))
 }
 
 /// Everything but what is known to be lost. If messages are lost, sums cannot be compared.

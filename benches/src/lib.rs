@@ -9,10 +9,12 @@ pub mod idle;
 pub mod interrupt;
 pub mod line;
 pub mod load;
+pub mod many;
 pub mod measure;
 pub mod page;
 pub mod question;
 pub mod report;
+pub mod task;
 
 /// What every ring of messages of one size moves: 64 bytes.
 pub type Packet = yardstick::payload::Message<8>;

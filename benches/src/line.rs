@@ -52,7 +52,7 @@ pub trait Receiving {
 
 /// How many of `calls` round trips are timed one by one, after the others: the clock costs more
 /// than the fastest ways there and back.
-fn timed(calls: u64) -> u64 {
+pub(crate) fn timed(calls: u64) -> u64 {
     (calls / 5).clamp(1, 50_000)
 }
 
@@ -185,10 +185,20 @@ fn receive<R: Receiving>(mut end: R, mut sink: Sink) -> anyhow::Result<Done> {
 #[inline(always)]
 pub(crate) fn push(
     messages: u64,
+    send: impl FnMut(Packet) -> anyhow::Result<()>,
+) -> anyhow::Result<payload::Tally> {
+    push_from(0, messages, send)
+}
+
+/// The same; the first message has this number.
+#[inline(always)]
+pub(crate) fn push_from(
+    first: u64,
+    messages: u64,
     mut send: impl FnMut(Packet) -> anyhow::Result<()>,
 ) -> anyhow::Result<payload::Tally> {
     let mut tally = payload::Tally::default();
-    for sequence in 0..messages {
+    for sequence in first..first + messages {
         let mut message = Packet::ZERO;
         let sum = message.fill(sequence);
         send(message)?;

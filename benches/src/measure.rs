@@ -127,6 +127,7 @@ impl Turns<'_> {
             p50: of(&|run| run.times.map(|times| us(times.p50))),
             p99: of(&|run| run.times.map(|times| us(times.p99))),
             cpu: of(&|run| Some(run.cpu.as_secs_f64() * 1e6 / run.messages as f64)).unwrap_or(0.0),
+            server: of(&|run| Some(us(run.server?.as_nanos() as u64) / run.messages as f64)),
             of_limit: first(Standing::Limit).and_then(|limit| self.to(limit)),
             to_fanout: first(Standing::Fanout).and_then(|ours| self.to(ours)),
             lost: of(&|run| Some(run.lost)).unwrap_or(0.0),

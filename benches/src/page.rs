@@ -137,7 +137,7 @@ fn method(out: &mut String, report: &Report) {
          lose messages, these are counted as lost, and its rate counts only those that \
          arrived.</li>\n\
          <li><b>CPU time</b> is user and system time of all sides together, their background threads \
-         included, for each message or round trip.</li>\n\
+         included, for each message or round trip; <i>server us</i> is that of the side that answers.</li>\n\
          <li><b>Limits.</b> There and back: a number on one cache line, answered on another. One \
          way: as many bytes through a bare buffer in shared memory, a quarter of it at a time, without \
          messages. And for both a memcpy within one thread, where nothing goes anywhere. <i>Of limit</i> is the rate as a multiple of that \

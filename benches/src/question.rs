@@ -23,6 +23,29 @@ pub enum Question {
     FanOut(usize),
     /// One producer; several consumers share the messages, which have 64 bytes.
     Sharing(usize),
+    /// So many producers, threads as the consumer is; one consumer gets all messages, which have 64
+    /// bytes.
+    ManyToOne(usize),
+    /// So many queues from one thread to another, and one message of 64 bytes at a time, with an answer.
+    Queues(usize),
+    /// Requests of 64 bytes, each with an answer of 64 bytes that depends on it.
+    Task {
+        /// Where client and server are.
+        place: Place,
+        /// How many requests wait for their answers at any time.
+        outstanding: usize,
+        /// What a side does that has nothing to do.
+        rest: Rest,
+    },
+}
+
+/// What a side does that has nothing to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// It looks again and again.
+    Spinning,
+    /// It sleeps in the kernel, at once or after some looks.
+    Sleeping,
 }
 
 /// How long messages are, in bytes.
@@ -69,6 +92,8 @@ impl fmt::Display for Size {
 pub enum Unit {
     /// A request and its answer.
     RoundTrips,
+    /// A request and its answer, where it matters what the answer costs the server.
+    Tasks,
     /// Messages that every consumer received, or that all consumers together received.
     Messages,
 }
@@ -81,10 +106,19 @@ impl Question {
             .flat_map(|place| [19, 64].map(|bytes| Self::Request { bytes, place }));
         let sizes = [8, 64, 1 << 10, 64 << 10].map(Size::Fixed);
         let sizes = sizes.into_iter().chain([Size::UpTo(32 << 10)]);
+        let places = [Place::Threads, Place::Processes].into_iter();
+        let tasks = places.flat_map(|place| {
+            [1, 64].into_iter().flat_map(move |outstanding| {
+                [Rest::Spinning, Rest::Sleeping].map(|rest| Self::Task { place, outstanding, rest })
+            })
+        });
         requests
             .chain(sizes.map(Self::OneWay))
             .chain([1, 2, 3, 7].map(Self::FanOut))
             .chain([1, 2, 4].map(Self::Sharing))
+            .chain([1, 2, 4, 16, 64].map(Self::ManyToOne))
+            .chain([Self::Queues(64)])
+            .chain(tasks)
             .collect()
     }
 
@@ -96,6 +130,9 @@ impl Question {
                 | Self::OneWay(Size::Fixed(8 | 1024))
                 | Self::FanOut(2 | 7)
                 | Self::Sharing(1)
+                | Self::ManyToOne(1 | 2 | 16 | 64)
+                | Self::Task { place: Place::Threads, .. }
+                | Self::Task { outstanding: 64, rest: Rest::Sleeping, .. }
         )
     }
 
@@ -106,6 +143,8 @@ impl Question {
             Self::OneWay(_) => "One way",
             Self::FanOut(_) => "Fan-out",
             Self::Sharing(_) => "Work sharing",
+            Self::ManyToOne(_) | Self::Queues(_) => "Many to one",
+            Self::Task { .. } => "Tasks",
         }
     }
 
@@ -114,7 +153,11 @@ impl Question {
         match self {
             Self::Request { bytes, .. } => Size::Fixed(bytes),
             Self::OneWay(size) => size,
-            Self::FanOut(_) | Self::Sharing(_) => Size::Fixed(size_of::<crate::Packet>()),
+            Self::FanOut(_)
+            | Self::Sharing(_)
+            | Self::ManyToOne(_)
+            | Self::Queues(_)
+            | Self::Task { .. } => Size::Fixed(size_of::<crate::Packet>()),
         }
     }
 
@@ -122,7 +165,10 @@ impl Question {
     pub fn unit(self) -> Unit {
         match self {
             Self::Request { .. } => Unit::RoundTrips,
-            Self::OneWay(_) | Self::FanOut(_) | Self::Sharing(_) => Unit::Messages,
+            Self::Queues(_) | Self::Task { .. } => Unit::Tasks,
+            Self::OneWay(_) | Self::FanOut(_) | Self::Sharing(_) | Self::ManyToOne(_) => {
+                Unit::Messages
+            }
         }
     }
 }
@@ -141,6 +187,24 @@ impl fmt::Display for Question {
             Self::OneWay(size) => write!(f, "one way, {size}, two processes"),
             Self::FanOut(n) => write!(f, "fan-out, 64 B, every message to {}", consumers(n)),
             Self::Sharing(n) => write!(f, "work sharing, 64 B, each message to one of {n}"),
+            Self::ManyToOne(n) => {
+                let producers = if n == 1 { "producer" } else { "producers" };
+                write!(f, "many-to-one, 64 B, {n} {producers} to one consumer")
+            }
+            Self::Queues(n) => {
+                write!(f, "many-to-one, 64 B, {n} queues, one message at a time, with its answer")
+            }
+            Self::Task { place, outstanding, rest } => {
+                let sides = match place {
+                    Place::Threads => "two threads",
+                    Place::Processes => "two processes",
+                };
+                let rest = match rest {
+                    Rest::Spinning => "spinning",
+                    Rest::Sleeping => "sleeping",
+                };
+                write!(f, "task, 64 B each way, {sides}, {outstanding} outstanding, {rest}")
+            }
         }
     }
 }

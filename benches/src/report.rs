@@ -86,6 +86,8 @@ pub struct Figures {
     pub p99: Option<f64>,
     /// CPU time of all sides together for each message or round trip, in microseconds.
     pub cpu: f64,
+    /// CPU time of the side that answers, for each request, in microseconds.
+    pub server: Option<f64>,
     /// The rate relative to the first limit's rate in the same turn.
     pub of_limit: Option<f64>,
     /// The rate relative to the rate of this project's first row of the same style in the same
@@ -145,12 +147,9 @@ impl Row {
     }
 }
 
-/// How many columns of figures the table has.
-pub const COLUMNS: usize = 8;
-
 impl Row {
     /// The row's figures, as in the table. Without figures: the reason, in one line.
-    pub fn cells(&self, unit: Unit) -> Result<[String; COLUMNS], String> {
+    pub fn cells(&self, unit: Unit) -> Result<Vec<String>, String> {
         let found = match &self.outcome {
             Outcome::Measured(found) => found,
             Outcome::Failed { why } => return Err(line(why)),
@@ -159,11 +158,16 @@ impl Row {
         let [median, slowest, fastest] =
             [rate.median, rate.slowest, rate.fastest].map(|rate| figure(rate / unit.scale()));
         let (first, second) = match unit {
-            Unit::RoundTrips => (optional(found.p50), optional(found.p99)),
+            Unit::RoundTrips | Unit::Tasks => (optional(found.p50), optional(found.p99)),
             Unit::Messages => (figure(found.megabytes), percent(found.lost)),
         };
         let [limit, ours] = [found.of_limit, found.to_fanout].map(optional);
-        Ok([median, slowest, fastest, first, second, figure(found.cpu), limit, ours])
+        let mut cells = vec![median, slowest, fastest, first, second, figure(found.cpu)];
+        if unit == Unit::Tasks {
+            cells.push(optional(found.server));
+        }
+        cells.extend([limit, ours]);
+        Ok(cells)
     }
 }
 
@@ -171,18 +175,21 @@ impl Unit {
     /// How many round trips or messages per second a 1 in the table stands for.
     pub fn scale(self) -> f64 {
         match self {
-            Self::RoundTrips => 1e3,
+            Self::RoundTrips | Self::Tasks => 1e3,
             Self::Messages => 1e6,
         }
     }
 
     /// The heads of the columns of figures.
-    pub fn heads(self) -> [&'static str; COLUMNS] {
+    pub fn heads(self) -> Vec<&'static str> {
         let [rate, first, second] = match self {
             Self::RoundTrips => ["k trips/s", "p50 us", "p99 us"],
+            Self::Tasks => ["k tasks/s", "p50 us", "p99 us"],
             Self::Messages => ["M msg/s", "MB/s", "lost %"],
         };
-        [rate, "slowest", "fastest", first, second, "CPU us", "of limit", "to fanout"]
+        let server = (self == Self::Tasks).then_some("server us");
+        let before = [rate, "slowest", "fastest", first, second, "CPU us"].into_iter();
+        before.chain(server).chain(["of limit", "to fanout"]).collect()
     }
 }
 
@@ -195,12 +202,12 @@ impl Group {
         let name = width(20, &|row| row.name.chars().count());
         let mode = width(34, &|row| row.mode.chars().count());
         let sides = width(14, &|row| row.sides().chars().count());
-        let figures = |out: &mut String, cells: &[&str]| {
+        fn figures(out: &mut String, cells: &[impl std::fmt::Display]) {
             for cell in cells {
                 let _ = write!(out, "{cell:>10}");
             }
             out.push('\n');
-        };
+        }
         let mut out = format!("\n{}\n{:indent$}", self.title, "", indent = 2 + name + mode + sides);
         figures(&mut out, &self.unit.heads());
         for row in &self.rows {
@@ -208,7 +215,7 @@ impl Group {
             match row.cells(self.unit) {
                 Ok(cells) => {
                     let _ = write!(out, "{:<sides$}", row.sides());
-                    figures(&mut out, &cells.each_ref().map(String::as_str));
+                    figures(&mut out, &cells);
                 }
                 Err(why) => {
                     let _ = writeln!(out, "failed: {why}");

@@ -14,9 +14,10 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"FANOUT\0\0");
 /// The version of the layout that this crate reads and writes.
 ///
 /// Every change to what lies in a segment raises it, so that programs of another version refuse to open
-/// the segment. These layouts depend on it, and assertions stand beside each of them: [`Header`], a
+/// the segment. A new kind needs no new version: a program that does not know it refuses it by its number.
+/// These layouts depend on it, and assertions stand beside each of them: [`Header`], a
 /// log's control, Day 3's `Control` with its lines and the words of its doorbell, Day 4's `Marks` and
-/// `Frame`.
+/// `Frame`, Day 7's latest value and its topic space.
 pub const LAYOUT_VERSION: u32 = 4;
 
 /// The most bytes that the name of a message type may have.
@@ -36,9 +37,9 @@ const READY: u32 = u32::from_le_bytes(*b"REDY");
 /// | offset | bytes | field |
 /// |---:|---:|---|
 /// | 0 | 8 | magic: `FANOUT` and two zeros |
-/// | 8 | 4 | layout version: 3 |
+/// | 8 | 4 | layout version: 4 |
 /// | 12 | 4 | state: 0 while being created, then `REDY` |
-/// | 16 | 4 | kind: 1 a log, 2 a ring, 3 a ring of records |
+/// | 16 | 4 | kind: 1 a log, 2 a ring, 3 a ring of records, 4 a latest value, 5 a topic space |
 /// | 20 | 4 | alignment of a message |
 /// | 24 | 8 | size of a message in bytes |
 /// | 32 | 8 | capacity in messages |
@@ -99,6 +100,10 @@ pub enum Kind {
     Ring,
     /// Day 4's ring of records of any size, which counts bytes.
     Records,
+    /// Day 7's last value only.
+    Latest,
+    /// Day 7's register of the publishers and subscribers of topics.
+    Topics,
     /// A kind that only a later version knows, by its number.
     Other(u32),
 }
@@ -109,6 +114,8 @@ impl Kind {
             Self::Log => 1,
             Self::Ring => 2,
             Self::Records => 3,
+            Self::Latest => 4,
+            Self::Topics => 5,
             Self::Other(number) => number,
         }
     }
@@ -118,6 +125,8 @@ impl Kind {
             1 => Self::Log,
             2 => Self::Ring,
             3 => Self::Records,
+            4 => Self::Latest,
+            5 => Self::Topics,
             number => Self::Other(number),
         }
     }
@@ -129,6 +138,8 @@ impl fmt::Display for Kind {
             Self::Log => f.write_str("log"),
             Self::Ring => f.write_str("ring"),
             Self::Records => f.write_str("ring of records"),
+            Self::Latest => f.write_str("latest value"),
+            Self::Topics => f.write_str("topic space"),
             Self::Other(number) => write!(f, "queue of unknown kind {number}"),
         }
     }
@@ -233,6 +244,22 @@ impl Geometry {
     pub fn for_consumers(mut self, consumers: usize) -> Self {
         self.consumers = consumers as u64;
         self
+    }
+
+    /// The same, with room for at least so many bytes in data, beside the messages.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError::TooLarge`].
+    pub fn with_data(mut self, bytes: u64, page: u64) -> Result<Self, CreateError> {
+        let (capacity, size) = (self.capacity, self.element_size);
+        let too_large = CreateError::TooLarge { capacity, size };
+        let Some(len) = bytes.max(self.data.len).checked_next_multiple_of(page) else {
+            return Err(too_large);
+        };
+        let end = self.data.offset.checked_add(len).and_then(|end| i64::try_from(end).ok());
+        self.data.len = len;
+        end.map(|_| self).ok_or(too_large)
     }
 
     /// How many consumers control is said to have room for.

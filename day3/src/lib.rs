@@ -26,7 +26,7 @@ pub mod rooms;
 pub mod roster;
 pub mod sequencer;
 pub mod tap;
-mod vigil;
+pub mod vigil;
 
 #[cfg(not(loom))]
 pub mod error;

@@ -32,7 +32,7 @@ fn tick() -> Duration {
 
 /// What a vigil remembers of the looks in vain since the last one that found something.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Vigil {
+pub struct Vigil {
     first: Duration,
     longest: Duration,
     looks: u32,
@@ -69,20 +69,20 @@ impl Vigil {
     }
 
     /// That of a consumer: the dead hold up nobody while there is nothing to read.
-    pub(crate) const fn of_consumer() -> Self {
+    pub const fn of_consumer() -> Self {
         Self::new(Duration::from_millis(1), Duration::from_millis(64))
     }
 
     /// A look has found something.
     #[inline(always)]
-    pub(crate) fn end(&mut self) {
+    pub fn end(&mut self) {
         self.looks = 0;
     }
 
     /// A look was in vain; says whether it is time to ask.
     #[cfg(not(loom))]
     #[inline]
-    pub(crate) fn in_vain(&mut self) -> bool {
+    pub fn in_vain(&mut self) -> bool {
         self.in_vain_at(tick())
     }
 
@@ -103,7 +103,7 @@ impl Vigil {
 
     /// A model has no clock: it says itself when an end asks.
     #[cfg(loom)]
-    pub(crate) fn in_vain(&mut self) -> bool {
+    pub fn in_vain(&mut self) -> bool {
         self.looks = 1;
         let _ = (self.first, self.longest, self.interval);
         false

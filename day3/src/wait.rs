@@ -156,7 +156,7 @@ fn settle_send(claimed: Result<Sequence, Refusal>) -> Option<Result<Sequence, Se
 
 /// When a wait for at most `timeout` ends that begins now. A timeout so long that no clock can tell its end
 /// has none.
-fn end_of(timeout: Duration) -> Option<Instant> {
+pub fn end_of(timeout: Duration) -> Option<Instant> {
     Instant::now().checked_add(timeout)
 }
 
@@ -180,6 +180,43 @@ pub fn poll(timeout: Duration, mut done: impl FnMut() -> bool) -> Result<(), Tim
         std::thread::sleep(Duration::from_micros(200));
     }
     Ok(())
+}
+
+/// Calls `poll` until it answers, or until `deadline` has passed; `None` then. In between, it waits in this way.
+///
+/// What `poll` has answered is kept here, so that no strategy can lose it, or make one up.
+pub fn until<R>(
+    wait: &mut impl Wait,
+    side: Side,
+    doorbell: &Doorbell,
+    deadline: Option<Instant>,
+    mut poll: impl FnMut() -> Option<R>,
+) -> Option<R> {
+    let mut answer = None;
+    let mut polled = false;
+    loop {
+        let _ = wait.until(side, doorbell, deadline, || {
+            polled = true;
+            if answer.is_none() {
+                answer = poll();
+            }
+            answer.is_some().then_some(())
+        });
+        if answer.is_some() {
+            return answer;
+        }
+        let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        if is_late && polled {
+            return None;
+        }
+        // The strategy has given up before its time.
+        answer = poll();
+        polled = true;
+        if answer.is_some() || is_late {
+            return answer;
+        }
+        yield_now();
+    }
 }
 
 /// An end's way to wait, at the doorbell of its ring.
@@ -219,41 +256,15 @@ impl<W: Wait> Waiter<W> {
         }
     }
 
-    /// Calls `poll` until it answers, or until `deadline` has passed; `None` then.
-    ///
-    /// What `poll` has answered is kept here, so that no strategy can lose it, or make one up.
+    /// As [`until`], at this end's doorbell.
     pub fn until<R>(
         &mut self,
         deadline: Option<Instant>,
-        mut poll: impl FnMut() -> Option<R>,
+        poll: impl FnMut() -> Option<R>,
     ) -> Option<R> {
         let Self { shared, own, private, wait } = self;
         let doorbell = if *own == Side::Tap { private.view() } else { shared.doorbell() };
-        let mut answer = None;
-        let mut polled = false;
-        loop {
-            let _ = wait.until(*own, &doorbell, deadline, || {
-                polled = true;
-                if answer.is_none() {
-                    answer = poll();
-                }
-                answer.is_some().then_some(())
-            });
-            if answer.is_some() {
-                return answer;
-            }
-            let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            if is_late && polled {
-                return None;
-            }
-            // The strategy has given up before its time.
-            answer = poll();
-            polled = true;
-            if answer.is_some() || is_late {
-                return answer;
-            }
-            yield_now();
-        }
+        until(wait, *own, &doorbell, deadline, poll)
     }
 
     /// For a consumer or a tap: calls `take` until it has taken something, or the end of the queue is reached.

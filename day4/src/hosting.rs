@@ -4,11 +4,11 @@
 //! The name is that of a socket in `/dev/shm`, where the queue itself would be. Other programs may have sockets there,
 //! too. So the host marks its own: once it listens, it sets the sticky bit of the socket's file. A marked socket
 //! of this user at which nobody listens was left by a host that has died. It may be removed, or replaced. A socket without
-//! the mark is left alone. A host that is killed before it has set the mark leaves such a one: it has to be removed by hand.
+//! the mark is left alone. Whatever else serves under a name [listens](listen) in the same way. A host that is killed before it has set the mark leaves such a one: it has to be removed by hand.
 
 use std::fs::File;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,7 @@ use nix::unistd::geteuid;
 
 use crate::error::CreateError;
 use crate::memory::socket_of;
+use crate::rendezvous::socket::Listening;
 use crate::rendezvous::{HostError, MARK, RendezvousError, Server, client, failed, is_served};
 use crate::rooms::Host;
 use crate::writer::Writer;
@@ -73,7 +74,7 @@ impl<W: Wait> Writer<W> {
     {
         let name = name.try_into().map_err(|error| CreateError::from(error.into()))?;
         let writer = Self::private(options)?;
-        let server = settle(&name)?;
+        let server = settle(&name, Server::bind)?;
         let server = if options.mode() & 0o006 != 0 { server.allow_any_user()? } else { server };
         let offer = writer.offer();
         Ok(writer.served_by(server.mark()?.serve(offer)?))
@@ -83,30 +84,51 @@ impl<W: Wait> Writer<W> {
 /// How long a socket may be there at which nobody listens yet.
 const NEWBORN: Duration = Duration::from_millis(100);
 
-/// Listens under this name, in place of a host that has died.
-fn settle(name: &QueueName) -> Result<Server, HostError> {
+/// Listens under this name, in place of a host that has died, for clients of this user, or of any. What is served there
+/// is for the caller to say: a queue is [hosted](Writer::host).
+///
+/// # Errors
+///
+/// [`HostError`]; in particular the name may be taken.
+pub fn listen(name: &QueueName, any_user: bool) -> Result<Listening, HostError> {
+    let listening = settle(name, Listening::bind)?;
+    listening.set_mode(MARK | if any_user { 0o666 } else { 0o600 })?;
+    Ok(listening)
+}
+
+/// The path of the socket at which the host of this name listens.
+pub fn path_of(name: &QueueName) -> PathBuf {
+    socket_of(name)
+}
+
+/// Binds a socket under this name, in place of a host that has died.
+fn settle<S>(
+    name: &QueueName,
+    bind: impl Fn(PathBuf) -> Result<S, RendezvousError>,
+) -> Result<S, HostError> {
     let started = Instant::now();
     loop {
-        match bind(name) {
+        match bind(socket_of(name)).map_err(|error| taken(name, error)) {
             Err(HostError::Rendezvous(RendezvousError::Stale { .. }))
                 if remove_dead(name)? || started.elapsed() < NEWBORN =>
             {
                 sleep(Duration::from_millis(1));
             }
-            server => return server,
+            bound => return bound,
         }
     }
 }
 
-fn bind(name: &QueueName) -> Result<Server, HostError> {
+/// The same error, in terms of the name.
+fn taken(name: &QueueName, error: RendezvousError) -> HostError {
     let taken = |by| day2::CreateError::Taken { name: name.clone(), by };
-    Server::bind(socket_of(name)).map_err(|error| match error {
+    match error {
         RendezvousError::NotASocket { .. } => {
             CreateError::from(taken(Segment::holder(name))).into()
         }
         RendezvousError::InUse { .. } => CreateError::from(taken(Holder::Living)).into(),
         error => error.into(),
-    })
+    }
 }
 
 /// What has become of the host under whose name a queue is found.

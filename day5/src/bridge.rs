@@ -1,7 +1,7 @@
 //! Threads that sleep on futexes so that programs can sleep on descriptors. All bridges of a process
 //! share them.
 //!
-//! A thread sleeps on many words at once (`futex_waitv(2)`, Linux 5.16): on up to [`MOST`] bridges'
+//! A thread sleeps on many words at once (`futex_waitv(2)`, Linux 5.16): on up to 127 bridges'
 //! words, and on a control word of its own, which changes with each order. More bridges than that need
 //! another thread, and without `futex_waitv` each bridge has a thread of its own. A thread ends when it
 //! has no bridge left.

@@ -122,7 +122,7 @@ impl Adaptive {
 
     fn has_won(&mut self, looks: u32) {
         // Twice as many looks as this wait needed are enough. The limit never falls here.
-        let enough = (2 * looks).min(MOST_SPINS);
+        let enough = looks.saturating_mul(2).min(MOST_SPINS);
         if self.spins < enough {
             self.spins = enough;
             self.next_trial = BETWEEN_TRIALS.0;
@@ -136,23 +136,28 @@ impl Adaptive {
 
 impl Adaptive {
     /// What it does before it sleeps: looks, spinning and then yielding for as long as it has learned that this pays
-    /// off. A wait that sleeps elsewhere than at one doorbell begins with this, too.
+    /// off. A wait that sleeps elsewhere than at one doorbell begins with this, too. `width` says how many places one
+    /// call of `poll` looks at: it spins the shorter, the more there are.
     #[inline]
     pub fn look_awhile<R>(
         &mut self,
         deadline: Option<Instant>,
+        width: u32,
         mut poll: impl FnMut() -> Option<R>,
     ) -> Looked<R> {
-        let spins = self.spins_now();
+        let width = width.max(1);
+        let spins = (self.spins_now() / width).max(1);
         match poll_up_to(deadline, spins, &mut poll, spin_loop) {
             (Looked::Exhausted, _) => self.has_lost(),
             (found, looks) => {
                 if let Looked::Found(_) = found {
-                    self.has_won(looks);
+                    self.has_won(looks.saturating_mul(width));
                 }
                 return found;
             }
         }
+        // To yield costs as much as to look at many places.
+        let yields = (YIELDS / width.div_ceil(YIELDS)).max(1);
         let give_away = || {
             let given = Instant::now();
             yield_now();
@@ -160,7 +165,7 @@ impl Adaptive {
                 self.crowd = CROWD;
             }
         };
-        poll_up_to(deadline, YIELDS, &mut poll, give_away).0
+        poll_up_to(deadline, yields, &mut poll, give_away).0
     }
 }
 
@@ -173,7 +178,7 @@ impl Wait for Adaptive {
         deadline: Option<Instant>,
         mut poll: impl FnMut() -> Option<R>,
     ) -> Option<R> {
-        match self.look_awhile(deadline, &mut poll) {
+        match self.look_awhile(deadline, 1, &mut poll) {
             Looked::Found(answer) => Some(answer),
             Looked::TimedOut => None,
             Looked::Exhausted => sleep(side, doorbell, deadline, SLICE, poll),
@@ -277,6 +282,9 @@ impl Bed<'_> {
         let slice = if ticket.is_fenced() { slice.min(SLICE) } else { slice };
         let vital = self.vital.alive().filter(|_| self.side == Side::Consumer);
         let Some(alive) = vital.filter(|_| futex::can_wait_for_many()) else {
+            // It may have died since the last look: then nobody wakes us for that any more.
+            let has_died = self.side == Side::Consumer && self.vital.is_dying();
+            let slice = if has_died { slice.min(FIRST_SLICE) } else { slice };
             let _ = futex::wait(self.word, ticket.word(), slice);
             return;
         };

@@ -7,16 +7,14 @@
 //! - [`ready`]: the words in which producers say whose ring is worth a look;
 //! - `selector`: one thread, thousands of rings, turns by deficit round robin;
 //! - `tasks`: work and answers: a client submits, a server's shard answers;
-//! - `topics`: publishing under a name, subscribing with patterns;
-//! - `latest`: the last value only.
+//! - [`topics`]: publishing under a name, subscribing with patterns;
+//! - [`latest`]: the last value only.
 
+pub mod latest;
 pub mod ready;
 
-#[cfg(not(loom))]
-pub mod latest;
 #[cfg(not(loom))]
 pub mod selector;
 #[cfg(not(loom))]
 pub mod tasks;
-#[cfg(not(loom))]
 pub mod topics;

@@ -7,7 +7,7 @@
 //! | 0 | what this is, and how many seats it has | the selector, once |
 //! | 128 | any: a bit for each of the words below that is not 0 | all |
 //! | 256 | doorbell: whether the selector sleeps | all |
-//! | 384 | 16 words of 64 seats each, on lines of their own | all |
+//! | 384 | 17 words of 64 seats each, on lines of their own | all |
 //!
 //! To ring is: set the seat's bit, set the bit of its word in *any*, ring the doorbell. To take is: swap *any* for 0,
 //! swap each word that it names for 0, look at the rings whose bits were set. A selector that is busy looks at *any*
@@ -21,7 +21,7 @@
 //! - Whoever finds a seat's bit sees what was written before the ring (edge ring -> turn).
 //! - A selector that goes to sleep announces that in the doorbell, makes the heavy barrier, and looks at *any*: either
 //!   it sees the bit, or the producer sees the announcement (edge announce <-> ring, as for every sleeper: see
-//!   [`doorbell`](day5::doorbell)).
+//!   [`doorbell`]).
 //! - A producer rings its seat only when the ring's own doorbell said that somebody slept there. So the selector
 //!   announces itself at a ring before it stops looking at it, and looks once more after the barrier:
 //!   [`announce_and_look`].
@@ -49,8 +49,8 @@ pub use memory::{BoardError, SeatError};
 #[cfg(not(loom))]
 pub use posting::Posting;
 
-/// The most seats of a board.
-pub const MOST_SEATS: usize = 1024;
+/// The most seats of a board: for 1,024 producers, and some bells.
+pub const MOST_SEATS: usize = 1088;
 
 /// How many seats there are in a word.
 const SEATS_OF_WORD: usize = 64;
@@ -215,7 +215,7 @@ impl Seat {
         }
         // edge: set -> take. The seat's bit is set before.
         self.place.any.fetch_or(1 << word, Ordering::Release);
-        // edge: announce <-> ring
+        // Its fence is the doorbell's: either we see that the selector sleeps, or it sees the bits.
         day3::doorbell::wake_from(&self.place.doorbell)
     }
 }

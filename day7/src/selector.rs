@@ -22,8 +22,8 @@
 //! Rings that have something are visited one after the other, by *deficit round robin* (M. Shreedhar, G. Varghese,
 //! 1995): each visit adds a quantum of bytes to the ring's budget, and what the consumer has released since is taken off
 //! it. A consumer that takes more than its budget is passed over until it has made up for that. So while they
-//! all have something, no ring gets more bytes than another by more than a quantum and a message. Nobody has to report
-//! what was used: it is read from the consumer's cursor. A member of a group is charged with what the group has
+//! all have something, no ring gets more bytes than another by more than a quantum and a message (where messages are of
+//! many lengths: two of the longest). Nobody has to report what was used: it is read from the consumer's cursor. A member of a group is charged with what the group has
 //! claimed from the begin of its visit to the next call.
 //!
 //! A ring that has ended, or that its consumer has left, has a turn once a slice until it is
@@ -121,6 +121,13 @@ const ASKED_IN_SLICE: usize = 8;
 pub struct Key {
     index: u32,
     generation: u32,
+}
+
+impl Key {
+    /// A small number that no other key has at the same time: an index for what belongs to it.
+    pub fn index(self) -> usize {
+        self.index as usize
+    }
 }
 
 /// Whose turn it is.
@@ -408,7 +415,8 @@ impl Selector {
             Strategy::Sleep => {}
             Strategy::Adaptive => {
                 let mut adaptive = self.adaptive;
-                let looked = adaptive.look_awhile(deadline, || self.look());
+                let width = u32::try_from(self.active.len()).unwrap_or(u32::MAX);
+                let looked = adaptive.look_awhile(deadline, width, || self.look());
                 self.adaptive = adaptive;
                 match looked {
                     Looked::Found(turn) => return Some(turn),

@@ -12,7 +12,9 @@ use fanout::records::hosting::{self, HostState};
 use fanout::segment::{Mode, Segment};
 
 use super::custody::Custody;
+use super::place::Place;
 use super::print;
+use super::stat::clients;
 use super::terminal::say;
 
 #[derive(Args)]
@@ -30,8 +32,9 @@ A queue is removed if no process has it open: no producer, no consumer, no tap. 
 kernel says so, also of processes in other containers. That includes a queue whose
 producer died while it made it. Whatever it still held is gone.
 
-Of a private queue only the name is left when its producer has died; that is removed,
-too. It is the name of a socket, which the producer had marked (its sticky bit is set).
+Of a private queue only the name is left when its producer has died, and of a server of
+tasks when it was killed; that is removed, too. It is the name of a socket, which the
+producer, or the server, had marked (its sticky bit is set).
 
 A queue that consumers have open is left: they read what is there, and a new `fanout
 pub` takes it over. Other objects, and other users' queues, are left as they are.";
@@ -87,7 +90,12 @@ fn clean_private(
     dry_run: bool,
 ) -> Result<Outcome, RendezvousError> {
     Ok(match state {
-        HostState::Living => Outcome::Left("its producer is alive".to_owned()),
+        HostState::Living => {
+            let server =
+                clients::ask(&Place::Name(name.clone())).is_ok_and(|found| found.is_some());
+            let who = if server { "its server is alive" } else { "its producer is alive" };
+            Outcome::Left(who.to_owned())
+        }
         HostState::OtherUser(user) => Outcome::Left(format!("it belongs to user {user}")),
         _ if dry_run || hosting::remove_dead(name)? => Outcome::Removed,
         _ => Outcome::Left(TAKEN.to_owned()),

@@ -30,8 +30,13 @@ pub(crate) fn run(shell: Shell) -> anyhow::Result<()> {
 fn visible() -> Command {
     let whole = Arguments::command();
     let shown = whole.get_subcommands().filter(|command| !command.is_hide_set());
-    let shown = shown.map(|command| command.clone().mut_args(hinted));
+    let shown = shown.map(|command| hints(command.clone()));
     Command::new("fanout").version(env!("CARGO_PKG_VERSION")).subcommands(shown)
+}
+
+/// A subcommand, and those below it.
+fn hints(command: Command) -> Command {
+    command.mut_args(hinted).mut_subcommands(hints)
 }
 
 /// For a value that is neither a path nor one of a few, nothing is offered. Shells would offer files.

@@ -81,6 +81,16 @@ impl Input {
         Ok(Self { source, terminal, called, notice, cut, buffer, start, end, searched, ended })
     }
 
+    /// Whether there is more to read, or an end to be found, without waiting.
+    pub(crate) fn is_ready(&self) -> anyhow::Result<bool> {
+        let mut polled = [PollFd::new(self.source.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut polled, PollTimeout::ZERO) {
+            Ok(ready) => Ok(ready > 0),
+            Err(Errno::EINTR) => Ok(false),
+            Err(errno) => bail!("waiting for input failed: {errno}"),
+        }
+    }
+
     /// Waits for input, and reads it; `false` at its end. It calls `meanwhile` again and again while it waits.
     pub(crate) fn read_more(
         &mut self,

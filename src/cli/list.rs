@@ -14,7 +14,9 @@ use yardstick::report::grouped;
 
 use super::column::{kind, unit, width};
 use super::custody::{Custody, alive};
+use super::place::Place;
 use super::print;
+use super::stat::clients;
 use super::terminal::say;
 
 #[derive(Args)]
@@ -29,13 +31,27 @@ pub(crate) struct Arguments {
 #[serde(untagged)]
 enum Entry {
     Queue(Queue),
+    Server(Server),
     Refused { name: String, error: String },
+}
+
+/// A server of tasks.
+#[derive(Serialize)]
+struct Server {
+    name: String,
+    /// "tasks".
+    kind: &'static str,
+    /// How many clients it has.
+    clients: usize,
+    /// How many tasks these have issued, and how many of them are done.
+    issued: u64,
+    done: u64,
 }
 
 #[derive(Serialize)]
 struct Queue {
     name: String,
-    /// "ring", "records" or "log"; with "records", capacity and sent count bytes, not messages.
+    /// "ring", "records", "log", "latest" or "topics"; with "records", capacity and sent count bytes, not messages.
     kind: String,
     /// Whether each of its consumers has a page of its own, and its producer's process hands it out.
     private: bool,
@@ -113,6 +129,11 @@ fn look_at_host(
     name: &QueueName,
     state: HostState,
 ) -> Result<Option<Entry>, OpenError> {
+    if state == HostState::Living
+        && let Ok(Some(report)) = clients::ask(&Place::Name(name.clone()))
+    {
+        return Ok(Some(Entry::Server(Server::new(&report))));
+    }
     let error = match state {
         HostState::Dead => ABANDONED.to_owned(),
         HostState::OtherUser(user) => format!("belongs to user {user}: not looked into"),
@@ -130,13 +151,26 @@ fn look_at_host(
 }
 
 /// What is said of a name at which nobody listens any more.
-const ABANDONED: &str = "dead: the producer of this private queue died, and its memory went with it; remove the name (fanout clean)";
+const ABANDONED: &str = "dead: the producer of this private queue died, or a server of tasks, and its memory went with it; remove the name (fanout clean)";
 
 /// What is said of a queue that is no queue yet.
 const UNFINISHED: &str = "dead: its producer died while it made it; remove it (fanout clean)";
 
 fn is_left_unfinished(name: &QueueName) -> bool {
     Segment::is_unfinished(name) && Segment::holder(name) == Holder::Dead
+}
+
+impl Server {
+    fn new(report: &clients::Report) -> Self {
+        let clients = &report.clients;
+        Self {
+            name: report.name.clone(),
+            kind: report.kind,
+            clients: clients.len(),
+            issued: clients.iter().map(|client| client.issued).sum(),
+            done: clients.iter().map(|client| client.done).sum(),
+        }
+    }
 }
 
 impl Queue {
@@ -201,7 +235,9 @@ fn mark(custody: Custody) -> String {
 
 fn table(entries: &[Entry]) -> Result<String, std::fmt::Error> {
     let name = |entry: &Entry| match entry {
-        Entry::Queue(Queue { name, .. }) | Entry::Refused { name, .. } => name.len(),
+        Entry::Queue(Queue { name, .. })
+        | Entry::Server(Server { name, .. })
+        | Entry::Refused { name, .. } => name.len(),
     };
     let wide = width(entries.iter().map(name), "name");
     let mut out = format!(
@@ -211,6 +247,14 @@ fn table(entries: &[Entry]) -> Result<String, std::fmt::Error> {
     for entry in entries {
         let queue = match entry {
             Entry::Queue(queue) => queue,
+            Entry::Server(Server { name, kind, clients, issued, done }) => {
+                let (issued, done) = (grouped(*issued), grouped(*done));
+                writeln!(
+                    out,
+                    "{name:<wide$}  {kind:<8}a server; clients: {clients}; their tasks: {issued}, done: {done}"
+                )?;
+                continue;
+            }
             Entry::Refused { name, error } => {
                 writeln!(out, "{name:<wide$}  {error}")?;
                 continue;

@@ -1,5 +1,6 @@
 //! What the command `fanout` does: one module per subcommand.
 
+mod call;
 mod clean;
 mod column;
 mod completions;
@@ -11,13 +12,16 @@ mod input;
 mod laggard;
 mod list;
 mod output;
+mod place;
 mod publish;
 mod remove;
+mod serve;
 mod signals;
 mod stat;
 mod subscribe;
 mod succession;
 mod terminal;
+mod topic;
 mod value;
 
 use std::io::Write;
@@ -69,9 +73,12 @@ enum Command {
     Pub(publish::Arguments),
     /// Receive messages and write them to stdout: lines as lines, chunks as they are
     Sub(subscribe::Arguments),
-    /// List the queues of this host
+    /// Publish under names, subscribe with patterns; as many publishers as there are
+    Topic(topic::Arguments),
+    /// List the queues of this host, and the servers of tasks
     Ls(list::Arguments),
-    /// Show a queue: what its producer does, who is attached, who lags, who blocks the producer
+    /// Show a queue: what its producer does, who is attached, who lags, who blocks the producer;
+    /// or the clients of a server of tasks
     Stat(stat::Arguments),
     /// Free the slot of a dead consumer, or with --force of one that lives
     Evict(evict::Arguments),
@@ -81,6 +88,10 @@ enum Command {
     Rm(remove::Arguments),
     /// Remove all queues that nobody has open
     Clean(clean::Arguments),
+    /// Serve tasks: a line that a client sends goes to a worker process, whose next line is the answer
+    Serve(serve::Arguments),
+    /// Have a server do tasks, each a line of stdin, and print its answers
+    Call(call::Arguments),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -114,12 +125,15 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::DemoConsumer(arguments) => demo::consume(&arguments),
         Command::Pub(arguments) => publish::run(&arguments, &signals),
         Command::Sub(arguments) => subscribe::run(&arguments, &signals),
+        Command::Topic(arguments) => topic::run(&arguments, &signals),
         Command::Ls(arguments) => list::run(&arguments),
         Command::Stat(arguments) => stat::run(&arguments, &signals),
         Command::Evict(arguments) => evict::run(&arguments, &signals),
         Command::Forget(arguments) => forget::run(&arguments),
         Command::Rm(arguments) => remove::run(&arguments),
         Command::Clean(arguments) => clean::run(&arguments),
+        Command::Serve(arguments) => serve::run(&arguments, &signals),
+        Command::Call(arguments) => call::run(&arguments, &signals),
         Command::Completions { shell } => completions::run(shell),
     }
 }

@@ -24,6 +24,7 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
         Question::OneWay(size) => streams(question, size),
         Question::FanOut(consumers) => broadcasts(question, consumers),
         Question::Sharing(consumers) => groups(question, consumers),
+        Question::ManyToOne(_) | Question::Queues(_) | Question::Task { .. } => vec![],
     };
     rows.into_iter().map(|row| row.standing(Standing::Fanout)).collect()
 }
@@ -74,31 +75,31 @@ fn streams(question: Question, size: Size) -> Vec<Contender> {
 
 /// One side of a conversation over two rings, of which each side makes one. The other's is joined when
 /// both are set up.
-struct Ends<O, B> {
-    out: O,
-    join: Box<dyn FnMut() -> anyhow::Result<B>>,
-    back: Option<B>,
-    len: usize,
+pub(super) struct Ends<O, B> {
+    pub(super) out: O,
+    pub(super) join: Box<dyn FnMut() -> anyhow::Result<B>>,
+    pub(super) back: Option<B>,
+    pub(super) len: usize,
 }
 
 impl<O, B> Ends<O, B> {
-    fn join(&mut self) -> anyhow::Result<()> {
+    pub(super) fn join(&mut self) -> anyhow::Result<()> {
         self.back = Some((self.join)()?);
         Ok(())
     }
 
     #[inline(always)]
-    fn back(&mut self) -> anyhow::Result<&mut B> {
+    pub(super) fn back(&mut self) -> anyhow::Result<&mut B> {
         self.back.as_mut().context("the other side's ring has not been joined")
     }
 }
 
 /// The names of both rings.
-fn names(job: &Job) -> [String; 2] {
+pub(super) fn names(job: &Job) -> [String; 2] {
     ["a", "b"].map(|end| format!("{}.{end}", job.name))
 }
 
-type Slots<const WORDS: usize, W> =
+pub(super) type Slots<const WORDS: usize, W> =
     Ends<ring::Producer<Message<WORDS>, W>, ring::Consumer<Message<WORDS>, W>>;
 
 fn slots<const WORDS: usize, W: Wait + Send + 'static>(job: &Job) -> Crew {

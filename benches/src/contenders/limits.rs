@@ -9,15 +9,18 @@ use super::{CAPACITY, Contender, ROOM, Standing};
 use crate::crew::{Crew, Delivery, Done, Go, Moved, Place};
 use crate::line::trips;
 use crate::load::Job;
-use crate::question::Question;
+use crate::question::{Question, Rest};
 
 const NAME: &str = "limit";
 
 pub(super) fn rows(question: Question) -> Vec<Contender> {
     let row = |mode, sides, build: fn(&Job, u64) -> anyhow::Result<Crew>| {
         let room = match question {
-            Question::Request { .. } | Question::OneWay(_) => ROOM as u64,
-            Question::FanOut(_) | Question::Sharing(_) => {
+            Question::Request { .. }
+            | Question::OneWay(_)
+            | Question::Queues(_)
+            | Question::Task { .. } => ROOM as u64,
+            Question::FanOut(_) | Question::Sharing(_) | Question::ManyToOne(_) => {
                 (CAPACITY * question.size().most()) as u64
             }
         };
@@ -25,10 +28,16 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
         Contender::rival(question, (NAME, mode), sides, build).standing(Standing::Limit)
     };
     match question {
-        Question::Request { place, .. } => {
+        Question::Request { place, .. }
+        | Question::Task { place, outstanding: 1, rest: Rest::Spinning } => {
             vec![row("two-line ping-pong", (place, 2), |job, _| ping_pong(job))]
         }
-        Question::OneWay(_) | Question::FanOut(_) | Question::Sharing(_) => vec![
+        // What the ways to sleep, and several requests at a time, are limited by is another rival.
+        Question::Task { .. } | Question::Queues(_) => vec![],
+        Question::OneWay(_)
+        | Question::FanOut(_)
+        | Question::Sharing(_)
+        | Question::ManyToOne(_) => vec![
             row("bare buffer, hand-over", (Place::Processes, 2), hand_over),
             row("memcpy, one thread", (Place::Threads, 1), memcpy),
         ],

@@ -1,22 +1,28 @@
 //! The contenders, each used as its documentation advises.
 
 mod aeron;
+mod bare;
 mod bus;
 mod channels;
+mod counters;
 mod crossbeam;
 mod disruptor;
 mod eventfd;
 mod fanout;
 mod iceoryx2;
 mod limits;
+mod merging;
 mod mqueue;
+mod queues;
 mod readiness;
 mod ringfire;
 mod rtrb;
+mod selector;
 mod shaq;
 mod shm;
 mod st3;
 mod streams;
+mod tasks;
 mod tokio;
 mod uring;
 mod zeromq;
@@ -121,10 +127,15 @@ impl Contender {
 
 /// All rows that answer a question: limits first, then this project, then rivals.
 pub fn of(question: Question) -> Vec<Contender> {
-    let parts: [fn(Question) -> Vec<Contender>; 20] = [
+    let parts: [fn(Question) -> Vec<Contender>; 26] = [
         limits::rows,
         fanout::rows,
+        tasks::rows,
+        selector::rows,
+        queues::rows,
+        bare::rows,
         shm::rows,
+        counters::rows,
         eventfd::rows,
         streams::rows,
         readiness::rows,
@@ -142,6 +153,7 @@ pub fn of(question: Question) -> Vec<Contender> {
         st3::rows,
         crossbeam::rows,
         channels::rows,
+        merging::rows,
     ];
     parts.into_iter().flat_map(|rows| rows(question)).collect()
 }

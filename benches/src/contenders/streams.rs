@@ -19,11 +19,13 @@ use yardstick::bytes::buffer;
 use yardstick::descriptors::make_room;
 
 use super::{BATCH, Contender, ROOM, Style};
+use crate::Packet;
 use crate::crew::{Crew, Place};
 use crate::interrupt::again;
 use crate::line::{Receiving, Sending, one_way, request};
 use crate::load::{Job, Sink, Source};
-use crate::question::{Question, Size};
+use crate::question::{Question, Rest, Size};
+use crate::task::{Answering, Asking, tasks};
 
 /// How many bytes are written with one call, if messages are gathered.
 const GATHERED: usize = 64 << 10;
@@ -44,8 +46,21 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
             let rows = ways.into_iter().flat_map(|way| modes(way).map(move |style| (way, style)));
             rows.map(|(way, style)| stream(question, way, size, style)).collect()
         }
+        Question::Task { place, outstanding, rest: Rest::Sleeping } => {
+            vec![work(question, place, outstanding)]
+        }
         _ => vec![],
     }
+}
+
+fn work(question: Question, place: Place, outstanding: usize) -> Contender {
+    let who = (Way::Packets.name(), "blocking");
+    Contender::rival(question, who, (place, 2), move |job| {
+        let len = job.most();
+        let [a, b] = Way::Packets.ends()?;
+        let side = |ends: Ends| move || Ok(Packets { end: ends.reads, words: buffer(len) });
+        Ok(tasks(job, outstanding, side(a), side(b)))
+    })
 }
 
 fn conversation(question: Question, way: Way, place: Place) -> Contender {
@@ -393,6 +408,51 @@ impl Receiving for Packets {
         ensure!(len <= message.len(), "a message of {len} bytes came, longer than any was sent");
         sink.read(&message[..len]);
         Ok(())
+    }
+}
+
+impl Packets {
+    #[inline]
+    fn put(&self, message: &Packet) -> anyhow::Result<()> {
+        let bytes = bytemuck::bytes_of(message);
+        let sent = again(|| send(self.end.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL));
+        let sent = sent.context("sending")?;
+        ensure!(sent == bytes.len(), "{sent} of {} bytes of a message were sent", bytes.len());
+        Ok(())
+    }
+
+    #[inline]
+    fn get(&self) -> anyhow::Result<Packet> {
+        let mut message = Packet::default();
+        let bytes = bytemuck::bytes_of_mut(&mut message);
+        let len = again(|| recv(self.end.as_raw_fd(), bytes, MsgFlags::MSG_TRUNC));
+        let len = len.context("receiving")?;
+        ensure!(len == bytes.len(), "{len} bytes came, where {} are due", bytes.len());
+        Ok(message)
+    }
+}
+
+impl Asking for Packets {
+    #[inline]
+    fn ask(&mut self, write: impl FnOnce(&mut Packet)) -> anyhow::Result<()> {
+        let mut request = Packet::default();
+        write(&mut request);
+        self.put(&request)
+    }
+
+    #[inline]
+    fn collect(&mut self, mut take: impl FnMut(&Packet)) -> anyhow::Result<()> {
+        take(&self.get()?);
+        Ok(())
+    }
+}
+
+impl Answering for Packets {
+    #[inline]
+    fn serve(&mut self, mut work: impl FnMut(&Packet, &mut Packet)) -> anyhow::Result<()> {
+        let (request, mut answer) = (self.get()?, Packet::default());
+        work(&request, &mut answer);
+        self.put(&answer)
     }
 }
 

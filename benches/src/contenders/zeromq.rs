@@ -1,5 +1,5 @@
 //! ZeroMQ; the crate `zmq` builds its library from source. A pair of PAIR sockets there and back, PUSH
-//! and PULL one way, XPUB and SUB for fan-out. Processes use its ipc transport, a Unix stream with a
+//! and PULL one way and from many, XPUB and SUB for fan-out. Processes use its ipc transport, a Unix stream with a
 //! background thread on each side. Threads use inproc, which needs no such thread. Each side's
 //! high-water mark is as many messages as the other rivals have room for.
 
@@ -24,7 +24,10 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
             let sides = (Place::Processes, consumers + 1);
             vec![row(question, "XPUB/SUB, ipc, XPUB_NODROP", sides, Way::Publish)]
         }
-        Question::Sharing(_) => vec![],
+        Question::ManyToOne(producers) => {
+            vec![row(question, "PUSH/PULL, inproc", (Place::Threads, producers + 1), Way::Merge)]
+        }
+        Question::Sharing(_) | Question::Queues(_) | Question::Task { .. } => vec![],
     }
 }
 
@@ -39,6 +42,8 @@ enum Way {
     Push,
     /// To all subscribers.
     Publish,
+    /// From several threads to one.
+    Merge,
 }
 
 #[cfg(feature = "zeromq")]
@@ -46,6 +51,7 @@ fn row(question: Question, mode: &str, (place, sides): (Place, usize), way: Way)
     let build = move |job: &crate::load::Job| match way {
         Way::Threads | Way::Processes => Ok(library::pair(job, way)),
         Way::Push | Way::Publish => library::stream(job, way, sides - 1),
+        Way::Merge => library::merge(job, sides - 1),
     };
     Contender::rival(question, (WHO, mode), (place, sides), build)
 }
@@ -66,10 +72,12 @@ mod library {
     use zmq::{Context, Message, PollEvents, Socket, SocketType};
 
     use super::Way;
+    use crate::Packet;
     use crate::contenders::{CAPACITY, ROOM};
     use crate::crew::{Crew, Delivery, Done, Go};
     use crate::line::{Receiving, Sending, request};
     use crate::load::{Job, Sink, Source};
+    use crate::many::{Ledger, Share, gather};
 
     /// A request and its answer. Threads share one context, which inproc needs; `build` may make it,
     /// because it runs in their process. Processes have a context each.
@@ -151,6 +159,44 @@ mod library {
             let end = End { socket, message: Message::new(), buffer: buffer(most) };
             Ok(Box::new(move || send(end, source, (all, receivers))))
         }))
+    }
+
+    /// Several threads that share one context with the consumer. The consumer's socket is bound first:
+    /// a message to an address that nobody has bound would wait in the sender's pipe.
+    ///
+    /// Each pair of sockets has a pipe of its own, which holds what both of its ends allow together.
+    pub(super) fn merge(job: &Job, producers: usize) -> anyhow::Result<Crew> {
+        let context = Context::new();
+        let limit = i32::try_from(CAPACITY / 2).context("too large for a high-water mark")?;
+        let consumer = context.socket(SocketType::PULL).context("zmq_socket")?;
+        consumer.set_rcvhwm(limit).context("ZMQ_RCVHWM")?;
+        consumer.bind("inproc://many").context("binding inproc://many")?;
+        let producer = |context: Context| {
+            move || {
+                let socket = context.socket(SocketType::PUSH).context("zmq_socket")?;
+                socket.set_sndhwm(limit).context("ZMQ_SNDHWM")?;
+                socket.connect("inproc://many").context("connecting to inproc://many")?;
+                Ok(move |share: Share| share.send(|message| push(&socket, &message)))
+            }
+        };
+        let producers = vec![context; producers].into_iter().map(producer).collect();
+        Ok(gather(job, producers, move || Ok(move |ledger: &mut Ledger| pull(&consumer, ledger))))
+    }
+
+    #[inline(always)]
+    fn push(socket: &Socket, message: &Packet) -> anyhow::Result<()> {
+        socket.send(bytemuck::bytes_of(message), 0).context("zmq_msg_send")
+    }
+
+    #[inline(never)]
+    fn pull(socket: &Socket, ledger: &mut Ledger) -> anyhow::Result<()> {
+        let mut message = Message::new();
+        while ledger.left() > 0 {
+            socket.recv(&mut message, 0).context("zmq_msg_recv")?;
+            let packet = bytemuck::try_pod_read_unaligned(&message);
+            ledger.take(&packet.ok().context("a message has another length")?);
+        }
+        Ok(())
     }
 
     /// How many messages a socket keeps at most. Each side has this limit for itself.

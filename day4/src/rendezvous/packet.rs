@@ -4,6 +4,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Instant;
 
+use day2::header::MAGIC;
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollTimeout, poll};
@@ -150,4 +151,30 @@ fn uninterrupted<R>(mut call: impl FnMut() -> Result<R, Errno>) -> Result<R, Err
             result => return result,
         }
     }
+}
+
+/// What each packet begins with: magic, the protocol's version, and a number that says what it is.
+pub fn head(version: u32, code: u32) -> Vec<u8> {
+    let mut bytes = MAGIC.to_le_bytes().to_vec();
+    bytes.extend(version.to_le_bytes());
+    bytes.extend(code.to_le_bytes());
+    bytes
+}
+
+/// The version of the protocol that a packet is of; `None` if this is no packet of any.
+pub fn version(bytes: &[u8]) -> Option<u32> {
+    if !bytes.starts_with(&MAGIC.to_le_bytes()) {
+        return None;
+    }
+    word(bytes, 8)
+}
+
+/// The four bytes from `at` on, as a little-endian number.
+pub fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
+}
+
+/// The eight bytes from `at` on, as a little-endian number.
+pub fn long(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(bytes.get(at..at.checked_add(8)?)?.try_into().ok()?))
 }

@@ -41,8 +41,9 @@
 
 use std::time::Duration;
 
-use day2::header::MAGIC;
 use day3::{Policy, Start};
+
+use super::packet::{head, long, version, word};
 
 /// The version of the protocol that this crate speaks.
 pub(super) const VERSION: u32 = 1;
@@ -86,9 +87,7 @@ pub(super) const MEMBER: u32 = 4;
 
 impl Hello {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut bytes = MAGIC.to_le_bytes().to_vec();
-        bytes.extend(self.version.to_le_bytes());
-        bytes.extend(self.role.to_le_bytes());
+        let mut bytes = head(self.version, self.role);
         if let Some(Asks { start, policy, label }) = &self.asks {
             let (promise, after) = match policy {
                 Policy::EvictAfter(after) => {
@@ -169,10 +168,8 @@ pub(super) const ROOMS: u32 = 5;
 
 impl Answer {
     pub(super) fn encode(self) -> Vec<u8> {
-        let mut bytes = MAGIC.to_le_bytes().to_vec();
-        for word in [self.version, self.status, self.descriptors, 0] {
-            bytes.extend(word.to_le_bytes());
-        }
+        let mut bytes = head(self.version, self.status);
+        bytes.extend([self.descriptors, 0].into_iter().flat_map(u32::to_le_bytes));
         bytes.extend(self.room.into_iter().flatten().flat_map(u64::to_le_bytes));
         bytes
     }
@@ -192,21 +189,6 @@ impl Answer {
             _ => Some(Self { version, status: REFUSED, descriptors: 0, room: None }),
         }
     }
-}
-
-fn version(bytes: &[u8]) -> Option<u32> {
-    if !bytes.starts_with(&MAGIC.to_le_bytes()) {
-        return None;
-    }
-    word(bytes, 8)
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
-
-fn long(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }
 
 #[cfg(test)]

@@ -9,12 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use common::sync::{AtomicU8, AtomicU64, Ordering};
 use memmap2::{MmapOptions, MmapRaw};
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, SealFlag, fcntl};
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use offset_allocator::{Allocation, Allocator};
 
 use super::error::{ArenaFull, OutOfBounds};
-use super::line::{errno_of, reserve, sealed_len};
+use super::line::{errno_of, sealed, sealed_len};
 use super::message::Span;
 
 /// Buffers begin at multiples of this many bytes: a cache line.
@@ -44,13 +42,7 @@ impl Arena {
     pub(super) fn new(bytes: u64) -> Result<Arc<Self>, (&'static str, Errno)> {
         let units = whole(bytes.clamp(UNIT, MOST_ARENA).div_ceil(UNIT));
         let bytes = units * UNIT;
-        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-        let object =
-            memfd_create("fanout-arena", flags).map_err(|errno| ("memfd_create", errno))?;
-        reserve(&object, bytes)?;
-        let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
-        let sealed = fcntl(&object, FcntlArg::F_ADD_SEALS(seals));
-        sealed.map_err(|errno| ("fcntl(F_ADD_SEALS)", errno))?;
+        let object = sealed(c"fanout-arena", bytes)?;
         let map = map(&object, bytes)?;
         // The allocator needs a place for what is free, too.
         let most = units.min(MOST_BUFFERS) as u32 + 2;
@@ -379,6 +371,8 @@ impl Output {
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+
     use super::*;
 
     #[test]

@@ -392,6 +392,9 @@ impl Core {
         if !self.is_here() {
             return Err(NotSubmitted::Forked);
         }
+        if self.is_within() {
+            return Err(NotSubmitted::Nested);
+        }
         if !self.is_down() {
             return Ok(());
         }
@@ -429,8 +432,11 @@ impl Core {
                         let procedure = number;
                         let head = RequestHead { place, turn, procedure, inputs, outputs, issued };
                         room[..REQUEST].copy_from_slice(bytemuck::bytes_of(&head));
-                        let count = &line.words().issued;
-                        count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+                        // A question for a procedure's number is no task.
+                        if number != LOOKUP {
+                            let count = &line.words().issued;
+                            count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+                        }
                         room.publish(len);
                         return Ok(Ticket::new(Arc::clone(self), entry));
                     }

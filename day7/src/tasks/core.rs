@@ -3,6 +3,7 @@
 //! Answers come over one ring, in any order. Whoever waits first *leads*: it takes answers from the ring, and gives
 //! each to its ticket. The others follow: they sleep until the leader has something for them, or goes.
 
+use core::cell::RefCell;
 use core::fmt;
 use std::mem;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use common::process::Origin;
+use common::process::{Origin, forks};
+use common::sync::{AtomicBool, AtomicU64, Ordering};
 use day3::{RecvTimeoutError, TryRecvError};
 use day4::reader::Reader;
 use day5::strategy::AnyStrategy;
@@ -30,7 +32,12 @@ pub(super) struct Core {
     path: Option<PathBuf>,
     options: ClientOptions,
     arena: Option<Arc<Arena>>,
-    origin: Origin,
+    /// How many forks lay behind this process when the client was made.
+    forks: u64,
+    /// How many answers have come.
+    received: AtomicU64,
+    /// The server is gone.
+    is_down: AtomicBool,
     submitting: Mutex<Submitting>,
     receiving: Mutex<Option<Answers>>,
     tickets: Mutex<Tickets>,
@@ -57,10 +64,6 @@ pub(super) struct Tickets {
     places: Vec<(u32, Option<usize>)>,
     free_places: Vec<u32>,
     outstanding: usize,
-    /// How many answers have come.
-    received: u64,
-    /// The server is gone.
-    is_down: bool,
     has_leader: bool,
     followers: usize,
     /// How many tickets have a waker.
@@ -106,6 +109,12 @@ const LINGER: Duration = Duration::from_secs(1);
 /// For how long it waits at once.
 const SLICE: Duration = Duration::from_millis(100);
 
+/// How many forks lie behind this process. From now on they are counted.
+fn forks_here() -> u64 {
+    let _ = Origin::here();
+    forks()
+}
+
 impl Core {
     pub(super) fn new(
         path: Option<PathBuf>,
@@ -121,7 +130,9 @@ impl Core {
             path,
             options,
             arena,
-            origin: Origin::here(),
+            forks: forks_here(),
+            received: AtomicU64::new(0),
+            is_down: AtomicBool::new(false),
             submitting: Mutex::new(submitting),
             receiving: Mutex::new(Some(answers)),
             tickets: Mutex::new(tickets),
@@ -147,20 +158,31 @@ impl Core {
         Arc::as_ptr(self).addr()
     }
 
+    /// Whether this is the process that made the client. Here a child of a raw `clone(2)` is not told apart: its rings
+    /// refuse it.
+    #[inline]
     pub(super) fn is_here(&self) -> bool {
-        self.origin.is_here()
+        self.forks == forks()
     }
 
+    #[inline]
     pub(super) fn is_down(&self) -> bool {
-        self.tickets().is_down
+        // edge: down -> submit
+        self.is_down.load(Ordering::Acquire)
     }
 
     pub(super) fn outstanding(&self) -> usize {
         self.tickets().outstanding
     }
 
+    #[inline]
     pub(super) fn received(&self) -> u64 {
-        self.tickets().received
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Whether this thread runs a procedure of the client's own server, if that is a local one.
+    pub(super) fn is_within(&self) -> bool {
+        self.local.as_ref().is_some_and(Within::is_in)
     }
 
     /// Where to look for another server, if that is wanted.
@@ -178,7 +200,9 @@ impl Core {
         *lock(&self.receiving) = Some(answers);
         let mut tickets = self.tickets();
         tickets.line = Some(Arc::clone(&line));
-        tickets.is_down = false;
+        drop(tickets);
+        // edge: down -> submit
+        self.is_down.store(false, Ordering::Release);
         (requests, line, traces)
     }
 
@@ -209,7 +233,13 @@ impl Core {
 
     /// Waits until another answer has come than those, or the server is gone.
     pub(super) fn wait_for_another(&self, received: u64) {
-        self.wait(None, |tickets| tickets.received != received || tickets.is_down);
+        self.wait(None, |_| self.received() != received || self.is_down());
+    }
+
+    /// Waits until the ticket is done, and takes what it has.
+    pub(super) fn finish(&self, entry: usize) -> Option<Completed> {
+        let (tickets, _) = self.wait_in(None, |tickets| tickets.is_done(entry));
+        take(tickets, entry)
     }
 
     /// Waits until the ticket is done; says whether it is.
@@ -229,22 +259,38 @@ impl Core {
 
     /// The server takes nothing more. What it has answered before is taken; the rest has failed.
     pub(super) fn await_the_end(&self) {
-        self.wait(Some(Instant::now() + LINGER), |tickets| tickets.is_down);
+        self.wait(Some(Instant::now() + LINGER), |_| self.is_down());
         self.fail_all();
     }
 
     /// Waits until `is_over` says so; says whether it has. It looks at what has come once, also after the deadline.
-    fn wait(&self, deadline: Option<Instant>, mut is_over: impl FnMut(&Tickets) -> bool) -> bool {
+    fn wait(&self, deadline: Option<Instant>, is_over: impl FnMut(&Tickets) -> bool) -> bool {
+        self.wait_in(deadline, is_over).1
+    }
+
+    fn wait_in(
+        &self,
+        deadline: Option<Instant>,
+        mut is_over: impl FnMut(&Tickets) -> bool,
+    ) -> (MutexGuard<'_, Tickets>, bool) {
         let mut tickets = self.tickets();
         let mut has_looked = false;
         loop {
             if is_over(&tickets) {
-                return true;
+                return (tickets, true);
+            }
+            if self.is_within() {
+                // It would wait for itself.
+                drop(tickets);
+                self.fail_all();
+                tickets = self.tickets();
+                let is_over = is_over(&tickets);
+                return (tickets, is_over);
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let is_late = left.is_some_and(|left| left.is_zero());
             if is_late && (has_looked || tickets.has_leader) {
-                return false;
+                return (tickets, false);
             }
             if tickets.has_leader {
                 tickets.followers += 1;
@@ -270,14 +316,19 @@ impl Core {
 
     /// Takes what has come from the ring, waiting for the first of it for at most `timeout`. Returns who is to be woken.
     fn receive(&self, timeout: Option<Duration>) -> Vec<Waker> {
-        if let Some(shard) = &self.local {
+        let mut wakers = Vec::new();
+        if let Some(local) = &self.local {
+            // A procedure that waits for its own server waits for itself.
+            let Some(_within) = Within::enter(local) else {
+                self.end(&mut wakers);
+                return wakers;
+            };
             // Everything that was asked for is done at once.
-            let mut shard = lock(shard);
+            let mut shard = lock(local);
             while shard.turn() {}
         }
         let mut receiving = lock(&self.receiving);
         let timeout = if self.local.is_some() { Some(Duration::ZERO) } else { timeout };
-        let mut wakers = Vec::new();
         let has_ended = match &mut *receiving {
             Some(answers) => self.hear(answers, timeout, &mut wakers),
             None => true,
@@ -285,8 +336,7 @@ impl Core {
         if has_ended {
             *receiving = None;
             // While nobody can go on with other ends: what is asked of another server has not failed.
-            self.tickets().fail_all(&mut wakers);
-            self.changed.notify_all();
+            self.end(&mut wakers);
         }
         wakers
     }
@@ -320,6 +370,8 @@ impl Core {
         while let Ok(record) = answers.try_recv() {
             tickets.dispatch(&record, wakers);
         }
+        // Somebody has the lock that all tickets wait under: nobody looks before this is told.
+        self.received.fetch_add(1, Ordering::Relaxed);
         if tickets.followers > 0 {
             self.changed.notify_all();
         }
@@ -329,20 +381,22 @@ impl Core {
     /// The server is gone: what is outstanding has failed.
     pub(super) fn fail_all(&self) {
         let mut wakers = Vec::new();
-        let mut tickets = self.tickets();
-        tickets.fail_all(&mut wakers);
-        self.changed.notify_all();
-        drop(tickets);
+        self.end(&mut wakers);
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// The same; the caller wakes who is to be woken, when it holds no lock.
+    fn end(&self, wakers: &mut Vec<Waker>) {
+        let mut tickets = self.tickets();
+        // edge: down -> submit
+        self.is_down.store(true, Ordering::Release);
+        tickets.fail_all(wakers);
+        self.changed.notify_all();
     }
 
     /// Takes what a ticket that is done has.
     pub(super) fn take(&self, entry: usize) -> Option<Completed> {
-        let mut tickets = self.tickets();
-        let one = tickets.entries.get_mut(entry).filter(|one| one.state == State::Done)?;
-        let Entry { inputs, outputs, result, .. } = mem::take(one);
-        tickets.free.push(entry);
-        Some(Completed { result: result.unwrap_or(Err(Failed::ServerDied)), inputs, outputs })
+        take(self.tickets(), entry)
     }
 
     /// Nobody has this ticket any more, which was not taken.
@@ -413,6 +467,14 @@ impl Core {
     }
 }
 
+/// Takes what a ticket that is done has.
+fn take(mut tickets: MutexGuard<'_, Tickets>, entry: usize) -> Option<Completed> {
+    let one = tickets.entries.get_mut(entry).filter(|one| one.state == State::Done)?;
+    let Entry { inputs, outputs, result, .. } = mem::take(one);
+    tickets.free.push(entry);
+    Some(Completed { result: result.unwrap_or(Err(Failed::ServerDied)), inputs, outputs })
+}
+
 /// Takes answers for futures, until there is none for a while.
 fn pump_answers(core: &Weak<Core>) {
     let mut idle_since = None;
@@ -431,6 +493,34 @@ fn pump_answers(core: &Weak<Core>) {
         idle_since = None;
         drop(tickets);
         core.wait(Some(Instant::now() + SLICE), |tickets| tickets.wakers == 0);
+    }
+}
+
+std::thread_local! {
+    /// The local servers whose procedures this thread runs now, one within the other.
+    static WITHIN: RefCell<Vec<*const Mutex<Shard>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// While this lives, the thread runs procedures of a local server.
+struct Within;
+
+impl Within {
+    fn is_in(shard: &Arc<Mutex<Shard>>) -> bool {
+        WITHIN.with_borrow(|within| within.contains(&Arc::as_ptr(shard)))
+    }
+
+    fn enter(shard: &Arc<Mutex<Shard>>) -> Option<Self> {
+        if Self::is_in(shard) {
+            return None;
+        }
+        WITHIN.with_borrow_mut(|within| within.push(Arc::as_ptr(shard)));
+        Some(Self)
+    }
+}
+
+impl Drop for Within {
+    fn drop(&mut self) {
+        WITHIN.with_borrow_mut(Vec::pop);
     }
 }
 
@@ -479,7 +569,6 @@ impl Tickets {
         }
         let Some(entry) = place.1.take() else { return };
         self.free_places.push(head.place);
-        self.received += 1;
         let text = || String::from_utf8_lossy(body).into_owned();
         let result = match head.status {
             DONE => Ok(body.to_vec()),
@@ -508,9 +597,7 @@ impl Tickets {
     }
 
     fn fail_all(&mut self, wakers: &mut Vec<Waker>) {
-        self.is_down = true;
         self.line = None;
-        self.received += 1;
         for place in 0..self.places.len() {
             if let Some(entry) = self.places[place].1.take() {
                 self.free_places.push(place as u32);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use common::OsError;
 use day3::TooLarge;
-use day4::rendezvous::RendezvousError;
+use day4::rendezvous::{HostError, RendezvousError};
 use nix::errno::Errno;
 
 use crate::selector::SelectorError;
@@ -29,6 +29,9 @@ pub enum BindError {
     /// Its socket was not made.
     #[error(transparent)]
     Socket(#[from] RendezvousError),
+    /// It did not get its name.
+    #[error(transparent)]
+    Name(#[from] HostError),
     /// A shard got no selector.
     #[error(transparent)]
     Selector(#[from] SelectorError),
@@ -324,6 +327,11 @@ pub enum NotSubmitted {
     /// The server has ended or died, and no other was found.
     #[error("the server has ended or died, and there is no other yet: {0}")]
     NotReconnected(#[source] Box<ConnectError>),
+    /// A procedure of a local server asks its own server.
+    #[error(
+        "a procedure of a local server cannot ask that server: it would wait for itself; call the function"
+    )]
+    Nested,
     /// This is the child of a fork, and the client is its parent's.
     #[error("the client belongs to the process that this one was forked from: connect anew")]
     Forked,

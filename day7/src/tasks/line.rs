@@ -10,6 +10,7 @@
 //! The server makes it, sealed against cutting, and gives the client a descriptor. Neither ring needs a lock of the
 //! kernel's: each has one consumer, and who is alive the connection says.
 
+use core::ffi::CStr;
 use core::fmt;
 use core::ptr::NonNull;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -138,16 +139,21 @@ impl fmt::Debug for Line {
 
 /// Makes the object for a client's line, all zeros.
 pub(super) fn create(plan: Plan) -> Result<OwnedFd, (&'static str, Errno)> {
+    sealed(c"fanout-tasks", plan.total())
+}
+
+/// Makes an object of so many bytes, all zeros, whose size nobody can change.
+pub(super) fn sealed(name: &CStr, bytes: u64) -> Result<OwnedFd, (&'static str, Errno)> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-    let object = memfd_create("fanout-tasks", flags).map_err(|errno| ("memfd_create", errno))?;
-    reserve(&object, plan.total())?;
+    let object = memfd_create(name, flags).map_err(|errno| ("memfd_create", errno))?;
+    reserve(&object, bytes)?;
     let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
     fcntl(&object, FcntlArg::F_ADD_SEALS(seals)).map_err(|errno| ("fcntl(F_ADD_SEALS)", errno))?;
     Ok(object)
 }
 
 /// Sets the size of an object, and makes the kernel reserve every page now.
-pub(super) fn reserve(object: &OwnedFd, bytes: u64) -> Result<(), (&'static str, Errno)> {
+fn reserve(object: &OwnedFd, bytes: u64) -> Result<(), (&'static str, Errno)> {
     let len = i64::try_from(bytes).map_err(|_| ("posix_fallocate", Errno::EFBIG))?;
     loop {
         match nix::fcntl::posix_fallocate(object, 0, len) {

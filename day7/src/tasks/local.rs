@@ -68,7 +68,7 @@ impl Local {
 
     /// A client of this server. What it waits for, it does itself.
     ///
-    /// A procedure must not wait for a task of the same server: it would wait for itself.
+    /// A procedure cannot ask its own server: that is an error, as it would wait for itself.
     ///
     /// # Errors
     ///

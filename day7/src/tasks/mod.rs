@@ -44,7 +44,7 @@ pub use error::{
 };
 pub use local::Local;
 pub use message::{MOST_BUFFERS, MOST_OUTSTANDING};
-pub use server::{Server, ServerOptions, Serving};
+pub use server::{CLIENTS, Server, ServerOptions, Serving};
 pub use shard::{PollableShard, Shard};
 pub use task::{MOST_NAME, Outcome, ProcedureId, Task};
 pub use ticket::{Completed, Ticket, TicketState};

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use common::OsError;
 use common::process::Origin;
 use common::sync::Ordering;
+use common::{OsError, QueueName};
 use day4::frame::record_len;
+use day4::hosting;
 use day4::rendezvous::socket::Listening;
 use day5::strategy::Strategy;
 
@@ -21,6 +22,10 @@ use super::reception::{Counts, House, Reception};
 use super::shard::{Desk, Parts, Shard};
 use super::task::{Outcome, ProcedureId, Registry, Task};
 use super::trace::Trace;
+
+/// How many clients a server has, unless its options say otherwise.
+pub const CLIENTS: usize = 1024;
+const _: () = assert!(CLIENTS < MOST_SEATS, "one seat is reception's");
 
 /// How a server is to be.
 #[derive(Clone, Debug)]
@@ -40,7 +45,7 @@ impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             shards: 1,
-            clients: MOST_SEATS - 1,
+            clients: CLIENTS,
             quantum: 64 << 10,
             requests: 16 << 10,
             answers: 16 << 10,
@@ -186,15 +191,33 @@ impl Server {
     ///
     /// [`BindError`]; what was at `path` before is left there.
     pub fn bind(path: impl AsRef<Path>, options: &ServerOptions) -> Result<Self, BindError> {
-        let path = path.as_ref();
-        options.check()?;
-        let system = |call| {
-            move |error: std::io::Error| BindError::System {
-                path: path.to_owned(),
-                call,
-                errno: OsError::new(errno_of(&error)),
+        Self::listening(options, || {
+            let listening = Listening::bind(path)?;
+            if options.any_user {
+                listening.set_mode(0o666)?;
             }
-        };
+            Ok(listening)
+        })
+    }
+
+    /// Listens under this name, as a queue that is [hosted](day4::writer::Writer::host): at a marked socket, whose name is
+    /// among those of the queues. A name that a dead server has left behind is taken over.
+    ///
+    /// Clients connect to [`hosting::path_of`](day4::hosting::path_of) the name.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`].
+    pub fn host(name: &QueueName, options: &ServerOptions) -> Result<Self, BindError> {
+        Self::listening(options, || Ok(hosting::listen(name, options.any_user)?))
+    }
+
+    /// A server that listens where `listen` says, which is called last.
+    fn listening(
+        options: &ServerOptions,
+        listen: impl FnOnce() -> Result<Listening, BindError>,
+    ) -> Result<Self, BindError> {
+        options.check()?;
         let trace = options.open_trace()?;
         let registry = Arc::<Registry>::default();
         let mut shards = Vec::new();
@@ -202,10 +225,8 @@ impl Server {
             shards.push(options.parts(number, &registry, trace.as_ref())?);
         }
         let desks: Vec<_> = shards.iter().map(|parts| Arc::clone(&parts.desk)).collect();
-        let listening = Listening::bind(path)?;
-        if options.any_user {
-            listening.set_mode(0o666)?;
-        }
+        let listening = listen()?;
+        let path = listening.path().to_owned();
         let counts = Arc::<Counts>::default();
         let house = House {
             any_user: options.any_user,
@@ -216,7 +237,11 @@ impl Server {
             desks: desks.clone(),
             counts: Arc::clone(&counts),
         };
-        let reception = Reception::open(listening, house).map_err(system("starting reception"))?;
+        let reception = Reception::open(listening, house).map_err(|error| BindError::System {
+            path,
+            call: "starting reception",
+            errno: OsError::new(errno_of(&error)),
+        })?;
         let shards = Mutex::new(shards.into_iter().map(Some).collect());
         Ok(Self { reception, desks, shards, registry, counts, origin: Origin::here() })
     }

@@ -15,6 +15,7 @@ use day4::record_len;
 use day4::rendezvous::packet;
 use day4::writer::Writer;
 use day5::Yield;
+use day5::strategy::SLICE;
 
 use crate::ready::Seat;
 use crate::selector::{Key, Selector, Turn};
@@ -90,6 +91,8 @@ pub(super) enum Notice {
 pub(super) struct Desk {
     /// `None` when the shard is no more.
     notices: Mutex<Option<Vec<Notice>>>,
+    /// Whether there may be any. A hint, with nothing behind it.
+    has_news: AtomicBool,
     has_ended: AtomicBool,
     bell: Seat,
     /// The ready words, for clients.
@@ -106,6 +109,7 @@ impl Desk {
         let mut notices = self.notices();
         if let Some(notices) = &mut *notices {
             notices.push(notice);
+            self.has_news.store(true, Ordering::Relaxed);
             self.bell.ring();
         }
     }
@@ -125,6 +129,7 @@ impl Desk {
     pub(super) fn end(&self) {
         // edge: end -> serve
         self.has_ended.store(true, Ordering::Release);
+        self.has_news.store(true, Ordering::Relaxed);
         self.bell.ring();
     }
 
@@ -144,6 +149,10 @@ struct Served {
     answers: Shared,
 }
 
+/// A turn ends after the task that was longer than this many nanoseconds, or made the turn so. The clock that tells steps
+/// by some milliseconds.
+const LONGEST_TURN: u64 = 5_000_000;
+
 /// One thread's part of a [`Server`](super::Server): it serves some of the clients.
 ///
 /// [`serve`](Shard::serve) goes on until the server is dropped. A program with a loop of its own calls
@@ -152,7 +161,8 @@ pub struct Shard {
     number: usize,
     desk: Arc<Desk>,
     bell: Key,
-    clients: HashMap<Key, Served>,
+    /// By the index of its key.
+    clients: Vec<Option<Served>>,
     keys: HashMap<u64, Key>,
     procedures: Vec<Box<dyn Procedure>>,
     registry: Arc<Registry>,
@@ -169,7 +179,7 @@ pub struct Shard {
 
 impl std::fmt::Debug for Shard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (number, clients) = (self.number, self.clients.len());
+        let (number, clients) = (self.number, self.keys.len());
         f.debug_struct("Shard")
             .field("number", &number)
             .field("clients", &clients)
@@ -210,7 +220,7 @@ impl Shard {
             number,
             desk,
             bell,
-            clients: HashMap::new(),
+            clients: Vec::new(),
             keys: HashMap::new(),
             procedures: Vec::new(),
             registry,
@@ -227,8 +237,9 @@ impl Shard {
 
     /// A desk for a shard with this selector, and the shard's bell.
     pub(super) fn desk(bell: Seat, board: OwnedFd) -> Arc<Desk> {
-        let (notices, has_ended) = (Mutex::new(Some(Vec::new())), AtomicBool::new(false));
-        Arc::new(Desk { notices, has_ended, bell, board })
+        let no = || AtomicBool::new(false);
+        let notices = Mutex::new(Some(Vec::new()));
+        Arc::new(Desk { notices, has_news: no(), has_ended: no(), bell, board })
     }
 
     /// Its number.
@@ -238,14 +249,14 @@ impl Shard {
 
     /// How many clients it serves now.
     pub fn clients(&self) -> usize {
-        self.clients.len()
+        self.keys.len()
     }
 
     /// Serves its clients until the server is dropped.
     pub fn serve(&mut self) {
         while !self.desk.has_ended() {
-            let turn = self.selector.wait();
-            self.take(turn);
+            // Not for ever: whoever has the board can take away reception's bit.
+            self.turn_timeout(SLICE);
         }
     }
 
@@ -254,13 +265,13 @@ impl Shard {
     /// A turn in vain arms the descriptor.
     pub fn turn(&mut self) -> bool {
         let turn = self.selector.try_wait();
-        turn.map(|turn| self.take(turn)).is_some()
+        self.take(turn)
     }
 
     /// The same, waiting for at most `timeout` until there is one.
     pub fn turn_timeout(&mut self, timeout: Duration) -> bool {
         let turn = self.selector.wait_timeout(timeout);
-        turn.map(|turn| self.take(turn)).is_some()
+        self.take(turn)
     }
 
     /// Whether the server was dropped: nothing will come any more.
@@ -268,16 +279,26 @@ impl Shard {
         self.desk.has_ended()
     }
 
-    fn take(&mut self, turn: Turn) {
-        if turn.key == self.bell {
+    /// Hears reception, if it has something to say, and serves the client whose turn it is; says whether there was either.
+    fn take(&mut self, turn: Option<Turn>) -> bool {
+        let has_news = self.desk.has_news.load(Ordering::Relaxed);
+        // Before the turn: its client may be gone.
+        if has_news {
             self.hear();
-            return;
         }
+        let Some(turn) = turn else { return has_news };
+        if turn.key != self.bell {
+            self.serve_one(turn);
+        }
+        true
+    }
+
+    fn serve_one(&mut self, turn: Turn) {
         match self.visit(turn.key, turn.bytes) {
             Ok(()) => {}
             Err(Leaving::Ended) => self.end(turn.key),
             Err(Leaving::Corrupt(why)) => {
-                let client = self.clients.get(&turn.key).map_or((0, 0), |one| (one.id, one.pid));
+                let client = self.client(turn.key).map_or((0, 0), |one| (one.id, one.pid));
                 eprintln!(
                     "fanout: client {} (process {}) is turned out: {why}",
                     client.0, client.1
@@ -289,13 +310,19 @@ impl Shard {
 
     fn end(&mut self, key: Key) {
         self.selector.remove(key);
-        if let Some(served) = self.clients.remove(&key) {
+        let served = self.clients.get_mut(key.index()).and_then(Option::take);
+        if let Some(served) = served {
             self.keys.remove(&served.id);
         }
     }
 
+    fn client(&self, key: Key) -> Option<&Served> {
+        self.clients.get(key.index())?.as_ref()
+    }
+
     /// Hears what reception has to say.
     fn hear(&mut self) {
+        self.desk.has_news.store(false, Ordering::Relaxed);
         let notices = self.desk.notices().as_mut().map(std::mem::take);
         for notice in notices.into_iter().flatten() {
             match notice {
@@ -322,7 +349,7 @@ impl Shard {
     pub(super) fn welcome(&mut self, arrival: Arrival) -> Option<Seat> {
         let Arrival { id, pid, object, answer, client } = arrival;
         let Some((key, seat)) = self.seat(&client) else {
-            let no = Answer::no(wire::FULL, self.clients.len() as u64);
+            let no = Answer::no(wire::FULL, self.keys.len() as u64);
             say(&client.hangs_up.connection, &no, &[]);
             return None;
         };
@@ -330,7 +357,11 @@ impl Shard {
         let given = [object.as_fd(), self.desk.board.as_fd()];
         if say(&client.hangs_up.connection, &answer, &given) {
             let answers = Shared::new(client.answers.memory().clone());
-            self.clients.insert(key, Served { id, pid, customer: client, answers });
+            let served = Served { id, pid, customer: client, answers };
+            if self.clients.len() <= key.index() {
+                self.clients.resize_with(key.index() + 1, || None);
+            }
+            self.clients[key.index()] = Some(served);
             self.keys.insert(id, key);
             Some(seat)
         } else {
@@ -344,11 +375,12 @@ impl Shard {
         Some((key, self.selector.seat(key)?))
     }
 
-    /// One turn of a client.
+    /// One turn of a client. It ends early where tasks take long, so that another's one short task does not wait for many
+    /// long ones, and when reception has something to say: the client may be gone.
     fn visit(&mut self, key: Key, bytes: u64) -> Result<(), Leaving> {
-        let mut left = bytes;
+        let (mut left, begun) = (bytes, clock::coarse());
         while left > 0 {
-            let Some(served) = self.clients.get_mut(&key) else { return Ok(()) };
+            let Some(Some(served)) = self.clients.get_mut(key.index()) else { return Ok(()) };
             // Before the request is taken: nobody waits for a client that does not read its answers.
             if !has_room(served, self.longest)? {
                 // It rings when it has read. Until then its requests are no reason to look.
@@ -365,21 +397,27 @@ impl Shard {
             self.request.extend_from_slice(&record);
             drop(record);
             self.work(key)?;
+            let is_long = clock::coarse().wrapping_sub(begun) > LONGEST_TURN;
+            if is_long || self.desk.has_news.load(Ordering::Relaxed) {
+                return Ok(());
+            }
         }
         Ok(())
     }
 
     /// Does the task that was copied, and answers.
     fn work(&mut self, key: Key) -> Result<(), Leaving> {
-        let Some(served) = self.clients.get_mut(&key) else { return Ok(()) };
+        let Some(Some(served)) = self.clients.get_mut(key.index()) else { return Ok(()) };
         let request = std::mem::take(&mut self.request);
         let Some(asked) = Request::parse(&request) else {
             return Err(Leaving::Corrupt("it sent what is no request".into()));
         };
         let tally = &served.customer.tally;
         tally.issued_at.store(asked.head.issued, Ordering::Relaxed);
+        // A question for a procedure's number is no task.
+        let one = u64::from(asked.head.procedure != LOOKUP);
         let count = |counter: &AtomicU64| {
-            counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            counter.store(counter.load(Ordering::Relaxed) + one, Ordering::Relaxed);
         };
         count(&tally.begun);
         let begun = self.trace.as_ref().map(|_| clock::exact());

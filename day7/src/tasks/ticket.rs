@@ -37,6 +37,14 @@ pub struct Completed {
     pub outputs: Vec<Buffer>,
 }
 
+impl Completed {
+    /// What there is where nothing is.
+    fn lost() -> Self {
+        let (inputs, outputs) = (Vec::new(), Vec::new());
+        Self { result: Err(Failed::ServerDied), inputs, outputs }
+    }
+}
+
 /// A task that was issued. It is a future of what it becomes, for any executor.
 ///
 /// Dropping it leaves the task as it is: the server does it, and nobody gets the answer. Its buffers go back to the
@@ -77,8 +85,8 @@ impl Ticket {
 
     /// Waits until it has ended.
     pub fn wait(mut self) -> Completed {
-        self.core.wait_for(self.entry, None);
-        self.take()
+        self.is_taken = true;
+        self.core.finish(self.entry).unwrap_or_else(Completed::lost)
     }
 
     /// Waits until it has ended, for at most `timeout`; says whether it has.
@@ -94,11 +102,7 @@ impl Ticket {
 
     fn take(&mut self) -> Completed {
         self.is_taken = true;
-        self.core.take(self.entry).unwrap_or_else(|| Completed {
-            result: Err(Failed::ServerDied),
-            inputs: Vec::new(),
-            outputs: Vec::new(),
-        })
+        self.core.take(self.entry).unwrap_or_else(Completed::lost)
     }
 }
 

@@ -27,7 +27,7 @@
 //!
 //! Who asks how the clients are gets one packet: the first 24 bytes of an answer, and [`ROW`] bytes for each client.
 
-use day2::header::MAGIC;
+use day4::rendezvous::packet::{head, long, version, word};
 
 /// The version of the protocol that this crate speaks.
 pub(super) const VERSION: u32 = 1;
@@ -208,28 +208,6 @@ pub(super) fn decode_clients(bytes: &[u8]) -> Option<Vec<ClientInfo>> {
 /// The longest packet that tells of so many clients.
 pub(super) const fn clients_len(most: usize) -> usize {
     HEAD + most * ROW
-}
-
-fn head(version: u32, code: u32) -> Vec<u8> {
-    let mut bytes = MAGIC.to_le_bytes().to_vec();
-    bytes.extend(version.to_le_bytes());
-    bytes.extend(code.to_le_bytes());
-    bytes
-}
-
-fn version(bytes: &[u8]) -> Option<u32> {
-    if !bytes.starts_with(&MAGIC.to_le_bytes()) {
-        return None;
-    }
-    word(bytes, 8)
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
-
-fn long(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }
 
 #[cfg(test)]

@@ -355,7 +355,7 @@ fn options_that_cannot_be_had_are_refused() {
         new().shards(0),
         new().shards(257),
         new().clients(0),
-        new().clients(1024),
+        new().clients(2048),
         new().clients(most),
         new().requests(0),
         new().requests(u64::MAX),

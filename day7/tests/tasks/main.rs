@@ -12,3 +12,4 @@ mod processes;
 mod shards;
 mod soak;
 mod threads;
+mod turns;

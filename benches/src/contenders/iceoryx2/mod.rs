@@ -9,10 +9,12 @@
 
 #[cfg(feature = "iceoryx2")]
 mod services;
+#[cfg(feature = "iceoryx2")]
+mod tasks;
 
 use super::Contender;
 use crate::crew::Place;
-use crate::question::Question;
+use crate::question::{Question, Rest};
 
 const NAME: &str = "iceoryx2 0.10";
 
@@ -38,6 +40,15 @@ enum Pattern {
     Events,
     /// Requests and responses.
     RequestResponse,
+    /// Messages of one type, from many publishers to one subscriber.
+    Merge,
+    /// Requests and responses of one type, so many at a time; with events, or without.
+    Tasks {
+        /// How many requests are out.
+        outstanding: usize,
+        /// Whether a side that has nothing to do waits for an event.
+        sleeps: bool,
+    },
 }
 
 pub(super) fn rows(question: Question) -> Vec<Contender> {
@@ -63,7 +74,19 @@ pub(super) fn rows(question: Question) -> Vec<Contender> {
                 row(Pattern::Broadcast, "loan_uninit", scope, (place, consumers + 1));
             }
         }
-        Question::Sharing(_) => {}
+        Question::Sharing(_) | Question::Queues(_) => {}
+        Question::ManyToOne(producers) => {
+            let sides = (Place::Threads, producers + 1);
+            row(Pattern::Merge, "pub/sub, a publisher each", Scope::Ipc, sides);
+            row(Pattern::Merge, "pub/sub, a publisher each", Scope::Local, sides);
+        }
+        Question::Task { place, outstanding, rest } => {
+            let (sleeps, mode) = match rest {
+                Rest::Spinning => (false, "request_response, polling"),
+                Rest::Sleeping => (true, "request_response + event"),
+            };
+            row(Pattern::Tasks { outstanding, sleeps }, mode, Scope::Ipc, (place, 2));
+        }
     }
     rows
 }

@@ -27,6 +27,7 @@ use crate::crew::{Crew, Delivery, Done};
 use crate::idle::Idle;
 use crate::line::{Receiving, Sending, one_way, request};
 use crate::load::{Job, Sink, Source};
+use crate::many::{Ledger, Share, gather};
 
 /// The sides of one run.
 pub(super) fn build(
@@ -51,6 +52,10 @@ fn crew<S: Service + 'static>(job: &Job, pattern: Pattern, sides: usize) -> anyh
             one_way(job, sender, vec![receiver])
         }
         Pattern::Broadcast => broadcast::<S>(job, &domain),
+        Pattern::Merge => merge::<S>(job, &domain),
+        Pattern::Tasks { outstanding, sleeps } => {
+            super::tasks::crew::<S>(job, domain, outstanding, sleeps)
+        }
         Pattern::BothWays => request(
             job,
             move || one.both_ways::<S>(&one.node()?, [BACK, THERE]),
@@ -68,15 +73,17 @@ fn crew<S: Service + 'static>(job: &Job, pattern: Pattern, sides: usize) -> anyh
 }
 
 /// Names of services.
-const THERE: &str = "there";
-const BACK: &str = "back";
+pub(super) const THERE: &str = "there";
+pub(super) const BACK: &str = "back";
 
 /// The services of one run, which no other run sees, and their settings.
 #[derive(Clone)]
-struct Domain {
+pub(super) struct Domain {
     config: Config,
     /// How many threads or processes open each service.
     sides: usize,
+    /// How many of them publish.
+    publishers: usize,
     /// The length of the longest message.
     most: usize,
     /// How many messages a subscriber holds.
@@ -103,10 +110,10 @@ impl Domain {
         config.global.node.cleanup_dead_nodes_on_creation = false;
         config.global.node.cleanup_dead_nodes_on_destruction = false;
         let most = job.most();
-        Ok(Self { config, sides, most, buffer: (ROOM / most.max(1)).min(CAPACITY) })
+        Ok(Self { config, sides, publishers: 1, most, buffer: (ROOM / most.max(1)).min(CAPACITY) })
     }
 
-    fn node<S: Service>(&self) -> anyhow::Result<Node<S>> {
+    pub(super) fn node<S: Service>(&self) -> anyhow::Result<Node<S>> {
         set_log_level(LogLevel::Error);
         let node = NodeBuilder::new()
             .config(&self.config)
@@ -124,8 +131,8 @@ impl Domain {
         let builder = node
             .service_builder(&name.try_into()?)
             .publish_subscribe::<P>()
-            .max_publishers(1)
-            .max_subscribers(self.sides - 1)
+            .max_publishers(self.publishers)
+            .max_subscribers(self.sides - self.publishers)
             .max_nodes(self.sides)
             .history_size(0)
             .subscriber_max_buffer_size(self.buffer)
@@ -165,16 +172,27 @@ impl Domain {
 
     fn events<S: Service>(&self, [out, back]: [&str; 2]) -> anyhow::Result<Events<S>> {
         let node = self.node()?;
-        let event = |name: &str| {
-            let builder = node.service_builder(&name.try_into()?).event();
-            let service = builder.max_nodes(2).max_notifiers(1).max_listeners(1).open_or_create();
-            anyhow::Ok(service?)
-        };
         Ok(Events {
             ends: self.both_ways(&node, [out, back])?,
-            notifier: ManuallyDrop::new(event(out)?.notifier_builder().create()?),
-            listener: ManuallyDrop::new(event(back)?.listener_builder().create()?),
+            notifier: self.notifier(&node, out)?,
+            listener: self.listener(&node, back)?,
         })
+    }
+
+    pub(super) fn notifier<S: Service>(
+        &self,
+        node: &Node<S>,
+        name: &str,
+    ) -> anyhow::Result<ManuallyDrop<Notifier<S>>> {
+        Ok(ManuallyDrop::new(event(node, name)?.notifier_builder().create()?))
+    }
+
+    pub(super) fn listener<S: Service>(
+        &self,
+        node: &Node<S>,
+        name: &str,
+    ) -> anyhow::Result<ManuallyDrop<Listener<S>>> {
+        Ok(ManuallyDrop::new(event(node, name)?.listener_builder().create()?))
     }
 
     fn calls<S: Service>(&self, node: &Node<S>) -> anyhow::Result<Calls<S>> {
@@ -205,6 +223,15 @@ impl Domain {
         let client = ManuallyDrop::new(builder.create()?);
         Ok(Asking { client, pending: None, idle: Idle::new(self.sides) })
     }
+}
+
+/// An event with one notifier and one listener.
+fn event<S: Service>(
+    node: &Node<S>,
+    name: &str,
+) -> anyhow::Result<iceoryx2::service::port_factory::event::PortFactory<S>> {
+    let builder = node.service_builder(&name.try_into()?).event();
+    Ok(builder.max_nodes(2).max_notifiers(1).max_listeners(1).open_or_create()?)
 }
 
 /// Messages begin on a cache line.
@@ -419,6 +446,47 @@ fn broadcast<S: Service + 'static>(job: &Job, domain: &Domain) -> Crew {
             ensure!(subscriber.receive()?.is_none(), "a message came before any was sent");
             let idle = Idle::new(ours.sides);
             Ok(Box::new(move || Ok(Done::received(receive((&subscriber, messages, idle))?))))
+        })
+    })
+}
+
+/// A publisher in each thread but the last, which subscribes to all.
+fn merge<S: Service + 'static>(job: &Job, domain: &Domain) -> Crew {
+    let producers = domain.sides - 1;
+    let domain = Domain { publishers: producers, ..domain.clone() };
+    let producer = |ours: Domain| {
+        move || {
+            let service = ours.lossless::<S, Packet>(&ours.node()?, THERE)?.open_or_create();
+            let publisher = service?
+                .publisher_builder()
+                .max_loaned_samples(2)
+                .backpressure_strategy(BackpressureStrategy::RetryUntilDelivered)
+                .create()?;
+            let publisher = ManuallyDrop::new(publisher);
+            Ok(move |share: Share| {
+                share.send(|message| {
+                    reached(publisher.loan_uninit()?.write_payload(message).send()?, 1)
+                })
+            })
+        }
+    };
+    let publishers = vec![domain.clone(); producers].into_iter().map(producer).collect();
+    gather(job, publishers, move || {
+        let service = domain.lossless::<S, Packet>(&domain.node()?, THERE)?.open_or_create();
+        let subscriber = ManuallyDrop::new(service?.subscriber_builder().create()?);
+        // As above: this call connects.
+        ensure!(subscriber.receive()?.is_none(), "a message came before any was sent");
+        let idle = Idle::new(domain.sides);
+        Ok(move |ledger: &mut Ledger| {
+            while ledger.left() > 0 {
+                if let Some(message) = subscriber.receive()? {
+                    ledger.take(message.payload());
+                    idle.reset();
+                } else {
+                    idle.wait();
+                }
+            }
+            Ok(())
         })
     })
 }

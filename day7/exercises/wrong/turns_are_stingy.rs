@@ -1,0 +1,42 @@
+//! Wrong: a turn is worth one byte, so nobody ever takes too much, it thinks.
+
+pub(crate) struct Turns {
+    quantum: u64,
+    owed: Vec<u64>,
+    next: usize,
+    last: Option<(usize, u64)>,
+}
+
+impl Turns {
+    pub(crate) fn new(queues: usize, quantum: u64) -> Self {
+        Self { quantum, owed: vec![0; queues], next: 0, last: None }
+    }
+
+    pub(crate) fn next(&mut self, waits: &[bool]) -> Option<(usize, u64)> {
+        self.last = None;
+        let waiting = (0..waits.len()).filter(|&queue| waits[queue]);
+        let vain = waiting.clone().map(|queue| self.owed[queue] / self.quantum).min()?;
+        for queue in waiting {
+            self.owed[queue] -= vain * self.quantum;
+        }
+        loop {
+            let queue = self.next;
+            self.next = (self.next + 1) % self.owed.len();
+            if !waits[queue] {
+                continue;
+            }
+            let owed = std::mem::take(&mut self.owed[queue]);
+            if owed < self.quantum {
+                self.last = Some((queue, 1));
+                return self.last;
+            }
+            self.owed[queue] = owed - self.quantum;
+        }
+    }
+
+    pub(crate) fn took(&mut self, bytes: u64) {
+        if let Some((queue, allowed)) = self.last.take() {
+            self.owed[queue] = bytes.saturating_sub(allowed);
+        }
+    }
+}

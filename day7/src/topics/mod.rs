@@ -1,1 +1,0 @@
-//! Publishing under a name, subscribing with patterns.
