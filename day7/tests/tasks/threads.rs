@@ -89,7 +89,8 @@ fn a_thousand_clients_are_served_at_once_and_one_more_is_told() {
     }
     let all = day7::tasks::clients(home.path()).unwrap();
     assert_eq!(all.len(), CLIENTS);
-    assert!(all.iter().all(|one| (one.issued, one.answered, one.failed) == (6, 6, 0)), "{all:?}");
+    let other = all.iter().find(|one| (one.issued, one.answered, one.failed) != (5, 5, 0));
+    assert!(other.is_none(), "{other:?}");
     // The place of each that goes is another's.
     for _ in 0..3 {
         clients.truncate(1000);
