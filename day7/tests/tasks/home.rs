@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -82,7 +81,9 @@ fn sums(task: &mut Task<'_>) -> Outcome {
 /// The procedures that all tests use.
 pub(crate) fn furnish(server: &impl Registers) {
     server.add("echo", |task| Ok(task.answer(task.args())?));
-    server.add("long", |task| Ok(task.answer(&vec![b'x'; number(task.args()) as usize])?));
+    server.add("long", |task| {
+        Ok(task.answer(&vec![b'x'; number(task.args()).min(1 << 20) as usize])?)
+    });
     server.add("sums", sums);
     server.add("fill", |task| {
         let with = number(task.args()) as u8;
@@ -100,8 +101,10 @@ pub(crate) fn furnish(server: &impl Registers) {
     server.add("panic", |task| panic!("{}", String::from_utf8_lossy(task.args())));
     server.add("unspeakable", |_| Err(Box::new(Unspeakable)));
     server.add("bomb", |_| std::panic::panic_any(Bomb));
-    server.add("nap", |task| {
-        thread::sleep(Duration::from_millis(number(task.args())));
+    // A client that writes anything asks for any nap, and its neighbours wait for as long.
+    let longest = testing::number_from_environment("FANOUT_TASKS_NAP").unwrap_or(u64::MAX);
+    server.add("nap", move |task| {
+        thread::sleep(Duration::from_millis(number(task.args()).min(longest)));
         Ok(task.answer(task.args())?)
     });
     let mut done = 0u64;
@@ -138,6 +141,13 @@ impl Home {
     pub(crate) fn process() -> Self {
         let folder = Folder::new();
         Self::Process { program: start(&folder.join("server")), folder }
+    }
+
+    /// The same, with naps of a millisecond at most: whatever a client asks for is done soon.
+    pub(crate) fn brisk_process() -> Self {
+        let folder = Folder::new();
+        let program = start_with(&folder.join("server"), &[("FANOUT_TASKS_NAP", "1")]);
+        Self::Process { program, folder }
     }
 
     /// Where it listens.
@@ -186,9 +196,15 @@ pub(crate) fn serve(path: &Path, options: &ServerOptions) -> Serving {
 
 /// A server in another process, at this path. What a killed one has left there is removed.
 pub(crate) fn start(path: &Path) -> Program {
+    start_with(path, &[])
+}
+
+fn start_with(path: &Path, environment: &[(&str, &str)]) -> Program {
     let _ = fs::remove_file(path);
     let mut program = Program::start(
-        another("home::serves_in_this_process").env("FANOUT_TASKS_AT", path).stdin(Stdio::piped()),
+        another("home::serves_in_this_process")
+            .env("FANOUT_TASKS_AT", path)
+            .envs(environment.iter().copied()),
     );
     program.line("serving");
     program

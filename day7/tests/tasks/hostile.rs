@@ -131,7 +131,7 @@ fn works(path: &std::path::Path, ends: &Mutex<bool>, comes_anew: bool) -> (u64, 
 #[test]
 fn nobody_is_harmed_by_a_hostile_client() {
     let seconds = number_from_environment("FANOUT_HOSTILE_SECONDS").unwrap_or(4);
-    let home = Home::process();
+    let home = Home::brisk_process();
     let (before, memory) = (belongings(home.pid()), resident(home.pid()));
     let ends = Arc::new(Mutex::new(false));
     let workers: Vec<_> = [false, false, true]
@@ -158,8 +158,15 @@ fn nobody_is_harmed_by_a_hostile_client() {
         rounds += 1;
     }
     *ends.lock().unwrap() = true;
-    for worker in workers {
-        let (calls, longest) = worker.join().unwrap();
+    let results: Vec<_> = workers.into_iter().map(thread::JoinHandle::join).collect();
+    if results.iter().any(Result::is_err) {
+        let Home::Process { program, .. } = home else { panic!("it is a process") };
+        let is_running = belongings(program.id()).descriptors > 0;
+        let ended = program.kill();
+        panic!("runs: {is_running}, {}: {}{:?}", ended.status, ended.stderr, ended.lines);
+    }
+    for worker in results {
+        let (calls, longest) = worker.unwrap();
         assert!(calls > 0);
         println!("{rounds} rounds: {calls} calls, the longest took {longest:?}");
     }
