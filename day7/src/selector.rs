@@ -88,6 +88,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use common::process::forks;
 use common::sync::{spin_loop, yield_now};
 use day3::outlook::Outlook;
 use day5::Adaptive;
@@ -144,6 +145,8 @@ pub struct Turn {
 }
 
 /// Says whose turn it is: see the [module](self).
+///
+/// In a child that was forked from its process it does not learn whose seats were rung: that is for its parent.
 pub struct Selector {
     // Declared before the board, so dropped first: a thread watches the board's doorbell.
     watch: Option<Watch>,
@@ -172,6 +175,7 @@ pub struct Selector {
     /// Whom the kernel is asked about next.
     next_asked: usize,
     sleeps: u64,
+    forks: u64,
 }
 
 impl fmt::Debug for Selector {
@@ -221,6 +225,7 @@ impl Selector {
             next_sweep: Instant::now() + SLICE,
             next_asked: 0,
             sleeps: 0,
+            forks: forks(),
         })
     }
 
@@ -481,6 +486,10 @@ impl Selector {
     /// Notes whose seats were rung.
     #[cold]
     fn take(&mut self) {
+        // A forked child shares the board. What it took there would be lost to its parent: a bell is nowhere else.
+        if self.forks != forks() {
+            return;
+        }
         let Self { board, seats, slots, active, turns, .. } = self;
         board.take(|seat| {
             let Some(index) = seats[seat] else { return };

@@ -396,3 +396,27 @@ fn forged_bits_lose_nothing() {
         threads.into_iter().for_each(|thread| thread.join().unwrap());
     });
 }
+
+/// A forked child has the board mapped, too. What it takes there would be lost: a bell is nowhere else.
+#[test]
+fn a_forked_child_takes_no_ring_from_its_parent() {
+    use nix::sys::wait::{WaitStatus, waitpid};
+    use nix::unistd::{ForkResult, fork};
+
+    let mut selector = Selector::new().unwrap();
+    let bell = selector.add_bell().unwrap();
+    selector.seat(bell).unwrap().ring();
+    // SAFETY: the child only looks at its copy of the selector, which allocates nothing, and exits without running
+    // anything else.
+    match unsafe { fork() }.unwrap() {
+        ForkResult::Child => {
+            let has_turn = selector.try_wait().is_some();
+            // SAFETY: it ends the child at once.
+            unsafe { nix::libc::_exit(has_turn.into()) }
+        }
+        ForkResult::Parent { child } => {
+            assert_eq!(waitpid(child, None), Ok(WaitStatus::Exited(child, 0)));
+            assert_eq!(selector.try_wait().map(|turn| turn.key), Some(bell));
+        }
+    }
+}
