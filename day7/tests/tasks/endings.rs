@@ -13,7 +13,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 use testing::{DEADLINE, Folder, eventually, promptly, until_ready};
 
-use super::home::{Hold, Home, belongings, furnish, serve, start};
+use super::home::{Hold, Home, belongings, comes_back_to, furnish, serve, start};
 
 #[test]
 fn a_client_that_goes_with_tasks_outstanding_leaves_nothing() {
@@ -27,7 +27,7 @@ fn a_client_that_goes_with_tasks_outstanding_leaves_nothing() {
             drop(client.submit(nap, &(ms / 9).to_le_bytes(), input, vec![]).unwrap());
         }
     }
-    eventually("nothing is left", || belongings(home.pid()) == before);
+    comes_back_to(before, home.pid());
     assert_eq!(day7::tasks::clients(home.path()).unwrap(), []);
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use day7::tasks::{
     CallError, Client, ClientOptions, ConnectError, Failed, Local, Outcome, Server, ServerOptions,
@@ -254,6 +254,20 @@ pub(crate) fn belongings(pid: u32) -> Belongings {
     // The heap and the stacks of threads grow as they like.
     let mappings = maps.lines().filter(|line| line.contains("memfd:")).count();
     Belongings { descriptors, mappings }
+}
+
+/// Waits until a process has what it had before, and nothing more.
+#[track_caller]
+pub(crate) fn comes_back_to(before: Belongings, pid: u32) {
+    let until = Instant::now() + DEADLINE;
+    let mut now = belongings(pid);
+    while now != before && Instant::now() < until {
+        thread::sleep(Duration::from_millis(1));
+        now = belongings(pid);
+    }
+    let target = |entry: fs::DirEntry| fs::read_link(entry.path()).unwrap_or_default();
+    let open = || fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten().map(target).collect();
+    assert_eq!(now, before, "{:?}", (now != before).then(open).unwrap_or_else(Vec::new));
 }
 
 /// How much memory a process has in RAM, in KiB.

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use common::sync::{AtomicU64, Ordering};
 use day7::tasks::{Client, ClientOptions};
-use testing::{DEADLINE, Dice, Process, another, eventually, number_from_environment};
+use testing::{DEADLINE, Dice, Process, another, number_from_environment};
 
-use super::home::{Home, belongings, resident};
+use super::home::{Home, belongings, comes_back_to, resident};
 
 /// All memory that this process shares with others and can write: where it begins, and how many words it has.
 fn shared() -> Vec<(usize, usize)> {
@@ -174,7 +174,7 @@ fn nobody_is_harmed_by_a_hostile_client() {
     let all = day7::tasks::clients(home.path()).unwrap();
     assert!(all.iter().any(|one| one.client > 2 * rounds), "the hostile ones were let in: {all:?}");
     drop(last);
-    eventually("nothing is left of them", || belongings(home.pid()) == before);
+    comes_back_to(before, home.pid());
     println!("{memory} KiB before, {} KiB now", resident(home.pid()));
     let idle = cpu(home.pid());
     thread::sleep(Duration::from_millis(500));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use day7::tasks::{CallError, Client, ClientOptions, Failed, NotSubmitted, Ticket};
 use testing::{DEADLINE, Dice, Folder, Process, another, eventually, number_from_environment};
 
-use super::home::{Home, belongings, raise_descriptors, resident, start};
+use super::home::{Home, belongings, comes_back_to, raise_descriptors, resident, start};
 
 /// A client that works until it is killed. It comes and goes, and has everything outstanding that can be.
 #[test]
@@ -70,7 +70,7 @@ fn clients_that_are_killed_at_any_moment_leave_nothing() {
         victims[victim] = begin();
     }
     drop(victims);
-    eventually("nothing is left of them", || belongings(home.pid()) == before);
+    comes_back_to(before, home.pid());
     let all = day7::tasks::clients(home.path()).unwrap();
     assert_eq!(all.len(), 1);
     assert_eq!((all[0].waiting(), all[0].in_flight(), all[0].failed), (0, 0, 0));

@@ -1,9 +1,9 @@
 //! Many client processes at once.
 
 use day7::tasks::{Client, ClientOptions, Ticket};
-use testing::{DEADLINE, Dice, Program, another, eventually, number_from_environment};
+use testing::{DEADLINE, Dice, Program, another, number_from_environment};
 
-use super::home::{Home, belongings, raise_descriptors};
+use super::home::{Home, belongings, comes_back_to, raise_descriptors};
 
 fn number(variable: &str, otherwise: u64) -> u64 {
     number_from_environment(variable).unwrap_or(otherwise)
@@ -66,5 +66,5 @@ fn each_sum_is_right() {
         let lines = client.finish_within(10 * DEADLINE, "it does all its tasks").lines;
         assert!(lines.contains(&format!("{tasks} sums are right")), "{lines:?}");
     }
-    eventually("nothing is left of them", || belongings(home.pid()) == before);
+    comes_back_to(before, home.pid());
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use day7::tasks::{Client, ClientOptions};
 use testing::{DEADLINE, Dice, eventually, number_from_environment};
 
-use super::home::{Home, belongings, resident};
+use super::home::{Home, belongings, comes_back_to, resident};
 
 #[test]
 fn a_server_whose_clients_come_and_go_stays_as_it_is() {
@@ -30,12 +30,12 @@ fn a_server_whose_clients_come_and_go_stays_as_it_is() {
     let before = belongings(home.pid());
     round(&mut dice, Instant::now() + Duration::from_secs(1));
     // Reception forgets a client before its shard does.
-    eventually("nothing is left", || belongings(home.pid()) == before);
+    comes_back_to(before, home.pid());
     let first = resident(home.pid());
     let until = Instant::now() + Duration::from_secs(seconds);
     while Instant::now() < until {
         round(&mut dice, until.min(Instant::now() + Duration::from_secs(5)));
-        eventually("nothing is left", || belongings(home.pid()) == before);
+        comes_back_to(before, home.pid());
     }
     let last = resident(home.pid());
     println!("{first} KiB before, {last} KiB after {seconds} seconds");

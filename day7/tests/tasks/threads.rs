@@ -6,7 +6,7 @@ use day5::strategy::Strategy;
 use day7::tasks::{Client, ClientOptions, ConnectError, ServerOptions};
 use testing::{Dice, eventually};
 
-use super::home::{Home, belongings, raise_descriptors};
+use super::home::{Home, belongings, comes_back_to, raise_descriptors};
 
 /// Six threads issue, wait, try, drop and cancel. Each answer is the thread's own.
 fn mingle(client: &Client, tasks: u32) {
@@ -99,5 +99,5 @@ fn a_thousand_clients_are_served_at_once_and_one_more_is_told() {
     }
     drop(clients);
     eventually("all are gone", || served() == 0);
-    eventually("nothing of them is left", || belongings(home.pid()) == before);
+    comes_back_to(before, home.pid());
 }
