@@ -8,7 +8,7 @@ use day3::{RecvError, Start, TryRecvError};
 use day4::reader::Reader as Waiting;
 use day4::{Reader, Writer, writer};
 use day5::{Adaptive, Sleep, Spin};
-use day7::ready::Posting;
+use day7::ready::{MOST_SEATS, Posting};
 use day7::selector::{Key, Selector, SelectorOptions, Turn};
 use testing::promptly;
 
@@ -128,7 +128,7 @@ fn a_thousand_rings() {
     promptly("a thousand rings", || {
         let mut selector = Selector::new().unwrap();
         // One producer of rings each; the readers' descriptors would be many.
-        let bells: Vec<_> = (0..1024).map(|_| selector.add_bell().unwrap()).collect();
+        let bells: Vec<_> = (0..MOST_SEATS).map(|_| selector.add_bell().unwrap()).collect();
         assert!(selector.add_bell().is_err());
         let seats: Vec<_> = bells.iter().map(|&bell| selector.seat(bell).unwrap()).collect();
         let ringer = thread::spawn(move || {

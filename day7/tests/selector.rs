@@ -13,7 +13,7 @@ use day3::doorbell::ASLEEP;
 
 use day3::{Consumer, Producer, Start, TryRecvError};
 use day5::Adaptive;
-use day7::ready::{Posting, Seat};
+use day7::ready::{MOST_SEATS, Posting, Seat};
 use day7::selector::{AddError, Key, MOST_PLAIN, Selector, SelectorError, SelectorOptions, Turn};
 use lines::{Kind, Line};
 use testing::{Unique, another, promptly, run};
@@ -293,7 +293,7 @@ fn what_cannot_be_is_refused() {
         let refused = Selector::with_options(&SelectorOptions::new().quantum(found));
         assert!(matches!(refused, Err(SelectorError::Quantum { found: told }) if told == found));
     }
-    for seats in [0, 1025] {
+    for seats in [0, MOST_SEATS + 1] {
         let refused = Selector::with_options(&SelectorOptions::new().seats(seats));
         assert!(matches!(refused, Err(SelectorError::Board(_))), "{seats}");
     }

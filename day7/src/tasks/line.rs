@@ -41,6 +41,9 @@ use nix::sys::stat::fstat;
 use super::message::MOST_OUTSTANDING;
 
 /// What the client says beside its ring.
+///
+/// A change raises the version of the [protocol](super::wire): no segment has it, so not
+/// [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
 #[repr(C)]
 pub(super) struct Words {
     /// How many tasks it has issued.
@@ -48,6 +51,11 @@ pub(super) struct Words {
     /// A bit for each place whose task it has cancelled.
     pub(super) cancelled: [AtomicU64; MOST_OUTSTANDING / 64],
 }
+
+const _: () = {
+    assert!(core::mem::offset_of!(Words, issued) == 0);
+    assert!(core::mem::offset_of!(Words, cancelled) == 128);
+};
 
 /// How much of a page each ring's control takes, with its marks.
 const CONTROL: usize = (control_len(1) + TRAIL_BYTES) as usize;
