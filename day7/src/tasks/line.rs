@@ -12,6 +12,7 @@
 
 use core::ffi::CStr;
 use core::fmt;
+use core::mem::offset_of;
 use core::ptr::NonNull;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex};
@@ -53,8 +54,8 @@ pub(super) struct Words {
 }
 
 const _: () = {
-    assert!(core::mem::offset_of!(Words, issued) == 0);
-    assert!(core::mem::offset_of!(Words, cancelled) == 128);
+    assert!(offset_of!(Words, issued) == 0);
+    assert!(offset_of!(Words, cancelled) == 128);
 };
 
 /// How much of a page each ring's control takes, with its marks.
