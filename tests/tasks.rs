@@ -250,15 +250,16 @@ fn a_caller_says_that_its_server_died_and_may_go_on_with_the_next() {
     };
     let (mut ends, mut goes_on) = (start(&[]), start(&["--reconnect"]));
     // While a worker has a task in hand, nobody is let in.
-    let issued = |process: &Process| {
+    let count = |process: &Process, of: &str| {
         let report = report(&name);
         let mut clients = report["clients"].as_array().into_iter().flatten();
-        clients.find(|row| row["pid"] == process.id()).and_then(|row| row["issued"].as_u64())
+        clients.find(|row| row["pid"] == process.id()).and_then(|row| row[of].as_u64())
     };
+    let issued = |process: &Process| count(process, "issued");
     type_into(&mut goes_on, "warm up\n");
     eventually("a client", || issued(&goes_on) == Some(1));
     type_into(&mut ends, "a\nhang\nb\n");
-    eventually("its tasks", || issued(&ends) == Some(3));
+    eventually("its tasks", || issued(&ends) == Some(3) && count(&ends, "done") == Some(1));
     type_into(&mut goes_on, "c\n");
     eventually("a task of the other", || issued(&goes_on) == Some(2));
     server.kill();

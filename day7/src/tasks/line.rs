@@ -12,6 +12,7 @@
 
 use core::ffi::CStr;
 use core::fmt;
+use core::mem::offset_of;
 use core::ptr::NonNull;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex};
@@ -41,6 +42,9 @@ use nix::sys::stat::fstat;
 use super::message::MOST_OUTSTANDING;
 
 /// What the client says beside its ring.
+///
+/// A change raises the version of the [protocol](super::wire): no segment has it, so not
+/// [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
 #[repr(C)]
 pub(super) struct Words {
     /// How many tasks it has issued.
@@ -48,6 +52,11 @@ pub(super) struct Words {
     /// A bit for each place whose task it has cancelled.
     pub(super) cancelled: [AtomicU64; MOST_OUTSTANDING / 64],
 }
+
+const _: () = {
+    assert!(offset_of!(Words, issued) == 0);
+    assert!(offset_of!(Words, cancelled) == 128);
+};
 
 /// How much of a page each ring's control takes, with its marks.
 const CONTROL: usize = (control_len(1) + TRAIL_BYTES) as usize;

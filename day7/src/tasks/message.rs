@@ -4,9 +4,14 @@
 //! answer is one record: an [`AnswerHead`], and the answer or the reason. Both sides are on one host, so numbers are
 //! as the processor has them.
 
+use core::mem::offset_of;
+
 use bytemuck::{Pod, Zeroable};
 
 /// The first bytes of a request.
+///
+/// A change raises the version of the [protocol](super::wire): no segment has it, so not
+/// [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct RequestHead {
@@ -23,6 +28,9 @@ pub(super) struct RequestHead {
 }
 
 /// Part of the client's arena.
+///
+/// A change raises the version of the [protocol](super::wire): no segment has it, so not
+/// [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct Span {
@@ -33,6 +41,9 @@ pub(super) struct Span {
 }
 
 /// The first bytes of an answer.
+///
+/// A change raises the version of the [protocol](super::wire): no segment has it, so not
+/// [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct AnswerHead {
@@ -46,7 +57,21 @@ pub(super) struct AnswerHead {
 pub(super) const REQUEST: usize = size_of::<RequestHead>();
 pub(super) const SPAN: usize = size_of::<Span>();
 pub(super) const ANSWER: usize = size_of::<AnswerHead>();
-const _: () = assert!(REQUEST == 24 && SPAN == 16 && ANSWER == 16);
+const _: () = {
+    assert!(offset_of!(RequestHead, place) == 0);
+    assert!(offset_of!(RequestHead, turn) == 4);
+    assert!(offset_of!(RequestHead, procedure) == 8);
+    assert!(offset_of!(RequestHead, inputs) == 12);
+    assert!(offset_of!(RequestHead, outputs) == 14);
+    assert!(offset_of!(RequestHead, issued) == 16);
+    assert!(size_of::<RequestHead>() == 24);
+    assert!(offset_of!(Span, offset) == 0);
+    assert!(offset_of!(Span, len) == 8);
+    assert!(offset_of!(AnswerHead, place) == 0);
+    assert!(offset_of!(AnswerHead, turn) == 4);
+    assert!(offset_of!(AnswerHead, status) == 8);
+    assert!(size_of::<AnswerHead>() == 16);
+};
 
 /// The procedure that answers with another's number.
 pub(super) const LOOKUP: u32 = 0;
