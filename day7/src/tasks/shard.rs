@@ -287,7 +287,8 @@ impl Shard {
             self.hear();
         }
         let Some(turn) = turn else { return has_news };
-        if turn.key != self.bell {
+        // What it was the turn of may be gone by now, and a newcomer in its place.
+        if turn.key != self.bell && (!has_news || self.selector.contains(turn.key)) {
             self.serve_one(turn);
         }
         true
@@ -309,7 +310,10 @@ impl Shard {
     }
 
     fn end(&mut self, key: Key) {
-        self.selector.remove(key);
+        // An old key has the index of a newcomer, whose seat would be lost.
+        if !self.selector.remove(key) {
+            return;
+        }
         let served = self.clients.get_mut(key.index()).and_then(Option::take);
         if let Some(served) = served {
             self.keys.remove(&served.id);
@@ -665,4 +669,45 @@ fn lay_out(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use testing::{DEADLINE, Folder};
+
+    use super::*;
+    use crate::tasks::{Client, ClientOptions, Server, ServerOptions};
+
+    /// A client at this path, let in by this shard.
+    fn client(shard: &mut Shard, path: &std::path::Path) -> Client {
+        let path = path.to_owned();
+        let options = ClientOptions::new().timeout(DEADLINE);
+        let client = thread::spawn(move || Client::connect_with(path, &options).unwrap());
+        while !client.is_finished() {
+            shard.turn_timeout(Duration::from_millis(1));
+        }
+        client.join().unwrap()
+    }
+
+    #[test]
+    fn who_has_the_place_of_a_client_that_went_is_not_ended_for_it() {
+        let folder = Folder::new();
+        let path = folder.join("server");
+        let server = Server::bind(&path, &ServerOptions::new()).unwrap();
+        let mut shard = server.shard(0).unwrap();
+        let first = client(&mut shard, &path);
+        let gone = *shard.keys.values().next().expect("it is in");
+        drop(first);
+        while shard.clients() > 0 {
+            shard.turn_timeout(Duration::from_millis(1));
+        }
+        let second = client(&mut shard, &path);
+        let key = *shard.keys.values().next().expect("it is in");
+        assert!(key != gone && key.index() == gone.index(), "it has the same place");
+        shard.end(gone);
+        assert_eq!((shard.clients(), shard.selector.contains(key)), (1, true));
+        drop(second);
+    }
 }
