@@ -82,7 +82,9 @@ that grows from 0.1 to 5 seconds. A worker that writes a line unasked is replace
 Ctrl-C (SIGINT) and SIGTERM end the server and its workers: the task in hand has half
 a second left, and then a worker sees the end of its input, and half a second later
 SIGTERM, and then SIGKILL; what it has started in its process group ends with it. If the
-server is killed, the kernel kills its workers, but not what these have started.";
+server is killed, the kernel kills its workers, but not what these have started. A
+name that a killed server has left is taken over by the next; a path has to be
+removed first (rm ./jobs).";
 
 /// How often we look at signals.
 const SLICE: Duration = Duration::from_millis(50);
