@@ -109,7 +109,7 @@ impl ClientOptions {
 /// A procedure that a client has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Procedure {
-    pub(super) client: usize,
+    pub(super) client: u64,
     pub(super) at: usize,
 }
 
@@ -156,16 +156,24 @@ pub struct Client {
 /// A client's ends of its line.
 #[derive(Debug)]
 pub(super) struct Ends {
-    pub(super) requests: Writer<Posting<AnyStrategy>>,
+    pub(super) requests: Requests,
     pub(super) answers: Reader<Posting<AnyStrategy>>,
+}
+
+/// The end that requests are written to.
+#[derive(Debug)]
+pub(super) struct Requests {
+    pub(super) writer: Writer<Posting<AnyStrategy>>,
     pub(super) line: Arc<Line>,
-    pub(super) traces: bool,
+    /// Whether the server wants to know when exactly a task was issued.
+    traces: bool,
 }
 
 /// The half that submits.
 #[derive(Debug)]
 pub(super) struct Submitting {
-    pub(super) end: Option<(Writer<Posting<AnyStrategy>>, Arc<Line>, bool)>,
+    /// `None` while there is no server.
+    pub(super) requests: Option<Requests>,
     /// The procedures that were asked for, and their numbers in this server.
     pub(super) procedures: Vec<(String, Option<u32>)>,
 }
@@ -399,11 +407,11 @@ impl Core {
             return Ok(());
         }
         let Some((path, options)) = self.way_back() else { return Err(NotSubmitted::ServerDied) };
-        submitting.end = None;
+        submitting.requests = None;
         submitting.procedures.iter_mut().for_each(|(_, number)| *number = None);
         let ends = open(path, options, self.arena());
         let ends = ends.map_err(|error| NotSubmitted::NotReconnected(Box::new(error)))?;
-        submitting.end = Some(self.reconnected(ends));
+        submitting.requests = Some(self.reconnected(ends));
         Ok(())
     }
 
@@ -417,12 +425,12 @@ impl Core {
     ) -> Result<Ticket, NotSubmitted> {
         let len = task.len();
         loop {
-            let Some((requests, line, traces)) = &mut submitting.end else {
+            let Some(Requests { writer, line, traces }) = &mut submitting.requests else {
                 return Err(NotSubmitted::ServerDied);
             };
             // Before the look: an answer that comes after it is new.
             let received = self.received();
-            match requests.try_reserve(len) {
+            match writer.try_reserve(len) {
                 Ok(mut room) => {
                     task.write(&mut room[REQUEST..]);
                     let (inputs, outputs) = (task.inputs.len() as u16, task.outputs.len() as u16);
@@ -527,13 +535,14 @@ pub(super) fn ends(
     let lane = |which| Arc::new(Lane::new(&line, which)) as Arc<dyn ByteMemory>;
     let posting = || Posting::with(seat.clone(), options.waiting.start());
     // SAFETY: the client writes the requests, and nobody else does.
-    let requests = unsafe { Writer::<AnyStrategy>::from_memory(lane(Which::Requests)) };
+    let writer = unsafe { Writer::<AnyStrategy>::from_memory(lane(Which::Requests)) };
     let join = JoinOptions::new();
     // SAFETY: the lane is that of a ring of records.
     let answers =
         unsafe { Reader::<AnyStrategy>::from_memory(lane(Which::Answers), Start::Oldest, &join) };
     let answers = answers.map_err(|error| error.to_string())?.waiting(posting());
-    Ok(Ends { requests: requests.waiting(posting()), answers, line, traces })
+    let requests = Requests { writer: writer.waiting(posting()), line, traces };
+    Ok(Ends { requests, answers })
 }
 
 /// Says hello to the server at `path`, and hears its answer, of up to `most` bytes.

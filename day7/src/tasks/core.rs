@@ -1,6 +1,6 @@
 //! What a client and its tickets share.
 //!
-//! Answers come over one ring, in any order. Whoever waits first *leads*: it takes answers from the ring, and gives
+//! Answers come over one ring, in any order. The thread that waits first *leads*: it takes answers from the ring, and gives
 //! each to its ticket. The others follow: they sleep until the leader has something for them, or goes.
 
 use core::cell::RefCell;
@@ -20,7 +20,7 @@ use day5::strategy::AnyStrategy;
 use crate::ready::Posting;
 
 use super::arena::{Arena, Buffer};
-use super::client::{ClientOptions, Ends, Submitting, Task};
+use super::client::{ClientOptions, Ends, Requests, Submitting, Task};
 use super::error::Failed;
 use super::line::Line;
 use super::message::{ANSWER, AnswerHead, CANCELLED, DONE, FAILED, PANICKED};
@@ -29,6 +29,7 @@ use super::ticket::Completed;
 
 /// What a client and its tickets share.
 pub(super) struct Core {
+    identity: u64,
     path: Option<PathBuf>,
     options: ClientOptions,
     arena: Option<Arc<Arena>>,
@@ -109,6 +110,9 @@ const LINGER: Duration = Duration::from_secs(1);
 /// For how long it waits at once.
 const SLICE: Duration = Duration::from_millis(100);
 
+/// Each client of this process has a number.
+static IDENTITY: AtomicU64 = AtomicU64::new(0);
+
 /// How many forks lie behind this process. From now on they are counted.
 fn forks_here() -> u64 {
     let _ = Origin::here();
@@ -123,10 +127,13 @@ impl Core {
         ends: Ends,
         local: Option<Arc<Mutex<Shard>>>,
     ) -> Arc<Self> {
-        let Ends { requests, answers, line, traces } = ends;
-        let tickets = Tickets { line: Some(Arc::clone(&line)), ..Tickets::default() };
-        let submitting = Submitting { end: Some((requests, line, traces)), procedures: Vec::new() };
+        let Ends { requests, answers } = ends;
+        let tickets = Tickets { line: Some(Arc::clone(&requests.line)), ..Tickets::default() };
+        let submitting = Submitting { requests: Some(requests), procedures: Vec::new() };
+        // Relaxed: each gets another number, whatever the order.
+        let identity = IDENTITY.fetch_add(1, Ordering::Relaxed);
         Arc::new(Self {
+            identity,
             path,
             options,
             arena,
@@ -153,9 +160,9 @@ impl Core {
         self.arena.as_ref()
     }
 
-    /// A number that no other client of this process has.
-    pub(super) fn identity(self: &Arc<Self>) -> usize {
-        Arc::as_ptr(self).addr()
+    /// A number that no other client of this process has, or has had: the procedures of a client that is gone are nobody's.
+    pub(super) fn identity(&self) -> u64 {
+        self.identity
     }
 
     /// Whether this is the process that made the client. Here a child of a raw `clone(2)` is not told apart: its rings
@@ -192,18 +199,15 @@ impl Core {
     }
 
     /// Goes on with these ends.
-    pub(super) fn reconnected(
-        &self,
-        ends: Ends,
-    ) -> (day4::writer::Writer<Posting<AnyStrategy>>, Arc<Line>, bool) {
-        let Ends { requests, answers, line, traces } = ends;
+    pub(super) fn reconnected(&self, ends: Ends) -> Requests {
+        let Ends { requests, answers } = ends;
         *lock(&self.receiving) = Some(answers);
         let mut tickets = self.tickets();
-        tickets.line = Some(Arc::clone(&line));
+        tickets.line = Some(Arc::clone(&requests.line));
         drop(tickets);
         // edge: down -> submit
         self.is_down.store(false, Ordering::Release);
-        (requests, line, traces)
+        requests
     }
 
     /// A place for a new task, which takes the task's buffers. `None` if as many are outstanding as may be.

@@ -3,7 +3,7 @@
 use bytemuck::Zeroable;
 use testing::{DEADLINE, Folder, eventually};
 
-use super::client::Task as Asked;
+use super::client::{Requests, Task as Asked};
 use super::core::Place;
 use super::message::{LOOKUP, RequestHead, Span};
 use super::{Client, ClientOptions, Failed, MOST_BUFFERS, MOST_OUTSTANDING, Server, ServerOptions};
@@ -40,8 +40,8 @@ impl Home {
 /// Sends these bytes as a request.
 fn send(client: &Client, bytes: &[u8]) {
     let mut submitting = client.core.submitting();
-    let (requests, ..) = submitting.end.as_mut().expect("it is connected");
-    requests.send(bytes).unwrap();
+    let Requests { writer, .. } = submitting.requests.as_mut().expect("it is connected");
+    writer.send(bytes).unwrap();
 }
 
 fn bytes(head: RequestHead, spans: &[Span], args: &[u8]) -> Vec<u8> {

@@ -370,3 +370,18 @@ fn options_that_cannot_be_had_are_refused() {
     }
     assert!(Server::local(&new().requests(1).answers(1)).is_ok());
 }
+
+#[test]
+fn a_procedure_of_a_client_that_is_gone_is_no_later_client_s() {
+    let home = Home::here(&ServerOptions::new());
+    // A later client may lie where the first one lay.
+    for _ in 0..50 {
+        let gone = home.client();
+        let _ = gone.procedure("fail").unwrap();
+        let echo = gone.procedure("echo").unwrap();
+        drop(gone);
+        let later = home.client();
+        let why = later.call(echo, b"mine").unwrap_err();
+        assert!(matches!(why, CallError::NotSubmitted(NotSubmitted::Procedure)), "{why:?}");
+    }
+}
