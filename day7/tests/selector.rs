@@ -12,7 +12,7 @@ use day2::page::CommonPage;
 use day3::doorbell::ASLEEP;
 
 use day3::{Consumer, Producer, Start, TryRecvError};
-use day5::Adaptive;
+use day5::{Adaptive, Strategy};
 use day7::ready::{MOST_SEATS, Posting, Seat};
 use day7::selector::{AddError, Key, MOST_PLAIN, Selector, SelectorError, SelectorOptions, Turn};
 use lines::{Kind, Line};
@@ -418,5 +418,32 @@ fn a_forked_child_takes_no_ring_from_its_parent() {
             assert_eq!(waitpid(child, None), Ok(WaitStatus::Exited(child, 0)));
             assert_eq!(selector.try_wait().map(|turn| turn.key), Some(bell));
         }
+    }
+}
+
+/// However it waits, a selector ends its wait when the time is up, and hears who rings meanwhile.
+#[test]
+fn every_way_to_wait_ends_in_time_and_hears() {
+    for strategy in Strategy::ALL {
+        promptly(strategy.name(), move || {
+            let options = SelectorOptions::new().waiting(strategy);
+            let mut selector = Selector::with_options(&options).unwrap();
+            assert_eq!(selector.wait_timeout(Duration::ZERO), None);
+            assert_eq!(selector.wait_timeout(Duration::from_millis(2)), None);
+            let bell = selector.add_bell().unwrap();
+            let seat = selector.seat(bell).unwrap();
+            let ringer = thread::spawn(move || {
+                thread::sleep(Duration::from_millis(2));
+                seat.ring()
+            });
+            assert_eq!(selector.wait().key, bell);
+            ringer.join().unwrap();
+            match strategy {
+                Strategy::Spin | Strategy::Yield => assert_eq!(selector.sleeps(), 0),
+                Strategy::Sleep => assert!(selector.sleeps() > 0),
+                // Whether it comes to sleep depends on how fast it spins.
+                Strategy::Adaptive => {}
+            }
+        });
     }
 }

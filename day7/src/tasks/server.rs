@@ -388,3 +388,13 @@ impl ServerOptions {
         Ok(Parts { number, desk, bell, selector, registry, trace, longest })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_does_nothing_takes_no_more_than_64_kib() {
+        assert!(ServerOptions::new().plan().total() <= 64 << 10);
+    }
+}
