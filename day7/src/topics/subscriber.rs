@@ -155,6 +155,11 @@ struct Source {
     end: End,
     /// What the selector knows it by.
     key: Option<Key>,
+    seen: Seen,
+}
+
+/// What this subscriber has seen of a publisher.
+struct Seen {
     /// The number of the next message in the ring; unknown before the first, if we came in the middle.
     expected: Option<u64>,
     /// Missed, and not told yet.
@@ -429,7 +434,8 @@ impl Subscriber {
         let expected = is_later.then_some(0);
         // Rings that have ended and are not read to their end may be more than a selector takes.
         let key = end.outlook().and_then(|outlook| self.selector.add(outlook).ok());
-        let mut source = Source { info, end, key, expected, missed: 0, lasts: HashMap::new() };
+        let seen = Seen { expected, missed: 0, lasts: HashMap::new() };
+        let mut source = Source { info, end, key, seen };
         if self.options.with_last && !is_later && source.info.keeps_last {
             self.take_lasts(&mut source);
         }
@@ -455,7 +461,7 @@ impl Subscriber {
                 missed: 0,
                 is_last: true,
             });
-            source.lasts.insert(topic, sequence);
+            source.seen.lasts.insert(topic, sequence);
         }
     }
 
@@ -487,50 +493,23 @@ impl Source {
         into: &mut Published,
     ) -> Result<Found, Departed> {
         for _ in 0..MOST_SKIPPED {
-            let taken = match &mut self.end {
-                End::Reader(reader) => match reader.try_recv() {
-                    Ok(record) => {
-                        let kind = record.kind();
-                        Ok(take(
-                            &mut self.expected,
-                            &mut self.missed,
-                            &self.lasts,
-                            patterns,
-                            kind,
-                            &record,
-                            into,
-                        ))
-                    }
-                    Err(error) => Err(error),
-                },
+            let Self { end, seen, .. } = self;
+            let taken = match end {
+                End::Reader(reader) => reader.try_recv().map(|record| {
+                    let kind = record.kind();
+                    seen.take(patterns, kind, &record, into)
+                }),
                 End::Tap(tap) => {
                     let kind = tap.try_recv_kind(buffer);
-                    if kind.is_ok() && self.expected.is_none() {
-                        self.missed = tap.lost();
+                    if kind.is_ok() && seen.expected.is_none() {
+                        seen.missed = tap.lost();
                     }
-                    kind.map(|kind| {
-                        take(
-                            &mut self.expected,
-                            &mut self.missed,
-                            &self.lasts,
-                            patterns,
-                            kind,
-                            buffer,
-                            into,
-                        )
-                    })
+                    kind.map(|kind| seen.take(patterns, kind, buffer, into))
                 }
-                End::Evictable(end) => end.try_recv_kind(buffer).map(|kind| {
-                    take(
-                        &mut self.expected,
-                        &mut self.missed,
-                        &self.lasts,
-                        patterns,
-                        kind,
-                        buffer,
-                        into,
-                    )
-                }),
+                End::Evictable(end) => {
+                    let kind = end.try_recv_kind(buffer);
+                    kind.map(|kind| seen.take(patterns, kind, buffer, into))
+                }
             };
             match taken {
                 Ok(true) => {
@@ -557,35 +536,35 @@ fn departed(end: day4::RecvError) -> Departed {
     }
 }
 
-/// Takes a message of a ring apart. Says whether it is wanted here.
-fn take(
-    expected: &mut Option<u64>,
-    missed: &mut u64,
-    lasts: &HashMap<Box<str>, u64>,
-    patterns: &[Pattern],
-    kind: u16,
-    record: &[u8],
-    into: &mut Published,
-) -> bool {
-    let Some(message) = parse(record) else { return false };
-    if let Some(expected) = *expected {
-        // Others' rings may say anything.
-        *missed = missed.saturating_add(message.number.saturating_sub(expected));
+impl Seen {
+    /// Takes a message of a ring apart. Says whether it is wanted here.
+    fn take(
+        &mut self,
+        patterns: &[Pattern],
+        kind: u16,
+        record: &[u8],
+        into: &mut Published,
+    ) -> bool {
+        let Some(message) = parse(record) else { return false };
+        if let Some(expected) = self.expected {
+            // Others' rings may say anything.
+            self.missed = self.missed.saturating_add(message.number.saturating_sub(expected));
+        }
+        self.expected = Some(message.number.wrapping_add(1));
+        if !patterns.iter().any(|pattern| pattern.matches(message.topic)) {
+            return false;
+        }
+        if self.lasts.get(message.topic).is_some_and(|&seen| message.sequence <= seen) {
+            return false;
+        }
+        into.topic.clear();
+        into.topic.push_str(message.topic);
+        into.payload.clear();
+        into.payload.extend_from_slice(message.payload);
+        (into.kind, into.sequence, into.is_last) = (kind, message.sequence, false);
+        into.missed = core::mem::take(&mut self.missed);
+        true
     }
-    *expected = Some(message.number.wrapping_add(1));
-    if !patterns.iter().any(|pattern| pattern.matches(message.topic)) {
-        return false;
-    }
-    if lasts.get(message.topic).is_some_and(|&seen| message.sequence <= seen) {
-        return false;
-    }
-    into.topic.clear();
-    into.topic.push_str(message.topic);
-    into.payload.clear();
-    into.payload.extend_from_slice(message.payload);
-    (into.kind, into.sequence, into.is_last) = (kind, message.sequence, false);
-    into.missed = core::mem::take(missed);
-    true
 }
 
 /// What lies in a ring.
