@@ -107,7 +107,7 @@ pub struct Registration {
     pub(crate) inherited: Option<Run>,
     /// Who that was.
     forebear: Option<Box<Obituary>>,
-    /// For those who watch it from outside.
+    /// Where the consumer's slot is, for its outlooks.
     #[cfg(not(loom))]
     station: Arc<Station>,
 }
@@ -479,7 +479,7 @@ impl Registration {
         }
     }
 
-    /// Where its slot is, for those who watch it from outside.
+    /// Where the consumer's slot is, for its outlooks.
     #[cfg(not(loom))]
     pub(crate) fn station(&self) -> &Arc<Station> {
         &self.station

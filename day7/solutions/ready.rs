@@ -37,7 +37,7 @@ impl Ready {
         let (word, bit) = (client / BITS, client % BITS);
         // edge: ring -> take
         self.words[word].fetch_or(1 << bit, Ordering::Release);
-        // In this order: whoever finds the bit here finds the client's bit behind it.
+        // After the client's own bit: a server that finds this bit finds that one, too.
         self.any.fetch_or(1 << word, Ordering::Release);
         // edge: announce <-> ring. Two words, so a fence on each side: either we see that the server sleeps, or it sees our
         // bit in its second look.

@@ -18,7 +18,7 @@
 //! - *any* is taken before the words, and set after them. So if the selector takes the bit in *any*, it finds the seat's
 //!   bit behind it (edge set -> take), and if it takes *any* too early, the bit there stays for the next time. A seat's
 //!   bit may be taken early, with another seat's: then the word is empty next time, which costs a look.
-//! - Whoever finds a seat's bit sees what was written before the ring (edge ring -> turn).
+//! - A selector that finds a seat's bit sees what the producer wrote before it rang (edge ring -> turn).
 //! - A selector that goes to sleep announces that in the doorbell, makes the heavy barrier, and looks at *any*: either
 //!   it sees the bit, or the producer sees the announcement (edge announce <-> ring, as for every sleeper: see
 //!   [`doorbell`]).
@@ -28,7 +28,7 @@
 //!
 //! # Distrust
 //!
-//! Whoever has the board can write all of it. Bits that are set without reason cost the selector a look each. Bits
+//! A process that has the board can write all of it. Bits that are set without reason cost the selector a look each. Bits
 //! that are taken away, and a doorbell that is spoilt, make it late, by one slice (100 ms) at most: a selector
 //! looks at all its rings that often, whatever the board says. No word of the board is an index or a length to it.
 

@@ -107,7 +107,7 @@ use pollable::Watch;
 pub const MOST_PLAIN: usize = 120;
 
 /// For so many turns a ring has to be empty before it goes idle while others are busy.
-const PATIENCE: u64 = 64;
+const EMPTY_TURNS: u64 = 64;
 /// So many looks in vain are worth a barrier, which costs some microseconds.
 const LOOKS_FOR_BARRIER: u32 = 256;
 /// How many tries there are between two looks at the clock.
@@ -117,7 +117,8 @@ const TRIES_BETWEEN_PLAIN: u32 = 16;
 /// The kernel is asked about so many producers in each slice.
 const ASKED_IN_SLICE: usize = 8;
 
-/// Names what was added to a selector. The key of what was removed names nothing any more.
+/// Names what was added to a selector. The key of what was removed names nothing any more. A key is good for its own
+/// selector: another one may have given the same key to something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     index: u32,
@@ -288,7 +289,7 @@ impl Selector {
         Key { index, generation: slot.generation }
     }
 
-    /// Forgets this one; says whether it was there. Its seat goes to whoever is added next: who rings the seat until
+    /// Forgets this one; says whether it was there. Its seat goes to the next one that is added: who rings the seat until
     /// then costs the newcomer a turn without need.
     pub fn remove(&mut self, key: Key) -> bool {
         if self.get(key).is_none() {

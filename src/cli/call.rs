@@ -146,11 +146,11 @@ fn find(
 
 fn options(arguments: &Arguments) -> ClientOptions {
     // A server whose worker is at work lets nobody in meanwhile.
-    let patience = arguments.timeout.unwrap_or(Duration::MAX);
+    let timeout = arguments.timeout.unwrap_or(Duration::MAX);
     let options = ClientOptions::new()
         .outstanding(arguments.outstanding)
         .waiting(arguments.wait)
-        .timeout(patience);
+        .timeout(timeout);
     match arguments.trust_user {
         None => options,
         Some(Trusted::User(user)) => options.trust_user(user),

@@ -217,8 +217,8 @@ impl<'a> Cells<'a> {
             if begun == version || mutant("skip-latest-confirm") {
                 return version;
             }
-            // Whoever may write the head may also write any value: what it has made of its own value is what we return,
-            // and nobody hangs.
+            // No writer leaves a slot like this. A process that can write the head has forged it, and could as well have
+            // forged the value: so its value is returned, and nobody hangs.
             tries = if version == last { tries + 1 } else { 0 };
             if tries > TRIES {
                 return version;

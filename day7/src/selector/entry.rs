@@ -94,8 +94,8 @@ impl Entry {
     }
 
     /// Whether it has had nothing for so many turns.
-    pub(super) fn is_tired(&self, turns: u64, patience: u64) -> bool {
-        self.outlook.is_some() && turns.wrapping_sub(self.last_ready) >= patience
+    pub(super) fn is_tired(&self, turns: u64, empty_turns: u64) -> bool {
+        self.outlook.is_some() && turns.wrapping_sub(self.last_ready) >= empty_turns
     }
 
     /// One look at it, and a quantum more if there is something.

@@ -11,7 +11,7 @@ use day5::futex;
 use crate::ready::announce_and_look;
 
 use super::entry::Entry;
-use super::{PATIENCE, Selector};
+use super::{EMPTY_TURNS, Selector};
 
 /// Where the kernel lets nobody sleep on many words, a selector with rings that have no seat naps for so long.
 const NAP: Duration = Duration::from_millis(1);
@@ -26,7 +26,7 @@ impl Selector {
     pub(super) fn retire(&mut self) {
         self.vain = 0;
         let (turns, current) = (self.turns, self.current);
-        let is_tired = |entry: &Entry| entry.is_tired(turns, PATIENCE);
+        let is_tired = |entry: &Entry| entry.is_tired(turns, EMPTY_TURNS);
         let tired =
             |index: &u32| Some(*index) != current && self.entry(*index).is_some_and(is_tired);
         let tired: Vec<_> = self.active.iter().copied().filter(tired).collect();

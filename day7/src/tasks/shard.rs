@@ -255,7 +255,7 @@ impl Shard {
     /// Serves its clients until the server is dropped.
     pub fn serve(&mut self) {
         while !self.desk.has_ended() {
-            // Not for ever: whoever has the board can take away reception's bit.
+            // Not for ever: a process that has the board can take away reception's bit.
             self.turn_timeout(SLICE);
         }
     }

@@ -104,7 +104,7 @@ static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// How long a call may wait for room.
 #[derive(Clone, Copy)]
-enum Patience {
+enum Timeout {
     None,
     Until(Instant),
     ForEver,
@@ -171,7 +171,7 @@ impl Publisher {
     ///
     /// [`PublishError`]; nothing was published.
     pub fn publish(&mut self, topic: &str, message: &[u8]) -> Result<bool, PublishError> {
-        match self.publish_within(topic, message, 0, Patience::ForEver) {
+        match self.publish_within(topic, message, 0, Timeout::ForEver) {
             Ok(wanted) => Ok(wanted),
             Err(TryPublishError::End(end)) => Err(end),
             Err(TryPublishError::Full) => unreachable!("it waits for ever"),
@@ -184,7 +184,7 @@ impl Publisher {
     ///
     /// [`TryPublishError`]; nothing was published.
     pub fn try_publish(&mut self, topic: &str, message: &[u8]) -> Result<bool, TryPublishError> {
-        self.publish_within(topic, message, 0, Patience::None)
+        self.publish_within(topic, message, 0, Timeout::None)
     }
 
     /// Publishes a message of this kind, waiting for at most `timeout`.
@@ -199,7 +199,7 @@ impl Publisher {
         kind: u16,
         timeout: Duration,
     ) -> Result<bool, TryPublishError> {
-        self.publish_within(topic, message, kind, Patience::Until(wait::deadline(timeout)))
+        self.publish_within(topic, message, kind, Timeout::Until(wait::deadline(timeout)))
     }
 
     fn publish_within(
@@ -207,14 +207,14 @@ impl Publisher {
         topic: &str,
         message: &[u8],
         kind: u16,
-        patience: Patience,
+        timeout: Timeout,
     ) -> Result<bool, TryPublishError> {
         let mut wanted = self.wants(topic).map_err(PublishError::Topic)?;
         if wanted {
             // What is not published, because there is no room for it, is not kept either.
-            self.copy(topic, message, kind, patience, true)?;
+            self.copy(topic, message, kind, timeout, true)?;
         } else if self.keeper.is_some() {
-            wanted = self.keep_unwanted(topic, message, kind, patience)?;
+            wanted = self.keep_unwanted(topic, message, kind, timeout)?;
         }
         self.unwanted += u64::from(!wanted);
         self.sequence += 1;
@@ -227,7 +227,7 @@ impl Publisher {
         topic: &str,
         message: &[u8],
         kind: u16,
-        patience: Patience,
+        timeout: Timeout,
     ) -> Result<bool, TryPublishError> {
         // The table is that of the process which has created it. Where a message is copied, the ring says the same.
         if self.forks != forks() {
@@ -240,7 +240,7 @@ impl Publisher {
         if !self.wants(topic).map_err(PublishError::Topic)? {
             return Ok(false);
         }
-        let copied = self.copy(topic, message, kind, patience, false);
+        let copied = self.copy(topic, message, kind, timeout, false);
         if copied.is_err() {
             if let Some(keeper) = &mut self.keeper {
                 keeper.take_back(topic);
@@ -257,27 +257,27 @@ impl Publisher {
         topic: &str,
         message: &[u8],
         kind: u16,
-        patience: Patience,
+        timeout: Timeout,
         keeps: bool,
     ) -> Result<(), TryPublishError> {
         let len = HEADER + topic.len() + message.len();
-        if !self.awaited.is_empty() && !self.wait_for_joins(len, patience) {
+        if !self.awaited.is_empty() && !self.wait_for_joins(len, timeout) {
             return Err(TryPublishError::Full);
         }
         let (sequence, number) = (self.sequence, self.writer.sent());
-        let reserved = match patience {
-            Patience::None => self.writer.try_reserve(len).map_err(|error| match error {
+        let reserved = match timeout {
+            Timeout::None => self.writer.try_reserve(len).map_err(|error| match error {
                 TrySendError::Full => TryPublishError::Full,
                 TrySendError::End(end) => PublishError::Send(end).into(),
             }),
-            Patience::Until(deadline) => {
-                let timeout = deadline.saturating_duration_since(Instant::now());
-                self.writer.reserve_timeout(len, timeout).map_err(|error| match error {
+            Timeout::Until(deadline) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                self.writer.reserve_timeout(len, left).map_err(|error| match error {
                     SendTimeoutError::TimedOut(_) => TryPublishError::Full,
                     SendTimeoutError::End(end) => PublishError::Send(end).into(),
                 })
             }
-            Patience::ForEver => {
+            Timeout::ForEver => {
                 self.writer.reserve(len).map_err(|end| PublishError::Send(end).into())
             }
         };
@@ -299,7 +299,7 @@ impl Publisher {
     /// Waits, before anything in the ring is overwritten, for the subscribers that were there before this publisher:
     /// they begin with its first message. Says whether it may go on.
     #[cold]
-    fn wait_for_joins(&mut self, len: usize, patience: Patience) -> bool {
+    fn wait_for_joins(&mut self, len: usize, timeout: Timeout) -> bool {
         let end = self.writer.next_sequence().get().wrapping_add(record_len(len) as u64);
         if end.wrapping_sub(self.first) <= self.writer.capacity() {
             return true;
@@ -313,9 +313,9 @@ impl Publisher {
             if self.awaited.is_empty() {
                 return true;
             }
-            match patience {
-                Patience::None => return false,
-                Patience::Until(deadline) if now >= deadline => return false,
+            match timeout {
+                Timeout::None => return false,
+                Timeout::Until(deadline) if now >= deadline => return false,
                 _ => std::thread::sleep(Duration::from_micros(200)),
             }
         }
