@@ -9,7 +9,7 @@ use super::client::{Client, ClientOptions, ends};
 use super::core::Core;
 use super::error::{BindError, ConnectError, NameTaken};
 use super::line::{Connection, Line, Party};
-use super::reception::customer;
+use super::reception::server_ends;
 use super::server::{Server, ServerOptions};
 use super::shard::{Arrival, Shard, Tally};
 use super::task::{Outcome, ProcedureId, Registry, Task};
@@ -87,7 +87,7 @@ impl Local {
         let connection = Arc::new(Connection::Local);
         let tally = Arc::<Tally>::default();
         let (object, client) =
-            customer(plan, Arc::clone(&connection), foreign, tally).map_err(system)?;
+            server_ends(plan, Arc::clone(&connection), foreign, tally).map_err(system)?;
         let line = Line::map(&object, plan, Party::Client, connection).map_err(system)?;
         let damaged = |found| ConnectError::Damaged {
             path: path.to_owned(),

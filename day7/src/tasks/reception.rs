@@ -28,7 +28,7 @@ use super::arena::{Foreign, NotMapped};
 use super::clock;
 use super::line::{self, Connection, Lane, Line, Party, Plan, Which};
 use super::message::RequestHead;
-use super::shard::{Arrival, Customer, Desk, HangsUp, Notice, Tally};
+use super::shard::{Arrival, HangsUp, Mailbox, Notice, ServerEnds, Tally};
 use super::wire::{self, Answer, ClientInfo, Hello};
 
 /// How long a client may take to say hello.
@@ -40,13 +40,13 @@ const REST: Duration = Duration::from_millis(20);
 
 /// What reception knows of the server.
 #[derive(Debug)]
-pub(super) struct House {
+pub(super) struct Admission {
     pub(super) any_user: bool,
     pub(super) most: usize,
     pub(super) plan: Plan,
     pub(super) longest: usize,
     pub(super) traces: bool,
-    pub(super) desks: Vec<Arc<Desk>>,
+    pub(super) mailboxes: Vec<Arc<Mailbox>>,
     pub(super) counts: Arc<Counts>,
 }
 
@@ -68,18 +68,25 @@ pub(super) struct Reception {
 }
 
 impl Reception {
-    pub(super) fn open(listening: Listening, house: House) -> io::Result<Self> {
+    pub(super) fn open(listening: Listening, admission: Admission) -> io::Result<Self> {
         let path = listening.path().to_owned();
         let set = epoll::create(CreateFlags::CLOEXEC)?;
         let (stopped, stop) = io::pipe()?;
         for (descriptor, token) in [(listening.as_fd(), LISTENER), (stopped.as_fd(), STOP)] {
             epoll::add(&set, descriptor, EventData::new_u64(token), EventFlags::IN)?;
         }
-        let (visitors, guests) = (HashMap::new(), HashMap::new());
-        let desk =
-            Office { listening, house, set, visitors, guests, next: FIRST, _stopped: stopped };
+        let (visitors, admitted) = (HashMap::new(), HashMap::new());
+        let mailbox = Acceptor {
+            listening,
+            admission,
+            set,
+            visitors,
+            admitted,
+            next: FIRST,
+            _stopped: stopped,
+        };
         let thread = thread::Builder::new().name("fanout-reception".into());
-        let thread = thread.spawn(move || desk.work())?;
+        let thread = thread.spawn(move || mailbox.work())?;
         Ok(Self { path, origin: Origin::here(), stop: Some(stop), thread: Some(thread) })
     }
 
@@ -112,7 +119,7 @@ struct Visitor {
 
 /// A client that a shard serves.
 #[derive(Debug)]
-struct Guest {
+struct Admitted {
     connection: Arc<Connection>,
     shard: usize,
     peer: UnixCredentials,
@@ -121,18 +128,19 @@ struct Guest {
     requests: Outlook,
 }
 
+/// What the thread works with that lets clients in.
 #[derive(Debug)]
-struct Office {
+struct Acceptor {
     listening: Listening,
-    house: House,
+    admission: Admission,
     set: OwnedFd,
     visitors: HashMap<u64, Visitor>,
-    guests: HashMap<u64, Guest>,
+    admitted: HashMap<u64, Admitted>,
     next: u64,
     _stopped: PipeReader,
 }
 
-impl Office {
+impl Acceptor {
     fn work(mut self) {
         let mut events = Vec::with_capacity(64);
         loop {
@@ -189,11 +197,11 @@ impl Office {
             if self.answer(id, visitor).is_none() {
                 self.turn_away();
             }
-        } else if let Some(guest) = self.guests.remove(&id) {
+        } else if let Some(entry) = self.admitted.remove(&id) {
             // A client says nothing more here. What it says all the same counts as its end.
-            guest.connection.hang_up();
-            self.house.desks[guest.shard].tell(Notice::Gone(id));
-            if let Connection::Socket(socket) = &*guest.connection {
+            entry.connection.hang_up();
+            self.admission.mailboxes[entry.shard].tell(Notice::Gone(id));
+            if let Connection::Socket(socket) = &*entry.connection {
                 let _ = epoll::delete(&self.set, socket);
             }
             self.count_clients();
@@ -210,7 +218,7 @@ impl Office {
         };
         let is_ours = hello.version == wire::VERSION
             && matches!(hello.role, wire::CLIENT | wire::OBSERVER)
-            && is_welcome(peer.uid(), self.house.any_user);
+            && is_welcome(peer.uid(), self.admission.any_user);
         if !is_ours {
             tell(Answer::no(wire::REFUSED, 0));
             return None;
@@ -220,8 +228,8 @@ impl Office {
             let _ = packet::send(&socket, &clients, packet::NONE);
             return Some(());
         }
-        if self.guests.len() >= self.house.most {
-            tell(Answer::no(wire::FULL, self.house.most as u64));
+        if self.admitted.len() >= self.admission.most {
+            tell(Answer::no(wire::FULL, self.admission.most as u64));
             return None;
         }
         let arena = match (hello.arena, said.descriptors.first()) {
@@ -254,9 +262,9 @@ impl Office {
 
     /// The shard for another client: the one with the fewest. `None` if there is no shard any more.
     fn shard(&self) -> Option<usize> {
-        let served = |shard| self.guests.values().filter(|guest| guest.shard == shard).count();
-        let open = |shard: &usize| self.house.desks[*shard].is_open();
-        (0..self.house.desks.len()).filter(open).min_by_key(|shard| served(*shard))
+        let served = |shard| self.admitted.values().filter(|entry| entry.shard == shard).count();
+        let open = |shard: &usize| self.admission.mailboxes[*shard].is_open();
+        (0..self.admission.mailboxes.len()).filter(open).min_by_key(|shard| served(*shard))
     }
 
     /// Makes what a client gets, and sends the client to its shard.
@@ -268,11 +276,11 @@ impl Office {
         connection: &Arc<Connection>,
         arena: Option<Foreign>,
     ) -> Result<(), Errno> {
-        let House { plan, longest, traces, .. } = self.house;
+        let Admission { plan, longest, traces, .. } = self.admission;
         let tally = Arc::<Tally>::default();
-        let (object, client) = customer(plan, Arc::clone(connection), arena, Arc::clone(&tally))
+        let (object, client) = server_ends(plan, Arc::clone(connection), arena, Arc::clone(&tally))
             .map_err(|(_, e)| e)?;
-        let guest = Guest {
+        let entry = Admitted {
             connection: Arc::clone(connection),
             shard,
             peer,
@@ -280,9 +288,9 @@ impl Office {
             line: Arc::clone(&client.line),
             requests: client.requests.outlook(),
         };
-        self.guests.insert(id, guest);
+        self.admitted.insert(id, entry);
         self.count_clients();
-        self.house.counts.admitted.fetch_add(1, Ordering::Relaxed);
+        self.admission.counts.admitted.fetch_add(1, Ordering::Relaxed);
         let answer = Answer {
             version: wire::VERSION,
             status: wire::LET_IN,
@@ -294,19 +302,20 @@ impl Office {
             ..Answer::default()
         };
         let arrival = Arrival { id, pid: peer.pid().unsigned_abs(), object, answer, client };
-        self.house.desks[shard].tell(Notice::Arrival(Box::new(arrival)));
+        self.admission.mailboxes[shard].tell(Notice::Arrival(Box::new(arrival)));
         Ok(())
     }
 
     fn clients(&self) -> Vec<ClientInfo> {
         let now = clock::coarse();
-        let mut all: Vec<_> = self.guests.iter().map(|(id, guest)| guest.info(*id, now)).collect();
+        let mut all: Vec<_> =
+            self.admitted.iter().map(|(id, entry)| entry.info(*id, now)).collect();
         all.sort_by_key(|info| info.client);
         all
     }
 
     fn count_clients(&self) {
-        self.house.counts.clients.store(self.guests.len() as u64, Ordering::Relaxed);
+        self.admission.counts.clients.store(self.admitted.len() as u64, Ordering::Relaxed);
     }
 
     fn turn_away_the_silent(&mut self) {
@@ -318,7 +327,7 @@ impl Office {
     }
 
     fn turn_away(&self) {
-        self.house.counts.turned_away.fetch_add(1, Ordering::Relaxed);
+        self.admission.counts.turned_away.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -328,12 +337,12 @@ fn tell_no(tell: impl FnOnce(Answer), status: u32, number: u64) -> Option<()> {
 }
 
 /// A new line, with the server's ends of both rings.
-pub(super) fn customer(
+pub(super) fn server_ends(
     plan: Plan,
     connection: Arc<Connection>,
     arena: Option<Foreign>,
     tally: Arc<Tally>,
-) -> Result<(OwnedFd, Customer), (&'static str, Errno)> {
+) -> Result<(OwnedFd, ServerEnds), (&'static str, Errno)> {
     let object = line::create(plan)?;
     let line = Line::map(&object, plan, Party::Server, Arc::clone(&connection))?;
     line.start();
@@ -347,10 +356,10 @@ pub(super) fn customer(
     // SAFETY: the server writes the answers, and nobody else does.
     let answers = unsafe { Writer::<Yield>::from_memory(lane(Which::Answers)) };
     let hangs_up = HangsUp { connection, origin: Origin::here() };
-    Ok((object, Customer { requests, answers, arena, line, tally, hangs_up }))
+    Ok((object, ServerEnds { requests, answers, arena, line, tally, hangs_up }))
 }
 
-impl Guest {
+impl Admitted {
     fn info(&self, id: u64, now: u64) -> ClientInfo {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         // In this order: what is answered was begun, and what is begun was issued.

@@ -18,8 +18,8 @@ use crate::selector::{Selector, SelectorOptions};
 use super::error::{BindError, NameTaken, ShardError};
 use super::line::{Plan, errno_of};
 use super::message::{ANSWER, REQUEST};
-use super::reception::{Counts, House, Reception};
-use super::shard::{Desk, Parts, Shard};
+use super::reception::{Admission, Counts, Reception};
+use super::shard::{Mailbox, Parts, Shard};
 use super::task::{Outcome, ProcedureId, Registry, Task};
 use super::trace::Trace;
 
@@ -175,7 +175,7 @@ impl ServerOptions {
 pub struct Server {
     // First: no client comes while the shards end.
     reception: Reception,
-    desks: Vec<Arc<Desk>>,
+    mailboxes: Vec<Arc<Mailbox>>,
     shards: Mutex<Vec<Option<Parts>>>,
     registry: Arc<Registry>,
     counts: Arc<Counts>,
@@ -224,26 +224,27 @@ impl Server {
         for number in 0..options.shards {
             shards.push(options.parts(number, &registry, trace.as_ref())?);
         }
-        let desks: Vec<_> = shards.iter().map(|parts| Arc::clone(&parts.desk)).collect();
+        let mailboxes: Vec<_> = shards.iter().map(|parts| Arc::clone(&parts.mailbox)).collect();
         let listening = listen()?;
         let path = listening.path().to_owned();
         let counts = Arc::<Counts>::default();
-        let house = House {
+        let admission = Admission {
             any_user: options.any_user,
             most: options.clients,
             plan: options.plan(),
             longest: options.longest_answer,
             traces: trace.is_some(),
-            desks: desks.clone(),
+            mailboxes: mailboxes.clone(),
             counts: Arc::clone(&counts),
         };
-        let reception = Reception::open(listening, house).map_err(|error| BindError::System {
-            path,
-            call: "starting reception",
-            errno: OsError::new(errno_of(&error)),
-        })?;
+        let reception =
+            Reception::open(listening, admission).map_err(|error| BindError::System {
+                path,
+                call: "starting reception",
+                errno: OsError::new(errno_of(&error)),
+            })?;
         let shards = Mutex::new(shards.into_iter().map(Some).collect());
-        Ok(Self { reception, desks, shards, registry, counts, origin: Origin::here() })
+        Ok(Self { reception, mailboxes, shards, registry, counts, origin: Origin::here() })
     }
 
     /// Where it listens, as an absolute path.
@@ -285,7 +286,7 @@ impl Server {
     /// What the kernel said: no thread.
     pub fn serve(self) -> std::io::Result<Serving> {
         let mut threads = Vec::new();
-        for number in 0..self.desks.len() {
+        for number in 0..self.mailboxes.len() {
             let Ok(mut shard) = self.shard(number) else { continue };
             let thread = thread::Builder::new().name(format!("fanout-shard-{number}"));
             threads.push(thread.spawn(move || shard.serve())?);
@@ -314,8 +315,8 @@ impl Drop for Server {
         if !self.origin.is_here() {
             return;
         }
-        for desk in &self.desks {
-            desk.end();
+        for mailbox in &self.mailboxes {
+            mailbox.end();
         }
     }
 }
@@ -382,10 +383,10 @@ impl ServerOptions {
             call: "fcntl(F_DUPFD_CLOEXEC)",
             errno: OsError::new(errno_of(&error)),
         })?;
-        let desk = Shard::desk(seat, board);
+        let mailbox = Shard::mailbox(seat, board);
         let (registry, trace) = (Arc::clone(registry), trace.cloned());
         let longest = self.longest_answer;
-        Ok(Parts { number, desk, bell, selector, registry, trace, longest })
+        Ok(Parts { number, mailbox, bell, selector, registry, trace, longest })
     }
 }
 

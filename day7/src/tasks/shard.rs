@@ -47,13 +47,13 @@ pub(super) struct Arrival {
     pub(super) pid: u32,
     pub(super) object: OwnedFd,
     pub(super) answer: Answer,
-    pub(super) client: Customer,
+    pub(super) client: ServerEnds,
 }
 
 /// A client, as its shard has it.
 // The fields are dropped in this order: while the arena is mapped, the connection stands.
 #[derive(Debug)]
-pub(super) struct Customer {
+pub(super) struct ServerEnds {
     pub(super) requests: Reader<Yield>,
     pub(super) answers: Writer<Yield>,
     pub(super) arena: Option<Foreign>,
@@ -88,7 +88,7 @@ pub(super) enum Notice {
 
 /// Where a shard hears from reception.
 #[derive(Debug)]
-pub(super) struct Desk {
+pub(super) struct Mailbox {
     /// `None` when the shard is no more.
     notices: Mutex<Option<Vec<Notice>>>,
     /// Whether there may be any. A hint, with nothing behind it.
@@ -99,7 +99,7 @@ pub(super) struct Desk {
     pub(super) board: OwnedFd,
 }
 
-impl Desk {
+impl Mailbox {
     fn notices(&self) -> MutexGuard<'_, Option<Vec<Notice>>> {
         self.notices.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -144,7 +144,7 @@ impl Desk {
 struct Served {
     id: u64,
     pid: u32,
-    customer: Customer,
+    ends: ServerEnds,
     /// The ring of answers, to announce that it is full.
     answers: Shared,
 }
@@ -159,7 +159,7 @@ const LONGEST_TURN: u64 = 5_000_000;
 /// [`turn`](Shard::turn) until that finds nothing, and then waits for the shard's descriptor.
 pub struct Shard {
     number: usize,
-    desk: Arc<Desk>,
+    mailbox: Arc<Mailbox>,
     bell: Key,
     /// By the index of its key.
     clients: Vec<Option<Served>>,
@@ -199,7 +199,7 @@ enum Leaving {
 /// What a shard is made of.
 pub(super) struct Parts {
     pub(super) number: usize,
-    pub(super) desk: Arc<Desk>,
+    pub(super) mailbox: Arc<Mailbox>,
     pub(super) bell: Key,
     pub(super) selector: Selector,
     pub(super) registry: Arc<Registry>,
@@ -215,10 +215,10 @@ impl std::fmt::Debug for Parts {
 
 impl Shard {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { number, desk, bell, selector, registry, trace, longest } = parts;
+        let Parts { number, mailbox, bell, selector, registry, trace, longest } = parts;
         Self {
             number,
-            desk,
+            mailbox,
             bell,
             clients: Vec::new(),
             keys: HashMap::new(),
@@ -235,11 +235,11 @@ impl Shard {
         }
     }
 
-    /// A desk for a shard with this selector, and the shard's bell.
-    pub(super) fn desk(bell: Seat, board: OwnedFd) -> Arc<Desk> {
+    /// A mailbox for a shard with this selector, and the shard's bell.
+    pub(super) fn mailbox(bell: Seat, board: OwnedFd) -> Arc<Mailbox> {
         let no = || AtomicBool::new(false);
         let notices = Mutex::new(Some(Vec::new()));
-        Arc::new(Desk { notices, has_news: no(), has_ended: no(), bell, board })
+        Arc::new(Mailbox { notices, has_news: no(), has_ended: no(), bell, board })
     }
 
     /// Its number.
@@ -254,7 +254,7 @@ impl Shard {
 
     /// Serves its clients until the server is dropped.
     pub fn serve(&mut self) {
-        while !self.desk.has_ended() {
+        while !self.mailbox.has_ended() {
             // Not for ever: a process that has the board can take away reception's bit.
             self.turn_timeout(SLICE);
         }
@@ -276,12 +276,12 @@ impl Shard {
 
     /// Whether the server was dropped: nothing will come any more.
     pub fn has_ended(&self) -> bool {
-        self.desk.has_ended()
+        self.mailbox.has_ended()
     }
 
     /// Hears reception, if it has something to say, and serves the client whose turn it is; says whether there was either.
     fn take(&mut self, turn: Option<Turn>) -> bool {
-        let has_news = self.desk.has_news.load(Ordering::Relaxed);
+        let has_news = self.mailbox.has_news.load(Ordering::Relaxed);
         // Before the turn: its client may be gone.
         if has_news {
             self.hear();
@@ -326,8 +326,8 @@ impl Shard {
 
     /// Hears what reception has to say.
     fn hear(&mut self) {
-        self.desk.has_news.store(false, Ordering::Relaxed);
-        let notices = self.desk.notices().as_mut().map(std::mem::take);
+        self.mailbox.has_news.store(false, Ordering::Relaxed);
+        let notices = self.mailbox.notices().as_mut().map(std::mem::take);
         for notice in notices.into_iter().flatten() {
             match notice {
                 Notice::Arrival(arrival) => drop(self.welcome(*arrival)),
@@ -358,10 +358,10 @@ impl Shard {
             return None;
         };
         let answer = Answer { seat: seat.number() as u32, descriptors: 2, ..answer };
-        let given = [object.as_fd(), self.desk.board.as_fd()];
+        let given = [object.as_fd(), self.mailbox.board.as_fd()];
         if say(&client.hangs_up.connection, &answer, &given) {
             let answers = Shared::new(client.answers.memory().clone());
-            let served = Served { id, pid, customer: client, answers };
+            let served = Served { id, pid, ends: client, answers };
             if self.clients.len() <= key.index() {
                 self.clients.resize_with(key.index() + 1, || None);
             }
@@ -374,7 +374,7 @@ impl Shard {
         }
     }
 
-    fn seat(&mut self, client: &Customer) -> Option<(Key, Seat)> {
+    fn seat(&mut self, client: &ServerEnds) -> Option<(Key, Seat)> {
         let key = self.selector.add_seated(client.requests.outlook()).ok()?;
         Some((key, self.selector.seat(key)?))
     }
@@ -391,7 +391,7 @@ impl Shard {
                 self.selector.rest(key);
                 return Ok(());
             }
-            let record = match served.customer.requests.try_recv() {
+            let record = match served.ends.requests.try_recv() {
                 Ok(record) => record,
                 Err(TryRecvError::Empty) => return Ok(()),
                 Err(TryRecvError::End(end)) => return Err(no_requests(end)),
@@ -402,7 +402,7 @@ impl Shard {
             drop(record);
             self.work(key)?;
             let is_long = clock::coarse().wrapping_sub(begun) > LONGEST_TURN;
-            if is_long || self.desk.has_news.load(Ordering::Relaxed) {
+            if is_long || self.mailbox.has_news.load(Ordering::Relaxed) {
                 return Ok(());
             }
         }
@@ -416,7 +416,7 @@ impl Shard {
         let Some(asked) = Request::parse(&request) else {
             return Err(Leaving::Corrupt("it sent what is no request".into()));
         };
-        let tally = &served.customer.tally;
+        let tally = &served.ends.tally;
         tally.issued_at.store(asked.head.issued, Ordering::Relaxed);
         // A question for a procedure's number is no task.
         let one = u64::from(asked.head.procedure != LOOKUP);
@@ -438,7 +438,7 @@ impl Shard {
         let status = scratch.run(served, &asked);
         let head = AnswerHead { place: asked.head.place, turn: asked.head.turn, status, unused: 0 };
         self.answer[..ANSWER].copy_from_slice(bytemuck::bytes_of(&head));
-        let tally = &served.customer.tally;
+        let tally = &served.ends.tally;
         count(&tally.answered);
         if status != DONE {
             count(&tally.failed);
@@ -455,7 +455,7 @@ impl Shard {
                 status: name_of(status),
             });
         }
-        let sent = served.customer.answers.try_send(&self.answer);
+        let sent = served.ends.answers.try_send(&self.answer);
         self.request = request;
         match sent {
             Ok(()) => Ok(()),
@@ -469,8 +469,8 @@ impl Shard {
 
 impl Drop for Shard {
     fn drop(&mut self) {
-        // No client is sent here any more, and who waits at the desk is told.
-        self.desk.close();
+        // No client is sent here any more, and clients that wait to be let in are told.
+        self.mailbox.close();
         if let Some(trace) = &self.trace {
             trace.flush();
         }
@@ -543,7 +543,7 @@ fn no_answers(end: SendError) -> Leaving {
 
 /// Whether there is room for the longest answer. If not, the client rings when it has read.
 fn has_room(served: &mut Served, longest: usize) -> Result<bool, Leaving> {
-    let answers = &mut served.customer.answers;
+    let answers = &mut served.ends.answers;
     let mut try_now = || match answers.try_reserve(ANSWER + longest) {
         Ok(room) => {
             drop(room);
@@ -590,7 +590,7 @@ impl Scratch<'_> {
             answer.extend_from_slice(text);
             status
         };
-        if served.customer.line.is_cancelled(asked.head.place) {
+        if served.ends.line.is_cancelled(asked.head.place) {
             return CANCELLED;
         }
         if asked.head.procedure == LOOKUP {
@@ -609,7 +609,7 @@ impl Scratch<'_> {
         let Some(procedure) = self.procedures.get_mut(at) else {
             return say(self.answer, REFUSED, "there is no procedure of this number");
         };
-        let arena = served.customer.arena.as_ref();
+        let arena = served.ends.arena.as_ref();
         if let Err(why) = lay_out(arena, asked, self.inputs, self.outputs) {
             return say(self.answer, REFUSED, &why);
         }
