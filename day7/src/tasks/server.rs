@@ -341,7 +341,10 @@ impl Drop for Serving {
         self.server = None;
         // The child of a fork has no such threads.
         let is_here = self.origin.is_here();
-        for thread in self.threads.drain(..).filter(|_| is_here) {
+        // A procedure that drops its own server runs in one of them, which ends after it.
+        let own = thread::current().id();
+        let others = |thread: &JoinHandle<()>| is_here && thread.thread().id() != own;
+        for thread in self.threads.drain(..).filter(others) {
             // A shard does not panic, and a drop could not report it.
             let _ = thread.join();
         }

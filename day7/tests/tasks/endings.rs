@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -329,4 +330,25 @@ fn forks_with_a_server() {
     }
     assert_eq!(ticket.wait().result.unwrap(), b"still here");
     drop((server, shard));
+}
+
+#[test]
+fn a_procedure_may_drop_its_own_server() {
+    let folder = Folder::new();
+    let path = folder.join("server");
+    let server = Server::bind(&path, &ServerOptions::new()).unwrap();
+    let serving = Arc::new(Mutex::new(None));
+    let own = Arc::clone(&serving);
+    server
+        .register("end", move |task| {
+            drop(own.lock().unwrap().take());
+            Ok(task.answer(b"it has ended")?)
+        })
+        .unwrap();
+    *serving.lock().unwrap() = Some(server.serve().unwrap());
+    let client = Client::connect(&path).unwrap();
+    let end = client.procedure("end").unwrap();
+    let answer = promptly("the procedure is done", move || client.call(end, b""));
+    assert_eq!(answer.unwrap(), b"it has ended");
+    assert!(!path.exists());
 }
