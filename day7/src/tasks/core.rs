@@ -284,6 +284,10 @@ impl Core {
                 return (tickets, true);
             }
             if self.is_within() {
+                if deadline.is_some() {
+                    // Nothing comes before the procedure is done.
+                    return (tickets, false);
+                }
                 // It would wait for itself.
                 drop(tickets);
                 self.fail_all();

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use day7::tasks::{
     CallError, Client, ClientOptions, Failed, NotSubmitted, Server, ServerOptions, Ticket,
+    TicketState,
 };
 use nix::libc;
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -351,4 +352,38 @@ fn a_procedure_may_drop_its_own_server() {
     let answer = promptly("the procedure is done", move || client.call(end, b""));
     assert_eq!(answer.unwrap(), b"it has ended");
     assert!(!path.exists());
+}
+
+/// It learns nothing new, but the client is as it was.
+#[test]
+fn a_procedure_may_look_at_a_client_of_its_own_local_server() {
+    let looks: [fn(&Client, &mut Ticket); 4] = [
+        |client, _| assert_eq!(client.outstanding(), 2),
+        |_, other| assert!(!other.is_ready()),
+        |_, other| assert_eq!(other.state(), TicketState::Outstanding),
+        |_, other| assert!(!other.wait_timeout(Duration::from_millis(1))),
+    ];
+    for look in looks {
+        let server = Server::local(&ServerOptions::new()).unwrap();
+        let seen = Arc::new(Mutex::new(None::<(Client, Ticket)>));
+        let within = Arc::clone(&seen);
+        server
+            .register("look", move |task| {
+                let mut seen = within.lock().unwrap();
+                let (client, other) = seen.as_mut().expect("both were submitted");
+                look(client, other);
+                Ok(task.answer(b"seen")?)
+            })
+            .unwrap();
+        furnish(&server);
+        let client = server.client(&ClientOptions::new()).unwrap();
+        let [look, echo] = ["look", "echo"].map(|name| client.procedure(name).unwrap());
+        let looks = client.submit(look, &[], vec![], vec![]).unwrap();
+        let other = client.submit(echo, b"x", vec![], vec![]).unwrap();
+        *seen.lock().unwrap() = Some((client.clone(), other));
+        assert_eq!(looks.wait().result.unwrap(), b"seen");
+        let (_, other) = seen.lock().unwrap().take().expect("it is still there");
+        assert_eq!(other.wait().result.unwrap(), b"x");
+        assert_eq!(client.call(echo, b"again").unwrap(), b"again");
+    }
 }
