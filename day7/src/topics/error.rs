@@ -112,7 +112,8 @@ pub enum RecvError {
         "this process was forked from the subscriber's, which goes on reading: subscribe again in the child"
     )]
     Forked,
-    /// The ring of a publisher that has come could not be joined: none of its messages will be heard.
+    /// The ring of a publisher that has come could not be joined: none of its messages will be heard. If descriptors or
+    /// memory were short, it is tried again, and then all of them are; this is said once.
     #[error(transparent)]
     Join(#[from] JoinSpaceError),
 }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use common::process::Origin;
-use day2::OpenError;
+use day2::{LeaseError, LockError, OpenError};
 use day3::outlook::Outlook;
 use day3::{JoinError, JoinOptions, Policy, Start, wait};
 use day4::TryRecvError;
@@ -13,6 +13,7 @@ use day4::evictable::Evictable;
 use day4::reader::Reader;
 use day4::tap::Tap;
 use day5::Adaptive;
+use nix::errno::Errno;
 
 use crate::selector::{Key, Selector, SelectorOptions};
 
@@ -181,6 +182,9 @@ pub struct Subscriber {
     departures: Vec<Departure>,
     /// Publishers that need not be looked at again.
     known: HashSet<u64>,
+    /// Publishers whose rings could not be joined yet, and when to try again. Each was told once.
+    late: HashSet<u64>,
+    look_again: Option<Instant>,
     seats: Vec<Seat>,
     patterns: Vec<Pattern>,
     options: SubscribeOptions,
@@ -233,6 +237,8 @@ impl Subscriber {
             lasts: VecDeque::new(),
             departures: Vec::new(),
             known: HashSet::new(),
+            late: HashSet::new(),
+            look_again: None,
             seats: Vec::new(),
             patterns,
             options: options.clone(),
@@ -301,7 +307,9 @@ impl Subscriber {
         if !self.origin.is_here() {
             return Err(RecvError::Forked);
         }
-        if self.space.generation() != self.generation {
+        if self.space.generation() != self.generation
+            || self.look_again.is_some_and(|time| Instant::now() >= time)
+        {
             self.look()?;
         }
         if let Some(last) = self.lasts.pop_front() {
@@ -388,18 +396,29 @@ impl Subscriber {
         words::subscribed();
         let publishers = self.space.publishers();
         self.known.retain(|known| publishers.iter().any(|info| info.generation == *known));
-        let mut outcome = Ok(());
+        self.late.retain(|late| publishers.iter().any(|info| info.generation == *late));
+        let (mut outcome, mut joined) = (Ok(()), generation);
         for info in publishers {
-            if self.known.insert(info.generation)
-                && let Err(error) = self.join(info)
-            {
-                outcome = Err(error);
+            let publisher = info.generation;
+            if !self.known.insert(publisher) {
+                continue;
             }
+            let Err(error) = self.join(info) else { continue };
+            if may_pass(&error) {
+                // It keeps what it publishes until we have joined, as for any that has not looked yet.
+                self.known.remove(&publisher);
+                joined = joined.min(publisher.saturating_sub(1));
+                if !self.late.insert(publisher) {
+                    continue;
+                }
+            }
+            outcome = Err(error);
         }
         for seat in &self.seats {
-            self.space.has_joined(seat, generation);
+            self.space.has_joined(seat, joined);
         }
         self.generation = generation;
+        self.look_again = (joined != generation).then(|| Instant::now() + NEWCOMERS);
         outcome
     }
 
@@ -524,6 +543,20 @@ impl Source {
         }
         Ok(Found::Unwanted)
     }
+}
+
+/// Whether a ring that could not be joined may be joined later: what was short was the process's, or the kernel's.
+fn may_pass(error: &JoinSpaceError) -> bool {
+    let JoinSpaceError::Join { error, .. } = error else { return false };
+    let errno = match &**error {
+        JoinError::Lock(LockError::Busy { .. }) => return true,
+        JoinError::Open(OpenError::System { errno, .. })
+        | JoinError::Lock(LockError::System { errno, .. })
+        | JoinError::Lease(LeaseError::System { errno, .. }) => *errno,
+        _ => return false,
+    };
+    let short = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM, Errno::ENOLCK];
+    short.contains(&Errno::from_raw(errno.raw_os_error()))
 }
 
 fn departed(end: day4::RecvError) -> Departed {
