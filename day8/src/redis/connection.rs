@@ -158,9 +158,17 @@ impl Connection {
     }
 }
 
+/// A subscriber does not read: more messages wait for it than it may keep waiting.
+#[derive(Debug, thiserror::Error)]
+#[error("a subscriber keeps more than {limit} bytes of messages waiting, and was let go")]
+struct Overrun {
+    limit: usize,
+}
+
 /// Serves a client until it ends, or until it keeps too many messages waiting.
 pub(super) async fn serve(redis: Rc<Redis>, mut socket: Socket) -> Result<(), SocketError> {
     let (input, output) = socket.split();
+    let idle = input.idle_timeout();
     let mut connection = Connection::new(redis);
     let mut pieces = Pieces::default();
     loop {
@@ -171,33 +179,36 @@ pub(super) async fn serve(redis: Rc<Redis>, mut socket: Socket) -> Result<(), So
         input.consume(taken);
         connection.redis.start_sweeping();
         let mailbox = connection.mailbox();
-        if !pieces.is_empty() && !guard(mailbox.as_deref(), pieces.write(output)).await? {
-            return Ok(());
+        if !pieces.is_empty() {
+            guard(mailbox.as_deref(), pieces.write(output)).await?;
         }
-        let goes_on = match turn {
-            Turn::Write => true,
-            Turn::Wait => {
-                crate::sleep(AGAIN).await;
-                true
+        match turn {
+            Turn::Write => {}
+            Turn::Wait => crate::sleep(AGAIN).await,
+            // The answers are sent by the runtime.
+            Turn::Close => return Ok(()),
+            Turn::Read => {
+                let goes_on = match &mailbox {
+                    None => read(connection.is_idle(), input).await?,
+                    Some(mailbox) => {
+                        let goes_on = listen(&connection, mailbox, input, output).await?;
+                        input.set_idle_timeout(idle);
+                        // The messages that were there come before the answers.
+                        send(mailbox, output).await?;
+                        goes_on
+                    }
+                };
+                if !goes_on {
+                    return Ok(());
+                }
             }
-            Turn::Close => {
-                output.finish().await?;
-                false
-            }
-            Turn::Read => match &mailbox {
-                None => read(&connection, input).await?,
-                Some(mailbox) => listen(&connection, mailbox, input, output).await?,
-            },
-        };
-        if !goes_on {
-            return Ok(());
         }
     }
 }
 
 /// Waits for more bytes. `false`: none will come.
-async fn read(connection: &Connection, input: &mut Input) -> Result<bool, SocketError> {
-    if connection.is_idle() && input.is_empty() {
+async fn read(is_idle: bool, input: &mut Input) -> Result<bool, SocketError> {
+    if is_idle && input.is_empty() {
         input.next_request().await
     } else {
         Ok(input.fill().await? > 0)
@@ -211,42 +222,54 @@ async fn listen(
     input: &mut Input,
     output: &mut Output,
 ) -> Result<bool, SocketError> {
+    let idle = input.idle_timeout();
     loop {
-        if !send(mailbox, output).await? || !guard(Some(mailbox), output.flush()).await? {
-            return Ok(false);
+        input.set_idle_timeout(idle);
+        send(mailbox, output).await?;
+        guard(Some(mailbox), output.flush()).await?;
+        let is_idle = connection.is_idle();
+        if is_idle && input.is_empty() && connection.client.listens() {
+            // Who listens has nothing to say.
+            input.set_idle_timeout(None);
         }
         let any = poll_fn(|context| mailbox.poll_any(context));
-        if let Some(goes_on) = either(read(connection, input), any).await {
-            // The messages that were there come before the answers.
-            return Ok(send(mailbox, output).await? && goes_on?);
+        if let Some(goes_on) = either(read(is_idle, input), any).await {
+            return goes_on;
         }
     }
 }
 
-/// Writes the messages that are there. `false`: there are too many.
-async fn send(mailbox: &Mailbox, output: &mut Output) -> Result<bool, SocketError> {
+/// Writes the messages that are there.
+async fn send(mailbox: &Mailbox, output: &mut Output) -> Result<(), SocketError> {
     while !mailbox.is_empty() {
         let (mut pieces, mut bytes) = (Pieces::default(), 0);
         for message in core::iter::from_fn(|| mailbox.take()).take(MESSAGES) {
             bytes += message.len();
             pieces.push_shared(message);
         }
-        if !guard(Some(mailbox), pieces.write(output)).await? {
-            return Ok(false);
-        }
+        guard(Some(mailbox), pieces.write(output)).await?;
         mailbox.sent(bytes);
     }
-    Ok(!mailbox.is_overrun())
+    mailbox.check()
 }
 
-/// Waits for a write, but no longer than there is room for the messages that wait behind it. Says whether it was done.
+/// Waits for a write, but no longer than there is room for the messages that wait behind it.
 async fn guard(
     mailbox: Option<&Mailbox>,
     write: impl Future<Output = Result<(), SocketError>>,
-) -> Result<bool, SocketError> {
-    let Some(mailbox) = mailbox else { return write.await.map(|()| true) };
+) -> Result<(), SocketError> {
+    let Some(mailbox) = mailbox else { return write.await };
     let overrun = poll_fn(|context| mailbox.poll_overrun(context));
-    either(write, overrun).await.transpose().map(|written| written.is_some())
+    either(write, overrun).await.unwrap_or_else(|| mailbox.check())
+}
+
+impl Mailbox {
+    fn check(&self) -> Result<(), SocketError> {
+        if self.is_overrun() {
+            return Err(SocketError::service(Overrun { limit: self.most() }));
+        }
+        Ok(())
+    }
 }
 
 /// Waits for either of two. `None`: it was the second; the first is dropped.

@@ -3,6 +3,7 @@
 //! Nothing here takes long, however many keys there are: a table is 64 small ones, which grow one after the other; what
 //! has expired, and what was flushed, is freed in portions.
 
+use core::fmt;
 use core::hash::BuildHasher;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -56,13 +57,28 @@ pub(super) struct Swept {
     pub(super) freed: usize,
 }
 
-pub(super) struct Store {
-    tables: Vec<HashTable<Item>>,
-    hasher: DefaultHashBuilder,
+/// What is counted.
+#[derive(Clone, Copy, Debug, Default)]
+struct Totals {
     len: usize,
     /// How many keys expire some time.
     expiring: usize,
     used: usize,
+}
+
+impl Totals {
+    /// A key has been removed.
+    fn forget(&mut self, item: &Item) {
+        self.len -= 1;
+        self.expiring -= usize::from(item.expires != NEVER);
+        self.used -= cost(item.key.len(), item.value.len());
+    }
+}
+
+pub(super) struct Store {
+    tables: Vec<HashTable<Item>>,
+    hasher: DefaultHashBuilder,
+    totals: Totals,
     /// Where the next sweep goes on: which table, and which of its places.
     cursor: (usize, usize),
     /// What was flushed, and is yet to be freed.
@@ -85,6 +101,12 @@ fn table_of(hash: u64) -> usize {
     (hash >> 40) as usize % TABLES
 }
 
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("len", &self.totals.len).field("used", &self.totals.used).finish_non_exhaustive()
+    }
+}
+
 impl Default for Store {
     fn default() -> Self {
         Self::new(wall_clock)
@@ -96,9 +118,7 @@ impl Store {
         Self {
             tables: (0..TABLES).map(|_| HashTable::new()).collect(),
             hasher: DefaultHashBuilder::default(),
-            len: 0,
-            expiring: 0,
-            used: 0,
+            totals: Totals::default(),
             cursor: (0, 0),
             flushed: VecDeque::new(),
             clock,
@@ -112,12 +132,12 @@ impl Store {
 
     /// How many keys there are, with those that have expired and were not found yet.
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.totals.len
     }
 
     /// About how many bytes keys and values need.
     pub(super) fn used(&self) -> usize {
-        self.used
+        self.totals.used
     }
 
     /// The value of a key.
@@ -148,11 +168,11 @@ impl Store {
     #[inline]
     fn item(&mut self, key: &[u8]) -> Option<&mut Item> {
         let hash = self.hasher.hash_one(key);
-        let (clock, table) = (self.clock, &mut self.tables[table_of(hash)]);
+        let Self { clock, tables, totals, .. } = self;
+        let table = &mut tables[table_of(hash)];
         let mut found = table.find_entry(hash, |item| *item.key == *key).ok()?;
         if found.get_mut().expires != NEVER && found.get_mut().expires <= clock() {
-            let item = found.remove().0;
-            self.forget(&item);
+            totals.forget(&found.remove().0);
             return None;
         }
         Some(found.into_mut())
@@ -182,16 +202,16 @@ impl Store {
                     Some(same) if same.len() == value.len() => same.copy_from_slice(value),
                     _ => item.value = value.into(),
                 }
-                self.expiring += usize::from(item.expires != NEVER);
-                self.expiring -= usize::from(before.0 != NEVER);
-                self.used = self.used + value.len() - before.1;
+                self.totals.expiring += usize::from(item.expires != NEVER);
+                self.totals.expiring -= usize::from(before.0 != NEVER);
+                self.totals.used = self.totals.used + value.len() - before.1;
             }
             Place::Vacant(place) => {
                 let expires = if let Expiry::At(time) = expiry { time } else { NEVER };
                 place.insert(Item { key: key.into(), value: value.into(), expires });
-                self.len += 1;
-                self.expiring += usize::from(expires != NEVER);
-                self.used += cost(key.len(), value.len());
+                self.totals.len += 1;
+                self.totals.expiring += usize::from(expires != NEVER);
+                self.totals.used += cost(key.len(), value.len());
             }
         }
     }
@@ -200,8 +220,8 @@ impl Store {
     pub(super) fn expire_at(&mut self, key: &[u8], time: u64) -> bool {
         let Some(item) = self.item(key) else { return false };
         let before = core::mem::replace(&mut item.expires, time);
-        self.expiring += usize::from(time != NEVER);
-        self.expiring -= usize::from(before != NEVER);
+        self.totals.expiring += usize::from(time != NEVER);
+        self.totals.expiring -= usize::from(before != NEVER);
         true
     }
 
@@ -211,15 +231,8 @@ impl Store {
         let table = &mut self.tables[table_of(hash)];
         let Ok(found) = table.find_entry(hash, |item| *item.key == *key) else { return false };
         let item = found.remove().0;
-        self.forget(&item);
+        self.totals.forget(&item);
         item.expires == NEVER || item.expires > self.now()
-    }
-
-    /// A key has been removed.
-    fn forget(&mut self, item: &Item) {
-        self.len -= 1;
-        self.expiring -= usize::from(item.expires != NEVER);
-        self.used -= cost(item.key.len(), item.value.len());
     }
 
     /// Removes all keys. Their memory is freed by [`sweep`](Self::sweep), portion by portion.
@@ -229,23 +242,23 @@ impl Store {
                 self.flushed.push_back(core::mem::take(table).into_iter());
             }
         }
-        (self.len, self.expiring, self.used, self.cursor) = (0, 0, 0, (0, 0));
+        (self.totals, self.cursor) = (Totals::default(), (0, 0));
     }
 
     /// Whether there is anything that a sweep could find.
     pub(super) fn needs_sweep(&self) -> bool {
-        self.expiring > 0 || !self.flushed.is_empty()
+        self.totals.expiring > 0 || !self.flushed.is_empty()
     }
 
     /// Frees up to `most` keys that were flushed, and looks at so many places for keys that have expired.
     pub(super) fn sweep(&mut self, most: usize) -> Swept {
         let freed = self.free(most);
         let mut swept = Swept { looked: 0, expired: 0, freed };
-        if self.expiring == 0 {
+        if self.totals.expiring == 0 {
             return swept;
         }
         let now = self.now();
-        while swept.looked < most && self.expiring > 0 {
+        while swept.looked < most && self.totals.expiring > 0 {
             let (table, place) = self.cursor;
             if place >= self.tables[table].num_buckets() {
                 self.cursor = ((table + 1) % TABLES, 0);
@@ -257,7 +270,7 @@ impl Store {
             swept.looked += 1;
             let found = self.tables[table].get_bucket_entry(place).ok();
             if let Some(item) = found.and_then(|found| take_expired(found, now)) {
-                self.forget(&item);
+                self.totals.forget(&item);
                 swept.expired += 1;
             }
         }
