@@ -55,8 +55,6 @@ impl ProtocolError {
     pub(super) fn answer(self) -> Vec<u8> {
         let mut answer = format!("-ERR {self}").into_bytes();
         match self {
-            // C ends the text there.
-            Self::NoDollar { found: 0 } => {}
             Self::NoDollar { found: b'\r' | b'\n' } => answer.extend(b" '"),
             Self::NoDollar { found } => answer.extend([found, b'\'']),
             _ => {}

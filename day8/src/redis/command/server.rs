@@ -42,10 +42,17 @@ pub(super) fn config(call: &mut Call<'_, '_>) -> Flow {
         return call.wrong_arity("config|get");
     }
     let parameters = call.service.parameters();
-    let wanted = parameters.iter().filter(|(name, _)| {
-        patterns.iter().any(|pattern| glob::matches(pattern, name.as_bytes()))
-    });
-    call.answers.array(2 * wanted.clone().count());
+    let wanted: Vec<(&[u8], &str)> = parameters
+        .iter()
+        .filter_map(|(name, value)| {
+            let is_it = |pattern: &&&[u8]| glob::matches(pattern, name.as_bytes());
+            let pattern = patterns.iter().find(is_it)?;
+            // As in Redis, a name that is asked for comes back as it was written.
+            let is_name = pattern.eq_ignore_ascii_case(name.as_bytes());
+            Some((if is_name { pattern } else { name.as_bytes() }, value.as_str()))
+        })
+        .collect();
+    call.answers.array(2 * wanted.len());
     for (name, value) in wanted {
         call.answers.bulk(name);
         call.answers.bulk(value);
@@ -94,7 +101,7 @@ pub(super) fn command(call: &mut Call<'_, '_>) -> Flow {
 /// What clients know commands by: name, arity, flags, and where their keys stand. The rest is left empty.
 fn describe(call: &mut Call<'_, '_>, command: Option<&Command>) {
     let answers = &mut *call.answers;
-    let Some(command) = command else { return answers.raw(b"*-1\r\n") };
+    let Some(command) = command else { return answers.nil() };
     answers.array(10);
     answers.bulk(command.name);
     answers.integer(command.arity);
@@ -121,34 +128,23 @@ pub(super) fn hello(call: &mut Call<'_, '_>) -> Flow {
         }
     }
     let mut words = arguments.get(2..).unwrap_or_default();
-    let (mut name, mut is_known) = (None, true);
-    loop {
-        words = match words {
-            [] => break,
+    while let [word, rest @ ..] = words {
+        words = match rest {
             // Everybody is the default user, who has no password.
-            [word, user, _, rest @ ..] if word.eq_ignore_ascii_case(b"auth") => {
-                is_known = *user == b"default";
+            [user, _, rest @ ..] if word.eq_ignore_ascii_case(b"auth") => {
+                if *user != b"default" {
+                    return call.error(BAD_USER);
+                }
                 rest
             }
-            [word, given, rest @ ..] if word.eq_ignore_ascii_case(b"setname") => {
-                name = Some(*given);
+            [name, rest @ ..] if word.eq_ignore_ascii_case(b"setname") => {
+                if !set_name(call, name) {
+                    return call.error(BAD_NAME);
+                }
                 rest
             }
-            [word, ..] => {
-                let word = &word[..memchr::memchr(0, word).unwrap_or(word.len())];
-                let mut text = [b"ERR Syntax error in HELLO option '", word, b"'"].concat();
-                super::without_line_ends(&mut text);
-                return call.error(text);
-            }
+            _ => return bad_option(call, word),
         };
-    }
-    if !is_known {
-        return call.error("WRONGPASS invalid username-password pair or user is disabled.");
-    }
-    if let Some(name) = name
-        && !set_name(call, name)
-    {
-        return call.error(BAD_NAME);
     }
     let answers = &mut *call.answers;
     answers.array(14);
@@ -169,6 +165,15 @@ pub(super) fn hello(call: &mut Call<'_, '_>) -> Flow {
     Flow::Continue
 }
 
+#[cold]
+fn bad_option(call: &mut Call<'_, '_>, word: &[u8]) -> Flow {
+    let word = super::repeated(word, usize::MAX);
+    let mut text = [b"ERR Syntax error in HELLO option '", word, b"'"].concat();
+    super::without_line_ends(&mut text);
+    call.error(text)
+}
+
+const BAD_USER: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 const BAD_NAME: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
 
 /// Says whether the name is one.

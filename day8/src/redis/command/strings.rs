@@ -61,7 +61,7 @@ enum Only {
 }
 
 /// How a time is given.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Time {
     milliseconds: bool,
     absolute: bool,
@@ -162,7 +162,8 @@ fn read_options<'a>(words: &[&'a [u8]]) -> Option<Options<'a>> {
             b"pxat" => Time { milliseconds: true, absolute: true },
             _ => return None,
         };
-        if options.keeps_time || options.time.is_some() {
+        // As in Redis, the same one may be given twice: the last counts.
+        if options.keeps_time || options.time.is_some_and(|(other, _)| other != time) {
             return None;
         }
         options.time = Some((time, words.next()?));
