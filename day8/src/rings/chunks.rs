@@ -75,7 +75,8 @@ pub(super) fn no_input(why: RecvError) -> io::Error {
 
 #[cold]
 fn changed() -> io::Error {
-    let why = "a record has become shorter while it was read: its writer writes what no writer does";
+    let why =
+        "a record has become shorter while it was read: its writer writes what no writer does";
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
@@ -187,5 +188,99 @@ impl Gather<'_, '_> {
             }
         }
         filled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::sync::{AtomicU64, Ordering};
+    use day3::{Start, Yield};
+    use day4::frame::Frame;
+    use testing::Unique;
+
+    use super::*;
+
+    fn ring(name: &Unique) -> (Writer, Incoming<Yield>) {
+        let writer = Writer::create(name.bare(), 4096).unwrap();
+        let reader = Reader::<Yield>::join(name.bare(), Start::Oldest).unwrap();
+        (writer, Incoming::new(reader))
+    }
+
+    fn take(incoming: &mut Incoming<Yield>, room: usize) -> io::Result<Option<Vec<u8>>> {
+        let mut into = vec![0; room];
+        let (one, two) = into.split_at_mut(room / 3);
+        let len = incoming.take(&mut [IoSliceMut::new(one), IoSliceMut::new(two)])?;
+        Ok(len.map(|len| into[..len].to_vec()))
+    }
+
+    #[test]
+    fn records_are_one_stream_and_an_empty_one_is_its_end() {
+        let name = Unique::new("chunks");
+        let (mut writer, mut incoming) = ring(&name);
+        for chunk in [&b"ab"[..], b"cdefgh", b"i", b"jkl"] {
+            writer.send(chunk).unwrap();
+        }
+        assert_eq!(take(&mut incoming, 4).unwrap().unwrap(), b"abcd");
+        assert_eq!(take(&mut incoming, 2).unwrap().unwrap(), b"ef");
+        assert_eq!(take(&mut incoming, 0).unwrap().unwrap(), b"", "no room for anything");
+        assert_eq!(take(&mut incoming, 9).unwrap().unwrap(), b"ghijkl");
+        assert_eq!(take(&mut incoming, 9).unwrap(), None);
+        writer.send(b"m").unwrap();
+        writer.send(b"").unwrap();
+        writer.send(b"not any more").unwrap();
+        assert_eq!(take(&mut incoming, 9).unwrap().unwrap(), b"m");
+        for _ in 0..2 {
+            assert_eq!(take(&mut incoming, 9).unwrap().unwrap(), b"");
+        }
+    }
+
+    #[test]
+    fn the_close_is_the_end_after_everything_was_taken() {
+        let name = Unique::new("chunks");
+        let (mut writer, mut incoming) = ring(&name);
+        writer.send(b"last").unwrap();
+        writer.close();
+        assert_eq!(take(&mut incoming, 3).unwrap().unwrap(), b"las");
+        assert_eq!(take(&mut incoming, 3).unwrap().unwrap(), b"t");
+        assert_eq!(take(&mut incoming, 3).unwrap().unwrap(), b"");
+    }
+
+    #[test]
+    fn a_record_that_shrinks_while_it_is_read_is_an_error() {
+        let name = Unique::new("chunks");
+        let (mut writer, mut incoming) = ring(&name);
+        writer.send(&[7; 100]).unwrap();
+        assert_eq!(take(&mut incoming, 60).unwrap().unwrap(), [7; 60]);
+        // SAFETY: the ring's first header; nobody else writes it now.
+        let header = unsafe { writer.memory().data().cast::<AtomicU64>().as_ref() };
+        header.store(Frame { len: 50, kind: 0 }.word(), Ordering::Relaxed);
+        assert_eq!(take(&mut incoming, 60).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn a_full_ring_takes_nothing_until_there_is_room_for_more_than_a_few_bytes() {
+        let name = Unique::new("chunks");
+        let (writer, mut incoming) = ring(&name);
+        let mut outgoing = Outgoing::new(writer);
+        let bytes: Vec<u8> = (0..9000u32).map(|n| (n % 251) as u8).collect();
+        let mut put = 0;
+        let mut received = Vec::new();
+        while received.len() < bytes.len() {
+            let (one, two) = bytes[put..].split_at((bytes.len() - put) / 3);
+            match outgoing.put(&[IoSlice::new(one), IoSlice::new(two)]).unwrap() {
+                Some(len) => put += len,
+                None => {
+                    let left = bytes.len() - put;
+                    received.extend(take(&mut incoming, 100).unwrap().unwrap());
+                    assert!(left > 0);
+                }
+            }
+            if put == bytes.len() {
+                received.extend(take(&mut incoming, 9000).unwrap().unwrap());
+            }
+        }
+        assert_eq!(received, bytes);
+        assert_eq!(outgoing.put(&[]).unwrap(), Some(0), "nothing is no empty record");
+        assert_eq!(take(&mut incoming, 1).unwrap(), None);
     }
 }

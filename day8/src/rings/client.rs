@@ -233,7 +233,10 @@ impl Write for RingWriter {
 
 #[cold]
 fn reads_no_more() -> io::Error {
-    io::Error::new(io::ErrorKind::BrokenPipe, "the service reads no more: it has ended the connection")
+    io::Error::new(
+        io::ErrorKind::BrokenPipe,
+        "the service reads no more: it has ended the connection",
+    )
 }
 
 /// Why no more can be written.

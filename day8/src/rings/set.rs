@@ -185,8 +185,7 @@ impl Rings {
         };
         let connection = Arc::clone(connection);
         let signs = Rc::new(Signs { connection, is_gone: Cell::new(false) });
-        let entry =
-            Entry { key, signs: Rc::clone(&signs), read: None, write: None, rests: false };
+        let entry = Entry { key, signs: Rc::clone(&signs), read: None, write: None, rests: false };
         if inner.entries.len() <= key.index() {
             inner.entries.resize_with(key.index() + 1, || None);
         }
@@ -213,11 +212,7 @@ impl Rings {
 
     /// Does this, and tells the slots that are to be told. Not meanwhile: who is told may be anybody.
     #[inline]
-    fn with<R>(
-        &self,
-        mut notify: impl FnMut(usize, Side),
-        f: impl FnOnce(&mut Inner) -> R,
-    ) -> R {
+    fn with<R>(&self, mut notify: impl FnMut(usize, Side), f: impl FnOnce(&mut Inner) -> R) -> R {
         let (result, mut told) = {
             let mut inner = self.inner.borrow_mut();
             let result = f(&mut inner);
