@@ -401,7 +401,7 @@ fn a_result_that_comes_while_a_waker_is_cloned_is_not_missed() {
 }
 
 /// Uses a socket while it is dropped.
-struct Meddling(Mutex<()>);
+struct Meddling;
 
 impl Wake for Meddling {
     fn wake(self: Arc<Self>) {}
@@ -428,7 +428,7 @@ fn a_waker_that_uses_a_socket_while_it_is_dropped_meets_no_borrow() {
     let (one, other) = pair(&runtime);
     let (mut input, output) = one.into_split();
     MEDDLED.set(Some(output));
-    let own = || Waker::from(Arc::new(Meddling(Mutex::new(()))));
+    let own = || Waker::from(Arc::new(Meddling));
     {
         // Waits, waits with another waker, and gives up; then its slot goes.
         let mut fill = pin!(input.fill());
@@ -475,8 +475,7 @@ impl Wake for Member {
 
 impl Flock {
     fn new(futures: impl IntoIterator<Item = Boxed>) -> Self {
-        let member =
-            || Arc::new(Member { is_woken: Mutex::new(true), parent: Mutex::default() });
+        let member = || Arc::new(Member { is_woken: Mutex::new(true), parent: Mutex::default() });
         Self { members: futures.into_iter().map(|future| (Some(future), member())).collect() }
     }
 }
@@ -709,9 +708,8 @@ fn a_socket_that_outlives_its_runtime_says_so_instead_of_waiting() {
 fn a_socket_of_another_runtime_says_so_instead_of_waiting() {
     let other = runtime();
     let (mut theirs, _kept) = pair(&other);
-    let refused = runtime()
-        .block_on(async move { is_refused(&once(theirs.fill()).await) })
-        .unwrap();
+    let refused =
+        runtime().block_on(async move { is_refused(&once(theirs.fill()).await) }).unwrap();
     assert!(refused);
 }
 
@@ -733,8 +731,12 @@ fn ends_that_are_swapped_go_on_as_each_others() {
         lines.push(a2.read_line(100).await?.unwrap().to_vec());
         Ok::<_, SocketError>(lines)
     });
-    let lines: Vec<_> =
-        swapped.unwrap().unwrap().into_iter().map(|line| String::from_utf8(line).unwrap()).collect();
+    let lines: Vec<_> = swapped
+        .unwrap()
+        .unwrap()
+        .into_iter()
+        .map(|line| String::from_utf8(line).unwrap())
+        .collect();
     assert_eq!(lines, ["from a", "from b", "more a", "to a"]);
 }
 
@@ -745,7 +747,7 @@ fn a_forked_child_may_not_run_its_parents_runtime() {
     // SAFETY: the child runs nothing but what follows, and ends with `_exit`.
     match unsafe { nix::unistd::fork() }.unwrap() {
         nix::unistd::ForkResult::Child => {
-            let code = matches!(runtime.run(), Err(_));
+            let code = matches!(runtime.run(), Err(RuntimeError::Forked));
             // SAFETY: it ends this process, and runs nothing of it.
             unsafe { nix::libc::_exit(if code { 0 } else { 1 }) }
         }
