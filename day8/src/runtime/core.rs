@@ -20,8 +20,8 @@ use mio::{Events, Interest, Poll as Poller, Registry, Token};
 use slab::Slab;
 
 use super::options::RuntimeOptions;
-use super::slots::{Side, Slots};
-use super::task::{Ended, Kind, Remote, State, Task};
+use super::slots::{Side, Slots, Waiter};
+use super::task::{Coroutine, Ended, Kind, Remote, State, Task};
 use super::timers::{TimerKey, Timers};
 use super::{RuntimeError, Statistics};
 use crate::heap::{Heap, HeapError, Placed, Pool};
@@ -40,7 +40,7 @@ pub(crate) struct Core {
     identity: u64,
     options: RuntimeOptions,
     pool: Rc<Pool>,
-    tasks: RefCell<Slab<Option<Task>>>,
+    tasks: RefCell<Slab<Task>>,
     /// Which of them can go on.
     ready: RefCell<VecDeque<usize>>,
     remote: Arc<Remote>,
@@ -53,7 +53,9 @@ pub(crate) struct Core {
     now: Cell<Instant>,
     /// How often the coroutine that runs may still read or write.
     tries: Cell<u32>,
-    /// The heap of the coroutine that runs.
+    /// The coroutine that runs, and where its waker is.
+    running: Cell<(usize, *const Waker)>,
+    /// Its heap.
     heap: RefCell<Option<Heap>>,
     /// Since the runtime was told to stop: until when its connections may go on.
     stopping: Cell<Option<Instant>>,
@@ -90,6 +92,7 @@ impl Core {
             timers: RefCell::default(),
             now: Cell::new(Instant::now()),
             tries: Cell::new(TRIES),
+            running: Cell::new((0, core::ptr::null())),
             heap: RefCell::default(),
             stopping: Cell::new(None),
             connections: Cell::new(0),
@@ -155,7 +158,9 @@ impl Core {
         future: impl Future<Output = ()> + 'static,
     ) -> Result<(), HeapError> {
         let placed = Placed::new(heap, future)?;
-        let task = self.tasks.borrow_mut().insert(None);
+        let mut tasks = self.tasks.borrow_mut();
+        let place = tasks.vacant_entry();
+        let task = place.key();
         let state = Arc::new(State {
             task,
             runtime: self.identity,
@@ -163,7 +168,9 @@ impl Core {
             remote: Arc::clone(&self.remote),
         });
         let waker = Waker::from(Arc::clone(&state));
-        self.tasks.borrow_mut()[task] = Some(Task { placed, waker, state, kind, ended });
+        let coroutine = Some(Coroutine { placed, waker, kind, ended });
+        place.insert(Task { state, coroutine });
+        drop(tasks);
         if kind == Kind::Connection {
             self.connections.set(self.connections.get() + 1);
         }
@@ -177,30 +184,35 @@ impl Core {
 
     /// Runs a coroutine until it waits.
     fn poll(&self, index: usize) {
-        let Some(mut task) = self.tasks.borrow_mut().get_mut(index).and_then(Option::take) else {
-            return;
+        let mut coroutine = {
+            let mut tasks = self.tasks.borrow_mut();
+            let Some(task) = tasks.get_mut(index) else { return };
+            // Before it runs: what it is to see may happen now.
+            task.state.is_queued.swap(false, Ordering::AcqRel);
+            let Some(coroutine) = task.coroutine.take() else { return };
+            coroutine
         };
-        // Before it runs: what it is to see may happen now.
-        task.state.is_queued.swap(false, Ordering::AcqRel);
         self.tries.set(TRIES);
-        let heap = task.placed.heap().clone();
-        self.heap.replace(Some(heap));
-        let mut context = Context::from_waker(&task.waker);
-        let polled = catch_unwind(AssertUnwindSafe(|| task.placed.poll(&mut context)));
+        self.heap.replace(Some(coroutine.placed.heap().clone()));
+        let Coroutine { placed, waker, .. } = &mut coroutine;
+        self.running.set((index, waker));
+        let mut context = Context::from_waker(waker);
+        let polled = catch_unwind(AssertUnwindSafe(|| placed.poll(&mut context)));
         match polled {
             Ok(Poll::Pending) => {
-                self.tasks.borrow_mut()[index] = Some(task);
+                self.tasks.borrow_mut()[index].coroutine = Some(coroutine);
             }
-            Ok(Poll::Ready(())) => self.end(index, task, None),
-            Err(payload) => self.end(index, task, Some(payload)),
+            Ok(Poll::Ready(())) => self.end(index, coroutine, None),
+            Err(payload) => self.end(index, coroutine, Some(payload)),
         }
+        self.running.set((0, core::ptr::null()));
         self.heap.replace(None);
     }
 
-    fn end(&self, index: usize, task: Task, payload: Option<Box<dyn Any + Send>>) {
-        let Task { placed, kind, ended, waker, state } = task;
+    fn end(&self, index: usize, coroutine: Coroutine, payload: Option<Box<dyn Any + Send>>) {
+        let Coroutine { placed, kind, ended, waker } = coroutine;
         let dropped = drop_in_peace(placed);
-        self.tasks.borrow_mut().try_remove(index);
+        let task = self.tasks.borrow_mut().try_remove(index);
         let (payload, second) = match payload {
             Some(payload) => (Some(payload), dropped),
             None => (dropped, None),
@@ -216,7 +228,7 @@ impl Core {
         // The last owner of a result may be here, and a result is the user's. What a drop panics with is forgotten: it may
         // panic when it is dropped itself.
         mem::forget((drop_in_peace(second), drop_in_peace(ended)));
-        drop((waker, state));
+        drop((waker, task));
         if kind == Kind::Connection {
             self.connections.set(self.connections.get() - 1);
             self.count(|statistics| statistics.ended += 1);
@@ -242,9 +254,11 @@ impl Core {
         for _ in 0..3 {
             let tasks: Vec<usize> = self.tasks.borrow().iter().map(|(index, _)| index).collect();
             for index in tasks {
-                let task = self.tasks.borrow_mut().get_mut(index).and_then(Option::take);
-                if let Some(task) = task {
-                    self.end(index, task, None);
+                let mut tasks = self.tasks.borrow_mut();
+                let coroutine = tasks.get_mut(index).and_then(|task| task.coroutine.take());
+                drop(tasks);
+                if let Some(coroutine) = coroutine {
+                    self.end(index, coroutine, None);
                 }
             }
         }
@@ -302,7 +316,7 @@ impl Core {
         }
         let mut woken = Vec::new();
         self.slots.borrow_mut().sweep(self.now(), &mut woken);
-        woken.into_iter().for_each(Waker::wake);
+        woken.into_iter().for_each(|waiter| self.tell(waiter));
         // A statement of its own: a waker may be anybody's, who may set timers.
         while let Some(waker) = { self.timers.borrow_mut().pop(self.now()) } {
             waker.wake();
@@ -318,21 +332,21 @@ impl Core {
                 continue;
             }
             let is_lost = event.is_error();
-            let mut wakers = [None, None, None];
+            let mut waiters = [None, None, None];
             {
                 let mut slots = self.slots.borrow_mut();
                 if event.is_read_closed() || is_lost {
                     slots.read_closed(slot);
                 }
                 if event.is_readable() || event.is_read_closed() || is_lost {
-                    wakers[0] = slots.notify(slot, Side::Read);
+                    waiters[0] = slots.notify(slot, Side::Read);
                 }
                 if event.is_writable() || event.is_write_closed() || is_lost {
-                    wakers[1] = slots.notify(slot, Side::Write);
-                    wakers[2] = slots.take_flusher(slot);
+                    waiters[1] = slots.notify(slot, Side::Write);
+                    waiters[2] = slots.take_flusher(slot);
                 }
             }
-            wakers.into_iter().flatten().for_each(Waker::wake);
+            waiters.into_iter().flatten().for_each(|waiter| self.tell(waiter));
         }
     }
 
@@ -357,8 +371,9 @@ impl Core {
         self.stopping.set(Some(self.now() + self.options.shutdown));
         let mut woken = Vec::new();
         self.slots.borrow_mut().between(&mut woken);
-        woken.append(&mut self.waiting.borrow_mut());
-        woken.into_iter().for_each(Waker::wake);
+        woken.into_iter().for_each(|waiter| self.tell(waiter));
+        let waiting = self.waiting.take();
+        waiting.into_iter().for_each(Waker::wake);
     }
 
     /// Whether the runtime was told to stop, and its connections have ended, or their time is up.
@@ -436,18 +451,43 @@ impl Core {
 
     /// Says that there is something to read or room to write.
     pub(crate) fn notify(&self, slot: usize, side: Side) {
-        let wakers = {
+        let waiters = {
             let mut slots = self.slots.borrow_mut();
             let flusher = if side == Side::Write { slots.take_flusher(slot) } else { None };
             [slots.notify(slot, side), flusher]
         };
-        wakers.into_iter().flatten().for_each(Waker::wake);
+        waiters.into_iter().flatten().for_each(|waiter| self.tell(waiter));
+    }
+
+    fn tell(&self, waiter: Waiter) {
+        match waiter {
+            Waiter::Waker(waker) => waker.wake(),
+            // If it has ended, another one may be polled without need.
+            Waiter::Task(task) => {
+                let tasks = self.tasks.borrow();
+                let Some(found) = tasks.get(task) else { return };
+                if !found.state.is_queued.swap(true, Ordering::AcqRel) {
+                    drop(tasks);
+                    self.queue(task);
+                }
+            }
+        }
+    }
+
+    /// Who polls now.
+    fn waiter(&self, context: &Context<'_>) -> Waiter {
+        let (task, waker) = self.running.get();
+        if core::ptr::eq(waker, context.waker()) {
+            Waiter::Task(task)
+        } else {
+            Waiter::Waker(context.waker().clone())
+        }
     }
 
     /// The coroutine that reads waits until what was written leaves. Another one may wait for room to write.
     pub(crate) fn wait_to_flush(&self, slot: usize, context: &Context<'_>) {
-        let waker = context.waker().clone();
-        let before = self.slots.borrow_mut().wait_to_flush(slot, waker);
+        let waiter = self.waiter(context);
+        let before = self.slots.borrow_mut().wait_to_flush(slot, waiter);
         drop(before);
     }
 
@@ -456,8 +496,8 @@ impl Core {
     }
 
     pub(crate) fn wait(&self, slot: usize, side: Side, context: &Context<'_>, is_between: bool) {
-        let waker = context.waker().clone();
-        let before = self.slots.borrow_mut().wait(slot, side, waker, is_between);
+        let waiter = self.waiter(context);
+        let before = self.slots.borrow_mut().wait(slot, side, waiter, is_between);
         drop(before);
     }
 
