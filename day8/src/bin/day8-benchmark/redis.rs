@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 
 use crate::Effort;
-use crate::server::{Folder, Server, find, free_address, installed, ours};
+use crate::server::{Folder, Server, find, free_address, installed, ours, serve};
 use crate::table::{Asked, Measure, Table};
 use crate::turns::{Contender, Sample, Turn, interleaved};
 
@@ -60,9 +60,7 @@ fn table(effort: &Effort, depth: u64, cpu: f64) -> anyhow::Result<Table> {
 }
 
 fn start(effort: &Effort) -> anyhow::Result<Server> {
-    let mut command = ours("day8-redis", "day8")?;
-    command.args(["--listen", "127.0.0.1:0"]);
-    Server::talking(effort, command)
+    serve(effort, ours("day8-redis", "day8")?)
 }
 
 /// Redis without persistence, which ours does not have either.

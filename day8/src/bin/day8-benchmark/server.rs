@@ -152,6 +152,12 @@ pub(crate) fn ours(program: &str, package: &str) -> anyhow::Result<Command> {
     Ok(bound(&path))
 }
 
+/// Starts one of our services. Its clients may be silent for as long as a benchmark takes.
+pub(crate) fn serve(effort: &Effort, mut command: Command) -> anyhow::Result<Server> {
+    command.args(["--listen", "127.0.0.1:0", "--idle", "86400"]);
+    Server::talking(effort, command)
+}
+
 /// A program of a package.
 pub(crate) fn installed(program: &str) -> anyhow::Result<Command> {
     let path = find(program).with_context(|| {

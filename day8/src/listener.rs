@@ -1,0 +1,325 @@
+//! Where connections come from.
+
+use core::fmt;
+use core::future::poll_fn;
+use core::task::Poll;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::rc::{Rc, Weak};
+use std::str::FromStr;
+use std::task::Waker;
+
+use mio::Interest;
+use mio::event::Source;
+use mio::net::{TcpListener, UnixListener};
+
+use crate::runtime::{Core, Side};
+use crate::socket::{Descriptor, Socket, SocketError, Transport};
+
+/// Where a service is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// `127.0.0.1:8080`, `[::1]:8080`.
+    Tcp(SocketAddr),
+    /// `unix:PATH`: a Unix socket.
+    Unix(PathBuf),
+    /// `ring:PATH`: a pair of shared-memory rings for each client. The path is where clients ask for them.
+    Ring(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Ring(path) => write!(f, "ring:{}", path.display()),
+        }
+    }
+}
+
+/// This is no [`Address`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected an address and a port (127.0.0.1:8080), unix:PATH or ring:PATH, found {0:?}")]
+pub struct AddressError(String);
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let wrong = || AddressError(text.into());
+        let path = |path: &str| if path.is_empty() { Err(wrong()) } else { Ok(path.into()) };
+        if let Some(rest) = text.strip_prefix("unix:") {
+            return path(rest).map(Self::Unix);
+        }
+        if let Some(rest) = text.strip_prefix("ring:") {
+            return path(rest).map(Self::Ring);
+        }
+        text.parse().map(Self::Tcp).map_err(|_| wrong())
+    }
+}
+
+/// Why there is no service at an address.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// A service that lives has it.
+    #[error("{address} belongs to a service that is running: stop it, or choose another address")]
+    Taken {
+        /// The address.
+        address: Address,
+    },
+    /// There is a file of this name that is no socket. It was not touched.
+    #[error("{path} is there already, and is no socket: choose another path", path = .path.display())]
+    NotASocket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The kernel refuses.
+    #[error("{call} for {address}: {source}")]
+    Kernel {
+        /// What it was asked for.
+        call: &'static str,
+        /// The address.
+        address: Address,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+/// Where connections come from.
+pub struct Listener(Kind);
+
+enum Kind {
+    Tcp(TcpListener),
+    Unix(UnixListener, Bound),
+    Channel(Rc<Queue>),
+}
+
+/// The file of a Unix socket, which goes with the listener.
+struct Bound {
+    path: PathBuf,
+    identity: Option<(u64, u64)>,
+}
+
+impl Bound {
+    fn new(path: &Path) -> Self {
+        Self { path: path.into(), identity: identity(path) }
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = fs::symlink_metadata(path).ok()?;
+    metadata.file_type().is_socket().then(|| (metadata.dev(), metadata.ino()))
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        // Another service may have taken its place.
+        if self.identity.is_some() && identity(&self.path) == self.identity {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Sockets that wait to be accepted.
+#[derive(Default)]
+struct Queue {
+    waiting: RefCell<VecDeque<Socket>>,
+    listener: RefCell<Option<Waker>>,
+    is_closed: std::cell::Cell<bool>,
+}
+
+/// Connects to a [`Listener::channel`], from coroutines of the runtime that serves it.
+#[derive(Clone)]
+pub struct Connector(Weak<Queue>);
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector").finish_non_exhaustive()
+    }
+}
+
+impl Connector {
+    /// A new connection.
+    ///
+    /// # Errors
+    ///
+    /// [`SocketError::Disconnected`] if the listener is gone.
+    pub async fn connect(&self) -> Result<Socket, SocketError> {
+        let gone = || SocketError::from(io::Error::from(io::ErrorKind::NotConnected));
+        let queue = self.0.upgrade().filter(|queue| !queue.is_closed.get()).ok_or_else(gone)?;
+        let (own, other) =
+            Socket::pair().map_err(|error| SocketError::Io(io::Error::other(error)))?;
+        queue.waiting.borrow_mut().push_back(other);
+        let waker = queue.listener.borrow_mut().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Ok(own)
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Listener").field(&self.address().map(|address| address.to_string())).finish()
+    }
+}
+
+impl Listener {
+    /// Listens at an address. A Unix socket's file that a dead service has left is replaced, and the file goes with the
+    /// listener.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`].
+    pub fn bind(address: &Address) -> Result<Self, BindError> {
+        match address {
+            Address::Tcp(socket) => match TcpListener::bind(*socket) {
+                Ok(listener) => Ok(Self(Kind::Tcp(listener))),
+                Err(source) => Err(refused(address, source)),
+            },
+            Address::Unix(path) => Self::bind_unix(address, path),
+            Address::Ring(_) => Err(BindError::Kernel {
+                call: "listen",
+                address: address.clone(),
+                source: io::ErrorKind::Unsupported.into(),
+            }),
+        }
+    }
+
+    fn bind_unix(address: &Address, path: &Path) -> Result<Self, BindError> {
+        match UnixListener::bind(path) {
+            Ok(listener) => return Ok(Self(Kind::Unix(listener, Bound::new(path)))),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            Err(source) => return Err(refused(address, source)),
+        }
+        if identity(path).is_none() {
+            return Err(BindError::NotASocket { path: path.into() });
+        }
+        // Whoever listens there answers at once, or refuses because its queue is full.
+        match std::os::unix::net::UnixStream::connect(path) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            _ => return Err(BindError::Taken { address: address.clone() }),
+        }
+        fs::remove_file(path).map_err(|source| refused(address, source))?;
+        let listener = UnixListener::bind(path).map_err(|source| refused(address, source))?;
+        Ok(Self(Kind::Unix(listener, Bound::new(path))))
+    }
+
+    /// A listener for coroutines of the runtime that serves it.
+    pub fn channel() -> (Self, Connector) {
+        let queue = Rc::<Queue>::default();
+        let connector = Connector(Rc::downgrade(&queue));
+        (Self(Kind::Channel(queue)), connector)
+    }
+
+    /// Where it listens: with port 0 the kernel has chosen one. `None` for a channel.
+    pub fn address(&self) -> Option<Address> {
+        match &self.0 {
+            Kind::Tcp(listener) => listener.local_addr().ok().map(Address::Tcp),
+            Kind::Unix(_, bound) => Some(Address::Unix(bound.path.clone())),
+            Kind::Channel(_) => None,
+        }
+    }
+
+    /// The next connection, if there is one.
+    fn try_accept(&mut self, core: &Rc<Core>) -> io::Result<Socket> {
+        let transport: Box<dyn Transport> = match &mut self.0 {
+            Kind::Tcp(listener) => {
+                let (stream, _) = listener.accept()?;
+                // Answers leave at once: the service has put together what belongs together.
+                stream.set_nodelay(true)?;
+                Box::new(Descriptor::new(stream))
+            }
+            Kind::Unix(listener, _) => Box::new(Descriptor::new(listener.accept()?.0)),
+            Kind::Channel(queue) => {
+                let socket = queue.waiting.borrow_mut().pop_front();
+                return socket.ok_or_else(|| io::ErrorKind::WouldBlock.into());
+            }
+        };
+        Ok(Socket::new(core, transport))
+    }
+
+    fn source(&mut self) -> Option<&mut dyn Source> {
+        match &mut self.0 {
+            Kind::Tcp(listener) => Some(listener),
+            Kind::Unix(listener, _) => Some(listener),
+            Kind::Channel(_) => None,
+        }
+    }
+}
+
+/// A listener that a runtime watches.
+pub(crate) struct Listening {
+    core: Rc<Core>,
+    listener: Listener,
+    slot: usize,
+    is_registered: bool,
+}
+
+impl Listening {
+    pub(crate) fn new(core: &Rc<Core>, listener: Listener) -> Self {
+        Self { core: Rc::clone(core), listener, slot: core.add_slot(), is_registered: false }
+    }
+
+    /// The next connection; `None` when the runtime shuts down.
+    pub(crate) async fn accept(&mut self) -> io::Result<Option<Socket>> {
+        poll_fn(|context| {
+            if self.core.is_stopping() {
+                return Poll::Ready(Ok(None));
+            }
+            if !self.core.may_go_on(context) {
+                return Poll::Pending;
+            }
+            match self.listener.try_accept(&self.core) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                accepted => return Poll::Ready(accepted.map(Some)),
+            }
+            if let Kind::Channel(queue) = &self.listener.0 {
+                let before = queue.listener.borrow_mut().replace(context.waker().clone());
+                drop(before);
+            }
+            // "Between requests": a shutdown wakes it.
+            self.core.wait(self.slot, Side::Read, context, true);
+            if !self.is_registered
+                && let Some(source) = self.listener.source()
+            {
+                self.core.register(source, self.slot, Interest::READABLE)?;
+                self.is_registered = true;
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        if let Some(source) = self.listener.source().filter(|_| self.is_registered) {
+            self.core.deregister(source);
+        }
+        self.core.remove_slot(self.slot);
+        if let Kind::Channel(queue) = &self.listener.0 {
+            queue.is_closed.set(true);
+            let waiting = queue.waiting.take();
+            drop(waiting);
+        }
+    }
+}
+
+fn refused(address: &Address, source: io::Error) -> BindError {
+    if source.kind() == io::ErrorKind::AddrInUse {
+        return BindError::Taken { address: address.clone() };
+    }
+    BindError::Kernel { call: "bind", address: address.clone(), source }
+}

@@ -1,0 +1,112 @@
+//! What the day's programs have in common.
+
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use clap::Args;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::heap::Isolation;
+use crate::listener::{Address, Listener};
+use crate::runtime::{Runtime, RuntimeOptions};
+use crate::service::Service;
+
+/// Where a service is, and how it runs.
+#[derive(Args, Clone, Debug)]
+pub struct ServiceArgs {
+    /// Where to listen: ADDRESS:PORT, unix:PATH or ring:PATH; may be given more than once
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Vec<Address>,
+    /// Whether a connection's memory is inaccessible while it does not run: none or mprotect
+    #[arg(long, default_value_t = Isolation::None)]
+    pub isolation: Isolation,
+    /// How many connections there may be
+    #[arg(long, value_name = "COUNT", default_value_t = 65_536)]
+    pub connections: usize,
+    /// After how many seconds a silent client is let go
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub idle: u64,
+    /// How many seconds requests have to be answered after SIGTERM
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub shutdown: u64,
+}
+
+impl ServiceArgs {
+    /// As options of a runtime.
+    pub fn options(&self) -> RuntimeOptions {
+        RuntimeOptions::new()
+            .isolation(self.isolation)
+            .connections(self.connections)
+            .idle_timeout(Some(Duration::from_secs(self.idle)))
+            .shutdown_timeout(Duration::from_secs(self.shutdown))
+    }
+}
+
+/// Serves until SIGTERM or SIGINT, and then answers what was asked.
+///
+/// # Errors
+///
+/// An address that cannot be had; what the kernel refuses.
+pub fn run<S: Service>(
+    args: &ServiceArgs,
+    default: &str,
+    service: impl FnOnce() -> anyhow::Result<S>,
+) -> anyhow::Result<()> {
+    raise_descriptors();
+    let mut addresses = args.listen.clone();
+    if addresses.is_empty() {
+        addresses.push(default.parse()?);
+    }
+    let runtime = Runtime::with_options(&args.options())?;
+    for signal in [SIGTERM, SIGINT] {
+        let shutdown = runtime.shutdown();
+        on_signal(signal, move || shutdown.start())?;
+    }
+    let service = Rc::new(service()?);
+    for address in &addresses {
+        let listener = Listener::bind(address)?;
+        let address = listener.address().unwrap_or_else(|| address.clone());
+        runtime.serve(listener, Shared(Rc::clone(&service)))?;
+        println!("listening on {address}");
+    }
+    runtime.run()?;
+    let seen = runtime.statistics();
+    println!("connections: {}, cut off: {}", seen.accepted, seen.cut);
+    Ok(())
+}
+
+/// One service behind several listeners.
+struct Shared<S>(Rc<S>);
+
+impl<S: Service> Service for Shared<S> {
+    fn serve(
+        self: Rc<Self>,
+        socket: crate::Socket,
+    ) -> impl Future<Output = Result<(), crate::SocketError>> + 'static {
+        Rc::clone(&self.0).serve(socket)
+    }
+}
+
+/// Calls this, in a thread of its own, when the signal comes.
+fn on_signal(signal: i32, act: impl Fn() + Send + 'static) -> anyhow::Result<()> {
+    let (receiver, sender) = std::os::unix::net::UnixStream::pair()?;
+    signal_hook::low_level::pipe::register(signal, sender)?;
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        let mut byte = [0];
+        while matches!(nix::unistd::read(&receiver, &mut byte), Ok(1)) {
+            act();
+        }
+        debug_assert!(receiver.as_raw_fd() >= 0);
+    })?;
+    Ok(())
+}
+
+/// As many descriptors as this user may have: each connection takes one.
+fn raise_descriptors() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // What is refused leaves the limit as it is, and the listeners wait for free descriptors.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}

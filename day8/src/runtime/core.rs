@@ -1,0 +1,426 @@
+//! The executor: a queue of coroutines that can go on, and a poller that knows which of the others can.
+
+use core::cell::{Cell, RefCell};
+use core::future::Future;
+use core::task::{Context, Poll};
+use std::any::Any;
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use common::sync::{AtomicBool, AtomicU64, Ordering};
+use mio::event::Source;
+use mio::{Events, Interest, Poll as Poller, Registry, Token};
+use slab::Slab;
+
+use super::options::RuntimeOptions;
+use super::slots::{Side, Slots};
+use super::task::{Ended, Kind, Remote, State, Task};
+use super::timers::{TimerKey, Timers};
+use super::{Entered, RuntimeError, Statistics};
+use crate::heap::{Heap, HeapError, Placed, Pool};
+
+/// After so many polls at the latest, the poller is asked.
+const POLLS: usize = 256;
+/// So many times a coroutine reads or writes before it lets others run.
+const TRIES: u32 = 128;
+/// So many events the poller tells at once.
+const EVENTS: usize = 1024;
+/// The poller's word for what comes from other threads.
+const REMOTE: Token = Token(usize::MAX);
+
+/// A runtime: everything in it belongs to one thread.
+pub(crate) struct Core {
+    identity: u64,
+    options: RuntimeOptions,
+    pool: Rc<Pool>,
+    tasks: RefCell<Slab<Option<Task>>>,
+    /// Which of them can go on.
+    ready: RefCell<VecDeque<usize>>,
+    remote: Arc<Remote>,
+    poller: RefCell<Poller>,
+    events: RefCell<Events>,
+    registry: Registry,
+    slots: RefCell<Slots>,
+    timers: RefCell<Timers>,
+    /// The time, as it was when the poller was last asked.
+    now: Cell<Instant>,
+    /// How often the coroutine that runs may still read or write.
+    tries: Cell<u32>,
+    /// The heap of the coroutine that runs.
+    heap: RefCell<Option<Heap>>,
+    /// Since the runtime was told to stop: until when its connections may go on.
+    stopping: Cell<Option<Instant>>,
+    /// How many connections there are.
+    connections: Cell<usize>,
+    /// Listeners that wait for a connection to end.
+    waiting: RefCell<Vec<Waker>>,
+    pub(super) statistics: Cell<Statistics>,
+}
+
+static IDENTITY: AtomicU64 = AtomicU64::new(0);
+
+impl Core {
+    pub(super) fn new(options: &RuntimeOptions) -> Result<Rc<Self>, RuntimeError> {
+        let failed = |call| move |source| RuntimeError::Kernel { call, source };
+        let poller = Poller::new().map_err(failed("epoll_create"))?;
+        let registry = poller.registry().try_clone().map_err(failed("dup"))?;
+        let waker = mio::Waker::new(&registry, REMOTE).map_err(failed("eventfd"))?;
+        Ok(Rc::new(Self {
+            identity: IDENTITY.fetch_add(1, Ordering::Relaxed),
+            options: options.clone(),
+            pool: Pool::new(options.isolation, options.heap),
+            tasks: RefCell::default(),
+            ready: RefCell::default(),
+            remote: Arc::new(Remote::new(waker)),
+            poller: RefCell::new(poller),
+            events: RefCell::new(Events::with_capacity(EVENTS)),
+            registry,
+            slots: RefCell::default(),
+            timers: RefCell::default(),
+            now: Cell::new(Instant::now()),
+            tries: Cell::new(TRIES),
+            heap: RefCell::default(),
+            stopping: Cell::new(None),
+            connections: Cell::new(0),
+            waiting: RefCell::default(),
+            statistics: Cell::default(),
+        }))
+    }
+
+    pub(super) fn identity(&self) -> u64 {
+        self.identity
+    }
+
+    pub(super) fn remote(&self) -> &Arc<Remote> {
+        &self.remote
+    }
+
+    pub(crate) fn options(&self) -> &RuntimeOptions {
+        &self.options
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.now.get()
+    }
+
+    pub(crate) fn current_heap(&self) -> Option<Heap> {
+        self.heap.borrow().clone()
+    }
+
+    /// Whether this heap is the running coroutine's.
+    pub(crate) fn is_current(&self, heap: &Heap) -> bool {
+        self.heap.borrow().as_ref().is_some_and(|current| current.is(heap))
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.get().is_some()
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.get()
+    }
+
+    pub(crate) fn count(&self, change: impl FnOnce(&mut Statistics)) {
+        let mut statistics = self.statistics.get();
+        change(&mut statistics);
+        self.statistics.set(statistics);
+    }
+
+    // ---- Coroutines
+
+    /// A heap for a coroutine that is about to be made.
+    pub(crate) fn heap(&self) -> Result<Heap, HeapError> {
+        self.pool.heap()
+    }
+
+    /// Has a coroutine run, from the next turn on.
+    pub(crate) fn spawn(
+        &self,
+        heap: &Heap,
+        kind: Kind,
+        ended: Option<Rc<dyn Ended>>,
+        future: impl Future<Output = ()> + 'static,
+    ) -> Result<(), HeapError> {
+        let placed = Placed::new(heap, future)?;
+        let task = self.tasks.borrow_mut().insert(None);
+        let state = Arc::new(State {
+            task,
+            runtime: self.identity,
+            is_queued: AtomicBool::new(true),
+            remote: Arc::clone(&self.remote),
+        });
+        let waker = Waker::from(Arc::clone(&state));
+        self.tasks.borrow_mut()[task] = Some(Task { placed, waker, state, kind, ended });
+        if kind == Kind::Connection {
+            self.connections.set(self.connections.get() + 1);
+        }
+        self.queue(task);
+        Ok(())
+    }
+
+    pub(super) fn queue(&self, task: usize) {
+        self.ready.borrow_mut().push_back(task);
+    }
+
+    /// Runs a coroutine until it waits.
+    fn poll(&self, index: usize) {
+        let Some(mut task) = self.tasks.borrow_mut().get_mut(index).and_then(Option::take) else {
+            return;
+        };
+        // Before it runs: what it is to see may happen now.
+        task.state.is_queued.swap(false, Ordering::AcqRel);
+        self.tries.set(TRIES);
+        let heap = task.placed.heap().clone();
+        self.heap.replace(Some(heap));
+        let mut context = Context::from_waker(&task.waker);
+        let polled = catch_unwind(AssertUnwindSafe(|| task.placed.poll(&mut context)));
+        match polled {
+            Ok(Poll::Pending) => {
+                self.tasks.borrow_mut()[index] = Some(task);
+            }
+            Ok(Poll::Ready(())) => self.end(index, task, None),
+            Err(payload) => self.end(index, task, Some(payload)),
+        }
+        self.heap.replace(None);
+    }
+
+    fn end(&self, index: usize, task: Task, payload: Option<Box<dyn Any + Send>>) {
+        let Task { placed, kind, ended, waker, state } = task;
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(placed)));
+        self.tasks.borrow_mut().try_remove(index);
+        if let Some(payload) = payload.or(dropped.err()) {
+            self.count(|statistics| statistics.panicked += 1);
+            if let Some(ended) = ended {
+                ended.panicked(payload);
+            }
+        }
+        drop((waker, state));
+        if kind == Kind::Connection {
+            self.connections.set(self.connections.get() - 1);
+            self.count(|statistics| statistics.ended += 1);
+            let waiting = self.waiting.take();
+            waiting.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Drops all coroutines.
+    pub(super) fn clear(&self) {
+        // A coroutine that is dropped may spawn others.
+        for _ in 0..3 {
+            let tasks: Vec<usize> = self.tasks.borrow().iter().map(|(index, _)| index).collect();
+            for index in tasks {
+                let task = self.tasks.borrow_mut().get_mut(index).and_then(Option::take);
+                if let Some(task) = task {
+                    self.end(index, task, None);
+                }
+            }
+        }
+        self.ready.borrow_mut().clear();
+    }
+
+    /// Waits until a connection ends, too.
+    pub(crate) fn wake_at_end(&self, waker: Waker) {
+        self.waiting.borrow_mut().push(waker);
+    }
+
+    // ---- The loop
+
+    /// Runs coroutines until `is_done`, or until there is none.
+    pub(super) fn run(self: &Rc<Self>, is_done: impl Fn() -> bool) -> Result<(), RuntimeError> {
+        let _entered = Entered::new(self)?;
+        self.turns(is_done)
+    }
+
+    fn turns(&self, is_done: impl Fn() -> bool) -> Result<(), RuntimeError> {
+        loop {
+            for _ in 0..POLLS {
+                let Some(task) = self.ready.borrow_mut().pop_front() else { break };
+                self.poll(task);
+            }
+            if is_done() || self.tasks.borrow().is_empty() || self.has_stopped() {
+                return Ok(());
+            }
+            self.ask()?;
+        }
+    }
+
+    /// Asks the poller which coroutines can go on.
+    fn ask(&self) -> Result<(), RuntimeError> {
+        let timeout = self.timeout();
+        {
+            let (mut poller, mut events) = (self.poller.borrow_mut(), self.events.borrow_mut());
+            match poller.poll(&mut events, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
+                Err(source) => return Err(RuntimeError::Kernel { call: "epoll_wait", source }),
+                Ok(()) => {}
+            }
+        }
+        self.now.set(Instant::now());
+        self.hear();
+        for task in self.remote.take() {
+            self.queue(task);
+        }
+        if self.remote.is_to_stop() {
+            self.stop();
+        }
+        let mut woken = Vec::new();
+        self.slots.borrow_mut().sweep(self.now(), &mut woken);
+        woken.into_iter().for_each(Waker::wake);
+        // A statement of its own: a waker may be anybody's, who may set timers.
+        while let Some(waker) = { self.timers.borrow_mut().pop(self.now()) } {
+            waker.wake();
+        }
+        Ok(())
+    }
+
+    fn hear(&self) {
+        let events = self.events.borrow();
+        for event in &*events {
+            let Token(slot) = event.token();
+            if event.token() == REMOTE {
+                continue;
+            }
+            let is_lost = event.is_error();
+            let mut wakers = [None, None];
+            {
+                let mut slots = self.slots.borrow_mut();
+                if event.is_read_closed() || is_lost {
+                    slots.read_closed(slot);
+                }
+                if event.is_readable() || event.is_read_closed() || is_lost {
+                    wakers[0] = slots.notify(slot, Side::Read);
+                }
+                if event.is_writable() || event.is_write_closed() || is_lost {
+                    wakers[1] = slots.notify(slot, Side::Write);
+                }
+            }
+            wakers.into_iter().flatten().for_each(Waker::wake);
+        }
+    }
+
+    /// For how long the poller may wait.
+    fn timeout(&self) -> Option<Duration> {
+        if !self.ready.borrow().is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let timer = self.timers.borrow().next();
+        let sweep = self.slots.borrow().next_sweep();
+        let next = [timer, sweep, self.stopping.get()].into_iter().flatten().min()?;
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    // ---- The end
+
+    /// From now on connections end when their requests are answered.
+    fn stop(&self) {
+        if self.is_stopping() {
+            return;
+        }
+        self.stopping.set(Some(self.now() + self.options.shutdown));
+        let mut woken = Vec::new();
+        self.slots.borrow_mut().between(&mut woken);
+        woken.append(&mut self.waiting.borrow_mut());
+        woken.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether the runtime was told to stop, and its connections have ended, or their time is up.
+    fn has_stopped(&self) -> bool {
+        let Some(deadline) = self.stopping.get() else { return false };
+        if self.connections() > 0 && self.now() < deadline {
+            return false;
+        }
+        let cut = self.connections() as u64;
+        self.count(|statistics| statistics.cut += cut);
+        self.clear();
+        true
+    }
+
+    // ---- What coroutines wait for
+
+    /// Whether the coroutine that runs may read or write now. If it has done so often enough, it is woken at once, and
+    /// others run first.
+    #[inline]
+    pub(crate) fn may_go_on(&self, context: &Context<'_>) -> bool {
+        let tries = self.tries.get();
+        if tries == 0 {
+            context.waker().wake_by_ref();
+            return false;
+        }
+        self.tries.set(tries - 1);
+        true
+    }
+
+    pub(crate) fn add_slot(&self) -> usize {
+        self.slots.borrow_mut().insert()
+    }
+
+    pub(crate) fn remove_slot(&self, slot: usize) {
+        let removed = self.slots.borrow_mut().remove(slot);
+        // After the borrow: a waker may be anybody's.
+        drop(removed);
+    }
+
+    /// Has the poller watch a descriptor for the slot.
+    pub(crate) fn register(
+        &self,
+        source: &mut (impl Source + ?Sized),
+        slot: usize,
+        interest: Interest,
+    ) -> io::Result<()> {
+        self.registry.register(source, Token(slot), interest)
+    }
+
+    pub(crate) fn deregister(&self, source: &mut (impl Source + ?Sized)) {
+        // It was registered; and a descriptor that is closed is no longer watched anyway.
+        let _ = self.registry.deregister(source);
+    }
+
+    pub(crate) fn may(&self, slot: usize, side: Side) -> bool {
+        self.slots.borrow_mut().may(slot, side)
+    }
+
+    pub(crate) fn spend(&self, slot: usize, side: Side) {
+        self.slots.borrow_mut().spend(slot, side);
+    }
+
+    /// Says that there is something to read or room to write.
+    pub(crate) fn notify(&self, slot: usize, side: Side) {
+        let waker = self.slots.borrow_mut().notify(slot, side);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    pub(crate) fn begin_wait(&self, slot: usize, side: Side, deadline: Option<Instant>) {
+        self.slots.borrow_mut().begin(slot, side, deadline);
+    }
+
+    pub(crate) fn wait(&self, slot: usize, side: Side, context: &Context<'_>, is_between: bool) {
+        let waker = context.waker().clone();
+        let before = self.slots.borrow_mut().wait(slot, side, waker, is_between);
+        drop(before);
+    }
+
+    pub(crate) fn end_wait(&self, slot: usize, side: Side) {
+        let before = self.slots.borrow_mut().end(slot, side);
+        drop(before);
+    }
+
+    pub(crate) fn has_expired(&self, slot: usize, side: Side) -> bool {
+        self.slots.borrow_mut().has_expired(slot, side)
+    }
+
+    pub(super) fn add_timer(&self, time: Instant, waker: Waker) -> TimerKey {
+        self.timers.borrow_mut().add(time, waker)
+    }
+
+    pub(super) fn remove_timer(&self, key: TimerKey) {
+        let removed = self.timers.borrow_mut().remove(key);
+        drop(removed);
+    }
+}

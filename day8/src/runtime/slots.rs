@@ -1,0 +1,165 @@
+//! Who waits for what: one slot for each socket, listener or other descriptor.
+
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Something to read, or a connection to accept.
+    Read,
+    /// Room to write.
+    Write,
+}
+
+/// One side of a slot.
+#[derive(Default)]
+struct Interest {
+    /// The last try was in vain, and nothing was heard since.
+    is_spent: bool,
+    waker: Option<Waker>,
+    deadline: Option<Instant>,
+    has_expired: bool,
+}
+
+/// A descriptor, or what is like one.
+#[derive(Default)]
+pub(super) struct Slot {
+    read: Interest,
+    write: Interest,
+    /// The other end sends nothing more: reading does not wait again.
+    is_read_closed: bool,
+    /// It waits for the next request.
+    is_between: bool,
+}
+
+impl Slot {
+    fn side(&mut self, side: Side) -> &mut Interest {
+        match side {
+            Side::Read => &mut self.read,
+            Side::Write => &mut self.write,
+        }
+    }
+}
+
+/// Deadlines are kept with this tolerance.
+const TOLERANCE: Duration = Duration::from_millis(20);
+
+/// All slots.
+#[derive(Default)]
+pub(super) struct Slots {
+    slots: Slab<Slot>,
+    /// When to look for deadlines that have passed.
+    next_sweep: Option<Instant>,
+}
+
+impl Slots {
+    pub(super) fn insert(&mut self) -> usize {
+        self.slots.insert(Slot::default())
+    }
+
+    pub(super) fn remove(&mut self, slot: usize) -> Option<Slot> {
+        self.slots.try_remove(slot)
+    }
+
+    pub(super) fn next_sweep(&self) -> Option<Instant> {
+        self.next_sweep
+    }
+
+    /// Whether a try may succeed.
+    pub(super) fn may(&mut self, slot: usize, side: Side) -> bool {
+        let Some(slot) = self.slots.get_mut(slot) else { return true };
+        (side == Side::Read && slot.is_read_closed) || !slot.side(side).is_spent
+    }
+
+    /// A try was in vain, or took all there was.
+    pub(super) fn spend(&mut self, slot: usize, side: Side) {
+        if let Some(slot) = self.slots.get_mut(slot) {
+            slot.side(side).is_spent = true;
+        }
+    }
+
+    /// Says that a try may succeed again. Whom to wake.
+    pub(super) fn notify(&mut self, slot: usize, side: Side) -> Option<Waker> {
+        let interest = self.slots.get_mut(slot)?.side(side);
+        interest.is_spent = false;
+        interest.waker.take()
+    }
+
+    /// Says that the other end sends nothing more.
+    pub(super) fn read_closed(&mut self, slot: usize) {
+        if let Some(slot) = self.slots.get_mut(slot) {
+            slot.is_read_closed = true;
+        }
+    }
+
+    /// Has this waker woken; gives back the one before.
+    pub(super) fn wait(
+        &mut self,
+        slot: usize,
+        side: Side,
+        waker: Waker,
+        is_between: bool,
+    ) -> Option<Waker> {
+        let Some(slot) = self.slots.get_mut(slot) else { return Some(waker) };
+        if side == Side::Read {
+            slot.is_between = is_between;
+        }
+        slot.side(side).waker.replace(waker)
+    }
+
+    /// A new wait begins, which is to end at this time.
+    pub(super) fn begin(&mut self, slot: usize, side: Side, deadline: Option<Instant>) {
+        if let Some(slot) = self.slots.get_mut(slot) {
+            let interest = slot.side(side);
+            (interest.deadline, interest.has_expired) = (deadline, false);
+        }
+        if let Some(deadline) = deadline {
+            self.next_sweep = Some(self.next_sweep.map_or(deadline, |sweep| sweep.min(deadline)));
+        }
+    }
+
+    /// Nobody waits any more.
+    pub(super) fn end(&mut self, slot: usize, side: Side) -> Option<Waker> {
+        let slot = self.slots.get_mut(slot)?;
+        if side == Side::Read {
+            slot.is_between = false;
+        }
+        let interest = slot.side(side);
+        (interest.deadline, interest.has_expired) = (None, false);
+        interest.waker.take()
+    }
+
+    /// Whether the time of this wait is up.
+    pub(super) fn has_expired(&mut self, slot: usize, side: Side) -> bool {
+        self.slots.get_mut(slot).is_some_and(|slot| slot.side(side).has_expired)
+    }
+
+    /// Finds the waits whose time is up.
+    pub(super) fn sweep(&mut self, now: Instant, woken: &mut Vec<Waker>) {
+        if self.next_sweep.is_none_or(|sweep| now < sweep) {
+            return;
+        }
+        let mut next = None;
+        for (_, slot) in &mut self.slots {
+            for interest in [&mut slot.read, &mut slot.write] {
+                let Some(deadline) = interest.deadline else { continue };
+                if deadline <= now {
+                    (interest.deadline, interest.has_expired) = (None, true);
+                    woken.extend(interest.waker.take());
+                } else {
+                    next = Some(next.map_or(deadline, |next: Instant| next.min(deadline)));
+                }
+            }
+        }
+        self.next_sweep = next.map(|next| next.max(now + TOLERANCE));
+    }
+
+    /// Whoever waits for a next request.
+    pub(super) fn between(&mut self, woken: &mut Vec<Waker>) {
+        let waiting = self.slots.iter_mut().filter(|(_, slot)| slot.is_between);
+        woken.extend(waiting.filter_map(|(_, slot)| slot.read.waker.take()));
+    }
+}
