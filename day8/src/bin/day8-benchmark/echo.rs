@@ -36,7 +36,7 @@ pub(crate) fn against_peers(effort: &Effort) -> anyhow::Result<Table> {
 }
 
 pub(crate) fn isolation(effort: &Effort) -> anyhow::Result<Table> {
-    let (protected, open) = ("day8-echo --isolation mprotect", "day8-echo --isolation none");
+    let (protected, open) = ("day8-echo, mprotect", "day8-echo, none");
     let contenders = vec![
         contender(protected, ours_with(effort, "mprotect")),
         contender(open, ours_with(effort, "none")),

@@ -1,6 +1,7 @@
 //! Measures Day 8's services beside their peers: each server is a process on one core, the generator has another.
 
 mod client;
+mod coroutine;
 mod echo;
 mod http;
 mod idle;
@@ -59,6 +60,8 @@ enum Row {
     Pipelined,
     /// SET and GET of Redis, one at a time and 16
     Redis,
+    /// What it costs to start a coroutine and to switch to one, and its memory
+    Coroutine,
 }
 
 impl Row {
@@ -70,6 +73,7 @@ impl Row {
             Self::Http => Ok(vec![http::measure(effort, 1)?]),
             Self::Pipelined => Ok(vec![http::measure(effort, 16)?]),
             Self::Redis => redis::measure(effort),
+            Self::Coroutine => Ok(vec![coroutine::measure(effort)?]),
         }
     }
 }

@@ -99,9 +99,7 @@ impl Server {
         for process in self.processes() {
             let file = format!("/proc/{process}/smaps_rollup");
             let text = fs::read_to_string(&file).with_context(|| file.clone())?;
-            let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
-            let number = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-            sum += number.with_context(|| format!("{file} has no Pss"))?;
+            sum += proportional(&text).with_context(|| format!("{file} has no Pss"))?;
         }
         Ok(sum)
     }
@@ -134,6 +132,12 @@ impl Drop for Server {
         }
         let _ = self.child.wait();
     }
+}
+
+/// A process's share of the memory that it uses, in KiB, from its `smaps_rollup`.
+pub(crate) fn proportional(smaps_rollup: &str) -> Option<u64> {
+    let line = smaps_rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 /// A command that ends when the thread that started it ends, also when that is killed.
