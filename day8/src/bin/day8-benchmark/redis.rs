@@ -59,12 +59,13 @@ fn table(effort: &Effort, depth: u64, cpu: f64) -> anyhow::Result<Table> {
     Ok(table)
 }
 
-fn start(effort: &Effort) -> anyhow::Result<Server> {
+/// Our service.
+pub(crate) fn start(effort: &Effort) -> anyhow::Result<Server> {
     serve(effort, ours("day8-redis", "day8")?)
 }
 
 /// Redis without persistence, which ours does not have either.
-fn peer(effort: &Effort) -> anyhow::Result<Server> {
+pub(crate) fn peer(effort: &Effort) -> anyhow::Result<Server> {
     let mut command = installed("redis-server")?;
     let folder = Folder::new("redis")?;
     let address = free_address()?;

@@ -1,0 +1,3 @@
+//! Comes with its service.
+
+fn main() {}
