@@ -25,11 +25,17 @@ pub(crate) trait Ended {
     fn panicked(&self, payload: Box<dyn Any + Send>);
 }
 
-/// A coroutine that waits.
+/// A place for a coroutine.
 pub(super) struct Task {
+    pub(super) state: Arc<State>,
+    /// `None` while it runs.
+    pub(super) coroutine: Option<Coroutine>,
+}
+
+/// A coroutine that waits, or can go on.
+pub(super) struct Coroutine {
     pub(super) placed: Placed,
     pub(super) waker: Waker,
-    pub(super) state: Arc<State>,
     pub(super) kind: Kind,
     pub(super) ended: Option<Rc<dyn Ended>>,
 }
