@@ -18,7 +18,6 @@ pub use custody::{Custody, alive, living};
 /// What lies under a name. In JSON, a queue that cannot be looked into has a name and an error.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(untagged))]
-#[non_exhaustive]
 pub enum Entry {
     /// A queue.
     Queue(Queue),

@@ -38,6 +38,7 @@ mod error;
 mod head;
 mod request;
 mod response;
+pub mod site;
 mod status;
 mod target;
 
