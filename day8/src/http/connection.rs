@@ -140,12 +140,15 @@ pub(crate) struct Exchange {
     /// Whether the answer's head was written.
     has_begun: Cell<bool>,
     keeps_alive: bool,
+    /// Whether no other request has come behind this one, as far as is known.
+    is_last: bool,
     is_head: bool,
     version: Version,
 }
 
 impl Exchange {
-    fn new(facts: &Facts, options: &HttpOptions) -> Self {
+    /// The exchange that this head begins, with so many bytes behind the head.
+    fn new(facts: &Facts, behind: usize, options: &HttpOptions) -> Self {
         let left = match facts.framing {
             Framing::None => Left::Nothing,
             Framing::Length(length) => Left::Length(length),
@@ -160,6 +163,7 @@ impl Exchange {
             is_to_be_asked: Cell::new(facts.expects),
             has_begun: Cell::new(false),
             keeps_alive: facts.keeps_alive,
+            is_last: facts.framing != Framing::None || behind == 0,
             is_head: facts.is_head,
             version: facts.version,
         }
@@ -215,7 +219,8 @@ impl Exchange {
             Left::Length(length) => length <= self.most_unread,
             Left::Chunks(_) => true,
         };
-        self.keeps_alive && can && !is_shutting_down()
+        // A shutdown loses no answer: what has come already is answered.
+        self.keeps_alive && can && !(self.is_last && is_shutting_down())
     }
 
     /// Says how many of these bytes are not of the body's data, and how many behind these are. They count as read.
@@ -318,7 +323,7 @@ impl<H: Handler> Http<H> {
                 Err(refusal) => return self.refuse(output, refusal, &mut scratch.answer).await,
             },
         };
-        let exchange = Exchange::new(&facts, &self.options);
+        let exchange = Exchange::new(&facts, input.len() - facts.len, &self.options);
         if matches!(facts.framing, Framing::Length(length) if length > self.options.most_body) {
             return self.refuse(output, TOO_LARGE, &mut scratch.answer).await;
         }

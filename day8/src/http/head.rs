@@ -167,7 +167,7 @@ fn check_line(line: &[u8]) -> Result<(), Refusal> {
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
         {
-            let why = "expected HTTP/1.1 or HTTP/1.0, found another version";
+            let why = "expected version 1.1 or 1.0, found another";
             Err(Refusal::new(Status::VERSION_NOT_SUPPORTED, why))
         }
         _ => Err(malformed),
