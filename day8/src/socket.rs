@@ -268,6 +268,11 @@ impl Input {
         self.wire.set_idle_timeout(timeout);
     }
 
+    /// After how long a wait for the other end fails.
+    pub fn idle_timeout(&self) -> Option<Duration> {
+        self.wire.idle_timeout()
+    }
+
     /// When a wait for the other end fails, whatever came meanwhile: for the time of a whole request. `None`: never.
     pub fn set_deadline(&mut self, deadline: Option<Instant>) {
         self.wire.set_deadline(deadline);

@@ -14,12 +14,20 @@ pub(crate) enum Side {
     Write,
 }
 
+/// Who is told.
+pub(super) enum Waiter {
+    /// A coroutine of this runtime.
+    Task(usize),
+    /// Anything else: a future that polls others, another executor.
+    Waker(Waker),
+}
+
 /// One side of a slot.
 #[derive(Default)]
 struct Interest {
     /// The last try was in vain, and nothing was heard since.
     is_spent: bool,
-    waker: Option<Waker>,
+    waiter: Option<Waiter>,
     deadline: Option<Instant>,
     has_expired: bool,
 }
@@ -81,11 +89,11 @@ impl Slots {
         }
     }
 
-    /// Says that a try may succeed again. Whom to wake.
-    pub(super) fn notify(&mut self, slot: usize, side: Side) -> Option<Waker> {
+    /// Says that a try may succeed again. Whom to tell.
+    pub(super) fn notify(&mut self, slot: usize, side: Side) -> Option<Waiter> {
         let interest = self.slots.get_mut(slot)?.side(side);
         interest.is_spent = false;
-        interest.waker.take()
+        interest.waiter.take()
     }
 
     /// Says that the other end sends nothing more.
@@ -95,19 +103,19 @@ impl Slots {
         }
     }
 
-    /// Has this waker woken; gives back the one before.
+    /// Has this one told; gives back the one before.
     pub(super) fn wait(
         &mut self,
         slot: usize,
         side: Side,
-        waker: Waker,
+        waiter: Waiter,
         is_between: bool,
-    ) -> Option<Waker> {
-        let Some(slot) = self.slots.get_mut(slot) else { return Some(waker) };
+    ) -> Option<Waiter> {
+        let Some(slot) = self.slots.get_mut(slot) else { return Some(waiter) };
         if side == Side::Read {
             slot.is_between = is_between;
         }
-        slot.side(side).waker.replace(waker)
+        slot.side(side).waiter.replace(waiter)
     }
 
     /// A new wait begins, which is to end at this time.
@@ -122,14 +130,14 @@ impl Slots {
     }
 
     /// Nobody waits any more.
-    pub(super) fn end(&mut self, slot: usize, side: Side) -> Option<Waker> {
+    pub(super) fn end(&mut self, slot: usize, side: Side) -> Option<Waiter> {
         let slot = self.slots.get_mut(slot)?;
         if side == Side::Read {
             slot.is_between = false;
         }
         let interest = slot.side(side);
         (interest.deadline, interest.has_expired) = (None, false);
-        interest.waker.take()
+        interest.waiter.take()
     }
 
     /// Whether the time of this wait is up.
@@ -138,7 +146,7 @@ impl Slots {
     }
 
     /// Finds the waits whose time is up.
-    pub(super) fn sweep(&mut self, now: Instant, woken: &mut Vec<Waker>) {
+    pub(super) fn sweep(&mut self, now: Instant, woken: &mut Vec<Waiter>) {
         if self.next_sweep.is_none_or(|sweep| now < sweep) {
             return;
         }
@@ -148,7 +156,7 @@ impl Slots {
                 let Some(deadline) = interest.deadline else { continue };
                 if deadline <= now {
                     (interest.deadline, interest.has_expired) = (None, true);
-                    woken.extend(interest.waker.take());
+                    woken.extend(interest.waiter.take());
                 } else {
                     next = Some(next.map_or(deadline, |next: Instant| next.min(deadline)));
                 }
@@ -158,8 +166,8 @@ impl Slots {
     }
 
     /// Whoever waits for a next request.
-    pub(super) fn between(&mut self, woken: &mut Vec<Waker>) {
+    pub(super) fn between(&mut self, woken: &mut Vec<Waiter>) {
         let waiting = self.slots.iter_mut().filter(|(_, slot)| slot.is_between);
-        woken.extend(waiting.filter_map(|(_, slot)| slot.read.waker.take()));
+        woken.extend(waiting.filter_map(|(_, slot)| slot.read.waiter.take()));
     }
 }

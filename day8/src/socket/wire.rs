@@ -73,6 +73,10 @@ impl Wire {
         self.idle.set(timeout);
     }
 
+    pub(crate) fn idle_timeout(&self) -> Option<Duration> {
+        self.idle.get()
+    }
+
     pub(crate) fn set_deadline(&self, deadline: Option<Instant>) {
         self.deadline.set(deadline);
     }
