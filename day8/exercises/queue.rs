@@ -1,0 +1,58 @@
+//! Exercise 1: what is polled next, and when is the poller asked?
+
+/// So many polls at most, and the poller is asked.
+pub(crate) const POLLS: usize = 256;
+
+/// What an executor does next.
+pub(crate) enum Step {
+    /// It polls the task with this number.
+    Poll(usize),
+    /// It asks the poller who can go on. If it may sleep, the poller waits until something happens; otherwise it only
+    /// looks.
+    Ask { may_sleep: bool },
+}
+
+/// The run queue of an executor: which of its tasks can go on.
+///
+/// The executor does what [`next`](Self::next) says, again and again. It polls one task at a time, and calls
+/// [`done`](Self::done) after each poll. Tasks are woken by the poller, or by a task during its poll: any task,
+/// also itself. A task that is polled may also spawn others.
+pub(crate) struct RunQueue {}
+
+impl RunQueue {
+    /// No task.
+    pub(crate) fn new() -> Self {
+        Self {}
+    }
+
+    /// The number of a new task. It is woken at once, because it has yet to begin.
+    ///
+    /// Numbers begin at 0. The executor keeps its tasks in a `Vec`, so the numbers of tasks that have ended are given
+    /// to new ones.
+    pub(crate) fn spawn(&mut self) -> usize {
+        0
+    }
+
+    /// A task can go on, so it is polled, after those that were woken before it. A task that was woken already, and has
+    /// not been polled since, keeps its place. A task that is polled right now is polled again.
+    ///
+    /// Wakers may outlive their task: a task that has ended is not polled again. If a new task has its number,
+    /// nobody can tell whose waker it was: the new one is polled, perhaps without need, which tasks have to bear.
+    pub(crate) fn wake(&mut self, task: usize) {
+        let _ = task;
+    }
+
+    /// What the executor does next.
+    ///
+    /// As long as a task can go on, it is polled, and the poller is asked only when none is left: but after
+    /// [`POLLS`] polls without a question at the latest, whatever is left. The poller may sleep if no task can go on, and
+    /// only then.
+    pub(crate) fn next(&mut self) -> Step {
+        Step::Ask { may_sleep: true }
+    }
+
+    /// The task that [`next`](Self::next) named was polled. If it `is_ready`, it has ended.
+    pub(crate) fn done(&mut self, task: usize, is_ready: bool) {
+        let _ = (task, is_ready);
+    }
+}

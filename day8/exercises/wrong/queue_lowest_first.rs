@@ -1,0 +1,74 @@
+//! Wrong: of all tasks that were woken, the one with the lowest number is polled.
+
+use std::collections::BTreeSet;
+
+const POLLS: usize = 256;
+
+pub(crate) enum Step {
+    Poll(usize),
+    Ask { may_sleep: bool },
+}
+
+#[derive(Default)]
+struct Task {
+    lives: bool,
+    is_woken: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct RunQueue {
+    tasks: Vec<Task>,
+    free: Vec<usize>,
+    woken: BTreeSet<usize>,
+    polls: usize,
+}
+
+impl RunQueue {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn spawn(&mut self) -> usize {
+        let task = self.free.pop().unwrap_or_else(|| {
+            self.tasks.push(Task::default());
+            self.tasks.len() - 1
+        });
+        self.tasks[task].lives = true;
+        self.wake(task);
+        task
+    }
+
+    pub(crate) fn wake(&mut self, task: usize) {
+        let Task { lives, is_woken } = &mut self.tasks[task];
+        if *lives && !std::mem::replace(is_woken, true) {
+            self.woken.insert(task);
+        }
+    }
+
+    pub(crate) fn next(&mut self) -> Step {
+        while self.polls < POLLS
+            && let Some(task) = self.woken.pop_first()
+        {
+            let Task { lives, is_woken } = &mut self.tasks[task];
+            *is_woken = false;
+            if *lives {
+                self.polls += 1;
+                return Step::Poll(task);
+            }
+            self.free.push(task);
+        }
+        self.polls = 0;
+        let may_sleep = !self.woken.iter().any(|&task| self.tasks[task].lives);
+        Step::Ask { may_sleep }
+    }
+
+    pub(crate) fn done(&mut self, task: usize, is_ready: bool) {
+        if is_ready {
+            let Task { lives, is_woken } = &mut self.tasks[task];
+            *lives = false;
+            if !*is_woken {
+                self.free.push(task);
+            }
+        }
+    }
+}
