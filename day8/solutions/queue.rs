@@ -56,7 +56,8 @@ impl RunQueue {
     }
 
     /// A task can go on, so it is polled, after those that were woken before it. A task that was woken already, and has
-    /// not been polled since, keeps its place. A task that is polled right now is polled again.
+    /// not been polled since, keeps its place. A task that is polled right now is polled again; it is queued at once,
+    /// or when this poll is over, as you like.
     ///
     /// Wakers may outlive their task: a task that has ended is not polled again. If a new task has its number,
     /// nobody can tell whose waker it was: the new one is polled, perhaps without need, which tasks have to bear.

@@ -46,25 +46,20 @@ impl RunQueue {
     }
 
     pub(crate) fn next(&mut self) -> Step {
-        while self.polls < POLLS
+        if self.polls < POLLS
             && let Some(task) = self.woken.pop_front()
         {
-            let Task { lives, is_woken } = &mut self.tasks[task];
-            *is_woken = false;
-            let _ = lives;
+            self.tasks[task].is_woken = false;
             self.polls += 1;
             return Step::Poll(task);
         }
         self.polls = 0;
-        let may_sleep = !self.woken.iter().any(|&task| self.tasks[task].lives);
-        Step::Ask { may_sleep }
+        Step::Ask { may_sleep: self.woken.is_empty() }
     }
 
     pub(crate) fn done(&mut self, task: usize, is_ready: bool) {
         if is_ready {
-            let Task { lives, is_woken } = &mut self.tasks[task];
-            *lives = false;
-            let _ = is_woken;
+            self.tasks[task].lives = false;
             self.free.push(task);
         }
     }

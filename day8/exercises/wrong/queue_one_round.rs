@@ -47,6 +47,9 @@ impl RunQueue {
     }
 
     pub(crate) fn next(&mut self) -> Step {
+        if self.polls == 0 {
+            self.round = self.woken.len();
+        }
         while self.polls < POLLS.min(self.round)
             && let Some(task) = self.woken.pop_front()
         {
@@ -60,7 +63,6 @@ impl RunQueue {
             self.round -= 1;
         }
         self.polls = 0;
-        self.round = self.woken.len();
         let may_sleep = !self.woken.iter().any(|&task| self.tasks[task].lives);
         Step::Ask { may_sleep }
     }

@@ -11,7 +11,6 @@ pub(crate) enum Step {
 
 #[derive(Default)]
 struct Task {
-    lives: bool,
     is_woken: bool,
 }
 
@@ -33,39 +32,30 @@ impl RunQueue {
             self.tasks.push(Task::default());
             self.tasks.len() - 1
         });
-        self.tasks[task].lives = true;
         self.wake(task);
         task
     }
 
     pub(crate) fn wake(&mut self, task: usize) {
-        let Task { lives, is_woken } = &mut self.tasks[task];
-        let _ = lives;
-        if !std::mem::replace(is_woken, true) {
+        if !std::mem::replace(&mut self.tasks[task].is_woken, true) {
             self.woken.push_back(task);
         }
     }
 
     pub(crate) fn next(&mut self) -> Step {
-        while self.polls < POLLS
+        if self.polls < POLLS
             && let Some(task) = self.woken.pop_front()
         {
-            let Task { lives, is_woken } = &mut self.tasks[task];
-            *is_woken = false;
-            let _ = lives;
+            self.tasks[task].is_woken = false;
             self.polls += 1;
             return Step::Poll(task);
         }
         self.polls = 0;
-        let may_sleep = !self.woken.iter().any(|&task| self.tasks[task].lives);
-        Step::Ask { may_sleep }
+        Step::Ask { may_sleep: self.woken.is_empty() }
     }
 
     pub(crate) fn done(&mut self, task: usize, is_ready: bool) {
         if is_ready {
-            let Task { lives, is_woken } = &mut self.tasks[task];
-            *lives = false;
-            let _ = is_woken;
             self.free.push(task);
         }
     }

@@ -52,9 +52,7 @@ impl RingBuffer {
         }
         self.len -= bytes;
         self.head += bytes;
-        if self.len == 0 {
-            self.head = 0;
-        } else if self.head >= self.bytes.len() {
+        if self.len == 0 || self.head >= self.bytes.len() {
             self.head = 0;
         }
         Ok(())
