@@ -1,8 +1,7 @@
-//! Connections over rings, against a loop by hand that does what a runtime does.
+//! Connections over rings: a runtime on one side, programs that block on the other.
 
-use std::collections::{HashMap, VecDeque};
-use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io::{ErrorKind, IoSlice, Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::ptr::NonNull;
@@ -14,16 +13,14 @@ use common::sync::{AtomicU64, Ordering};
 use day4::rendezvous::packet;
 use day4::rendezvous::socket::dial;
 use day7::line::wire::{Answer, Hello, LET_IN, STREAM};
+use day8::rings::{ConnectError, RingOptions, RingStream, Strategy};
+use day8::runtime::Statistics;
+use day8::{Address, Isolation, Listener, Runtime, RuntimeOptions, Shutdown, Socket, SocketError};
 use memmap2::{MmapOptions, MmapRaw};
-use nix::poll::{PollFd, PollFlags};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use testing::{DEADLINE, Dice, Folder, Process, another, eventually};
 
-use super::{
-    ConnectError, RING, Rest, RingListener, RingOptions, RingStream, RingTransport, Rings, Strategy,
-};
-
-/// What became of a connection, as the server's end has found.
+/// What became of a connection, as its service has found.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
     /// The stream has ended.
@@ -32,151 +29,72 @@ enum End {
     Failed(ErrorKind),
 }
 
-/// What a connection's coroutine would do: gives back what has come.
-struct Echo {
-    transport: RingTransport,
-    pending: Vec<u8>,
-    /// How much is pending, and how much of that was written.
-    len: usize,
-    at: usize,
+/// Gives back what comes, in pieces of other lengths.
+async fn give_back(mut socket: Socket) -> Result<(), SocketError> {
+    let (input, output) = socket.split();
+    while input.next_request().await? {
+        let bytes = input.buffered();
+        let piece = bytes[..bytes.len().min(5000)].to_vec();
+        input.consume(piece.len());
+        let (one, two) = piece.split_at(piece.len() / 3);
+        output.write_vectored(&[IoSlice::new(one), IoSlice::new(two)]).await?;
+    }
+    Ok(())
 }
 
-impl Echo {
-    fn new(transport: RingTransport) -> Self {
-        Self { transport, pending: vec![0; 5000], len: 0, at: 0 }
-    }
-
-    /// Runs until it waits; how it ended, if it has.
-    fn run(&mut self, slot: usize) -> Option<End> {
-        use super::set::Side;
-        loop {
-            let (tried, side) = if self.at < self.len {
-                let (one, two) = self.pending[self.at..self.len].split_at((self.len - self.at) / 3);
-                let put = self.transport.write(&[IoSlice::new(one), IoSlice::new(two)]);
-                (put.map(|len| self.at += len), Side::Write)
-            } else {
-                let (one, two) = self.pending.split_at_mut(1234);
-                let mut parts = [IoSliceMut::new(one), IoSliceMut::new(two)];
-                match self.transport.read(&mut parts) {
-                    Ok(0) => {
-                        self.transport.finish();
-                        return Some(End::Finished);
-                    }
-                    tried => (tried.map(|len| (self.at, self.len) = (0, len)), Side::Read),
-                }
-            };
-            match tried {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.transport.arm(slot, side);
-                    return None;
-                }
-                Err(error) => return Some(End::Failed(error.kind())),
-            }
-        }
-    }
+fn options(spin: Duration) -> RuntimeOptions {
+    RuntimeOptions::new().idle_timeout(None).spin(spin)
 }
 
-/// A loop like a runtime's.
-struct Loop {
-    rings: Rings,
-    listener: RingListener,
-    connections: HashMap<usize, Echo>,
-    ready: VecDeque<usize>,
-    next: usize,
-    ends: Sender<End>,
-}
-
-impl Loop {
-    fn new(path: &Path, spin: Duration, ends: Sender<End>) -> Self {
-        let listener = RingListener::bind(path).unwrap();
-        let (connections, ready) = (HashMap::new(), VecDeque::new());
-        Self { rings: Rings::new(spin), listener, connections, ready, next: 0, ends }
-    }
-
-    fn accept(&mut self) {
-        loop {
-            match self.listener.accept(&self.rings) {
-                Ok(transport) => {
-                    self.connections.insert(self.next, Echo::new(transport));
-                    self.ready.push_back(self.next);
-                    self.next += 1;
+/// A runtime with this service at `ring:` this path.
+fn runtime(path: &Path, options: &RuntimeOptions, ends: Sender<End>) -> Runtime {
+    let runtime = Runtime::with_options(options).unwrap();
+    let listener = Listener::bind(&Address::Ring(path.into())).unwrap();
+    let serve = move |socket| {
+        let ends = ends.clone();
+        async move {
+            let end = match give_back(socket).await {
+                Ok(()) => End::Finished,
+                Err(SocketError::Io(error) | SocketError::Disconnected(error)) => {
+                    End::Failed(error.kind())
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) => panic!("{error}"),
-            }
-        }
-    }
-
-    fn work(&mut self) {
-        loop {
-            while let Some(slot) = self.ready.pop_front() {
-                let Some(echo) = self.connections.get_mut(&slot) else { continue };
-                if let Some(end) = echo.run(slot) {
-                    self.connections.remove(&slot);
-                    let _ = self.ends.send(end);
-                }
-            }
-            let ready = &mut self.ready;
-            if !self.rings.poll(|slot, _| ready.push_back(slot)) {
-                return;
-            }
-        }
-    }
-
-    /// Until somebody hangs up at the other end of the pipe.
-    fn serve(mut self, stop: &OwnedFd) {
-        loop {
-            self.work();
-            let ready = &mut self.ready;
-            let waits = match self.rings.rest(|slot, _| ready.push_back(slot)) {
-                Rest::Work => continue,
-                Rest::Spin => Duration::ZERO,
-                Rest::Sleep => self.listener.patience().unwrap_or(DEADLINE),
             };
-            let descriptor = self.rings.descriptor();
-            // SAFETY: it stays open as long as the rings are there.
-            let descriptor = descriptor.map(|raw| unsafe { BorrowedFd::borrow_raw(raw) });
-            let all = [Some(stop.as_fd()), Some(self.listener.as_fd()), descriptor];
-            let mut all: Vec<_> =
-                all.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-            packet::wait(&mut all, Some(Instant::now() + waits)).unwrap();
-            let is_ready: Vec<_> = all.iter().map(|one| one.any() == Some(true)).collect();
-            if is_ready[0] {
-                return;
-            }
-            if is_ready.get(2) == Some(&true) {
-                let ready = &mut self.ready;
-                self.rings.hear(|slot, _| ready.push_back(slot));
-            }
-            self.accept();
+            let _ = ends.send(end);
+            Ok(())
         }
-    }
+    };
+    runtime.serve(listener, serve).unwrap();
+    runtime
 }
 
-/// A server in a thread of its own.
+/// A service in a thread of its own.
 struct Home {
     path: PathBuf,
     ends: Receiver<End>,
-    stop: Option<io::PipeWriter>,
-    thread: Option<JoinHandle<()>>,
+    shutdown: Shutdown,
+    thread: Option<JoinHandle<Statistics>>,
     _folder: Folder,
 }
 
 impl Home {
     fn new(spin: Duration) -> Self {
+        Self::with_options(&options(spin))
+    }
+
+    fn with_options(options: &RuntimeOptions) -> Self {
         let folder = Folder::new();
         let path = folder.join("service");
-        let (stopped, stop) = io::pipe().unwrap();
         let ((send, ends), (there, is_there)) = (channel(), channel());
-        let at = path.clone();
+        let (at, options) = (path.clone(), options.clone());
         let thread = thread::spawn(move || {
-            let this = Loop::new(&at, spin, send);
-            there.send(()).unwrap();
-            this.serve(&stopped.into());
+            let runtime = runtime(&at, &options, send);
+            there.send(runtime.shutdown()).unwrap();
+            runtime.run().unwrap();
+            runtime.statistics()
         });
-        is_there.recv().unwrap();
-        Self { path, ends, stop: Some(stop), thread: Some(thread), _folder: folder }
+        let shutdown = is_there.recv().unwrap();
+        Self { path, ends, shutdown, thread: Some(thread), _folder: folder }
     }
 
     fn client(&self) -> RingStream {
@@ -196,11 +114,14 @@ impl Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
-        self.stop = None;
+        self.shutdown.start();
         let ended = self.thread.take().expect("it is there until this is dropped").join();
-        assert!(ended.is_ok() || thread::panicking(), "the server has panicked");
+        assert!(ended.is_ok() || thread::panicking(), "the service has panicked");
     }
 }
+
+/// About what a ring of a connection has: chunks of this size are longer than any.
+const RING: u64 = 32 << 10;
 
 /// The byte at this place of a stream.
 fn byte(at: usize, stream: u64) -> u8 {
@@ -265,6 +186,14 @@ fn bytes_come_back_whatever_the_chunks_and_however_both_sides_wait() {
             }
         }
     }
+}
+
+#[test]
+fn bytes_come_back_to_protected_heaps_too() {
+    let options = options(Duration::from_micros(50)).isolation(Isolation::Mprotect);
+    let home = Home::with_options(&options);
+    there_and_back(home.client(), 300_000, 9000, 1, Dice::seeded());
+    assert_eq!(home.end(), End::Finished);
 }
 
 #[test]
@@ -469,7 +398,7 @@ fn a_client_that_is_killed_costs_its_own_connection() {
     let mut dice = Dice::seeded();
     let mut steady = home.client();
     for strategy in [Strategy::Adaptive, Strategy::Sleep, Strategy::Adaptive, Strategy::Sleep] {
-        let mut client = begin("rings::tests::writes_until_it_is_killed", &home.path, strategy);
+        let mut client = begin("writes_until_it_is_killed", &home.path, strategy);
         thread::sleep(Duration::from_millis(100) + dice.pause(Duration::from_millis(100)));
         client.kill();
         let mut answer = [0; 5];
@@ -489,8 +418,7 @@ fn a_client_that_is_killed_costs_its_own_connection() {
 #[ignore = "a process that another test starts"]
 fn serves_until_it_is_killed() {
     let (send, _ends) = channel();
-    let (stopped, _stop) = io::pipe().unwrap();
-    Loop::new(&path_of_parent(), Duration::from_micros(50), send).serve(&stopped.into());
+    runtime(&path_of_parent(), &options(Duration::from_micros(50)), send).run().unwrap();
 }
 
 #[test]
@@ -498,7 +426,7 @@ fn clients_of_a_service_that_is_killed_are_told_however_they_wait() {
     for strategy in [Strategy::Adaptive, Strategy::Sleep, Strategy::Yield, Strategy::Spin] {
         let folder = Folder::new();
         let path = folder.join("service");
-        let mut service = begin("rings::tests::serves_until_it_is_killed", &path, strategy);
+        let mut service = begin("serves_until_it_is_killed", &path, strategy);
         let options = RingOptions::new().timeout(DEADLINE).waiting(strategy);
         let mut connected = None;
         eventually("the service listens", || {
