@@ -15,6 +15,7 @@ use std::str::FromStr;
 use std::task::Waker;
 use std::time::Instant;
 
+use common::OsError;
 use day4::rendezvous::RendezvousError;
 use mio::Interest;
 use mio::event::Source;
@@ -82,6 +83,9 @@ pub enum BindError {
         /// The path.
         path: PathBuf,
     },
+    /// There cannot be a socket there for clients that ask for rings.
+    #[error(transparent)]
+    Ring(RendezvousError),
     /// The kernel refuses.
     #[error("{call} for {address}: {source}")]
     Kernel {
@@ -90,7 +94,7 @@ pub enum BindError {
         /// The address.
         address: Address,
         /// What it said.
-        source: io::Error,
+        source: OsError,
     },
 }
 
@@ -205,10 +209,10 @@ impl Listener {
         bound.map(|listener| Self(Kind::Ring(listener))).map_err(|error| match error {
             RendezvousError::InUse { .. } => BindError::Taken { address: address() },
             RendezvousError::NotASocket { path } => BindError::NotASocket { path },
-            error => {
-                let source = io::Error::other(error);
-                BindError::Kernel { call: "listen", address: address(), source }
+            RendezvousError::System { call, errno, .. } => {
+                BindError::Kernel { call, address: address(), source: errno }
             }
+            error => BindError::Ring(error),
         })
     }
 
@@ -348,5 +352,5 @@ fn refused(address: &Address, source: io::Error) -> BindError {
     if source.kind() == io::ErrorKind::AddrInUse {
         return BindError::Taken { address: address.clone() };
     }
-    BindError::Kernel { call: "bind", address: address.clone(), source }
+    BindError::Kernel { call: "bind", address: address.clone(), source: OsError::new(source) }
 }

@@ -2,6 +2,7 @@
 
 use core::cell::{Cell, RefCell};
 use core::future::Future;
+use core::mem;
 use core::task::{Context, Poll};
 use std::any::Any;
 use std::collections::VecDeque;
@@ -12,6 +13,8 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use common::OsError;
+use common::process::Origin;
 use common::sync::{AtomicBool, AtomicU64, Ordering};
 use mio::event::Source;
 use mio::unix::SourceFd;
@@ -22,7 +25,7 @@ use super::options::RuntimeOptions;
 use super::slots::{Side, Slots, Waiter};
 use super::task::{Coroutine, Ended, Kind, Remote, State, Task};
 use super::timers::{TimerKey, Timers};
-use super::{Entered, RuntimeError, Statistics};
+use super::{RuntimeError, Statistics};
 use crate::heap::{Heap, HeapError, Placed, Pool};
 use crate::rings::{Rest, Rings};
 
@@ -68,6 +71,10 @@ pub(crate) struct Core {
     connections: Cell<usize>,
     /// Listeners that wait for a connection to end.
     waiting: RefCell<Vec<Waker>>,
+    /// Whether its [`Runtime`](super::Runtime) was dropped.
+    is_gone: Cell<bool>,
+    /// The process that it polls for.
+    origin: Origin,
     pub(super) statistics: Cell<Statistics>,
 }
 
@@ -75,7 +82,7 @@ static IDENTITY: AtomicU64 = AtomicU64::new(0);
 
 impl Core {
     pub(super) fn new(options: &RuntimeOptions) -> Result<Rc<Self>, RuntimeError> {
-        let failed = |call| move |source| RuntimeError::Kernel { call, source };
+        let failed = |call| move |error: io::Error| kernel(call, error);
         let poller = Poller::new().map_err(failed("epoll_create"))?;
         let registry = poller.registry().try_clone().map_err(failed("dup"))?;
         let waker = mio::Waker::new(&registry, REMOTE).map_err(failed("eventfd"))?;
@@ -100,6 +107,8 @@ impl Core {
             stopping: Cell::new(None),
             connections: Cell::new(0),
             waiting: RefCell::default(),
+            is_gone: Cell::new(false),
+            origin: Origin::here(),
             statistics: Cell::default(),
         }))
     }
@@ -188,8 +197,8 @@ impl Core {
         let mut coroutine = {
             let mut tasks = self.tasks.borrow_mut();
             let Some(task) = tasks.get_mut(index) else { return };
-            // Before it runs: what it is to see may happen now.
-            task.state.is_queued.swap(false, Ordering::AcqRel);
+            // edge: wake -> poll. Before it runs: who wakes it from now on has it polled again.
+            task.state.is_queued.swap(false, Ordering::Acquire);
             let Some(coroutine) = task.coroutine.take() else { return };
             coroutine
         };
@@ -212,14 +221,23 @@ impl Core {
 
     fn end(&self, index: usize, coroutine: Coroutine, payload: Option<Box<dyn Any + Send>>) {
         let Coroutine { placed, kind, ended, waker } = coroutine;
-        let dropped = catch_unwind(AssertUnwindSafe(|| drop(placed)));
+        let dropped = drop_in_peace(placed);
         let task = self.tasks.borrow_mut().try_remove(index);
-        if let Some(payload) = payload.or(dropped.err()) {
+        let (payload, second) = match payload {
+            Some(payload) => (Some(payload), dropped),
+            None => (dropped, None),
+        };
+        if let Some(payload) = payload {
             self.count(|statistics| statistics.panicked += 1);
-            if let Some(ended) = ended {
-                ended.panicked(payload);
-            }
+            let told = || match &ended {
+                Some(ended) => ended.panicked(payload),
+                None => drop(payload),
+            };
+            mem::forget(catch_unwind(AssertUnwindSafe(told)));
         }
+        // The last owner of a result may be here, and a result is the user's. What a drop panics with is forgotten: it may
+        // panic when it is dropped itself.
+        mem::forget((drop_in_peace(second), drop_in_peace(ended)));
         drop((waker, task));
         if kind == Kind::Connection {
             self.connections.set(self.connections.get() - 1);
@@ -227,6 +245,17 @@ impl Core {
             let waiting = self.waiting.take();
             waiting.into_iter().for_each(Waker::wake);
         }
+    }
+
+    /// The runtime is gone: nobody will ask its poller any more.
+    pub(super) fn close(&self) {
+        self.is_gone.set(true);
+        self.clear();
+    }
+
+    /// Whether what waits here is woken some time.
+    pub(crate) fn serves(&self) -> bool {
+        !self.is_gone.get() && !super::another_runs(self.identity)
     }
 
     /// Drops all coroutines.
@@ -248,18 +277,22 @@ impl Core {
 
     /// Waits until a connection ends, too.
     pub(crate) fn wake_at_end(&self, waker: Waker) {
-        self.waiting.borrow_mut().push(waker);
+        let mut waiting = self.waiting.borrow_mut();
+        // A listener that is short of descriptors comes again and again before a connection ends.
+        if !waiting.iter().any(|known| known.will_wake(&waker)) {
+            waiting.push(waker);
+        }
     }
 
     // ---- The loop
 
-    /// Runs coroutines until `is_done`, or until there is none.
-    pub(super) fn run(self: &Rc<Self>, is_done: impl Fn() -> bool) -> Result<(), RuntimeError> {
-        let _entered = Entered::new(self)?;
-        self.turns(is_done)
+    /// Whether this process may run it.
+    pub(super) fn is_here(&self) -> bool {
+        self.origin.is_here()
     }
 
-    fn turns(&self, is_done: impl Fn() -> bool) -> Result<(), RuntimeError> {
+    /// Runs coroutines until `is_done`, or until there is none.
+    pub(super) fn turns(&self, is_done: impl Fn() -> bool) -> Result<(), RuntimeError> {
         loop {
             let rest = self.work();
             if is_done() || self.tasks.borrow().is_empty() || self.has_stopped() {
@@ -292,7 +325,7 @@ impl Core {
             let (mut poller, mut events) = (self.poller.borrow_mut(), self.events.borrow_mut());
             match poller.poll(&mut events, timeout) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
-                Err(source) => return Err(RuntimeError::Kernel { call: "epoll_wait", source }),
+                Err(error) => return Err(kernel("epoll_wait", error)),
                 Ok(()) => {}
             }
         }
@@ -326,7 +359,7 @@ impl Core {
                 continue;
             }
             let is_lost = event.is_error();
-            let mut waiters = [None, None];
+            let mut waiters = [None, None, None];
             {
                 let mut slots = self.slots.borrow_mut();
                 if event.is_read_closed() || is_lost {
@@ -337,6 +370,7 @@ impl Core {
                 }
                 if event.is_writable() || event.is_write_closed() || is_lost {
                     waiters[1] = slots.notify(slot, Side::Write);
+                    waiters[2] = slots.take_flusher(slot);
                 }
             }
             waiters.into_iter().flatten().for_each(|waiter| self.tell(waiter));
@@ -389,11 +423,24 @@ impl Core {
     pub(crate) fn may_go_on(&self, context: &Context<'_>) -> bool {
         let tries = self.tries.get();
         if tries == 0 {
-            context.waker().wake_by_ref();
-            return false;
+            return self.give_way(context);
         }
         self.tries.set(tries - 1);
         true
+    }
+
+    #[cold]
+    fn give_way(&self, context: &Context<'_>) -> bool {
+        if self.heap.borrow().is_none() {
+            // An executor of somebody else's polls: no turn of a coroutine gives it new tries.
+            self.tries.set(TRIES);
+        }
+        context.waker().wake_by_ref();
+        false
+    }
+
+    pub(crate) fn is_spent(&self, slot: usize, side: Side) -> bool {
+        self.slots.borrow_mut().is_spent(slot, side)
     }
 
     pub(crate) fn add_slot(&self) -> usize {
@@ -441,10 +488,12 @@ impl Core {
 
     /// Says that there is something to read or room to write.
     pub(crate) fn notify(&self, slot: usize, side: Side) {
-        let waiter = self.slots.borrow_mut().notify(slot, side);
-        if let Some(waiter) = waiter {
-            self.tell(waiter);
-        }
+        let waiters = {
+            let mut slots = self.slots.borrow_mut();
+            let flusher = if side == Side::Write { slots.take_flusher(slot) } else { None };
+            [slots.notify(slot, side), flusher]
+        };
+        waiters.into_iter().flatten().for_each(|waiter| self.tell(waiter));
     }
 
     fn tell(&self, waiter: Waiter) {
@@ -454,7 +503,7 @@ impl Core {
             Waiter::Task(task) => {
                 let tasks = self.tasks.borrow();
                 let Some(found) = tasks.get(task) else { return };
-                if !found.state.is_queued.swap(true, Ordering::AcqRel) {
+                if !found.state.is_queued.swap(true, Ordering::Relaxed) {
                     drop(tasks);
                     self.queue(task);
                 }
@@ -462,17 +511,29 @@ impl Core {
         }
     }
 
+    /// Who polls now.
+    fn waiter(&self, context: &Context<'_>) -> Waiter {
+        let (task, waker) = self.running.get();
+        if core::ptr::eq(waker, context.waker()) {
+            Waiter::Task(task)
+        } else {
+            Waiter::Waker(context.waker().clone())
+        }
+    }
+
+    /// The coroutine that reads waits until what was written leaves. Another one may wait for room to write.
+    pub(crate) fn wait_to_flush(&self, slot: usize, context: &Context<'_>) {
+        let waiter = self.waiter(context);
+        let before = self.slots.borrow_mut().wait_to_flush(slot, waiter);
+        drop(before);
+    }
+
     pub(crate) fn begin_wait(&self, slot: usize, side: Side, deadline: Option<Instant>) {
         self.slots.borrow_mut().begin(slot, side, deadline);
     }
 
     pub(crate) fn wait(&self, slot: usize, side: Side, context: &Context<'_>, is_between: bool) {
-        let (task, waker) = self.running.get();
-        let waiter = if core::ptr::eq(waker, context.waker()) {
-            Waiter::Task(task)
-        } else {
-            Waiter::Waker(context.waker().clone())
-        };
+        let waiter = self.waiter(context);
         let before = self.slots.borrow_mut().wait(slot, side, waiter, is_between);
         drop(before);
     }
@@ -494,4 +555,13 @@ impl Core {
         let removed = self.timers.borrow_mut().remove(key);
         drop(removed);
     }
+}
+
+fn kernel(call: &'static str, error: io::Error) -> RuntimeError {
+    RuntimeError::Kernel { call, source: OsError::new(error) }
+}
+
+/// Drops what belongs to a user; what that panicked with.
+fn drop_in_peace<T>(value: T) -> Option<Box<dyn Any + Send>> {
+    catch_unwind(AssertUnwindSafe(|| drop(value))).err()
 }

@@ -37,6 +37,9 @@ struct Interest {
 pub(super) struct Slot {
     read: Interest,
     write: Interest,
+    /// The coroutine that reads, if it waits for room to write, too: what was written leaves before an answer is waited for.
+    /// The coroutine that writes may be another one.
+    flusher: Option<Waiter>,
     /// The other end sends nothing more: reading does not wait again.
     is_read_closed: bool,
     /// It waits for the next request.
@@ -82,6 +85,11 @@ impl Slots {
         (side == Side::Read && slot.is_read_closed) || !slot.side(side).is_spent
     }
 
+    /// Whether nothing was heard since the last try in vain.
+    pub(super) fn is_spent(&mut self, slot: usize, side: Side) -> bool {
+        self.slots.get_mut(slot).is_some_and(|slot| slot.side(side).is_spent)
+    }
+
     /// A try was in vain, or took all there was.
     pub(super) fn spend(&mut self, slot: usize, side: Side) {
         if let Some(slot) = self.slots.get_mut(slot) {
@@ -94,6 +102,18 @@ impl Slots {
         let interest = self.slots.get_mut(slot)?.side(side);
         interest.is_spent = false;
         interest.waiter.take()
+    }
+
+    /// Whom to wake besides, if there is room to write.
+    pub(super) fn take_flusher(&mut self, slot: usize) -> Option<Waiter> {
+        self.slots.get_mut(slot)?.flusher.take()
+    }
+
+    pub(super) fn wait_to_flush(&mut self, slot: usize, waiter: Waiter) -> Option<Waiter> {
+        match self.slots.get_mut(slot) {
+            Some(slot) => slot.flusher.replace(waiter),
+            None => Some(waiter),
+        }
     }
 
     /// Says that the other end sends nothing more.
@@ -152,11 +172,13 @@ impl Slots {
         }
         let mut next = None;
         for (_, slot) in &mut self.slots {
-            for interest in [&mut slot.read, &mut slot.write] {
+            let Slot { read, write, flusher, .. } = slot;
+            for (interest, besides) in [(read, &mut None), (write, flusher)] {
                 let Some(deadline) = interest.deadline else { continue };
                 if deadline <= now {
                     (interest.deadline, interest.has_expired) = (None, true);
                     woken.extend(interest.waiter.take());
+                    woken.extend(besides.take());
                 } else {
                     next = Some(next.map_or(deadline, |next: Instant| next.min(deadline)));
                 }
