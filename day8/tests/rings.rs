@@ -538,3 +538,36 @@ fn nobody_is_harmed_by_a_client_that_writes_over_its_line() {
     println!("{rounds} rounds, {finished} connections have ended well");
     assert!(finished >= rounds);
 }
+
+/// Measures and prints; `cargo test --release -p day8 --test rings -- --ignored round_trip --nocapture`.
+#[test]
+#[ignore = "it measures, and asserts nothing"]
+fn what_a_round_trip_costs() {
+    for (strategy, spin) in [(Strategy::Spin, 1000), (Strategy::Adaptive, 50), (Strategy::Sleep, 0)]
+    {
+        let home = Home::new(Duration::from_micros(spin));
+        let mut client = home.waiting(strategy);
+        let mut answer = [0; 40];
+        let (begun, rounds) = (Instant::now(), 200_000);
+        for _ in 0..rounds {
+            client.write_all(b"GET /a/key/of/some/length HTTP/1.1 00000").unwrap();
+            client.read_exact(&mut answer).unwrap();
+        }
+        println!("{strategy}, spinning {spin} us: {:?} a round trip", begun.elapsed() / rounds);
+    }
+    let home = Home::new(Duration::from_micros(50));
+    let (mut reader, mut writer) = home.client().split();
+    let (begun, total) = (Instant::now(), 1usize << 30);
+    let sender = thread::spawn(move || {
+        let chunk = vec![7; 1 << 16];
+        (0..total / chunk.len()).for_each(|_| writer.write_all(&chunk).unwrap());
+        writer.finish();
+    });
+    let (mut into, mut received) = (vec![0; 1 << 16], 0);
+    while received < total {
+        received += reader.read(&mut into).unwrap();
+    }
+    sender.join().unwrap();
+    let rate = total as f64 / begun.elapsed().as_secs_f64() / 1e9;
+    println!("there and back: {rate:.2} GB/s");
+}
