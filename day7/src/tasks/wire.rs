@@ -36,6 +36,11 @@ pub struct ClientInfo {
 }
 
 impl ClientInfo {
+    /// How many tasks are done.
+    pub fn done(&self) -> u64 {
+        self.answered.saturating_sub(self.failed)
+    }
+
     /// How many tasks wait in the ring: issued, and not begun.
     pub fn waiting(&self) -> u64 {
         self.issued.saturating_sub(self.begun)
