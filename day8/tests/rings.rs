@@ -13,12 +13,14 @@ use common::sync::{AtomicU64, Ordering};
 use day4::rendezvous::packet;
 use day4::rendezvous::socket::dial;
 use day7::line::wire::{Answer, Hello, LET_IN, STREAM};
+use day8::listener::BindError;
 use day8::rings::{ConnectError, RingOptions, RingStream, Strategy};
 use day8::runtime::Statistics;
 use day8::{Address, Isolation, Listener, Runtime, RuntimeOptions, Shutdown, Socket, SocketError};
 use memmap2::{MmapOptions, MmapRaw};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use testing::{DEADLINE, Dice, Folder, Process, another, eventually};
+use nix::sys::signal::Signal;
+use testing::{DEADLINE, Dice, Folder, Process, Program, another, eventually};
 
 /// What became of a connection, as its service has found.
 #[derive(Debug, PartialEq, Eq)]
@@ -570,4 +572,54 @@ fn what_a_round_trip_costs() {
     sender.join().unwrap();
     let rate = total as f64 / begun.elapsed().as_secs_f64() / 1e9;
     println!("there and back: {rate:.2} GB/s");
+}
+
+#[test]
+fn the_programs_talk_over_rings_and_over_what_else_there_is() {
+    let folder = Folder::new();
+    let at = |kind: &str| format!("{kind}:{}", folder.join(kind).display());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_day8-echo"));
+    command.args(["--listen", &at("ring"), "--listen", &at("unix"), "--listen", "127.0.0.1:0"]);
+    let mut service = Program::start(&mut command);
+    for _ in 0..3 {
+        let address = service.line("listening on ").split_off("listening on ".len());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_day8-echo"));
+        command.args(["call", &address]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut caller = Process::start(&mut command);
+        let mut input = caller.0.stdin.take().expect("it is piped");
+        input.write_all(b"one\ntwo\n").unwrap();
+        drop(input);
+        assert!(caller.wait().success(), "{address}");
+        let mut said = String::new();
+        caller.0.stdout.take().expect("it is piped").read_to_string(&mut said).unwrap();
+        assert_eq!(said, "Line 1: one\nLine 2: two\n", "{address}");
+    }
+    service.signal(Signal::SIGTERM);
+    assert_eq!(
+        service.finish().well().last().map(String::as_str),
+        Some("connections: 3, cut off: 0")
+    );
+    assert!(!folder.join("ring").exists(), "the socket went with the service");
+}
+
+/// What a dead service has left is replaced, and a living one's is not.
+#[test]
+fn a_path_that_is_taken_is_refused_and_one_that_was_left_is_taken_over() {
+    let home = Home::new(Duration::ZERO);
+    let taken = Listener::bind(&Address::Ring(home.path.clone())).unwrap_err();
+    assert!(matches!(taken, BindError::Taken { .. }), "{taken}");
+    let folder = Folder::new();
+    let path = folder.join("service");
+    std::fs::write(&path, "a file").unwrap();
+    let no_socket = Listener::bind(&Address::Ring(path.clone())).unwrap_err();
+    assert!(matches!(no_socket, BindError::NotASocket { .. }), "{no_socket}");
+    std::fs::remove_file(&path).unwrap();
+    let mut service = begin("serves_until_it_is_killed", &path, Strategy::Sleep);
+    eventually("it listens", || RingStream::connect(&path).is_ok());
+    service.kill();
+    let listener = Listener::bind(&Address::Ring(path.clone())).unwrap();
+    assert_eq!(listener.address(), Some(Address::Ring(path)));
+    let long = Address::Ring(folder.join(&"x".repeat(200)));
+    let too_long = Listener::bind(&long).unwrap_err();
+    assert!(matches!(too_long, BindError::Ring(_)), "{too_long}");
 }
