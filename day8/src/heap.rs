@@ -29,10 +29,10 @@ use core::pin::Pin;
 use core::ptr::{self, NonNull};
 use core::task::{Context, Poll};
 use std::alloc::Layout;
-use std::io;
 use std::rc::Rc;
 use std::str::FromStr;
 
+use common::OsError;
 use day2::segment::page_size;
 use memmap2::{MmapOptions, MmapRaw};
 use nix::errno::Errno;
@@ -91,12 +91,14 @@ pub enum HeapError {
         size: usize,
     },
     /// The kernel gives no address space.
-    #[error("{call} for the heaps of coroutines: {}; end some of them, or make heaps smaller (RuntimeOptions::heap)", .errno.desc())]
+    #[error(
+        "{call} for the heaps of coroutines: {source}; end some of them, or make heaps smaller (RuntimeOptions::heap)"
+    )]
     Kernel {
         /// What the kernel was asked for.
         call: &'static str,
         /// What it said.
-        errno: Errno,
+        source: OsError,
     },
 }
 
@@ -161,15 +163,12 @@ impl Pool {
 
     #[cold]
     fn reserve(&self) -> Result<Region, HeapError> {
-        let kernel = |call| {
-            move |error: io::Error| HeapError::Kernel {
-                call,
-                errno: Errno::from_raw(error.raw_os_error().unwrap_or(0)),
-            }
-        };
         let len = self.size * HEAPS_IN_CHUNK;
-        let mut map =
-            MmapOptions::new().len(len).no_reserve_swap().map_anon().map_err(kernel("mmap"))?;
+        let mut map = MmapOptions::new()
+            .len(len)
+            .no_reserve_swap()
+            .map_anon()
+            .map_err(|error| HeapError::Kernel { call: "mmap", source: OsError::new(error) })?;
         // Pages of one mapping that were closed and opened one by one are one mapping again only if the whole was
         // touched before it was divided. There can be 65,530 mappings.
         map[0] = 0;
@@ -179,8 +178,10 @@ impl Pool {
             if self.reserved.get() < APART {
                 self.part(start);
             }
-            protect(start, len, ProtFlags::PROT_NONE)
-                .map_err(|errno| HeapError::Kernel { call: "mprotect", errno })?;
+            protect(start, len, ProtFlags::PROT_NONE).map_err(|errno| HeapError::Kernel {
+                call: "mprotect",
+                source: OsError::new(errno),
+            })?;
         }
         self.reserved.set(self.reserved.get() + HEAPS_IN_CHUNK);
         let region = |place: usize| {

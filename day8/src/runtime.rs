@@ -16,7 +16,6 @@ mod timers;
 use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
-use std::io;
 use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,11 +23,14 @@ use std::sync::Arc;
 pub(crate) use self::core::Core;
 pub use options::RuntimeOptions;
 pub(crate) use slots::Side;
+pub(crate) use spawn::watch;
 pub use spawn::{
     Elapsed, Panicked, SpawnError, Spawned, is_shutting_down, readable, sleep, spawn, timeout,
     yield_now,
 };
 pub(crate) use task::Kind;
+
+use common::OsError;
 
 use crate::heap::{Heap, HeapError, Isolation};
 use crate::listener::Listener;
@@ -44,7 +46,7 @@ pub enum RuntimeError {
         /// What it was asked for.
         call: &'static str,
         /// What it said.
-        source: io::Error,
+        source: OsError,
     },
     /// A coroutine cannot run a runtime.
     #[error(
@@ -189,7 +191,7 @@ impl Shutdown {
 ///
 /// let runtime = Runtime::new(Isolation::None)?;
 /// let (listener, connector) = Listener::channel();
-/// runtime.serve(listener, lengths);
+/// runtime.serve(listener, lengths)?;
 /// let answers = runtime.block_on(async move {
 ///     let mut socket = connector.connect().await?;
 ///     socket.write_all(b"one\nthree\n").await?;

@@ -9,6 +9,7 @@
 
 mod buffer;
 mod channel;
+mod connect;
 mod descriptor;
 mod error;
 mod transport;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use common::OsError;
 use common::process::Origin;
 use common::sync::{AtomicBool, AtomicU64, Ordering};
 use mio::event::Source;
@@ -74,7 +75,7 @@ static IDENTITY: AtomicU64 = AtomicU64::new(0);
 
 impl Core {
     pub(super) fn new(options: &RuntimeOptions) -> Result<Rc<Self>, RuntimeError> {
-        let failed = |call| move |source| RuntimeError::Kernel { call, source };
+        let failed = |call| move |error: io::Error| kernel(call, error);
         let poller = Poller::new().map_err(failed("epoll_create"))?;
         let registry = poller.registry().try_clone().map_err(failed("dup"))?;
         let waker = mio::Waker::new(&registry, REMOTE).map_err(failed("eventfd"))?;
@@ -187,8 +188,8 @@ impl Core {
         let mut coroutine = {
             let mut tasks = self.tasks.borrow_mut();
             let Some(task) = tasks.get_mut(index) else { return };
-            // Before it runs: what it is to see may happen now.
-            task.state.is_queued.swap(false, Ordering::AcqRel);
+            // edge: wake -> poll. Before it runs: who wakes it from now on has it polled again.
+            task.state.is_queued.swap(false, Ordering::Acquire);
             let Some(coroutine) = task.coroutine.take() else { return };
             coroutine
         };
@@ -302,7 +303,7 @@ impl Core {
             let (mut poller, mut events) = (self.poller.borrow_mut(), self.events.borrow_mut());
             match poller.poll(&mut events, timeout) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
-                Err(source) => return Err(RuntimeError::Kernel { call: "epoll_wait", source }),
+                Err(error) => return Err(kernel("epoll_wait", error)),
                 Ok(()) => {}
             }
         }
@@ -466,7 +467,7 @@ impl Core {
             Waiter::Task(task) => {
                 let tasks = self.tasks.borrow();
                 let Some(found) = tasks.get(task) else { return };
-                if !found.state.is_queued.swap(true, Ordering::AcqRel) {
+                if !found.state.is_queued.swap(true, Ordering::Relaxed) {
                     drop(tasks);
                     self.queue(task);
                 }
@@ -523,4 +524,8 @@ impl Core {
 /// Drops what belongs to a user; what that panicked with.
 fn drop_in_peace<T>(value: T) -> Option<Box<dyn Any + Send>> {
     catch_unwind(AssertUnwindSafe(|| drop(value))).err()
+}
+
+fn kernel(call: &'static str, error: io::Error) -> RuntimeError {
+    RuntimeError::Kernel { call, source: OsError::new(error) }
 }
