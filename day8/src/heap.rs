@@ -465,6 +465,13 @@ impl<T: ?Sized> HeapBox<T> {
     }
 }
 
+impl HeapBox<[u8]> {
+    /// How many bytes these are: that is known also while they cannot be reached.
+    pub(crate) fn len(&self) -> usize {
+        self.pointer.len()
+    }
+}
+
 impl<T: ?Sized> Deref for HeapBox<T> {
     type Target = T;
 
