@@ -191,7 +191,8 @@ fn is_escaped_well(bytes: &[u8]) -> bool {
 /// The text behind percent signs: `a%20b` is `a b`. `None` if it is no UTF-8.
 ///
 /// ```
-/// use day8::http::decoded;
+/// # mod fanout { pub mod serve { pub use day8::*; } }
+/// use fanout::serve::http::decoded;
 ///
 /// assert_eq!(decoded("a%20b%2F").as_deref(), Some("a b/"));
 /// assert_eq!(decoded("%ff"), None);
