@@ -34,6 +34,11 @@ impl<'a> Authority<'a> {
         }
     }
 
+    /// An authority that was read before, whose host has so many bytes.
+    pub(crate) fn known(text: &'a str, host: usize) -> Self {
+        Self { text, host }
+    }
+
     /// Reads `host` or `host:port`; `None` if it is something else.
     pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let text = str::from_utf8(bytes).ok()?;
@@ -44,9 +49,8 @@ impl<'a> Authority<'a> {
                 end + 2
             }
             None => {
-                let end = text.find(':').unwrap_or(text.len());
-                let host = &bytes[..end];
-                if !is_escaped_well(host) || !host.iter().all(|&byte| is_in(byte, HOST)) {
+                let end = bytes.iter().position(|&byte| !is_in(byte, HOST)).unwrap_or(bytes.len());
+                if !is_escaped_well(&bytes[..end]) {
                     return None;
                 }
                 end
