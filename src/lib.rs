@@ -39,6 +39,7 @@
 //! - `cli`, on by default, is what the command `fanout` needs. A library user turns it off: `fanout
 //!   = { version = "…", default-features = false }`.
 //! - `tokio` adds [`stream`](https://docs.rs/fanout): a queue as an async `Stream`, and an async `send`.
+//! - `serve` adds [`serve`](https://docs.rs/fanout): services for thousands of connections in one thread.
 //!
 //! # Where things are
 //!
@@ -317,6 +318,49 @@ pub mod topics {
     };
 }
 
+/// Services: one thread, thousands of connections, and code that reads as if it blocked.
+///
+/// A service is written once against a [`Socket`](serve::Socket), and runs over TCP, Unix sockets, channels between
+/// coroutines, and pairs of shared-memory rings.
+///
+/// ```
+/// use fanout::serve::{Isolation, Listener, Runtime, Socket, SocketError};
+///
+/// async fn echo(mut socket: Socket) -> Result<(), SocketError> {
+///     let (input, output) = socket.split();
+///     while let Some(line) = input.read_line(1024).await? {
+///         output.write_all(line).await?;
+///         output.write_all(b"\n").await?;
+///     }
+///     Ok(())
+/// }
+///
+/// let runtime = Runtime::new(Isolation::None)?;
+/// let (listener, connector) = Listener::channel(); // or Listener::bind(&"127.0.0.1:7007".parse()?)?
+/// runtime.serve(listener, echo)?;
+/// let answer = runtime.block_on(async move {
+///     let mut socket = connector.connect().await?;
+///     socket.write_all(b"hello\n").await?;
+///     let line = socket.read_line(1024).await?.map(<[u8]>::to_vec);
+///     Ok::<_, SocketError>(line)
+/// })??;
+/// assert_eq!(answer.as_deref(), Some(&b"hello"[..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[cfg(feature = "serve")]
+pub mod serve {
+    pub use day8::heap::{HeapError, UnknownIsolation};
+    pub use day8::listener::{AddressError, BindError};
+    pub use day8::runtime::{Elapsed, Panicked, SpawnError, Statistics};
+    pub use day8::socket::MOST_INPUT;
+    pub use day8::{
+        Address, Connector, Heap, HeapBox, Input, Isolation, Listener, NotInRuntime, Output,
+        Runtime, RuntimeError, RuntimeOptions, Service, Shutdown, Socket, SocketError, Spawned,
+        is_shutting_down, readable, sleep, spawn, timeout, yield_now,
+    };
+    pub use day8::{echo, http, redis, rings};
+}
+
 /// Day 2's floor: one shared-memory object, mapped, with a header that says what it is.
 pub mod segment {
     pub use day2::header::Expected;
@@ -344,6 +388,7 @@ pub mod inspect {
     pub use day3::rooms::{Eviction, EvictionReason};
     pub use day3::roster::{Burial, ConsumerInfo, ConsumerKind, GroupInfo};
     pub use day4::hosting::observe;
+    pub use day7::listing;
 }
 
 /// How to wait: [`Adaptive`] unless you choose another; your own strategy implements [`Wait`].

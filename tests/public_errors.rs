@@ -7,12 +7,27 @@ use std::path::Path;
 
 use support::sources;
 
-const FOLDERS: [&str; 7] =
-    ["common/src", "day2/src", "day3/src", "day4/src", "day5/src", "day6/src", "src"];
+const FOLDERS: [&str; 9] = [
+    "common/src",
+    "day2/src",
+    "day3/src",
+    "day4/src",
+    "day5/src",
+    "day6/src",
+    "day7/src",
+    "day8/src",
+    "src",
+];
 
 /// These have two answers each, the one that was waited for and an end. Loops match on them without a wildcard.
-const TWO_ANSWERS: [&str; 4] =
-    ["TrySendError", "SendTimeoutError", "TryRecvError", "RecvTimeoutError"];
+const TWO_ANSWERS: [&str; 6] = [
+    "TrySendError",
+    "SendTimeoutError",
+    "TryRecvError",
+    "RecvTimeoutError",
+    "ChangedTimeoutError",
+    "TryPublishError",
+];
 
 /// Kernel errors as the crates underneath have them.
 const FOREIGN: [&str; 4] = ["Errno", "nix::", "rustix::", "libc::"];

@@ -14,9 +14,11 @@ use std::rc::{Rc, Weak};
 use std::str::FromStr;
 use std::task::Waker;
 
+use common::OsError;
 use mio::Interest;
 use mio::event::Source;
 use mio::net::{TcpListener, UnixListener};
+use nix::errno::Errno;
 
 use crate::runtime::{Core, Side};
 use crate::socket::{Descriptor, Socket, SocketError, Transport};
@@ -87,7 +89,7 @@ pub enum BindError {
         /// The address.
         address: Address,
         /// What it said.
-        source: io::Error,
+        source: OsError,
     },
 }
 
@@ -188,7 +190,7 @@ impl Listener {
             Address::Ring(_) => Err(BindError::Kernel {
                 call: "listen",
                 address: address.clone(),
-                source: io::ErrorKind::Unsupported.into(),
+                source: OsError::new(Errno::EOPNOTSUPP),
             }),
         }
     }
@@ -321,5 +323,5 @@ fn refused(address: &Address, source: io::Error) -> BindError {
     if source.kind() == io::ErrorKind::AddrInUse {
         return BindError::Taken { address: address.clone() };
     }
-    BindError::Kernel { call: "bind", address: address.clone(), source }
+    BindError::Kernel { call: "bind", address: address.clone(), source: OsError::new(source) }
 }

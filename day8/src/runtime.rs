@@ -16,7 +16,6 @@ mod timers;
 use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
-use std::io;
 use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,6 +28,8 @@ pub use spawn::{
     yield_now,
 };
 pub(crate) use task::Kind;
+
+use common::OsError;
 
 use crate::heap::{Heap, HeapError, Isolation};
 use crate::listener::Listener;
@@ -44,13 +45,18 @@ pub enum RuntimeError {
         /// What it was asked for.
         call: &'static str,
         /// What it said.
-        source: io::Error,
+        source: OsError,
     },
     /// A coroutine cannot run a runtime.
     #[error(
         "this thread runs a runtime already, which would stand still meanwhile: spawn a coroutine, or use another thread"
     )]
     Running,
+    /// The process is a forked child's.
+    #[error(
+        "this process was forked from the one that the runtime belongs to, and shares its poller: make a runtime of its own, or exec a program"
+    )]
+    Forked,
     /// The future was dropped before it was done.
     #[error("the future was dropped, because the runtime has shut down")]
     Dropped,
@@ -94,6 +100,9 @@ struct Entered;
 
 impl Entered {
     fn new(core: &Rc<Core>) -> Result<Self, RuntimeError> {
+        if !core.is_here() {
+            return Err(RuntimeError::Forked);
+        }
         CURRENT.with_borrow_mut(|current| match current {
             Some(_) => Err(RuntimeError::Running),
             None => {
@@ -120,6 +129,15 @@ pub(crate) fn current() -> Result<Rc<Core>, NotInRuntime> {
 
 pub(crate) fn current_heap() -> Option<Heap> {
     current().ok()?.current_heap()
+}
+
+/// Whether this thread runs another runtime than this.
+fn another_runs(runtime: u64) -> bool {
+    let another = CURRENT.try_with(|current| {
+        let current = current.borrow();
+        current.as_ref().is_some_and(|core| core.identity() != runtime)
+    });
+    another.unwrap_or(false)
 }
 
 /// Queues a task of this runtime, if this thread runs it.
@@ -152,6 +170,10 @@ impl Shutdown {
 
 /// Runs coroutines, in one thread.
 ///
+/// A runtime belongs to the process that made it. In a forked child it cannot run: the child has the same poller, and
+/// would take the parent's sockets off it. A child that does not call `exec` leaves the runtime and its sockets alone, and
+/// ends with `_exit`.
+///
 /// ```
 /// # mod fanout { pub mod serve { pub use day8::*; } }
 /// use fanout::serve::{Isolation, Listener, Runtime, Socket, SocketError};
@@ -168,7 +190,7 @@ impl Shutdown {
 ///
 /// let runtime = Runtime::new(Isolation::None)?;
 /// let (listener, connector) = Listener::channel();
-/// runtime.serve(listener, lengths);
+/// runtime.serve(listener, lengths)?;
 /// let answers = runtime.block_on(async move {
 ///     let mut socket = connector.connect().await?;
 ///     socket.write_all(b"one\nthree\n").await?;
@@ -241,7 +263,8 @@ impl Runtime {
     ///
     /// [`RuntimeError`].
     pub fn run(&self) -> Result<(), RuntimeError> {
-        self.core.run(|| false)
+        let _entered = Entered::new(&self.core)?;
+        self.core.turns(|| false)
     }
 
     /// Runs until this future is done. Other coroutines run beside it, and stand still after that until the runtime runs
@@ -258,8 +281,11 @@ impl Runtime {
         &self,
         future: impl Future<Output = T> + 'static,
     ) -> Result<T, RuntimeError> {
+        // Before anything is spawned: what is refused does not run some other time.
+        let entered = Entered::new(&self.core)?;
         let spawned = self.spawn(future)?;
-        self.core.run(|| spawned.is_done())?;
+        self.core.turns(|| spawned.is_done())?;
+        drop(entered);
         match spawned.take() {
             Some(Ok(value)) => Ok(value),
             Some(Err(panicked)) => match panicked.into_payload() {
@@ -288,6 +314,6 @@ impl Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        self.core.clear();
+        self.core.close();
     }
 }

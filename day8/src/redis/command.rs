@@ -14,8 +14,7 @@ use super::number;
 
 pub(super) const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
 pub(super) const SYNTAX: &str = "ERR syntax error";
-pub(super) const NO_MEMORY: &str =
-    "OOM command not allowed when used memory > 'maxmemory'.";
+pub(super) const NO_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemory'.";
 /// How much of what a client sent an error repeats.
 const MOST_REPEATED: usize = 128;
 

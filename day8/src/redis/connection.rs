@@ -124,16 +124,15 @@ impl Connection {
                 }
             }
         }
-        let turn = self.ready.take().and_then(|arguments| {
-            match self.execute(&arguments, answers) {
+        let turn =
+            self.ready.take().and_then(|arguments| match self.execute(&arguments, answers) {
                 Flow::Continue => None,
                 Flow::Close => Some(Turn::Close),
                 Flow::Again => {
                     self.ready = Some(arguments);
                     Some(Turn::Wait)
                 }
-            }
-        });
+            });
         (taken, turn.or(answers.is_late().then_some(Turn::Write)))
     }
 

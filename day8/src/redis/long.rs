@@ -2,10 +2,10 @@
 //!
 //! What was announced costs nothing: memory is taken for what has come.
 
+use super::number;
 use super::request::{
     Arguments, Limits, MOST_LINE, ProtocolError, check_count, check_length, words,
 };
-use super::number;
 
 /// Which line is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,12 +72,7 @@ impl Long {
     }
 
     /// Takes some of the bytes, at least one, and says how many. The request may hold up to `most` bytes.
-    pub(super) fn take(
-        &mut self,
-        bytes: &[u8],
-        limits: &Limits,
-        most: usize,
-    ) -> (usize, Progress) {
+    pub(super) fn take(&mut self, bytes: &[u8], limits: &Limits, most: usize) -> (usize, Progress) {
         let (mut taken, mut progress) = (0, Progress::Going);
         while taken < bytes.len() && matches!(progress, Progress::Going) {
             let (more, next) = self.step(&bytes[taken..], limits, most);

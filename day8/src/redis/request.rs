@@ -67,7 +67,10 @@ impl ProtocolError {
 /// The arguments of a request, of which the first is the command's name.
 #[derive(Debug)]
 pub(super) enum Arguments<'a> {
-    Few { slices: [&'a [u8]; FEW], len: usize },
+    Few {
+        slices: [&'a [u8]; FEW],
+        len: usize,
+    },
     Many(Vec<&'a [u8]>),
     /// Those of an inline request are unquoted, and so cannot be slices.
     Words(Vec<Vec<u8>>),
@@ -216,11 +219,7 @@ pub(super) fn check_length(len: i64, limits: &Limits) -> Result<usize, ProtocolE
 
 /// The number on the line at `at`, and where the next line begins. `None`: what stands there is no number.
 #[inline]
-fn read_number(
-    bytes: &[u8],
-    at: usize,
-    long: ProtocolError,
-) -> Result<Option<(i64, usize)>, Stop> {
+fn read_number(bytes: &[u8], at: usize, long: ProtocolError) -> Result<Option<(i64, usize)>, Stop> {
     let mut number = 0_i64;
     // 18 digits fit into the number.
     for (index, &byte) in bytes[at..].iter().enumerate().take(19) {

@@ -103,7 +103,10 @@ fn table_of(hash: u64) -> usize {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("len", &self.totals.len).field("used", &self.totals.used).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("len", &self.totals.len)
+            .field("used", &self.totals.used)
+            .finish_non_exhaustive()
     }
 }
 
@@ -184,8 +187,7 @@ impl Store {
         let hash = self.hasher.hash_one(key);
         let hasher = &self.hasher;
         let table = &mut self.tables[table_of(hash)];
-        let place =
-            table.entry(hash, |item| *item.key == *key, |item| hasher.hash_one(&*item.key));
+        let place = table.entry(hash, |item| *item.key == *key, |item| hasher.hash_one(&*item.key));
         match place {
             Place::Occupied(place) => {
                 let item = place.into_mut();

@@ -2,6 +2,7 @@
 
 use core::cell::{Cell, RefCell};
 use core::future::Future;
+use core::mem;
 use core::task::{Context, Poll};
 use std::any::Any;
 use std::collections::VecDeque;
@@ -12,16 +13,18 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use common::OsError;
+use common::process::Origin;
 use common::sync::{AtomicBool, AtomicU64, Ordering};
 use mio::event::Source;
 use mio::{Events, Interest, Poll as Poller, Registry, Token};
 use slab::Slab;
 
 use super::options::RuntimeOptions;
-use super::slots::{Side, Slots};
-use super::task::{Ended, Kind, Remote, State, Task};
+use super::slots::{Side, Slots, Waiter};
+use super::task::{Coroutine, Ended, Kind, Remote, State, Task};
 use super::timers::{TimerKey, Timers};
-use super::{Entered, RuntimeError, Statistics};
+use super::{RuntimeError, Statistics};
 use crate::heap::{Heap, HeapError, Placed, Pool};
 
 /// After so many polls at the latest, the poller is asked.
@@ -38,7 +41,7 @@ pub(crate) struct Core {
     identity: u64,
     options: RuntimeOptions,
     pool: Rc<Pool>,
-    tasks: RefCell<Slab<Option<Task>>>,
+    tasks: RefCell<Slab<Task>>,
     /// Which of them can go on.
     ready: RefCell<VecDeque<usize>>,
     remote: Arc<Remote>,
@@ -51,7 +54,9 @@ pub(crate) struct Core {
     now: Cell<Instant>,
     /// How often the coroutine that runs may still read or write.
     tries: Cell<u32>,
-    /// The heap of the coroutine that runs.
+    /// The coroutine that runs, and where its waker is.
+    running: Cell<(usize, *const Waker)>,
+    /// Its heap.
     heap: RefCell<Option<Heap>>,
     /// Since the runtime was told to stop: until when its connections may go on.
     stopping: Cell<Option<Instant>>,
@@ -59,6 +64,10 @@ pub(crate) struct Core {
     connections: Cell<usize>,
     /// Listeners that wait for a connection to end.
     waiting: RefCell<Vec<Waker>>,
+    /// Whether its [`Runtime`](super::Runtime) was dropped.
+    is_gone: Cell<bool>,
+    /// The process that it polls for.
+    origin: Origin,
     pub(super) statistics: Cell<Statistics>,
 }
 
@@ -66,7 +75,7 @@ static IDENTITY: AtomicU64 = AtomicU64::new(0);
 
 impl Core {
     pub(super) fn new(options: &RuntimeOptions) -> Result<Rc<Self>, RuntimeError> {
-        let failed = |call| move |source| RuntimeError::Kernel { call, source };
+        let failed = |call| move |error: io::Error| kernel(call, error);
         let poller = Poller::new().map_err(failed("epoll_create"))?;
         let registry = poller.registry().try_clone().map_err(failed("dup"))?;
         let waker = mio::Waker::new(&registry, REMOTE).map_err(failed("eventfd"))?;
@@ -84,10 +93,13 @@ impl Core {
             timers: RefCell::default(),
             now: Cell::new(Instant::now()),
             tries: Cell::new(TRIES),
+            running: Cell::new((0, core::ptr::null())),
             heap: RefCell::default(),
             stopping: Cell::new(None),
             connections: Cell::new(0),
             waiting: RefCell::default(),
+            is_gone: Cell::new(false),
+            origin: Origin::here(),
             statistics: Cell::default(),
         }))
     }
@@ -147,7 +159,9 @@ impl Core {
         future: impl Future<Output = ()> + 'static,
     ) -> Result<(), HeapError> {
         let placed = Placed::new(heap, future)?;
-        let task = self.tasks.borrow_mut().insert(None);
+        let mut tasks = self.tasks.borrow_mut();
+        let place = tasks.vacant_entry();
+        let task = place.key();
         let state = Arc::new(State {
             task,
             runtime: self.identity,
@@ -155,7 +169,9 @@ impl Core {
             remote: Arc::clone(&self.remote),
         });
         let waker = Waker::from(Arc::clone(&state));
-        self.tasks.borrow_mut()[task] = Some(Task { placed, waker, state, kind, ended });
+        let coroutine = Some(Coroutine { placed, waker, kind, ended });
+        place.insert(Task { state, coroutine });
+        drop(tasks);
         if kind == Kind::Connection {
             self.connections.set(self.connections.get() + 1);
         }
@@ -169,37 +185,51 @@ impl Core {
 
     /// Runs a coroutine until it waits.
     fn poll(&self, index: usize) {
-        let Some(mut task) = self.tasks.borrow_mut().get_mut(index).and_then(Option::take) else {
-            return;
+        let mut coroutine = {
+            let mut tasks = self.tasks.borrow_mut();
+            let Some(task) = tasks.get_mut(index) else { return };
+            // edge: wake -> poll. Before it runs: who wakes it from now on has it polled again.
+            task.state.is_queued.swap(false, Ordering::Acquire);
+            let Some(coroutine) = task.coroutine.take() else { return };
+            coroutine
         };
-        // Before it runs: what it is to see may happen now.
-        task.state.is_queued.swap(false, Ordering::AcqRel);
         self.tries.set(TRIES);
-        let heap = task.placed.heap().clone();
-        self.heap.replace(Some(heap));
-        let mut context = Context::from_waker(&task.waker);
-        let polled = catch_unwind(AssertUnwindSafe(|| task.placed.poll(&mut context)));
+        self.heap.replace(Some(coroutine.placed.heap().clone()));
+        let Coroutine { placed, waker, .. } = &mut coroutine;
+        self.running.set((index, waker));
+        let mut context = Context::from_waker(waker);
+        let polled = catch_unwind(AssertUnwindSafe(|| placed.poll(&mut context)));
         match polled {
             Ok(Poll::Pending) => {
-                self.tasks.borrow_mut()[index] = Some(task);
+                self.tasks.borrow_mut()[index].coroutine = Some(coroutine);
             }
-            Ok(Poll::Ready(())) => self.end(index, task, None),
-            Err(payload) => self.end(index, task, Some(payload)),
+            Ok(Poll::Ready(())) => self.end(index, coroutine, None),
+            Err(payload) => self.end(index, coroutine, Some(payload)),
         }
+        self.running.set((0, core::ptr::null()));
         self.heap.replace(None);
     }
 
-    fn end(&self, index: usize, task: Task, payload: Option<Box<dyn Any + Send>>) {
-        let Task { placed, kind, ended, waker, state } = task;
-        let dropped = catch_unwind(AssertUnwindSafe(|| drop(placed)));
-        self.tasks.borrow_mut().try_remove(index);
-        if let Some(payload) = payload.or(dropped.err()) {
+    fn end(&self, index: usize, coroutine: Coroutine, payload: Option<Box<dyn Any + Send>>) {
+        let Coroutine { placed, kind, ended, waker } = coroutine;
+        let dropped = drop_in_peace(placed);
+        let task = self.tasks.borrow_mut().try_remove(index);
+        let (payload, second) = match payload {
+            Some(payload) => (Some(payload), dropped),
+            None => (dropped, None),
+        };
+        if let Some(payload) = payload {
             self.count(|statistics| statistics.panicked += 1);
-            if let Some(ended) = ended {
-                ended.panicked(payload);
-            }
+            let told = || match &ended {
+                Some(ended) => ended.panicked(payload),
+                None => drop(payload),
+            };
+            mem::forget(catch_unwind(AssertUnwindSafe(told)));
         }
-        drop((waker, state));
+        // The last owner of a result may be here, and a result is the user's. What a drop panics with is forgotten: it may
+        // panic when it is dropped itself.
+        mem::forget((drop_in_peace(second), drop_in_peace(ended)));
+        drop((waker, task));
         if kind == Kind::Connection {
             self.connections.set(self.connections.get() - 1);
             self.count(|statistics| statistics.ended += 1);
@@ -208,15 +238,28 @@ impl Core {
         }
     }
 
+    /// The runtime is gone: nobody will ask its poller any more.
+    pub(super) fn close(&self) {
+        self.is_gone.set(true);
+        self.clear();
+    }
+
+    /// Whether what waits here is woken some time.
+    pub(crate) fn serves(&self) -> bool {
+        !self.is_gone.get() && !super::another_runs(self.identity)
+    }
+
     /// Drops all coroutines.
     pub(super) fn clear(&self) {
         // A coroutine that is dropped may spawn others.
         for _ in 0..3 {
             let tasks: Vec<usize> = self.tasks.borrow().iter().map(|(index, _)| index).collect();
             for index in tasks {
-                let task = self.tasks.borrow_mut().get_mut(index).and_then(Option::take);
-                if let Some(task) = task {
-                    self.end(index, task, None);
+                let mut tasks = self.tasks.borrow_mut();
+                let coroutine = tasks.get_mut(index).and_then(|task| task.coroutine.take());
+                drop(tasks);
+                if let Some(coroutine) = coroutine {
+                    self.end(index, coroutine, None);
                 }
             }
         }
@@ -225,18 +268,22 @@ impl Core {
 
     /// Waits until a connection ends, too.
     pub(crate) fn wake_at_end(&self, waker: Waker) {
-        self.waiting.borrow_mut().push(waker);
+        let mut waiting = self.waiting.borrow_mut();
+        // A listener that is short of descriptors comes again and again before a connection ends.
+        if !waiting.iter().any(|known| known.will_wake(&waker)) {
+            waiting.push(waker);
+        }
     }
 
     // ---- The loop
 
-    /// Runs coroutines until `is_done`, or until there is none.
-    pub(super) fn run(self: &Rc<Self>, is_done: impl Fn() -> bool) -> Result<(), RuntimeError> {
-        let _entered = Entered::new(self)?;
-        self.turns(is_done)
+    /// Whether this process may run it.
+    pub(super) fn is_here(&self) -> bool {
+        self.origin.is_here()
     }
 
-    fn turns(&self, is_done: impl Fn() -> bool) -> Result<(), RuntimeError> {
+    /// Runs coroutines until `is_done`, or until there is none.
+    pub(super) fn turns(&self, is_done: impl Fn() -> bool) -> Result<(), RuntimeError> {
         loop {
             for _ in 0..POLLS {
                 let Some(task) = self.ready.borrow_mut().pop_front() else { break };
@@ -256,7 +303,7 @@ impl Core {
             let (mut poller, mut events) = (self.poller.borrow_mut(), self.events.borrow_mut());
             match poller.poll(&mut events, timeout) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
-                Err(source) => return Err(RuntimeError::Kernel { call: "epoll_wait", source }),
+                Err(error) => return Err(kernel("epoll_wait", error)),
                 Ok(()) => {}
             }
         }
@@ -270,7 +317,7 @@ impl Core {
         }
         let mut woken = Vec::new();
         self.slots.borrow_mut().sweep(self.now(), &mut woken);
-        woken.into_iter().for_each(Waker::wake);
+        woken.into_iter().for_each(|waiter| self.tell(waiter));
         // A statement of its own: a waker may be anybody's, who may set timers.
         while let Some(waker) = { self.timers.borrow_mut().pop(self.now()) } {
             waker.wake();
@@ -286,20 +333,21 @@ impl Core {
                 continue;
             }
             let is_lost = event.is_error();
-            let mut wakers = [None, None];
+            let mut waiters = [None, None, None];
             {
                 let mut slots = self.slots.borrow_mut();
                 if event.is_read_closed() || is_lost {
                     slots.read_closed(slot);
                 }
                 if event.is_readable() || event.is_read_closed() || is_lost {
-                    wakers[0] = slots.notify(slot, Side::Read);
+                    waiters[0] = slots.notify(slot, Side::Read);
                 }
                 if event.is_writable() || event.is_write_closed() || is_lost {
-                    wakers[1] = slots.notify(slot, Side::Write);
+                    waiters[1] = slots.notify(slot, Side::Write);
+                    waiters[2] = slots.take_flusher(slot);
                 }
             }
-            wakers.into_iter().flatten().for_each(Waker::wake);
+            waiters.into_iter().flatten().for_each(|waiter| self.tell(waiter));
         }
     }
 
@@ -324,8 +372,9 @@ impl Core {
         self.stopping.set(Some(self.now() + self.options.shutdown));
         let mut woken = Vec::new();
         self.slots.borrow_mut().between(&mut woken);
-        woken.append(&mut self.waiting.borrow_mut());
-        woken.into_iter().for_each(Waker::wake);
+        woken.into_iter().for_each(|waiter| self.tell(waiter));
+        let waiting = self.waiting.take();
+        waiting.into_iter().for_each(Waker::wake);
     }
 
     /// Whether the runtime was told to stop, and its connections have ended, or their time is up.
@@ -348,11 +397,24 @@ impl Core {
     pub(crate) fn may_go_on(&self, context: &Context<'_>) -> bool {
         let tries = self.tries.get();
         if tries == 0 {
-            context.waker().wake_by_ref();
-            return false;
+            return self.give_way(context);
         }
         self.tries.set(tries - 1);
         true
+    }
+
+    #[cold]
+    fn give_way(&self, context: &Context<'_>) -> bool {
+        if self.heap.borrow().is_none() {
+            // An executor of somebody else's polls: no turn of a coroutine gives it new tries.
+            self.tries.set(TRIES);
+        }
+        context.waker().wake_by_ref();
+        false
+    }
+
+    pub(crate) fn is_spent(&self, slot: usize, side: Side) -> bool {
+        self.slots.borrow_mut().is_spent(slot, side)
     }
 
     pub(crate) fn add_slot(&self) -> usize {
@@ -390,10 +452,44 @@ impl Core {
 
     /// Says that there is something to read or room to write.
     pub(crate) fn notify(&self, slot: usize, side: Side) {
-        let waker = self.slots.borrow_mut().notify(slot, side);
-        if let Some(waker) = waker {
-            waker.wake();
+        let waiters = {
+            let mut slots = self.slots.borrow_mut();
+            let flusher = if side == Side::Write { slots.take_flusher(slot) } else { None };
+            [slots.notify(slot, side), flusher]
+        };
+        waiters.into_iter().flatten().for_each(|waiter| self.tell(waiter));
+    }
+
+    fn tell(&self, waiter: Waiter) {
+        match waiter {
+            Waiter::Waker(waker) => waker.wake(),
+            // If it has ended, another one may be polled without need.
+            Waiter::Task(task) => {
+                let tasks = self.tasks.borrow();
+                let Some(found) = tasks.get(task) else { return };
+                if !found.state.is_queued.swap(true, Ordering::Relaxed) {
+                    drop(tasks);
+                    self.queue(task);
+                }
+            }
         }
+    }
+
+    /// Who polls now.
+    fn waiter(&self, context: &Context<'_>) -> Waiter {
+        let (task, waker) = self.running.get();
+        if core::ptr::eq(waker, context.waker()) {
+            Waiter::Task(task)
+        } else {
+            Waiter::Waker(context.waker().clone())
+        }
+    }
+
+    /// The coroutine that reads waits until what was written leaves. Another one may wait for room to write.
+    pub(crate) fn wait_to_flush(&self, slot: usize, context: &Context<'_>) {
+        let waiter = self.waiter(context);
+        let before = self.slots.borrow_mut().wait_to_flush(slot, waiter);
+        drop(before);
     }
 
     pub(crate) fn begin_wait(&self, slot: usize, side: Side, deadline: Option<Instant>) {
@@ -401,8 +497,8 @@ impl Core {
     }
 
     pub(crate) fn wait(&self, slot: usize, side: Side, context: &Context<'_>, is_between: bool) {
-        let waker = context.waker().clone();
-        let before = self.slots.borrow_mut().wait(slot, side, waker, is_between);
+        let waiter = self.waiter(context);
+        let before = self.slots.borrow_mut().wait(slot, side, waiter, is_between);
         drop(before);
     }
 
@@ -423,4 +519,13 @@ impl Core {
         let removed = self.timers.borrow_mut().remove(key);
         drop(removed);
     }
+}
+
+fn kernel(call: &'static str, error: io::Error) -> RuntimeError {
+    RuntimeError::Kernel { call, source: OsError::new(error) }
+}
+
+/// Drops what belongs to a user; what that panicked with.
+fn drop_in_peace<T>(value: T) -> Option<Box<dyn Any + Send>> {
+    catch_unwind(AssertUnwindSafe(|| drop(value))).err()
 }

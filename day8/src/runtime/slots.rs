@@ -14,12 +14,20 @@ pub(crate) enum Side {
     Write,
 }
 
+/// Who is told.
+pub(super) enum Waiter {
+    /// A coroutine of this runtime.
+    Task(usize),
+    /// Anything else: a future that polls others, another executor.
+    Waker(Waker),
+}
+
 /// One side of a slot.
 #[derive(Default)]
 struct Interest {
     /// The last try was in vain, and nothing was heard since.
     is_spent: bool,
-    waker: Option<Waker>,
+    waiter: Option<Waiter>,
     deadline: Option<Instant>,
     has_expired: bool,
 }
@@ -29,6 +37,9 @@ struct Interest {
 pub(super) struct Slot {
     read: Interest,
     write: Interest,
+    /// The coroutine that reads, if it waits for room to write, too: what was written leaves before an answer is waited for.
+    /// The coroutine that writes may be another one.
+    flusher: Option<Waiter>,
     /// The other end sends nothing more: reading does not wait again.
     is_read_closed: bool,
     /// It waits for the next request.
@@ -74,6 +85,11 @@ impl Slots {
         (side == Side::Read && slot.is_read_closed) || !slot.side(side).is_spent
     }
 
+    /// Whether nothing was heard since the last try in vain.
+    pub(super) fn is_spent(&mut self, slot: usize, side: Side) -> bool {
+        self.slots.get_mut(slot).is_some_and(|slot| slot.side(side).is_spent)
+    }
+
     /// A try was in vain, or took all there was.
     pub(super) fn spend(&mut self, slot: usize, side: Side) {
         if let Some(slot) = self.slots.get_mut(slot) {
@@ -81,11 +97,23 @@ impl Slots {
         }
     }
 
-    /// Says that a try may succeed again. Whom to wake.
-    pub(super) fn notify(&mut self, slot: usize, side: Side) -> Option<Waker> {
+    /// Says that a try may succeed again. Whom to tell.
+    pub(super) fn notify(&mut self, slot: usize, side: Side) -> Option<Waiter> {
         let interest = self.slots.get_mut(slot)?.side(side);
         interest.is_spent = false;
-        interest.waker.take()
+        interest.waiter.take()
+    }
+
+    /// Whom to wake besides, if there is room to write.
+    pub(super) fn take_flusher(&mut self, slot: usize) -> Option<Waiter> {
+        self.slots.get_mut(slot)?.flusher.take()
+    }
+
+    pub(super) fn wait_to_flush(&mut self, slot: usize, waiter: Waiter) -> Option<Waiter> {
+        match self.slots.get_mut(slot) {
+            Some(slot) => slot.flusher.replace(waiter),
+            None => Some(waiter),
+        }
     }
 
     /// Says that the other end sends nothing more.
@@ -95,19 +123,19 @@ impl Slots {
         }
     }
 
-    /// Has this waker woken; gives back the one before.
+    /// Has this one told; gives back the one before.
     pub(super) fn wait(
         &mut self,
         slot: usize,
         side: Side,
-        waker: Waker,
+        waiter: Waiter,
         is_between: bool,
-    ) -> Option<Waker> {
-        let Some(slot) = self.slots.get_mut(slot) else { return Some(waker) };
+    ) -> Option<Waiter> {
+        let Some(slot) = self.slots.get_mut(slot) else { return Some(waiter) };
         if side == Side::Read {
             slot.is_between = is_between;
         }
-        slot.side(side).waker.replace(waker)
+        slot.side(side).waiter.replace(waiter)
     }
 
     /// A new wait begins, which is to end at this time.
@@ -122,14 +150,14 @@ impl Slots {
     }
 
     /// Nobody waits any more.
-    pub(super) fn end(&mut self, slot: usize, side: Side) -> Option<Waker> {
+    pub(super) fn end(&mut self, slot: usize, side: Side) -> Option<Waiter> {
         let slot = self.slots.get_mut(slot)?;
         if side == Side::Read {
             slot.is_between = false;
         }
         let interest = slot.side(side);
         (interest.deadline, interest.has_expired) = (None, false);
-        interest.waker.take()
+        interest.waiter.take()
     }
 
     /// Whether the time of this wait is up.
@@ -138,17 +166,19 @@ impl Slots {
     }
 
     /// Finds the waits whose time is up.
-    pub(super) fn sweep(&mut self, now: Instant, woken: &mut Vec<Waker>) {
+    pub(super) fn sweep(&mut self, now: Instant, woken: &mut Vec<Waiter>) {
         if self.next_sweep.is_none_or(|sweep| now < sweep) {
             return;
         }
         let mut next = None;
         for (_, slot) in &mut self.slots {
-            for interest in [&mut slot.read, &mut slot.write] {
+            let Slot { read, write, flusher, .. } = slot;
+            for (interest, besides) in [(read, &mut None), (write, flusher)] {
                 let Some(deadline) = interest.deadline else { continue };
                 if deadline <= now {
                     (interest.deadline, interest.has_expired) = (None, true);
-                    woken.extend(interest.waker.take());
+                    woken.extend(interest.waiter.take());
+                    woken.extend(besides.take());
                 } else {
                     next = Some(next.map_or(deadline, |next: Instant| next.min(deadline)));
                 }
@@ -158,8 +188,8 @@ impl Slots {
     }
 
     /// Whoever waits for a next request.
-    pub(super) fn between(&mut self, woken: &mut Vec<Waker>) {
+    pub(super) fn between(&mut self, woken: &mut Vec<Waiter>) {
         let waiting = self.slots.iter_mut().filter(|(_, slot)| slot.is_between);
-        woken.extend(waiting.filter_map(|(_, slot)| slot.read.waker.take()));
+        woken.extend(waiting.filter_map(|(_, slot)| slot.read.waiter.take()));
     }
 }

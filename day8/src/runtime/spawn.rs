@@ -113,7 +113,8 @@ impl<T> Future for Spawned<T> {
         let waker = context.waker().clone();
         let before = self.0.0.borrow_mut().waker.replace(waker);
         drop(before);
-        Poll::Pending
+        // It may have come while the waker was cloned or dropped, which may be anybody's.
+        self.take().map_or(Poll::Pending, Poll::Ready)
     }
 }
 

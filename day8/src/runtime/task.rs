@@ -25,11 +25,17 @@ pub(crate) trait Ended {
     fn panicked(&self, payload: Box<dyn Any + Send>);
 }
 
-/// A coroutine that waits.
+/// A place for a coroutine.
 pub(super) struct Task {
+    pub(super) state: Arc<State>,
+    /// `None` while it runs.
+    pub(super) coroutine: Option<Coroutine>,
+}
+
+/// A coroutine that waits, or can go on.
+pub(super) struct Coroutine {
     pub(super) placed: Placed,
     pub(super) waker: Waker,
-    pub(super) state: Arc<State>,
     pub(super) kind: Kind,
     pub(super) ended: Option<Rc<dyn Ended>>,
 }
@@ -54,6 +60,7 @@ impl Remote {
 
     fn push(&self, task: usize) {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).push(task);
+        // edge: push -> take. Who takes the flag down finds in the list what was put there before.
         if !self.has_some.swap(true, Ordering::AcqRel) {
             // It fails only if the counter behind it is full, and then the executor wakes up as well.
             let _ = self.waker.wake();
@@ -65,18 +72,18 @@ impl Remote {
         if !self.has_some.load(Ordering::Relaxed) {
             return Vec::new();
         }
-        // Before the list is taken: who comes after that sets it again.
+        // edge: push -> take. Before the list is taken: who comes after that sets it again.
         self.has_some.swap(false, Ordering::AcqRel);
         std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn stop(&self) {
-        self.is_to_stop.store(true, Ordering::Release);
+        self.is_to_stop.store(true, Ordering::Relaxed);
         let _ = self.waker.wake();
     }
 
     pub(super) fn is_to_stop(&self) -> bool {
-        self.is_to_stop.load(Ordering::Acquire)
+        self.is_to_stop.load(Ordering::Relaxed)
     }
 }
 
@@ -96,7 +103,8 @@ impl Wake for State {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.is_queued.swap(true, Ordering::AcqRel) {
+        // edge: wake -> poll. What was done before the wake-up is seen by the next poll, also if it was queued already.
+        if self.is_queued.swap(true, Ordering::Release) {
             return;
         }
         if !super::wake_here(self.runtime, self.task) {

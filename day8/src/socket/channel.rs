@@ -27,6 +27,7 @@ pub(crate) struct Channel {
     core: Rc<Core>,
     incoming: Rc<RefCell<Pipe>>,
     outgoing: Rc<RefCell<Pipe>>,
+    notice: Option<(usize, Side)>,
 }
 
 impl Channel {
@@ -36,6 +37,7 @@ impl Channel {
             core: Rc::clone(core),
             incoming: Rc::clone(incoming),
             outgoing: Rc::clone(outgoing),
+            notice: None,
         };
         (end(&one, &other), end(&other, &one))
     }
@@ -54,9 +56,7 @@ impl Transport for Channel {
             return if pipe.is_finished { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
         }
         let count = io::Read::read_vectored(&mut pipe.bytes, into)?;
-        let writer = pipe.writer.take();
-        drop(pipe);
-        self.notify(writer, Side::Write);
+        self.notice = pipe.writer.take().map(|writer| (writer, Side::Write));
         Ok(count)
     }
 
@@ -75,29 +75,35 @@ impl Transport for Channel {
             pipe.bytes.extend(part);
             count += part.len();
         }
-        let reader = pipe.reader.take();
-        drop(pipe);
-        self.notify(reader, Side::Read);
+        self.notice = pipe.reader.take().map(|reader| (reader, Side::Read));
         Ok(count)
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        let reader = {
-            let mut pipe = self.outgoing.borrow_mut();
-            pipe.is_finished = true;
-            pipe.reader.take()
-        };
-        self.notify(reader, Side::Read);
+        let mut pipe = self.outgoing.borrow_mut();
+        pipe.is_finished = true;
+        self.notice = pipe.reader.take().map(|reader| (reader, Side::Read));
         Ok(())
     }
 
+    fn take_notice(&mut self) -> Option<(usize, Side)> {
+        self.notice.take()
+    }
+
     fn arm(&mut self, _: &Rc<Core>, slot: usize, side: Side) -> io::Result<bool> {
-        match side {
-            Side::Read => self.incoming.borrow_mut().reader = Some(slot),
-            Side::Write => self.outgoing.borrow_mut().writer = Some(slot),
-        }
-        // Nothing happens between a try and this: all is one thread.
-        Ok(false)
+        // All is one thread. But between a try and this a waker was cloned, which may be anybody's.
+        Ok(match side {
+            Side::Read => {
+                let mut pipe = self.incoming.borrow_mut();
+                pipe.reader = Some(slot);
+                !pipe.bytes.is_empty() || pipe.is_finished
+            }
+            Side::Write => {
+                let mut pipe = self.outgoing.borrow_mut();
+                pipe.writer = Some(slot);
+                pipe.bytes.len() < CAPACITY || pipe.is_abandoned
+            }
+        })
     }
 
     fn tells_when_empty(&self) -> bool {

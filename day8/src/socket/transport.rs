@@ -16,6 +16,12 @@ pub(crate) trait Transport {
     /// Says that nothing more is written.
     fn finish(&mut self) -> io::Result<()>;
 
+    /// Who can go on because of the last call. It is told when nothing is borrowed: a waker may be anybody's, and poll at
+    /// once.
+    fn take_notice(&mut self) -> Option<(usize, Side)> {
+        None
+    }
+
     /// After a try in vain: from now on `core.notify(slot, side)` is called when another try is worth it. Says whether
     /// one is worth it already.
     fn arm(&mut self, core: &Rc<Core>, slot: usize, side: Side) -> io::Result<bool>;

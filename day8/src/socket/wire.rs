@@ -46,6 +46,8 @@ impl Drop for Wire {
 pub(crate) enum For {
     Bytes,
     NextRequest,
+    /// What was written is to leave, and then something is read.
+    Answers,
 }
 
 impl Wire {
@@ -147,6 +149,7 @@ impl Wire {
             if self.core.may(self.slot, Side::Read) {
                 let wanted: usize = into.iter().map(|part| part.len()).sum();
                 let read = self.transport.borrow_mut().read(into);
+                self.pass_on();
                 match read {
                     Ok(count) => {
                         self.has_ended.set(count == 0 && wanted > 0);
@@ -164,7 +167,8 @@ impl Wire {
                 }
             }
             // What was written leaves before the answer to it is waited for.
-            if let Poll::Ready(Err(error)) = self.poll_flush(context, &mut false) {
+            if let Poll::Ready(Err(error)) = self.poll_flush_for(context, &mut false, For::Answers)
+            {
                 return Poll::Ready(Err(error));
             }
             if why == For::NextRequest && self.core.is_stopping() {
@@ -187,6 +191,9 @@ impl Wire {
         is_new: &mut bool,
         why: For,
     ) -> Result<(), SocketError> {
+        if !self.core.serves() {
+            return Err(elsewhere());
+        }
         let index = side as usize;
         if std::mem::take(is_new) || !self.waits[index].get() {
             let until = self.idle.get().and_then(|idle| self.core.now().checked_add(idle));
@@ -198,10 +205,14 @@ impl Wire {
             let after = self.idle.get().unwrap_or_default();
             return Err(SocketError::TimedOut { after, to_write: side == Side::Write });
         }
-        self.core.wait(self.slot, side, context, why == For::NextRequest);
+        if why == For::Answers {
+            self.core.wait_to_flush(self.slot, context);
+        } else {
+            self.core.wait(self.slot, side, context, why == For::NextRequest);
+        }
         let armed = self.transport.borrow_mut().arm(&self.core, self.slot, side);
         let again = armed.map_err(|error| self.failed(error, side))?;
-        if again {
+        if again || !self.core.is_spent(self.slot, side) {
             self.core.notify(self.slot, side);
         }
         Ok(())
@@ -280,6 +291,16 @@ impl Wire {
         is_new: &mut bool,
         behind: &[IoSlice<'_>],
     ) -> Poll<Result<usize, SocketError>> {
+        self.poll_send_for(context, is_new, behind, For::Bytes)
+    }
+
+    fn poll_send_for(
+        &self,
+        context: &mut Context<'_>,
+        is_new: &mut bool,
+        behind: &[IoSlice<'_>],
+        why: For,
+    ) -> Poll<Result<usize, SocketError>> {
         loop {
             if self.is_finished.get() {
                 return Poll::Ready(Err(SocketError::Finished));
@@ -288,7 +309,9 @@ impl Wire {
                 return Poll::Pending;
             }
             if self.core.may(self.slot, Side::Write) {
-                match self.send(behind) {
+                let sent = self.send(behind);
+                self.pass_on();
+                match sent {
                     Ok(sent) => {
                         self.end_wait(Side::Write);
                         if sent > 0 || behind.is_empty() && self.output.borrow().is_empty() {
@@ -303,7 +326,7 @@ impl Wire {
                     Err(error) => return Poll::Ready(Err(self.failed(error, Side::Write))),
                 }
             }
-            self.wait(context, Side::Write, is_new, For::Bytes)?;
+            self.wait(context, Side::Write, is_new, why)?;
             return Poll::Pending;
         }
     }
@@ -338,11 +361,20 @@ impl Wire {
         context: &mut Context<'_>,
         is_new: &mut bool,
     ) -> Poll<Result<(), SocketError>> {
+        self.poll_flush_for(context, is_new, For::Bytes)
+    }
+
+    fn poll_flush_for(
+        &self,
+        context: &mut Context<'_>,
+        is_new: &mut bool,
+        why: For,
+    ) -> Poll<Result<(), SocketError>> {
         loop {
             if self.output.borrow().is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            match self.poll_send(context, is_new, &[]) {
+            match self.poll_send_for(context, is_new, &[], why) {
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return Poll::Pending,
@@ -353,9 +385,26 @@ impl Wire {
     /// Says that nothing more comes. What was written was sent before.
     pub(crate) fn finish(&self) -> Result<(), SocketError> {
         if !self.is_finished.replace(true) {
-            self.transport.borrow_mut().finish()?;
+            let finished = self.transport.borrow_mut().finish();
+            self.pass_on();
+            finished?;
         }
         Ok(())
+    }
+
+    /// Tells the other end of a channel what it waits for.
+    #[inline]
+    fn pass_on(&self) {
+        if !self.tells_when_empty {
+            self.pass_on_now();
+        }
+    }
+
+    fn pass_on_now(&self) {
+        let notice = self.transport.borrow_mut().take_notice();
+        if let Some((slot, side)) = notice {
+            self.core.notify(slot, side);
+        }
     }
 
     pub(crate) fn unsent(&self) -> usize {
@@ -366,5 +415,12 @@ impl Wire {
 fn outside() -> SocketError {
     SocketError::Io(io::Error::other(
         "with Isolation::Mprotect a socket can be used only by coroutines of its runtime",
+    ))
+}
+
+#[cold]
+fn elsewhere() -> SocketError {
+    SocketError::Io(io::Error::other(
+        "this socket belongs to a runtime that is gone, or to another one than this coroutine's: nobody would end the wait",
     ))
 }

@@ -129,8 +129,7 @@ fn expiry(time: Time, number: i64, now: u64) -> Option<u64> {
     let number = u64::try_from(number).ok().filter(|number| *number > 0)?;
     let most = i64::MAX as u64;
     let milliseconds = if time.milliseconds { number } else { number.checked_mul(1_000)? };
-    let milliseconds =
-        if time.absolute { milliseconds } else { milliseconds.checked_add(now)? };
+    let milliseconds = if time.absolute { milliseconds } else { milliseconds.checked_add(now)? };
     (milliseconds <= most).then_some(milliseconds)
 }
 
