@@ -1,5 +1,6 @@
 //! Redis's own server and clients, where they are installed.
 
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
 use testing::{DEADLINE, Folder, Process, Program, eventually, run, within};
@@ -28,7 +29,7 @@ fn redis_itself_answers_the_same() {
     command.args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"]);
     let _redis =
         Process::start(command.arg(&path).current_dir(folder.path()).stdout(Stdio::null()));
-    within(DEADLINE, "redis-server listens", || path.exists());
+    within(DEADLINE, "redis-server listens", || UnixStream::connect(&path).is_ok());
     let address = format!("unix:{}", path.display());
     let mut different = Vec::new();
     for script in scripts() {
