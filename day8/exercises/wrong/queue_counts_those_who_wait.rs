@@ -1,4 +1,4 @@
-//! Wrong: only polls after which a task goes on waiting are counted, so a chain of tasks that end at once keeps the poller from being asked.
+//! Wrong: only polls after which a task waits are counted, so tasks that end at once keep the poller from being asked.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,4 @@
-//! Wrong: it takes the entry of a task that was woken in its last poll for the new task's, and takes that entry out afterwards.
+//! Wrong: the entry of a task that was woken in its last poll passes for the new task's, and is skipped.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,4 @@
-//! Wrong: a late wake-up of a task that has ended marks its number as woken, so the new task with that number is never queued.
+//! Wrong: a late wake-up marks the number of a task that has ended as woken, so a new task is never queued under it.
 
 use std::collections::VecDeque;
 
