@@ -19,7 +19,7 @@ use common::OsError;
 use day4::rendezvous::RendezvousError;
 use mio::Interest;
 use mio::event::Source;
-use mio::net::{TcpListener, UnixListener};
+use mio::net::{TcpListener, UnixListener, UnixStream};
 
 use crate::rings::RingListener;
 use crate::runtime::{Core, Side};
@@ -225,8 +225,8 @@ impl Listener {
         if identity(path).is_none() {
             return Err(BindError::NotASocket { path: path.into() });
         }
-        // Whoever listens there answers at once, or refuses because its queue is full.
-        match std::os::unix::net::UnixStream::connect(path) {
+        // Whoever listens there answers at once, or has a full queue, which this does not wait for.
+        match UnixStream::connect(path) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
             _ => return Err(BindError::Taken { address: address.clone() }),
         }
@@ -258,7 +258,8 @@ impl Listener {
             Kind::Tcp(listener) => {
                 let (stream, _) = listener.accept()?;
                 // Answers leave at once: the service has put together what belongs together.
-                stream.set_nodelay(true)?;
+                // A client that has gone already is found out when it is read.
+                let _ = stream.set_nodelay(true);
                 Box::new(Descriptor::new(stream))
             }
             Kind::Unix(listener, _) => Box::new(Descriptor::new(listener.accept()?.0)),

@@ -288,20 +288,29 @@ impl Drop for Watched<'_> {
 ///
 /// What the kernel said: it cannot be polled, or two coroutines wait for it.
 pub async fn readable(descriptor: &impl AsFd) -> io::Result<()> {
+    watch(descriptor, Interest::READABLE, Side::Read).await
+}
+
+/// Has the poller watch a descriptor until this happens.
+pub(crate) async fn watch(
+    descriptor: &impl AsFd,
+    interest: Interest,
+    side: Side,
+) -> io::Result<()> {
     let core = current().map_err(io::Error::other)?;
     let (slot, raw) = (core.add_slot(), descriptor.as_fd().as_raw_fd());
-    let registered = core.register(&mut SourceFd(&raw), slot, Interest::READABLE);
+    let registered = core.register(&mut SourceFd(&raw), slot, interest);
     if let Err(error) = registered {
         core.remove_slot(slot);
         return Err(error);
     }
-    core.spend(slot, Side::Read);
+    core.spend(slot, side);
     let watched = Watched { core, descriptor: raw, slot, _owner: core::marker::PhantomData };
     poll_fn(|context| {
-        if watched.core.may(slot, Side::Read) {
+        if watched.core.may(slot, side) {
             return Poll::Ready(());
         }
-        watched.core.wait(slot, Side::Read, context, false);
+        watched.core.wait(slot, side, context, false);
         Poll::Pending
     })
     .await;
