@@ -75,7 +75,7 @@ fn a_long_request_is_the_same_wherever_it_is_cut() {
     let redis = service(&RedisOptions::new());
     let value = vec![b'v'; 5_000];
     let mut sent = request(&[&b"SET"[..], b"key", &value]);
-    sent.extend(request(&vec!["ECHO"; 2]));
+    sent.extend(request(&["ECHO"; 2]));
     sent.extend(request(&[vec![b"MGET".to_vec()], vec![b"key".to_vec(); 10]].concat()));
     sent.extend([&b"ECHO "[..], &value, b"\r\nPING\r\n"].concat());
     let (expected, _) = talk(&redis, [&*sent]);

@@ -3,7 +3,7 @@
 //! A thread waits for what others publish, because a subscriber of topics has no descriptor, and wakes the runtime through
 //! one. What this service publishes goes to its own subscribers directly: how many these are is known then.
 
-use core::cell::{Cell, RefCell};
+use core::cell::RefCell;
 use core::str;
 use std::collections::{HashSet, VecDeque};
 use std::io;
@@ -61,8 +61,6 @@ pub(super) struct Topics {
     elsewhere: RefCell<Elsewhere>,
     hearing: RefCell<Option<Arc<Shared>>>,
     threads: RefCell<Vec<JoinHandle<()>>>,
-    /// How many messages others have published that this service could not read in time.
-    missed: Rc<Cell<u64>>,
 }
 
 /// What subscribers in other processes want, as of a generation of the space.
@@ -146,7 +144,6 @@ impl Topics {
             elsewhere: RefCell::default(),
             hearing: RefCell::default(),
             threads: RefCell::default(),
-            missed: Rc::default(),
             space,
         })
     }
@@ -210,7 +207,7 @@ impl Topics {
     fn start(&self, channels: &Rc<RefCell<Channels>>) -> Result<Arc<Shared>, ListenError> {
         let shared = Arc::new(Shared::new()?);
         let subscriber = subscribe(&self.space)?;
-        let deliver = deliver(Arc::clone(&shared), Rc::clone(channels), Rc::clone(&self.missed));
+        let deliver = deliver(Arc::clone(&shared), Rc::clone(channels));
         crate::spawn(deliver)?;
         let (space, own, heard) = (self.space.clone(), self.own, Arc::clone(&shared));
         let thread = thread::Builder::new().name("topics".to_owned());
@@ -220,12 +217,6 @@ impl Topics {
         threads.retain(|thread| !thread.is_finished());
         threads.push(thread);
         Ok(shared)
-    }
-
-    /// How many messages that others have published this service could not read in time.
-    #[cfg(test)]
-    pub(super) fn missed(&self) -> u64 {
-        self.missed.get()
     }
 }
 
@@ -268,7 +259,10 @@ fn hear(mut subscriber: Subscriber, space: &Space, own: u64, shared: &Shared) {
         }
         let departures = subscriber.take_departures();
         if departures.iter().any(|departure| departure.why == Departed::Evicted) {
-            // The publisher lives, and is heard again from now on.
+            eprintln!(
+                "a publisher of topics has waited {LAG:?} for this service, and went on without it"
+            );
+            // It is heard again from now on.
             if let Ok(anew) = subscribe(space) {
                 subscriber = anew;
             }
@@ -280,7 +274,7 @@ fn hear(mut subscriber: Subscriber, space: &Space, own: u64, shared: &Shared) {
 }
 
 /// The coroutine: delivers what the thread has heard.
-async fn deliver(shared: Arc<Shared>, channels: Rc<RefCell<Channels>>, missed: Rc<Cell<u64>>) {
+async fn deliver(shared: Arc<Shared>, channels: Rc<RefCell<Channels>>) {
     loop {
         // First the descriptor, then the messages: what comes in between makes it readable again.
         let _ = shared.wake.read();
@@ -291,7 +285,6 @@ async fn deliver(shared: Arc<Shared>, channels: Rc<RefCell<Channels>>, missed: R
         };
         shared.changed.notify_all();
         for message in messages {
-            missed.set(missed.get() + message.missed);
             channels.borrow().publish(message.topic.as_bytes(), &message.payload);
         }
         if has_ended || crate::readable(&shared.wake).await.is_err() {

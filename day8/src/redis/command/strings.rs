@@ -28,7 +28,7 @@ pub(super) fn mget(call: &mut Call<'_, '_>) -> Flow {
 
 pub(super) fn mset(call: &mut Call<'_, '_>) -> Flow {
     let pairs = &call.arguments[1..];
-    if pairs.len() % 2 != 0 {
+    if !pairs.len().is_multiple_of(2) {
         return call.wrong_arity("mset");
     }
     let mut store = call.service.store.borrow_mut();
