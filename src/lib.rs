@@ -388,6 +388,7 @@ pub mod inspect {
     pub use day3::rooms::{Eviction, EvictionReason};
     pub use day3::roster::{Burial, ConsumerInfo, ConsumerKind, GroupInfo};
     pub use day4::hosting::observe;
+    pub use day7::listing;
 }
 
 /// How to wait: [`Adaptive`] unless you choose another; your own strategy implements [`Wait`].

@@ -1,13 +1,15 @@
 //! What every floor of Fanout stands on and no floor teaches: the one door to atomics, sequence
-//! arithmetic, queue names, the kernel's errors, and the process that made a thing.
+//! arithmetic, queue names, numbers for people, the kernel's errors, and the process that made a thing.
 
 pub mod cache;
 pub mod name;
+pub mod number;
 pub mod os;
 pub mod process;
 pub mod sequence;
 pub mod sync;
 
 pub use name::{NameError, QueueName};
+pub use number::grouped;
 pub use os::OsError;
 pub use sequence::{Capacity, CapacityError, Sequence};

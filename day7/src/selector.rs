@@ -345,13 +345,23 @@ impl Selector {
         is_there
     }
 
-    /// Gives this one no turn for what is in its ring, until its seat is rung, or for a [`SLICE`]: its consumer cannot
-    /// take that now, and who can change it rings.
-    pub(crate) fn rest(&mut self, key: Key) {
+    /// Gives this one no turn for what is in its ring, until its seat is rung, or [`wake`](Self::wake) is called, or for a
+    /// [`SLICE`]: its consumer cannot take that now, and who can change it rings.
+    pub fn rest(&mut self, key: Key) {
         if self.get(key).is_some()
             && let Some(entry) = self.slots[key.index as usize].entry.as_deref_mut()
         {
             entry.rests = true;
+        }
+    }
+
+    /// Gives this one turns again for what is in its ring, after a [`rest`](Self::rest).
+    pub fn resume(&mut self, key: Key) {
+        if self.get(key).is_some()
+            && let Some(entry) = self.slots[key.index as usize].entry.as_deref_mut()
+        {
+            entry.rests = false;
+            self.activate(key.index);
         }
     }
 
@@ -458,9 +468,10 @@ impl Selector {
         }
     }
 
-    /// Looks once at whatever may have something.
+    /// The next turn, if there is one now. In vain it arms no descriptor: a loop that looks often, and means to go on,
+    /// calls this, and [`try_wait`](Self::try_wait) only before it waits for the descriptor.
     #[inline]
-    fn look(&mut self) -> Option<Turn> {
+    pub fn look(&mut self) -> Option<Turn> {
         self.settle();
         self.tries = self.tries.wrapping_add(1);
         if self.tries.is_multiple_of(TRIES_BETWEEN_CLOCKS) {

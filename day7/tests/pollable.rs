@@ -113,6 +113,36 @@ fn a_bell_makes_the_descriptor_readable() {
     }
 }
 
+/// Its bits are found at the moment when the selector is about to sleep, and belong to nobody.
+#[test]
+fn a_seat_that_is_rung_for_nobody_does_not_keep_the_descriptor_from_being_armed() {
+    let mut selector = Selector::new().unwrap().into_pollable().unwrap();
+    let gone = selector.add_bell().unwrap();
+    let seat = selector.seat(gone).unwrap();
+    assert!(selector.remove(gone));
+    let rounds = std::sync::Arc::new(std::sync::Mutex::new(0));
+    let ringer = std::thread::spawn({
+        let rounds = std::sync::Arc::clone(&rounds);
+        // Until the selector was about to sleep often enough.
+        move || {
+            while *rounds.lock().unwrap() < 2_000 {
+                for _ in 0..100 {
+                    seat.ring();
+                }
+            }
+        }
+    });
+    let timeout = PollTimeout::try_from(testing::DEADLINE).unwrap();
+    while !ringer.is_finished() {
+        assert_eq!(selector.try_wait(), None);
+        // At the latest when the slice is over.
+        let is_readable = is_readable(&selector, timeout);
+        *rounds.lock().unwrap() += if is_readable { 1 } else { 2_000 };
+        assert!(is_readable, "it was not armed");
+    }
+    ringer.join().unwrap();
+}
+
 #[test]
 fn a_ring_that_was_removed_leaves_nothing_behind() {
     let mut selector = Selector::new().unwrap().into_pollable().unwrap();

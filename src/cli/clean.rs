@@ -7,11 +7,11 @@ use anyhow::bail;
 use clap::Args;
 use fanout::QueueName;
 use fanout::error::{Holder, OpenError, RemoveError};
+use fanout::inspect::listing::Custody;
 use fanout::records::error::RendezvousError;
 use fanout::records::hosting::{self, HostState};
 use fanout::segment::{Mode, Segment};
 
-use super::custody::Custody;
 use super::place::Place;
 use super::print;
 use super::stat::clients;

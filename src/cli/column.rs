@@ -2,16 +2,6 @@
 
 use fanout::segment::Kind;
 
-/// The word for a kind of queue.
-pub(super) fn kind(kind: Kind) -> String {
-    match kind {
-        Kind::Records => "records".to_owned(),
-        Kind::Latest => "latest".to_owned(),
-        Kind::Topics => "topics".to_owned(),
-        kind => kind.to_string(),
-    }
-}
-
 /// The unit behind a number of messages, or of bytes of a ring of records.
 pub(super) fn unit(kind: Kind) -> &'static str {
     if kind == Kind::Records { " B" } else { "" }

@@ -4,7 +4,6 @@ mod call;
 mod clean;
 mod column;
 mod completions;
-mod custody;
 mod demo;
 mod evict;
 mod forget;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{anyhow, ensure};
 use clap::error::ErrorKind;
 use clap::{Args, ValueEnum};
+use fanout::inspect::listing::living;
 use fanout::inspect::{Burial, ConsumerInfo};
 use fanout::records::error::{SendError, SendTimeoutError, TrySendError};
 use fanout::records::{ends::Writer, record_len};
@@ -14,7 +15,6 @@ use fanout::wait::{AnyStrategy, Strategy};
 use fanout::{MOST_SLOTS, QueueName, QueueOptions, REASON_BYTES, SLOTS, Unattended};
 use yardstick::report::grouped;
 
-use super::custody::living;
 use super::input::{Cut, Input};
 use super::laggard::{For, Laggards, Wait, Who, dismissal, obituary, who};
 use super::signals::Signals;

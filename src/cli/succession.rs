@@ -6,6 +6,7 @@ use anyhow::bail;
 use fanout::error::{
     CreateError, Holder, OpenError, RemoveError, ResumeError, SegmentCreateError, SucceedError,
 };
+use fanout::inspect::listing::{Custody, living};
 use fanout::inspect::{Burial, ConsumerKind, Observer, Snapshot};
 use fanout::records::ends::Writer;
 use fanout::records::error::HostError;
@@ -15,7 +16,6 @@ use fanout::wait::AnyStrategy;
 use fanout::{QueueName, QueueOptions};
 use yardstick::report::grouped;
 
-use super::custody::Custody;
 use super::terminal::{say, typed};
 
 /// What kind of queue is created.
@@ -178,7 +178,7 @@ fn taken_over(
         }
     }
     let (sent, next) = (writer.sent(), writer.next_sequence());
-    let attached = match (super::custody::living(&writer.consumers()), held) {
+    let attached = match (living(&writer.consumers()), held) {
         (0, Some(held)) => format!("nobody is attached, but there are {held}"),
         (1, _) => "1 consumer is attached".to_owned(),
         (n, _) => format!("{n} consumers are attached"),

@@ -4,6 +4,8 @@ use core::fmt;
 use std::process::ExitCode;
 use std::time::Duration;
 
+pub use common::grouped;
+
 /// Ends a program: an error becomes one line on stderr, without a backtrace, and exit code 1.
 ///
 /// The error is formatted with `{:#}`, so that `anyhow` puts its chain of causes on that line.
@@ -79,23 +81,6 @@ pub fn median(samples: &[f64]) -> Option<f64> {
     }
 }
 
-/// A number with a comma between thousands: `16,777,216`.
-///
-/// ```
-/// assert_eq!(yardstick::report::grouped(16_777_216), "16,777,216");
-/// ```
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::with_capacity(digits.len() * 4 / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,12 +101,5 @@ mod tests {
     #[test]
     fn median_of_an_even_count_lies_between() {
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
-    }
-
-    #[test]
-    fn commas_stand_between_thousands() {
-        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1 << 20, "1,048,576")] {
-            assert_eq!(grouped(number), text);
-        }
     }
 }

@@ -3,6 +3,7 @@
 mod copying;
 mod evictable;
 mod producer;
+mod raw;
 mod receiver;
 mod tap;
 
@@ -23,6 +24,7 @@ use crate::sequencer::Run;
 pub use copying::{Copying, CopyingCursor};
 pub use evictable::Evictable;
 pub use producer::{Producer, Reservation};
+pub use raw::RawTap;
 pub use receiver::{Batch, Consumer, Member, Receiver};
 pub use tap::Tap;
 

@@ -127,8 +127,17 @@ impl<W: Wait, V: Wait> Pollable<day4::tap::Tap<W>, V> {
     ///
     /// [`TryRecvError`].
     pub fn try_recv(&mut self, into: &mut Vec<u8>) -> Result<usize, TryRecvError> {
-        let len = self.end.recv_timeout(into, Duration::ZERO);
-        len.inspect(|_| self.signal.found()).map_err(|no| why(&self.signal, no))
+        self.try_recv_kind(into).map(|_| into.len())
+    }
+
+    /// The same; says of what kind the message is.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError`].
+    pub fn try_recv_kind(&mut self, into: &mut Vec<u8>) -> Result<u16, TryRecvError> {
+        let kind = self.end.recv_kind_timeout(into, Duration::ZERO);
+        kind.inspect(|_| self.signal.found()).map_err(|no| why(&self.signal, no))
     }
 }
 

@@ -95,7 +95,17 @@ impl Selector {
         }
         watch.armed = None;
         self.keep_time();
-        let Some(ticket) = self.announce() else { return self.look() };
+        let Some(ticket) = self.announce() else {
+            let turn = self.look();
+            if turn.is_none()
+                && let Some(watch) = &self.watch
+            {
+                // What was found was nobody's: a seat that was rung for a ring that is gone. Nothing is armed, and so
+                // the caller is to come again.
+                watch.board.post().counter().signal();
+            }
+            return turn;
+        };
         let watch = self.watch.as_mut()?;
         watch.armed = Some(ticket);
         // SAFETY: the board is declared after the watch, and so lives longer than the bridge.

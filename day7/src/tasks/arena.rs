@@ -11,8 +11,9 @@ use memmap2::{MmapOptions, MmapRaw};
 use nix::errno::Errno;
 use offset_allocator::{Allocation, Allocator};
 
+use crate::line::{errno_of, sealed, sealed_len};
+
 use super::error::{ArenaFull, OutOfBounds};
-use super::line::{errno_of, sealed, sealed_len};
 use super::message::Span;
 
 /// Buffers begin at multiples of this many bytes: a cache line.

@@ -3,56 +3,38 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::sync::Ordering;
-use day2::Trust;
-use day3::wait::deadline;
-use day3::{JoinOptions, SendError, Start, TrySendError};
-use day4::ByteMemory;
+use day3::{SendError, TrySendError};
 use day4::reader::Reader;
-use day4::rendezvous::RendezvousError;
-use day4::rendezvous::packet;
-use day4::rendezvous::socket::dial;
 use day4::writer::Writer;
 use day5::strategy::{AnyStrategy, Strategy};
 use nix::errno::Errno;
-use nix::sys::socket::getsockopt;
-use nix::sys::socket::sockopt::PeerCredentials;
-use nix::unistd::geteuid;
 
-use crate::ready::{Posting, Seat};
+use crate::line::{self, ClientEnds, ConnectOptions, Line};
+use crate::ready::Posting;
 
 use super::arena::{Arena, Buffer};
 use super::clock;
 use super::core::{Core, Place};
 use super::error::{ArenaFull, CallError, ConnectError, Failed, NotSubmitted, SubmitError};
-use super::line::{Connection, Lane, Line, Party, Plan, Which, sealed_len};
 use super::message::{LOOKUP, MOST_BUFFERS, MOST_OUTSTANDING, REQUEST, RequestHead, SPAN};
 use super::ticket::Ticket;
-use super::wire::{self, Answer, ClientInfo, Hello};
+use super::wire::{self, ClientInfo, Hello};
 
 /// How a client is to be.
 #[derive(Clone, Debug)]
 pub struct ClientOptions {
     arena: u64,
     reconnects: bool,
-    timeout: Duration,
-    trust: Trust,
-    waiting: Strategy,
+    connecting: ConnectOptions,
     outstanding: usize,
 }
 
 impl Default for ClientOptions {
     fn default() -> Self {
-        Self {
-            arena: 0,
-            reconnects: false,
-            timeout: Duration::from_secs(2),
-            trust: Trust::OwnUser,
-            waiting: Strategy::Adaptive,
-            outstanding: 256,
-        }
+        Self { arena: 0, reconnects: false, connecting: ConnectOptions::new(), outstanding: 256 }
     }
 }
 
@@ -78,25 +60,25 @@ impl ClientOptions {
     /// How long the server may take to answer a connection.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
-        Self { timeout, ..self }
+        Self { connecting: self.connecting.timeout(timeout), ..self }
     }
 
     /// Trusts a server of this user, too.
     #[must_use]
     pub fn trust_user(self, user: u32) -> Self {
-        Self { trust: Trust::User(user), ..self }
+        Self { connecting: self.connecting.trust_user(user), ..self }
     }
 
     /// Trusts a server of any user.
     #[must_use]
     pub fn trust_any_user(self) -> Self {
-        Self { trust: Trust::AnyUser, ..self }
+        Self { connecting: self.connecting.trust_any_user(), ..self }
     }
 
     /// How it waits for answers.
     #[must_use]
     pub fn waiting(self, strategy: Strategy) -> Self {
-        Self { waiting: strategy, ..self }
+        Self { connecting: self.connecting.waiting(strategy), ..self }
     }
 
     /// How many tasks may be outstanding, at most [`MOST_OUTSTANDING`].
@@ -478,6 +460,11 @@ impl ClientOptions {
         if self.arena == 0 { Ok(None) } else { Arena::new(self.arena).map(Some) }
     }
 
+    /// How it connects, and waits.
+    pub(super) fn connecting(&self) -> &ConnectOptions {
+        &self.connecting
+    }
+
     pub(super) fn reconnects(&self) -> bool {
         self.reconnects
     }
@@ -488,7 +475,7 @@ impl ClientOptions {
     }
 }
 
-/// Connects to the server at `path`, and says hello.
+/// Connects to the server at `path`.
 fn open(
     path: &Path,
     options: &ClientOptions,
@@ -496,123 +483,15 @@ fn open(
 ) -> Result<Ends, ConnectError> {
     let hello = Hello::new(wire::CLIENT, arena.map_or(0, |arena| arena.len()));
     let arena: Vec<_> = arena.map(|arena| arena.object().as_fd()).into_iter().collect();
-    let (socket, received) = ask(path, options, hello, &arena, 128)?;
-    let answer = read(path, options, &received.bytes)?;
-    let (page, board) = match <[_; 2]>::try_from(received.descriptors) {
-        Ok([line, board]) => (line, board),
-        Err(found) => {
-            let (path, found) = (path.to_owned(), format!("{} descriptors", found.len()));
-            return Err(ConnectError::Damaged { path, expected: "two descriptors", found });
-        }
-    };
-    let damaged =
-        |expected, found: String| ConnectError::Damaged { path: path.to_owned(), expected, found };
-    let plan = Plan::new(answer.requests, answer.answers).ok_or_else(|| {
-        let found = format!("{} and {} bytes", answer.requests, answer.answers);
-        damaged("two rings whose sizes are powers of two", found)
-    })?;
-    let system = |error| ConnectError::system(path, error);
-    let len = sealed_len(&page).map_err(system)?;
-    if len.is_none_or(|len| len < plan.total()) {
-        let found = len.map_or("one that can be cut short".into(), |len| format!("{len} bytes"));
-        return Err(damaged("an object of the size that it says", found));
-    }
-    let seat = Seat::of_server(board, answer.seat as usize)
-        .map_err(|error| damaged("its ready words", error.to_string()))?;
-    let connection = Arc::new(Connection::Socket(socket));
-    let line = Line::map(&page, plan, Party::Client, connection).map_err(system)?;
-    ends(line, Some(seat), options, answer.traces != 0)
-        .map_err(|why| damaged("a ring with room for one consumer", why))
+    let connected = line::connect(path, &options.connecting, hello, &arena)?;
+    Ok(connected.ends.into_tasks(connected.answer.traces != 0))
 }
 
-/// The client's ends of this line.
-pub(super) fn ends(
-    line: Arc<Line>,
-    seat: Option<Seat>,
-    options: &ClientOptions,
-    traces: bool,
-) -> Result<Ends, String> {
-    let lane = |which| Arc::new(Lane::new(&line, which)) as Arc<dyn ByteMemory>;
-    let posting = || Posting::with(seat.clone(), options.waiting.start());
-    // SAFETY: the client writes the requests, and nobody else does.
-    let writer = unsafe { Writer::<AnyStrategy>::from_memory(lane(Which::Requests)) };
-    let join = JoinOptions::new();
-    // SAFETY: the lane is that of a ring of records.
-    let answers =
-        unsafe { Reader::<AnyStrategy>::from_memory(lane(Which::Answers), Start::Oldest, &join) };
-    let answers = answers.map_err(|error| error.to_string())?.waiting(posting());
-    let requests = Requests { writer: writer.waiting(posting()), line, traces };
-    Ok(Ends { requests, answers })
-}
-
-/// Says hello to the server at `path`, and hears its answer, of up to `most` bytes.
-fn ask(
-    path: &Path,
-    options: &ClientOptions,
-    hello: Hello,
-    descriptors: &[std::os::fd::BorrowedFd<'_>],
-    most: usize,
-) -> Result<(std::os::fd::OwnedFd, packet::Packet), ConnectError> {
-    let until: Instant = deadline(options.timeout);
-    let timed_out = |expected| {
-        let (path, waited) = (path.to_owned(), options.timeout);
-        ConnectError::from(RendezvousError::TimedOut { path, expected, waited })
-    };
-    let Some(socket) = dial(path, until)? else {
-        return Err(timed_out("a place in the server's queue"));
-    };
-    let failed = |call| move |errno| ConnectError::system(path, (call, errno));
-    let hung_up = |call| {
-        move |errno| match errno {
-            Errno::EPIPE | Errno::ECONNRESET => {
-                RendezvousError::PeerClosed { path: path.to_owned() }.into()
-            }
-            errno => ConnectError::system(path, (call, errno)),
-        }
-    };
-    let peer = getsockopt(&socket, PeerCredentials).map_err(failed("getsockopt(SO_PEERCRED)"))?;
-    let (expected, found) = (geteuid().as_raw(), peer.uid());
-    let name = "/fanout-tasks".parse().expect("a valid name");
-    if options.trust.check_user(&name, found).is_err() {
-        return Err(ConnectError::User { path: path.to_owned(), expected, found });
-    }
-    packet::send(&socket, &hello.encode(), descriptors).map_err(hung_up("sendmsg"))?;
-    if !packet::readable(&socket, until).map_err(failed("poll"))? {
-        return Err(timed_out("an answer"));
-    }
-    let received = packet::receive_up_to(&socket, most).map_err(hung_up("recvmsg"))?;
-    if received.bytes.is_empty() {
-        return Err(RendezvousError::PeerClosed { path: path.to_owned() }.into());
-    }
-    Ok((socket, received))
-}
-
-/// What the server has answered, if it has let the client in.
-fn read(path: &Path, options: &ClientOptions, bytes: &[u8]) -> Result<Answer, ConnectError> {
-    let path = path.to_owned();
-    let Some(answer) = Answer::decode(bytes) else {
-        let (expected, found) = ("a server of tasks", format!("\"{}\"", bytes.escape_ascii()));
-        return Err(RendezvousError::NotAServer { path, expected, found }.into());
-    };
-    if answer.version != wire::VERSION {
-        let (expected, found) = (wire::VERSION, answer.version);
-        return Err(RendezvousError::Version { path, expected, found }.into());
-    }
-    match answer.status {
-        wire::LET_IN => Ok(answer),
-        wire::REFUSED => Err(ConnectError::Refused { path, user: geteuid().as_raw() }),
-        wire::FULL => Err(ConnectError::Full { path, most: answer.requests }),
-        wire::ARENA => {
-            Err(ConnectError::Arena { path, bytes: options.arena, found: answer.requests })
-        }
-        wire::FAILED => {
-            let errno = common::OsError::new(Errno::from_raw(answer.requests as i32));
-            Err(ConnectError::Failed { path, errno })
-        }
-        status => {
-            let (expected, found) = ("a status that is known", format!("status {status}"));
-            Err(ConnectError::Damaged { path, expected, found })
-        }
+impl ClientEnds {
+    /// The same ends, for tasks.
+    pub(super) fn into_tasks(self, traces: bool) -> Ends {
+        let Self { requests: writer, answers, line } = self;
+        Ends { requests: Requests { writer, line, traces }, answers }
     }
 }
 
@@ -624,11 +503,12 @@ fn read(path: &Path, options: &ClientOptions, bytes: &[u8]) -> Result<Answer, Co
 pub fn clients(path: impl AsRef<Path>) -> Result<Vec<ClientInfo>, ConnectError> {
     let (path, options) = (path.as_ref(), ClientOptions::new().trust_any_user());
     let hello = Hello::new(wire::OBSERVER, 0);
-    let (_, received) = ask(path, &options, hello, &[], wire::clients_len(MOST_CLIENTS))?;
+    let most = wire::clients_len(MOST_CLIENTS);
+    let (_, received) = line::ask(path, &options.connecting, hello, &[], most)?;
     match wire::decode_clients(&received.bytes) {
         Some(clients) => Ok(clients),
         None => {
-            read(path, &options, &received.bytes)?;
+            line::read(path, hello, &received.bytes)?;
             let (path, expected) = (path.to_owned(), "a row for each client");
             Err(ConnectError::Damaged { path, expected, found: "something else".into() })
         }

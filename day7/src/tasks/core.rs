@@ -17,12 +17,12 @@ use day3::{RecvTimeoutError, TryRecvError};
 use day4::reader::Reader;
 use day5::strategy::AnyStrategy;
 
+use crate::line::Line;
 use crate::ready::Posting;
 
 use super::arena::{Arena, Buffer};
 use super::client::{ClientOptions, Ends, Requests, Submitting, Task};
 use super::error::Failed;
-use super::line::Line;
 use super::message::{ANSWER, AnswerHead, CANCELLED, DONE, FAILED, PANICKED};
 use super::shard::Shard;
 use super::ticket::Completed;

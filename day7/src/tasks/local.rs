@@ -4,11 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::errno::Errno;
 
+use crate::line::{ClientEnds, Connection, Line, Party};
+
 use super::arena::{Arena, Foreign, NotMapped};
-use super::client::{Client, ClientOptions, ends};
+use super::client::{Client, ClientOptions};
 use super::core::Core;
 use super::error::{BindError, ConnectError, NameTaken};
-use super::line::{Connection, Line, Party};
 use super::reception::server_ends;
 use super::server::{Server, ServerOptions};
 use super::shard::{Arrival, Shard, Tally};
@@ -104,7 +105,8 @@ impl Local {
             let most = self.options.most_clients();
             return Err(ConnectError::Full { path: path.to_owned(), most });
         };
-        let ends = ends(line, Some(seat), options, traces).map_err(damaged)?;
+        let ends = ClientEnds::new(line, Some(seat), options.connecting()).map_err(damaged)?;
+        let ends = ends.into_tasks(traces);
         let local = Some(Arc::clone(&self.shard));
         Ok(Client { core: Core::new(None, options.clone(), arena, ends, local) })
     }

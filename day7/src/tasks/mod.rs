@@ -23,7 +23,6 @@ mod client;
 mod clock;
 mod core;
 mod error;
-mod line;
 mod local;
 mod message;
 mod reception;
@@ -35,6 +34,7 @@ mod tests;
 mod ticket;
 mod trace;
 mod wire;
+mod words;
 
 pub use arena::{Buffer, Input, MOST_ARENA, Output};
 pub use client::{Client, ClientOptions, Procedure, clients};

@@ -6,35 +6,28 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::process::Origin;
 use common::sync::{AtomicU64, Ordering};
+use day3::Memory;
 use day3::outlook::Outlook;
-use day3::{JoinOptions, Memory, Start};
-use day4::ByteMemory;
 use day4::frame::HEADER;
-use day4::reader::Reader;
 use day4::rendezvous::packet;
-use day4::rendezvous::socket::{Accepted, Listening, is_welcome};
-use day4::writer::Writer;
-use day5::Yield;
+use day4::rendezvous::socket::Listening;
 use nix::errno::Errno;
 use nix::sys::socket::UnixCredentials;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::time::Timespec;
 
+use crate::line::{self, Caller, Connection, Lane, Line, Plan, Visitors, Which};
+
 use super::arena::{Foreign, NotMapped};
 use super::clock;
-use super::line::{self, Connection, Lane, Line, Party, Plan, Which};
 use super::message::RequestHead;
-use super::shard::{Arrival, HangsUp, Mailbox, Notice, ServerEnds, Tally};
-use super::wire::{self, Answer, ClientInfo, Hello};
+use super::shard::{Arrival, Mailbox, Notice, ServerEnds, Tally};
+use super::wire::{self, Answer, ClientInfo};
 
-/// How long a client may take to say hello.
-const HELLO_TIMEOUT: Duration = Duration::from_secs(1);
-/// Most clients that have connected and said nothing yet; one more costs the oldest its place.
-const MOST_VISITORS: usize = 64;
 /// How long reception rests after the kernel refused it something.
 const REST: Duration = Duration::from_millis(20);
 
@@ -70,21 +63,14 @@ pub(super) struct Reception {
 impl Reception {
     pub(super) fn open(listening: Listening, admission: Admission) -> io::Result<Self> {
         let path = listening.path().to_owned();
+        let visitors = Visitors::new(listening)?;
         let set = epoll::create(CreateFlags::CLOEXEC)?;
         let (stopped, stop) = io::pipe()?;
-        for (descriptor, token) in [(listening.as_fd(), LISTENER), (stopped.as_fd(), STOP)] {
+        for (descriptor, token) in [(visitors.as_fd(), VISITORS), (stopped.as_fd(), STOP)] {
             epoll::add(&set, descriptor, EventData::new_u64(token), EventFlags::IN)?;
         }
-        let (visitors, admitted) = (HashMap::new(), HashMap::new());
-        let mailbox = Acceptor {
-            listening,
-            admission,
-            set,
-            visitors,
-            admitted,
-            next: FIRST,
-            _stopped: stopped,
-        };
+        let admitted = HashMap::new();
+        let mailbox = Acceptor { visitors, admission, set, admitted, _stopped: stopped };
         let thread = thread::Builder::new().name("fanout-reception".into());
         let thread = thread.spawn(move || mailbox.work())?;
         Ok(Self { path, origin: Origin::here(), stop: Some(stop), thread: Some(thread) })
@@ -105,17 +91,9 @@ impl Drop for Reception {
     }
 }
 
-const LISTENER: u64 = 0;
+/// Someone has come or said something. Clients have other numbers than these two.
+const VISITORS: u64 = 0;
 const STOP: u64 = 1;
-const FIRST: u64 = 2;
-
-/// A client that has connected, and said nothing yet.
-#[derive(Debug)]
-struct Visitor {
-    socket: OwnedFd,
-    peer: UnixCredentials,
-    since: Instant,
-}
 
 /// A client that a shard serves.
 #[derive(Debug)]
@@ -131,12 +109,10 @@ struct Admitted {
 /// What the thread works with that lets clients in.
 #[derive(Debug)]
 struct Acceptor {
-    listening: Listening,
+    visitors: Visitors,
     admission: Admission,
     set: OwnedFd,
-    visitors: HashMap<u64, Visitor>,
     admitted: HashMap<u64, Admitted>,
-    next: u64,
     _stopped: PipeReader,
 }
 
@@ -145,8 +121,7 @@ impl Acceptor {
         let mut events = Vec::with_capacity(64);
         loop {
             events.clear();
-            let timeout = self.visitors.values().map(|visitor| visitor.since).min().map(|oldest| {
-                let left = (oldest + HELLO_TIMEOUT).saturating_duration_since(Instant::now());
+            let timeout = self.visitors.patience().map(|left| {
                 let (tv_sec, tv_nsec) = (left.as_secs() as i64, left.subsec_nanos().into());
                 Timespec { tv_sec, tv_nsec }
             });
@@ -158,103 +133,82 @@ impl Acceptor {
             for event in &events {
                 match event.data.u64() {
                     STOP => return,
-                    LISTENER => self.let_in(),
-                    id => self.hear(id),
+                    VISITORS => {}
+                    id => self.part_with(id),
                 }
             }
-            self.turn_away_the_silent();
+            self.hear();
         }
     }
 
-    /// Accepts all clients that have connected.
-    fn let_in(&mut self) {
+    /// Answers all who have said hello, and turns away those who say nothing.
+    fn hear(&mut self) {
         loop {
-            let (socket, peer) = match self.listening.accept() {
-                Ok(Accepted::Client(socket, peer)) => (socket, peer),
-                Ok(Accepted::Gone) => continue,
-                Ok(Accepted::Nobody) => return,
-                // No descriptor, for example: the client waits.
-                Err(_) => return thread::sleep(REST),
-            };
-            if self.visitors.len() == MOST_VISITORS
-                && let Some((&oldest, _)) = self.visitors.iter().min_by_key(|(_, one)| one.since)
-            {
-                self.visitors.remove(&oldest);
-                self.turn_away();
-            }
-            let id = self.next;
-            self.next += 1;
-            let flags = EventFlags::IN | EventFlags::RDHUP;
-            if epoll::add(&self.set, &socket, EventData::new_u64(id), flags).is_ok() {
-                self.visitors.insert(id, Visitor { socket, peer, since: Instant::now() });
+            match self.visitors.hear() {
+                Ok(Some(caller)) => {
+                    if self.answer(caller).is_none() {
+                        self.turn_away(1);
+                    }
+                }
+                Ok(None) => break,
+                Err(_) => {
+                    // No descriptor, for example: the client waits.
+                    thread::sleep(REST);
+                    break;
+                }
             }
         }
+        let turned_away = self.visitors.take_turned_away();
+        self.turn_away(turned_away);
     }
 
-    /// Hears a visitor, or finds that a client has gone.
-    fn hear(&mut self, id: u64) {
-        if let Some(visitor) = self.visitors.remove(&id) {
-            if self.answer(id, visitor).is_none() {
-                self.turn_away();
-            }
-        } else if let Some(entry) = self.admitted.remove(&id) {
-            // A client says nothing more here. What it says all the same counts as its end.
-            entry.connection.hang_up();
-            self.admission.mailboxes[entry.shard].tell(Notice::Gone(id));
-            if let Connection::Socket(socket) = &*entry.connection {
-                let _ = epoll::delete(&self.set, socket);
-            }
-            self.count_clients();
+    /// Finds that a client has gone.
+    fn part_with(&mut self, id: u64) {
+        let Some(entry) = self.admitted.remove(&id) else { return };
+        // A client says nothing more here. What it says all the same counts as its end.
+        entry.connection.hang_up();
+        self.admission.mailboxes[entry.shard].tell(Notice::Gone(id));
+        if let Connection::Socket(socket) = &*entry.connection {
+            let _ = epoll::delete(&self.set, socket);
         }
+        self.count_clients();
     }
 
     /// Answers a hello. `None` if the visitor is turned away.
-    fn answer(&mut self, id: u64, visitor: Visitor) -> Option<()> {
-        let Visitor { socket, peer, .. } = visitor;
-        let said = packet::receive(&socket).ok()?;
-        let hello = Hello::decode(&said.bytes)?;
-        let tell = |answer: Answer| {
-            let _ = packet::send(&socket, &answer.encode(), packet::NONE);
-        };
-        let is_ours = hello.version == wire::VERSION
-            && matches!(hello.role, wire::CLIENT | wire::OBSERVER)
-            && is_welcome(peer.uid(), self.admission.any_user);
-        if !is_ours {
-            tell(Answer::no(wire::REFUSED, 0));
-            return None;
+    fn answer(&mut self, caller: Caller) -> Option<()> {
+        if !caller.is_welcome(&[wire::CLIENT, wire::OBSERVER], self.admission.any_user) {
+            return tell_no(&caller, wire::REFUSED, 0);
         }
-        if hello.role == wire::OBSERVER {
+        if caller.hello.role == wire::OBSERVER {
             let clients = wire::encode_clients(&self.clients());
-            let _ = packet::send(&socket, &clients, packet::NONE);
+            let _ = packet::send(&caller.socket, &clients, packet::NONE);
             return Some(());
         }
         if self.admitted.len() >= self.admission.most {
-            tell(Answer::no(wire::FULL, self.admission.most as u64));
-            return None;
+            return tell_no(&caller, wire::FULL, self.admission.most as u64);
         }
+        let (hello, said) = (caller.hello, &caller.said);
         let arena = match (hello.arena, said.descriptors.first()) {
             (0, _) => None,
             (bytes, Some(object)) => match Foreign::map(object, bytes) {
                 Ok(arena) => Some(arena),
-                Err(NotMapped::NotSealed) => return tell_no(tell, wire::ARENA, 0),
-                Err(NotMapped::Length(found)) => return tell_no(tell, wire::ARENA, found),
+                Err(NotMapped::NotSealed) => return tell_no(&caller, wire::ARENA, 0),
+                Err(NotMapped::Length(found)) => return tell_no(&caller, wire::ARENA, found),
                 Err(NotMapped::System(_, errno)) => {
-                    return tell_no(tell, wire::FAILED, errno as u64);
+                    return tell_no(&caller, wire::FAILED, errno as u64);
                 }
             },
-            (_, None) if said.cut => return tell_no(tell, wire::FAILED, Errno::EMFILE as u64),
-            (_, None) => return tell_no(tell, wire::ARENA, 0),
+            (_, None) if said.cut => return tell_no(&caller, wire::FAILED, Errno::EMFILE as u64),
+            (_, None) => return tell_no(&caller, wire::ARENA, 0),
         };
         // If all shards are gone, so is the server, for a client.
         let shard = self.shard()?;
+        let Caller { id, socket, peer, .. } = caller;
         let connection = Arc::new(Connection::Socket(socket));
         match self.make(id, shard, peer, &connection, arena) {
             Ok(()) => Some(()),
             Err(errno) => {
-                if let Connection::Socket(socket) = &*connection {
-                    let no = Answer::no(wire::FAILED, errno as u64);
-                    let _ = packet::send(socket, &no.encode(), packet::NONE);
-                }
+                connection.tell(&Answer::no(wire::FAILED, errno as u64), &[]);
                 None
             }
         }
@@ -280,6 +234,12 @@ impl Acceptor {
         let tally = Arc::<Tally>::default();
         let (object, client) = server_ends(plan, Arc::clone(connection), arena, Arc::clone(&tally))
             .map_err(|(_, e)| e)?;
+        if let Connection::Socket(socket) = &**connection {
+            // A client says nothing more: the set tells of its end.
+            let flags = EventFlags::IN | EventFlags::RDHUP;
+            epoll::add(&self.set, socket, EventData::new_u64(id), flags)
+                .map_err(|errno| Errno::from_raw(errno.raw_os_error()))?;
+        }
         let entry = Admitted {
             connection: Arc::clone(connection),
             shard,
@@ -294,8 +254,8 @@ impl Acceptor {
         let answer = Answer {
             version: wire::VERSION,
             status: wire::LET_IN,
-            requests: plan.requests,
-            answers: plan.answers,
+            requests: plan.requests(),
+            answers: plan.answers(),
             longest: longest as u64,
             client: id,
             traces: traces.into(),
@@ -318,21 +278,13 @@ impl Acceptor {
         self.admission.counts.clients.store(self.admitted.len() as u64, Ordering::Relaxed);
     }
 
-    fn turn_away_the_silent(&mut self) {
-        let before = self.visitors.len();
-        self.visitors.retain(|_, visitor| visitor.since.elapsed() < HELLO_TIMEOUT);
-        for _ in self.visitors.len()..before {
-            self.turn_away();
-        }
-    }
-
-    fn turn_away(&self) {
-        self.admission.counts.turned_away.fetch_add(1, Ordering::Relaxed);
+    fn turn_away(&self, visitors: u64) {
+        self.admission.counts.turned_away.fetch_add(visitors, Ordering::Relaxed);
     }
 }
 
-fn tell_no(tell: impl FnOnce(Answer), status: u32, number: u64) -> Option<()> {
-    tell(Answer::no(status, number));
+fn tell_no(caller: &Caller, status: u32, number: u64) -> Option<()> {
+    caller.tell(&Answer::no(status, number), &[]);
     None
 }
 
@@ -343,19 +295,8 @@ pub(super) fn server_ends(
     arena: Option<Foreign>,
     tally: Arc<Tally>,
 ) -> Result<(OwnedFd, ServerEnds), (&'static str, Errno)> {
-    let object = line::create(plan)?;
-    let line = Line::map(&object, plan, Party::Server, Arc::clone(&connection))?;
-    line.start();
-    let lane = |which| Arc::new(Lane::new(&line, which)) as Arc<dyn ByteMemory>;
-    // SAFETY: the lane was made for records.
-    let requests = unsafe {
-        Reader::<Yield>::from_memory(lane(Which::Requests), Start::Oldest, &JoinOptions::new())
-    };
-    // It is the first consumer of a new ring.
-    let requests = requests.map_err(|_| ("registering a consumer", Errno::EAGAIN))?;
-    // SAFETY: the server writes the answers, and nobody else does.
-    let answers = unsafe { Writer::<Yield>::from_memory(lane(Which::Answers)) };
-    let hangs_up = HangsUp { connection, origin: Origin::here() };
+    let (object, ends) = line::ServerEnds::create(c"fanout-tasks", plan, connection)?;
+    let line::ServerEnds { requests, answers, line, hangs_up } = ends;
     Ok((object, ServerEnds { requests, answers, arena, line, tally, hangs_up }))
 }
 

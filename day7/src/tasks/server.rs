@@ -12,11 +12,11 @@ use day4::hosting;
 use day4::rendezvous::socket::Listening;
 use day5::strategy::Strategy;
 
+use crate::line::{Plan, errno_of};
 use crate::ready::MOST_SEATS;
 use crate::selector::{Selector, SelectorOptions};
 
 use super::error::{BindError, NameTaken, ShardError};
-use super::line::{Plan, errno_of};
 use super::message::{ANSWER, REQUEST};
 use super::reception::{Admission, Counts, Reception};
 use super::shard::{Mailbox, Parts, Shard};

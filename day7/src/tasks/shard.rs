@@ -6,23 +6,21 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use common::process::Origin;
 use common::sync::{AtomicBool, AtomicU64, Ordering};
 use day3::link::Link;
 use day3::{RecvError, SendError, Shared, TryRecvError, TrySendError};
 use day4::reader::Reader;
 use day4::record_len;
-use day4::rendezvous::packet;
 use day4::writer::Writer;
 use day5::Yield;
 use day5::strategy::SLICE;
 
+use crate::line::{HangsUp, Line};
 use crate::ready::Seat;
 use crate::selector::{Key, Selector, Turn};
 
 use super::arena::{Foreign, Input, Output};
 use super::clock;
-use super::line::{Connection, Line};
 use super::message::{
     ANSWER, AnswerHead, CANCELLED, DONE, FAILED, LOOKUP, PANICKED, REFUSED, Request, Span,
 };
@@ -60,22 +58,6 @@ pub(super) struct ServerEnds {
     pub(super) line: Arc<Line>,
     pub(super) tally: Arc<Tally>,
     pub(super) hangs_up: HangsUp,
-}
-
-/// Hangs up when it is dropped.
-#[derive(Debug)]
-pub(super) struct HangsUp {
-    pub(super) connection: Arc<Connection>,
-    pub(super) origin: Origin,
-}
-
-impl Drop for HangsUp {
-    fn drop(&mut self) {
-        // A child that was forked from the server's process is not the server.
-        if self.origin.is_here() {
-            self.connection.hang_up();
-        }
-    }
 }
 
 /// What reception tells a shard.
@@ -354,12 +336,12 @@ impl Shard {
         let Arrival { id, pid, object, answer, client } = arrival;
         let Some((key, seat)) = self.seat(&client) else {
             let no = Answer::no(wire::FULL, self.keys.len() as u64);
-            say(&client.hangs_up.connection, &no, &[]);
+            client.hangs_up.connection().tell(&no, &[]);
             return None;
         };
         let answer = Answer { seat: seat.number() as u32, descriptors: 2, ..answer };
         let given = [object.as_fd(), self.mailbox.board.as_fd()];
-        if say(&client.hangs_up.connection, &answer, &given) {
+        if client.hangs_up.connection().tell(&answer, &given) {
             let answers = Shared::new(client.answers.memory().clone());
             let served = Served { id, pid, ends: client, answers };
             if self.clients.len() <= key.index() {
@@ -514,14 +496,6 @@ impl DerefMut for PollableShard {
 impl AsFd for PollableShard {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.set.as_fd()
-    }
-}
-
-/// Sends an answer over the connection; says whether it went.
-fn say(connection: &Connection, answer: &Answer, descriptors: &[BorrowedFd<'_>]) -> bool {
-    match connection {
-        Connection::Socket(socket) => packet::send(socket, &answer.encode(), descriptors).is_ok(),
-        Connection::Local => true,
     }
 }
 

@@ -62,6 +62,8 @@ pub(crate) struct Core {
     stopping: Cell<Option<Instant>>,
     /// How many connections there are.
     connections: Cell<usize>,
+    /// How many of them have only to hear that their clients end, too.
+    pub(crate) lingering: Cell<usize>,
     /// Listeners that wait for a connection to end.
     waiting: RefCell<Vec<Waker>>,
     /// Whether its [`Runtime`](super::Runtime) was dropped.
@@ -97,6 +99,7 @@ impl Core {
             heap: RefCell::default(),
             stopping: Cell::new(None),
             connections: Cell::new(0),
+            lingering: Cell::new(0),
             waiting: RefCell::default(),
             is_gone: Cell::new(false),
             origin: Origin::here(),
@@ -383,7 +386,8 @@ impl Core {
         if self.connections() > 0 && self.now() < deadline {
             return false;
         }
-        let cut = self.connections() as u64;
+        // Those that linger were answered.
+        let cut = (self.connections() - self.lingering.get()) as u64;
         self.count(|statistics| statistics.cut += cut);
         self.clear();
         true
@@ -521,11 +525,11 @@ impl Core {
     }
 }
 
+fn kernel(call: &'static str, error: io::Error) -> RuntimeError {
+    RuntimeError::Kernel { call, source: OsError::new(error) }
+}
+
 /// Drops what belongs to a user; what that panicked with.
 fn drop_in_peace<T>(value: T) -> Option<Box<dyn Any + Send>> {
     catch_unwind(AssertUnwindSafe(|| drop(value))).err()
-}
-
-fn kernel(call: &'static str, error: io::Error) -> RuntimeError {
-    RuntimeError::Kernel { call, source: OsError::new(error) }
 }

@@ -46,7 +46,7 @@ impl From<&ClientInfo> for Row {
             user: info.uid,
             shard: info.shard,
             issued: info.issued,
-            done: info.answered.saturating_sub(info.failed),
+            done: info.done(),
             failed: info.failed,
             waiting,
             in_flight,

@@ -4,7 +4,7 @@ use fanout::inspect::{ConsumerKind, Snapshot};
 use fanout::{Ending, QueueName};
 use serde::{Serialize, Serializer};
 
-use crate::cli::column::kind;
+use fanout::inspect::listing::word;
 
 #[derive(Serialize)]
 pub(super) struct Report<'a> {
@@ -120,7 +120,7 @@ impl<'a> Report<'a> {
             consumers.iter().any(|row| row.blocks) || groups.iter().any(|group| group.blocks);
         Self {
             name: name.as_str(),
-            kind: kind(snapshot.kind),
+            kind: word(snapshot.kind),
             private: snapshot.private,
             message_type: &snapshot.message_type,
             message_size: snapshot.message_size,

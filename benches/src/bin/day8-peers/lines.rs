@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 /// The longest line; a client that sends a longer one is no longer served.
-const LONGEST: usize = 64 << 10;
+const LONGEST: usize = 16 << 10;
 
 /// How far one client has come. It holds memory only for a line that has not come whole.
 #[derive(Default)]

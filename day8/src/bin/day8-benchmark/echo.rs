@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::Effort;
 use crate::client::{Clients, LINE};
-use crate::server::{Server, ours};
+use crate::server::{Server, ours, serve};
 use crate::table::{Asked, Measure, Table};
 use crate::turns::{Contender, Sample, Turn, interleaved};
 
@@ -36,7 +36,7 @@ pub(crate) fn against_peers(effort: &Effort) -> anyhow::Result<Table> {
 }
 
 pub(crate) fn isolation(effort: &Effort) -> anyhow::Result<Table> {
-    let (protected, open) = ("day8-echo --isolation mprotect", "day8-echo --isolation none");
+    let (protected, open) = ("day8-echo, mprotect", "day8-echo, none");
     let contenders = vec![
         contender(protected, ours_with(effort, "mprotect")),
         contender(open, ours_with(effort, "none")),
@@ -51,8 +51,8 @@ pub(crate) fn isolation(effort: &Effort) -> anyhow::Result<Table> {
 /// Our service.
 pub(crate) fn ours_with(effort: &Effort, isolation: &str) -> anyhow::Result<Server> {
     let mut command = ours("day8-echo", "day8")?;
-    command.args(["--listen", "127.0.0.1:0", "--isolation", isolation]);
-    Server::talking(effort, command)
+    command.args(["--isolation", isolation]);
+    serve(effort, command)
 }
 
 /// A peer of this name.

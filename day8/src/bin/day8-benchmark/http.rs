@@ -11,7 +11,7 @@ use anyhow::{Context, ensure};
 
 use crate::Effort;
 use crate::nginx;
-use crate::server::{Folder, Server, find, ours};
+use crate::server::{Folder, Server, find, ours, serve};
 use crate::table::{Asked, Measure, Table};
 use crate::turns::{Contender, Sample, Turn, interleaved};
 
@@ -71,9 +71,7 @@ pub(crate) fn measure(effort: &Effort, pipelined: u64) -> anyhow::Result<Table> 
 }
 
 fn start(effort: &Effort) -> anyhow::Result<Server> {
-    let mut command = ours("day8-http", "day8")?;
-    command.args(["--listen", "127.0.0.1:0"]);
-    Server::talking(effort, command)
+    serve(effort, ours("day8-http", "day8")?)
 }
 
 fn hyper(effort: &Effort, body: &str, options: &[&str]) -> anyhow::Result<Server> {

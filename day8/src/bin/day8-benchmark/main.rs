@@ -1,11 +1,13 @@
 //! Measures Day 8's services beside their peers: each server is a process on one core, the generator has another.
 
 mod client;
+mod coroutine;
 mod echo;
 mod http;
 mod idle;
 mod nginx;
 mod redis;
+mod rings;
 mod server;
 mod table;
 mod turns;
@@ -59,6 +61,10 @@ enum Row {
     Pipelined,
     /// SET and GET of Redis, one at a time and 16
     Redis,
+    /// GET over a pair of rings and over TCP
+    Rings,
+    /// What it costs to start a coroutine and to switch to one, and its memory
+    Coroutine,
 }
 
 impl Row {
@@ -70,6 +76,8 @@ impl Row {
             Self::Http => Ok(vec![http::measure(effort, 1)?]),
             Self::Pipelined => Ok(vec![http::measure(effort, 16)?]),
             Self::Redis => redis::measure(effort),
+            Self::Rings => Ok(vec![rings::measure(effort)?]),
+            Self::Coroutine => Ok(vec![coroutine::measure(effort)?]),
         }
     }
 }

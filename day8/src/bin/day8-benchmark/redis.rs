@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 
 use crate::Effort;
-use crate::server::{Folder, Server, find, free_address, installed, ours};
+use crate::server::{Folder, Server, find, free_address, installed, ours, serve};
 use crate::table::{Asked, Measure, Table};
 use crate::turns::{Contender, Sample, Turn, interleaved};
 
@@ -59,14 +59,13 @@ fn table(effort: &Effort, depth: u64, cpu: f64) -> anyhow::Result<Table> {
     Ok(table)
 }
 
-fn start(effort: &Effort) -> anyhow::Result<Server> {
-    let mut command = ours("day8-redis", "day8")?;
-    command.args(["--listen", "127.0.0.1:0"]);
-    Server::talking(effort, command)
+/// Our service.
+pub(crate) fn start(effort: &Effort) -> anyhow::Result<Server> {
+    serve(effort, ours("day8-redis", "day8")?)
 }
 
 /// Redis without persistence, which ours does not have either.
-fn peer(effort: &Effort) -> anyhow::Result<Server> {
+pub(crate) fn peer(effort: &Effort) -> anyhow::Result<Server> {
     let mut command = installed("redis-server")?;
     let folder = Folder::new("redis")?;
     let address = free_address()?;
@@ -97,7 +96,7 @@ fn turn(server: Rc<Server>, request: &'static str, depth: u64) -> anyhow::Result
     }))
 }
 
-/// Requests per second.
+/// Requests per second. redis-benchmark itself ends at the first answer that is an error.
 fn run(
     program: &Path,
     server: SocketAddr,
@@ -108,7 +107,7 @@ fn run(
     let mut command = Command::new(program);
     command.args(["-h", &server.ip().to_string(), "-p", &server.port().to_string()]);
     command.args(["-t", request, "-c", &CONNECTIONS.to_string(), "-r", &KEYS.to_string()]);
-    command.args(["-n", &requests.to_string(), "-P", &depth.to_string(), "--csv", "-e"]);
+    command.args(["-n", &requests.to_string(), "-P", &depth.to_string(), "--csv"]);
     let output = command.output().context("redis-benchmark")?;
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);

@@ -1,7 +1,7 @@
 //! Servers: processes of their own, on the first core, whose CPU time and memory are asked of the kernel.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -32,7 +32,7 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server that prints `listening on ADDRESS`.
     pub(crate) fn talking(effort: &Effort, command: Command) -> anyhow::Result<Self> {
-        let mut server = Self::start(effort, command)?;
+        let mut server = Self::start(effort, command, Stdio::piped())?;
         let output = server.child.stdout.take().context("its output is a pipe")?;
         let mut output = BufReader::new(output);
         let mut line = String::new();
@@ -52,11 +52,9 @@ impl Server {
         address: SocketAddr,
         folder: Folder,
     ) -> anyhow::Result<Self> {
-        let mut server = Self::start(effort, command)?;
+        let mut server = Self::start(effort, command, Stdio::null())?;
         server.address = address.to_string();
         server._folder = Some(folder);
-        // Nobody reads what it prints; a full pipe would stop it.
-        drop(server.child.stdout.take());
         let started = Instant::now();
         while TcpStream::connect(address).is_err() {
             if let Some(status) = server.child.try_wait()? {
@@ -68,8 +66,8 @@ impl Server {
         Ok(server)
     }
 
-    fn start(effort: &Effort, mut command: Command) -> anyhow::Result<Self> {
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
+    fn start(effort: &Effort, mut command: Command, output: Stdio) -> anyhow::Result<Self> {
+        command.stdin(Stdio::null()).stdout(output);
         // A child inherits the core of the thread that starts it.
         affinity::pin(&effort.cores, 0);
         let child = command.spawn();
@@ -99,9 +97,7 @@ impl Server {
         for process in self.processes() {
             let file = format!("/proc/{process}/smaps_rollup");
             let text = fs::read_to_string(&file).with_context(|| file.clone())?;
-            let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
-            let number = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-            sum += number.with_context(|| format!("{file} has no Pss"))?;
+            sum += proportional(&text).with_context(|| format!("{file} has no Pss"))?;
         }
         Ok(sum)
     }
@@ -136,6 +132,12 @@ impl Drop for Server {
     }
 }
 
+/// A process's share of the memory that it uses, in KiB, from its `smaps_rollup`.
+pub(crate) fn proportional(smaps_rollup: &str) -> Option<u64> {
+    let line = smaps_rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
 /// A command that ends when the thread that started it ends, also when that is killed.
 fn bound(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
@@ -150,6 +152,12 @@ pub(crate) fn ours(program: &str, package: &str) -> anyhow::Result<Command> {
     let build = format!("cargo build --release -p {package} --bin {program}");
     ensure!(path.exists(), "is not built: {build}");
     Ok(bound(&path))
+}
+
+/// Starts one of our services. Its clients may be silent for as long as a benchmark takes.
+pub(crate) fn serve(effort: &Effort, mut command: Command) -> anyhow::Result<Server> {
+    command.args(["--listen", "127.0.0.1:0", "--idle", "86400"]);
+    Server::talking(effort, command)
 }
 
 /// A program of a package.
@@ -180,10 +188,19 @@ pub(crate) struct Folder(PathBuf);
 
 impl Folder {
     pub(crate) fn new(name: &str) -> anyhow::Result<Self> {
-        let name = format!("day8-benchmark-{}-{name}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).with_context(|| format!("making {}", path.display()))?;
-        Ok(Self(path))
+        // Of one name there may be several: nginx runs twice.
+        for number in 0.. {
+            let name = format!("day8-benchmark-{}-{name}-{number}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            match fs::create_dir(&path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                made => {
+                    made.with_context(|| format!("making {}", path.display()))?;
+                    return Ok(Self(path));
+                }
+            }
+        }
+        bail!("no name is free for a temporary folder")
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -1,14 +1,15 @@
-//! Who has a queue open: what `ls`, `clean` and `pub` say of it.
+//! Who has a queue open.
 
 use std::time::Duration;
 
-use fanout::QueueName;
-use fanout::inspect::{ConsumerInfo, Observer, Snapshot};
-use fanout::segment::Segment;
+use common::QueueName;
+use day2::Segment;
+use day3::inspect::{Observer, Snapshot};
+use day3::roster::ConsumerInfo;
 
 /// Who has a queue open, as the kernel knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Custody {
+pub enum Custody {
     /// Its producer, and perhaps others.
     Producer,
     /// No producer, but others.
@@ -24,7 +25,7 @@ pub(crate) enum Custody {
 
 impl Custody {
     /// Who has the queue of this segment open, other than through this segment.
-    pub(crate) fn of(name: &QueueName, segment: &Segment) -> Self {
+    pub fn of(name: &QueueName, segment: &Segment) -> Self {
         if segment.has_producer() {
             return Self::Producer;
         }
@@ -38,7 +39,7 @@ impl Custody {
     }
 
     /// Why a queue is left as it is; `None` if nobody has it open.
-    pub(crate) fn why_not(self) -> Option<String> {
+    pub fn why_not(self) -> Option<String> {
         Some(match self {
             Self::Producer => "its producer is alive".to_owned(),
             Self::Attached { consumers: 0, .. } => {
@@ -62,11 +63,11 @@ impl Custody {
 }
 
 /// How many registered consumers are alive.
-pub(crate) fn alive(snapshot: &Snapshot) -> usize {
+pub fn alive(snapshot: &Snapshot) -> usize {
     living(&snapshot.consumers)
 }
 
 /// How many of these consumers are alive.
-pub(crate) fn living(consumers: &[ConsumerInfo]) -> usize {
+pub fn living(consumers: &[ConsumerInfo]) -> usize {
     consumers.iter().filter(|consumer| consumer.alive == Some(true)).count()
 }

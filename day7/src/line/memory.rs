@@ -1,8 +1,8 @@
-//! The memory that a client and its server share: two rings in one object without a name.
+//! The memory of a line: two rings in one object without a name.
 //!
 //! | bytes | what |
 //! |---:|---|
-//! | 0 | the control of the ring of requests, its marks, and behind them the client's own [words](Words) |
+//! | 0 | the control of the ring of requests, its marks, and behind them [room](Line::room) for words of the client's own |
 //! | a page | the control of the ring of answers, and its marks |
 //! | two pages | the requests; only the client maps them writable |
 //! | behind them | the answers; only the server maps them writable |
@@ -12,15 +12,12 @@
 
 use core::ffi::CStr;
 use core::fmt;
-use core::mem::offset_of;
 use core::ptr::NonNull;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::sync::{AtomicU64, Ordering};
 use common::{Capacity, OsError, QueueName, Sequence};
-use crossbeam_utils::CachePadded;
 use day2::segment::page_size;
 use day2::{DescriptorError, LeaseError, LockError, Mode, Role};
 use day3::Memory;
@@ -36,39 +33,22 @@ use memmap2::{MmapOptions, MmapRaw};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::socket::{MsgFlags, recv};
 use nix::sys::stat::fstat;
 
-use super::message::MOST_OUTSTANDING;
-
-/// What the client says beside its ring.
-///
-/// A change raises the version of the [protocol](super::wire): no segment has it, so not
-/// [`LAYOUT_VERSION`](day2::header::LAYOUT_VERSION).
-#[repr(C)]
-pub(super) struct Words {
-    /// How many tasks it has issued.
-    pub(super) issued: CachePadded<AtomicU64>,
-    /// A bit for each place whose task it has cancelled.
-    pub(super) cancelled: [AtomicU64; MOST_OUTSTANDING / 64],
-}
-
-const _: () = {
-    assert!(offset_of!(Words, issued) == 0);
-    assert!(offset_of!(Words, cancelled) == 128);
-};
+use super::connection::Connection;
 
 /// How much of a page each ring's control takes, with its marks.
 const CONTROL: usize = (control_len(1) + TRAIL_BYTES) as usize;
-/// Where the client's words begin: behind that.
+/// Where the client's own words begin: behind that.
 const WORDS: usize = CONTROL.next_multiple_of(128);
-const _: () = assert!(WORDS + size_of::<Words>() <= 4096);
+/// How many bytes there are for them.
+pub(crate) const ROOM: usize = 4096 - WORDS;
 
 /// How many bytes each ring has for messages: powers of two, and whole pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Plan {
-    pub(super) requests: u64,
-    pub(super) answers: u64,
+pub struct Plan {
+    requests: u64,
+    answers: u64,
 }
 
 /// The most bytes of one of the rings.
@@ -76,62 +56,42 @@ const MOST: u64 = 1 << 30;
 
 impl Plan {
     /// `None` if these cannot be the sizes of two rings.
-    pub(super) fn new(requests: u64, answers: u64) -> Option<Self> {
+    pub fn new(requests: u64, answers: u64) -> Option<Self> {
         let page = page_size();
         let fits = |bytes: u64| bytes.is_power_of_two() && (page..=MOST).contains(&bytes);
         (fits(requests) && fits(answers)).then_some(Self { requests, answers })
     }
 
-    /// Whole pages for at least so many bytes.
-    pub(super) fn rounded(bytes: u64) -> u64 {
+    /// Whole pages for at least so many bytes, as far as a ring can be that large: the size of one ring.
+    pub fn rounded(bytes: u64) -> u64 {
         bytes.clamp(page_size(), MOST).next_power_of_two()
     }
 
+    /// How many bytes the ring of requests has.
+    pub fn requests(self) -> u64 {
+        self.requests
+    }
+
+    /// How many bytes the ring of answers has.
+    pub fn answers(self) -> u64 {
+        self.answers
+    }
+
     /// All bytes of the object.
-    pub(super) fn total(self) -> u64 {
+    pub fn total(self) -> u64 {
         2 * page_size() + self.requests + self.answers
     }
 }
 
 /// Who has the memory mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Party {
+pub(crate) enum Party {
     Client,
     Server,
 }
 
-/// The connection of a client and its server: while it stands, both are alive.
-#[derive(Debug)]
-pub(super) enum Connection {
-    /// A socket.
-    Socket(OwnedFd),
-    /// Both are in this thread.
-    Local,
-}
-
-impl Connection {
-    /// Whether the other end is there.
-    pub(super) fn is_alive(&self) -> bool {
-        let Self::Socket(socket) = self else { return true };
-        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-        match recv(socket.as_raw_fd(), &mut [0], flags) {
-            Ok(0) => false,
-            Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => true,
-            Err(_) => false,
-        }
-    }
-
-    /// Ends it, for both ends, and also if there are copies of the descriptor.
-    pub(super) fn hang_up(&self) {
-        if let Self::Socket(socket) = self {
-            let _ =
-                nix::sys::socket::shutdown(socket.as_raw_fd(), nix::sys::socket::Shutdown::Both);
-        }
-    }
-}
-
 /// The memory of one client, as one of the two has it mapped.
-pub(super) struct Line {
+pub struct Line {
     control: MmapRaw,
     requests: Mirror,
     answers: Mirror,
@@ -146,13 +106,8 @@ impl fmt::Debug for Line {
     }
 }
 
-/// Makes the object for a client's line, all zeros.
-pub(super) fn create(plan: Plan) -> Result<OwnedFd, (&'static str, Errno)> {
-    sealed(c"fanout-tasks", plan.total())
-}
-
 /// Makes an object of so many bytes, all zeros, whose size nobody can change.
-pub(super) fn sealed(name: &CStr, bytes: u64) -> Result<OwnedFd, (&'static str, Errno)> {
+pub(crate) fn sealed(name: &CStr, bytes: u64) -> Result<OwnedFd, (&'static str, Errno)> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     let object = memfd_create(name, flags).map_err(|errno| ("memfd_create", errno))?;
     reserve(&object, bytes)?;
@@ -173,7 +128,7 @@ fn reserve(object: &OwnedFd, bytes: u64) -> Result<(), (&'static str, Errno)> {
 }
 
 /// How long an object is, in bytes; `None` if it could be cut short while it is mapped.
-pub(super) fn sealed_len(object: &OwnedFd) -> Result<Option<u64>, (&'static str, Errno)> {
+pub(crate) fn sealed_len(object: &OwnedFd) -> Result<Option<u64>, (&'static str, Errno)> {
     let seals = fcntl(object, FcntlArg::F_GET_SEALS).map(SealFlag::from_bits_truncate);
     if !seals.is_ok_and(|seals| seals.contains(SealFlag::F_SEAL_SHRINK)) {
         return Ok(None);
@@ -182,13 +137,13 @@ pub(super) fn sealed_len(object: &OwnedFd) -> Result<Option<u64>, (&'static str,
     Ok(Some(stat.st_size.max(0) as u64))
 }
 
-pub(super) fn errno_of(error: &std::io::Error) -> Errno {
+pub(crate) fn errno_of(error: &std::io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 
 impl Line {
-    /// Maps an object that [`create`] has made for this plan.
-    pub(super) fn map(
+    /// Maps an object that was [made](sealed) for this plan.
+    pub(crate) fn map(
         object: &OwnedFd,
         plan: Plan,
         party: Party,
@@ -206,8 +161,13 @@ impl Line {
         Ok(Arc::new(Self { control, requests, answers, plan, party, connection }))
     }
 
+    /// Whether the other end is there.
+    pub fn is_alive(&self) -> bool {
+        self.connection.is_alive()
+    }
+
     /// Makes both rings ready. Nobody else has the memory yet.
-    pub(super) fn start(self: &Arc<Self>) {
+    pub(crate) fn start(self: &Arc<Self>) {
         for which in [Which::Requests, Which::Answers] {
             let lane = Lane::new(self, which);
             // SAFETY: it is zeros, and no other end has it yet.
@@ -224,42 +184,23 @@ impl Line {
         NonNull::new(start).expect("a mapping does not start at address zero")
     }
 
-    /// What the client says.
-    pub(super) fn words(&self) -> &Words {
-        let words = self.control(Which::Requests).as_ptr().wrapping_add(WORDS).cast::<Words>();
-        // SAFETY: within the first page, aligned, all atomics, for as long as the mapping is there.
-        unsafe { &*words }
-    }
-
-    /// Whether the client has cancelled the task in this place.
-    pub(super) fn is_cancelled(&self, place: u32) -> bool {
-        let (word, bit) = (place as usize / 64, place % 64);
-        let word = self.words().cancelled.get(word);
-        word.is_some_and(|word| word.load(Ordering::Relaxed) >> bit & 1 != 0)
-    }
-
-    /// Says whether the task in this place is cancelled.
-    pub(super) fn set_cancelled(&self, place: u32, is_cancelled: bool) {
-        let (word, bit) = (&self.words().cancelled[place as usize / 64], 1 << (place % 64));
-        // Relaxed: what a server sees too late is a task that is done all the same.
-        if is_cancelled {
-            word.fetch_or(bit, Ordering::Relaxed);
-        } else if word.load(Ordering::Relaxed) & bit != 0 {
-            word.fetch_and(!bit, Ordering::Relaxed);
-        }
+    /// Where the client has [`ROOM`] bytes of its own, aligned to 128: mapped as long as this is, written by others.
+    pub(crate) fn room(&self) -> NonNull<u8> {
+        let start = self.control(Which::Requests).as_ptr().wrapping_add(WORDS);
+        NonNull::new(start).expect("a mapping does not end at address zero")
     }
 }
 
 /// Which of the two rings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Which {
+pub(crate) enum Which {
     Requests,
     Answers,
 }
 
 /// One of the two rings.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(crate) struct Lane {
     line: Arc<Line>,
     which: Which,
     capacity: Capacity,
@@ -268,7 +209,7 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub(super) fn new(line: &Arc<Line>, which: Which) -> Self {
+    pub(crate) fn new(line: &Arc<Line>, which: Which) -> Self {
         let bytes = match which {
             Which::Requests => line.plan.requests,
             Which::Answers => line.plan.answers,
