@@ -385,6 +385,7 @@ pub mod inspect {
     pub use day3::inspect::{
         EvictDeadError, ForgetError, Observer, Snapshot, evict, evict_dead, forget,
     };
+    pub use day3::ring::RawTap;
     pub use day3::rooms::{Eviction, EvictionReason};
     pub use day3::roster::{Burial, ConsumerInfo, ConsumerKind, GroupInfo};
     pub use day4::hosting::observe;

@@ -178,12 +178,13 @@ fn refused(status: &str) -> String {
 const HELLO: &str = "GET /hello HTTP/1.1\r\nHost: h\r\n\r\n";
 
 /// What is sent, and what comes back, to the byte.
-fn conversations() -> Vec<(String, String)> {
-    let about = |text: &str| ok("", text);
-    let post =
-        |fields: &str, body: &str| format!("POST /echo HTTP/1.1\r\nHost: h\r\n{fields}\r\n{body}");
-    let chunked = "Transfer-Encoding: chunked\r\n";
-    let stream = "HTTP/1.1 200 OK\r\nDate: *\r\nX: a  b\r\n";
+type Script = Vec<(String, String)>;
+
+fn conversations() -> Script {
+    [plain(), bodies(), streams(), unread_bodies(), targets()].concat()
+}
+
+fn plain() -> Script {
     vec![
         (String::new(), String::new()),
         (HELLO.into(), hello()),
@@ -206,11 +207,22 @@ fn conversations() -> Vec<(String, String)> {
             "GET /nothing HTTP/1.1\r\nHost: h\r\n\r\n".to_owned() + HELLO,
             "HTTP/1.1 204 No Content\r\nDate: *\r\n\r\n".to_owned() + &hello(),
         ),
+    ]
+}
+
+fn bodies() -> Script {
+    let post =
+        |fields: &str, body: &str| format!("POST /echo HTTP/1.1\r\nHost: h\r\n{fields}\r\n{body}");
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    vec![
         // Bodies.
         (post("Content-Length: 5\r\n", "abcde") + HELLO, ok("", "abcde") + &hello()),
         (post("Content-Length: 0\r\n", "") + HELLO, ok("", "") + &hello()),
         (post("", "") + HELLO, ok("", "") + &hello()),
-        (post(chunked, "3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nT: u\r\n\r\n") + HELLO, ok("", "abcde") + &hello()),
+        (
+            post(chunked, "3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nT: u\r\n\r\n") + HELLO,
+            ok("", "abcde") + &hello(),
+        ),
         (
             post("Content-Length: 5\r\nExpect: 100-continue\r\n", "abcde") + HELLO,
             "HTTP/1.1 100 Continue\r\n\r\n".to_owned() + &ok("", "abcde") + &hello(),
@@ -219,10 +231,18 @@ fn conversations() -> Vec<(String, String)> {
             post("Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n", "1\r\na\r\n0\r\n\r\n"),
             "HTTP/1.1 100 Continue\r\n\r\n".to_owned() + &ok("", "a"),
         ),
+    ]
+}
+
+fn streams() -> Script {
+    let stream = "HTTP/1.1 200 OK\r\nDate: *\r\nX: a  b\r\n";
+    vec![
         // Streams.
         (
             "GET /stream HTTP/1.1\r\nHost: h\r\n\r\n".to_owned() + HELLO,
-            format!("{stream}Transfer-Encoding: chunked\r\n\r\n4\r\none \r\nb\r\nand another\r\n0\r\n\r\n") + &hello(),
+            format!(
+                "{stream}Transfer-Encoding: chunked\r\n\r\n4\r\none \r\nb\r\nand another\r\n0\r\n\r\n"
+            ) + &hello(),
         ),
         (
             "GET /stream HTTP/1.0\r\nConnection: keep-alive\r\n\r\n".to_owned() + HELLO,
@@ -232,13 +252,23 @@ fn conversations() -> Vec<(String, String)> {
             "HEAD /stream HTTP/1.1\r\nHost: h\r\n\r\n".to_owned() + HELLO,
             format!("{stream}Transfer-Encoding: chunked\r\n\r\n") + &hello(),
         ),
+    ]
+}
+
+fn unread_bodies() -> Script {
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    vec![
         // What the handler does not read is thrown away, if it is not too much.
         (
-            "POST /hello HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n".to_owned() + &"x".repeat(100) + HELLO,
+            "POST /hello HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n".to_owned()
+                + &"x".repeat(100)
+                + HELLO,
             hello().repeat(2),
         ),
         (
-            "POST /hello HTTP/1.1\r\nHost: h\r\nContent-Length: 101\r\n\r\n".to_owned() + &"x".repeat(101) + HELLO,
+            "POST /hello HTTP/1.1\r\nHost: h\r\nContent-Length: 101\r\n\r\n".to_owned()
+                + &"x".repeat(101)
+                + HELLO,
             ok("Connection: close\r\n", "hello"),
         ),
         (
@@ -246,13 +276,24 @@ fn conversations() -> Vec<(String, String)> {
             hello().repeat(2),
         ),
         (
-            format!("POST /hello HTTP/1.1\r\nHost: h\r\n{chunked}\r\nc8\r\n{}\r\n0\r\n\r\n{HELLO}", "x".repeat(200)),
+            format!(
+                "POST /hello HTTP/1.1\r\nHost: h\r\n{chunked}\r\nc8\r\n{}\r\n0\r\n\r\n{HELLO}",
+                "x".repeat(200)
+            ),
             hello(),
         ),
         (
-            "POST /hello HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n".to_owned() + HELLO,
+            "POST /hello HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+                .to_owned()
+                + HELLO,
             ok("Connection: close\r\n", "hello"),
         ),
+    ]
+}
+
+fn targets() -> Script {
+    let about = |text: &str| ok("", text);
+    vec![
         // Targets.
         (
             "GET /about?a=b HTTP/1.1\r\nHost: h:1\r\nX-Test:  v \r\n\r\n".into(),
@@ -273,7 +314,7 @@ fn conversations() -> Vec<(String, String)> {
 }
 
 /// What is refused, and how. After each of these comes a request that must not be answered.
-fn refusals() -> Vec<(String, String)> {
+fn refusals() -> Script {
     let with = |fields: &str| format!("POST /echo HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
     let bad = "400 Bad Request";
     let mut all = vec![

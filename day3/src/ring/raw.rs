@@ -19,8 +19,8 @@ use crate::tap::TapCursor;
 /// copies their bytes.
 ///
 /// ```
-/// # mod fanout { pub use day3::*; }
-/// use fanout::ring::RawTap;
+/// # mod fanout { pub use day3::*; pub mod inspect { pub use day3::ring::RawTap; } }
+/// use fanout::inspect::RawTap;
 /// use fanout::{JoinOptions, Producer, Start};
 ///
 /// let name = format!("/doc-raw-{}", std::process::id());

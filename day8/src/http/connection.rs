@@ -19,8 +19,11 @@ use crate::{Input, Output, Service, Socket, SocketError, is_shutting_down};
 /// Answers requests.
 ///
 /// ```
-/// use day8::http::{Answered, Handler, Http, HttpError, HttpOptions, Request, Responder, Status};
-/// use day8::{Isolation, Listener, Runtime, SocketError};
+/// # mod fanout { pub mod serve { pub use day8::*; } }
+/// use fanout::serve::http::{
+///     Answered, Handler, Http, HttpError, HttpOptions, Request, Responder, Status,
+/// };
+/// use fanout::serve::{Isolation, Listener, Runtime, SocketError};
 ///
 /// struct Greeter;
 ///

@@ -67,6 +67,8 @@ pub(crate) struct Facts {
     pub(crate) path: Span,
     /// The host that the request is for, if it names one.
     pub(crate) host: Option<Span>,
+    /// How many bytes of that are not its port.
+    pub(crate) host_len: usize,
     /// The header lines, without the empty one.
     pub(crate) fields: Span,
     pub(crate) version: Version,
@@ -232,6 +234,7 @@ fn facts(head: &[u8], request: &httparse::Request<'_, '_>) -> Result<Facts, Refu
         method: Span::within(head, method.as_bytes()),
         path: Span::within(head, target.path),
         host: host.map(|host| Span::within(head, host.as_str().as_bytes())),
+        host_len: host.map_or(0, |host| host.host().len()),
         fields: Span::new(line + 1..head.len() - 2),
         version,
         framing,

@@ -39,10 +39,10 @@ impl<'a> Head<'a> {
     }
 
     fn target(self) -> (&'a str, Option<&'a str>) {
-        let target = text(self.facts.path.of(self.bytes));
-        let (path, query) = match target.split_once('?') {
-            Some((path, query)) => (path, Some(query)),
-            None => (target, None),
+        let target = self.facts.path.of(self.bytes);
+        let (path, query) = match memchr::memchr(b'?', target) {
+            Some(at) => (text(&target[..at]), Some(text(&target[at + 1..]))),
+            None => (text(target), None),
         };
         let path = match path {
             // Where the target is a host alone.
@@ -55,7 +55,8 @@ impl<'a> Head<'a> {
 
     /// The host that the request is for. A request of HTTP/1.0 need not name one.
     pub fn host(self) -> Option<Authority<'a>> {
-        Authority::parse(self.facts.host?.of(self.bytes))
+        let text = text(self.facts.host?.of(self.bytes));
+        Some(Authority::known(text, self.facts.host_len))
     }
 
     /// The protocol's version.

@@ -37,6 +37,9 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// A body of at most so many bytes is copied behind its head, so that both are written at once.
 const SHORT: usize = 4096;
 
+/// So much room most heads find without asking again, in bytes.
+const ROOM: usize = 512;
+
 impl<'a> Responder<'a> {
     pub(crate) fn new(
         output: &'a mut Output,
@@ -50,6 +53,7 @@ impl<'a> Responder<'a> {
     /// Begins the answer.
     pub fn status(self, status: Status) -> Response<'a> {
         self.head.clear();
+        self.head.reserve(ROOM);
         self.head.extend_from_slice(status.line().as_bytes());
         self.head.extend_from_slice(&self.clock.line());
         Response { responder: self, is_bare: status.is_bare() }
@@ -100,8 +104,13 @@ impl<'a> Response<'a> {
         head.extend_from_slice(b": ");
         let start = head.len();
         head.extend_from_slice(value.as_bytes());
-        let control = |byte: &&mut u8| byte.is_ascii_control() && **byte != b'\t';
-        head[start..].iter_mut().filter(control).for_each(|byte| *byte = b' ');
+        // Looked at as a whole, so that the compiler takes many bytes at once.
+        if value.bytes().fold(false, |found, byte| found | is_control(byte)) {
+            head[start..]
+                .iter_mut()
+                .filter(|byte| is_control(**byte))
+                .for_each(|byte| *byte = b' ');
+        }
         head.extend_from_slice(b"\r\n");
         self
     }
@@ -153,6 +162,11 @@ impl<'a> Response<'a> {
         };
         Ok(Stream { output, way, answered })
     }
+}
+
+/// Whether a header's value must not hold this byte.
+fn is_control(byte: u8) -> bool {
+    byte < b' ' && byte != b'\t' || byte == 0x7f
 }
 
 /// Ends the head of an answer.

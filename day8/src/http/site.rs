@@ -29,6 +29,7 @@ use day7::listing;
 
 use super::target::decoded;
 use super::{Answered, Handler, Head, HttpError, Refusal, Request, Responder, Status};
+use guard::Doorkeeper;
 use offload::offload;
 use publish::Publisher;
 
@@ -87,6 +88,7 @@ pub struct Site {
     options: SiteOptions,
     page: String,
     publisher: Publisher,
+    doorkeeper: Doorkeeper,
     /// How many things are done on threads of their own now.
     offloaded: Cell<usize>,
 }
@@ -141,6 +143,15 @@ impl Place {
         }
     }
 
+    fn takes(&self, method: &str) -> bool {
+        match method {
+            "GET" | "HEAD" => !matches!(self, Self::Queue(_) | Self::Everything),
+            "POST" => matches!(self, Self::Queue(_)),
+            "OPTIONS" => *self == Self::Everything,
+            _ => false,
+        }
+    }
+
     fn methods(&self) -> &'static str {
         match self {
             Self::Queue(_) => "POST",
@@ -181,8 +192,9 @@ impl Handler for Site {
             Ok(place) => place,
             Err(refused) => return refused.tell(responder).await,
         };
-        if !place.methods().split(", ").any(|method| method == head.method()) {
-            return wrong_method(head.method(), &place, responder).await;
+        let method = head.method();
+        if !place.takes(method) {
+            return wrong_method(method, &place, responder).await;
         }
         match place {
             Place::Hello => hello(responder).await,
@@ -252,7 +264,8 @@ impl Site {
         let publishes = if options.allows_publish { "yes" } else { "no" };
         let page = include_str!("site/page.html").replace("{publishes}", publishes);
         let publisher = Publisher::new(options.capacity, options.most_queues);
-        Self { options, page, publisher, offloaded: Cell::new(0) }
+        let doorkeeper = Doorkeeper::default();
+        Self { options, page, publisher, doorkeeper, offloaded: Cell::new(0) }
     }
 
     async fn page(&self, responder: Responder<'_>) -> Result<Answered, HttpError> {
@@ -308,7 +321,7 @@ impl Site {
 
     /// Where the request leads, if this client may go there.
     fn admit(&self, head: Head<'_>) -> Result<Place, Refused> {
-        guard::host(head, &self.options.hosts)?;
+        self.doorkeeper.host(head, &self.options.hosts)?;
         let place = Place::find(head.path())?;
         if matches!(place, Place::Queue(_) | Place::Events(_)) {
             guard::origin(head)?;

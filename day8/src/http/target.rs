@@ -34,6 +34,11 @@ impl<'a> Authority<'a> {
         }
     }
 
+    /// An authority that was read before, whose host has so many bytes.
+    pub(crate) fn known(text: &'a str, host: usize) -> Self {
+        Self { text, host }
+    }
+
     /// Reads `host` or `host:port`; `None` if it is something else.
     pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let text = str::from_utf8(bytes).ok()?;
@@ -44,9 +49,8 @@ impl<'a> Authority<'a> {
                 end + 2
             }
             None => {
-                let end = text.find(':').unwrap_or(text.len());
-                let host = &bytes[..end];
-                if !is_escaped_well(host) || !host.iter().all(|&byte| is_in(byte, HOST)) {
+                let end = bytes.iter().position(|&byte| !is_in(byte, HOST)).unwrap_or(bytes.len());
+                if !is_escaped_well(&bytes[..end]) {
                     return None;
                 }
                 end
@@ -191,7 +195,8 @@ fn is_escaped_well(bytes: &[u8]) -> bool {
 /// The text behind percent signs: `a%20b` is `a b`. `None` if it is no UTF-8.
 ///
 /// ```
-/// use day8::http::decoded;
+/// # mod fanout { pub mod serve { pub use day8::*; } }
+/// use fanout::serve::http::decoded;
 ///
 /// assert_eq!(decoded("a%20b%2F").as_deref(), Some("a b/"));
 /// assert_eq!(decoded("%ff"), None);

@@ -1,22 +1,37 @@
 //! Which requests are let in.
 
-use super::Refused;
-use crate::http::{Head, Status};
+use core::cell::RefCell;
 
-/// The request is for this host, as far as a browser could be led to believe something else.
-pub(super) fn host(head: Head<'_>, allowed: &[String]) -> Result<(), Refused> {
-    // Without a Host, it is HTTP/1.0, which no browser speaks.
-    let Some(authority) = head.host() else { return Ok(()) };
-    let host = authority.host();
-    // An address belongs to no site that could have its name point elsewhere.
-    if authority.address().is_some()
-        || host.eq_ignore_ascii_case("localhost")
-        || allowed.iter().any(|name| name.eq_ignore_ascii_case(host))
-    {
-        return Ok(());
+use super::Refused;
+use crate::http::{Authority, Head, Status};
+
+/// Remembers the host that it let in last: most requests name the same one.
+#[derive(Default)]
+pub(super) struct Doorkeeper(RefCell<String>);
+
+impl Doorkeeper {
+    /// The request is for this host, as far as a browser could be led to believe something else.
+    pub(super) fn host(&self, head: Head<'_>, allowed: &[String]) -> Result<(), Refused> {
+        // Without a Host, it is HTTP/1.0, which no browser speaks.
+        let Some(authority) = head.host() else { return Ok(()) };
+        if !authority.host().is_empty() && *self.0.borrow() == authority.host() {
+            return Ok(());
+        }
+        if !is_own(authority, allowed) {
+            let why = "expected a request to localhost or to an address: another name has to be allowed with --host";
+            return Err(Refused::new(Status::MISDIRECTED_REQUEST, why));
+        }
+        authority.host().clone_into(&mut self.0.borrow_mut());
+        Ok(())
     }
-    let why = "expected a request to localhost or to an address: another name has to be allowed with --host";
-    Err(Refused::new(Status::MISDIRECTED_REQUEST, why))
+}
+
+/// An address belongs to no site that could have its name point elsewhere.
+fn is_own(authority: Authority<'_>, allowed: &[String]) -> bool {
+    let host = authority.host();
+    host.eq_ignore_ascii_case("localhost")
+        || authority.address().is_some()
+        || allowed.iter().any(|name| name.eq_ignore_ascii_case(host))
 }
 
 /// If a browser says where the request comes from, it is this site.
