@@ -48,7 +48,10 @@ fn converse(isolation: &str, wanted: u64) {
     let before = (resident(program.id()), mappings(program.id()));
     let clients: Vec<_> = (0..count)
         .map(|_| {
-            let client = TcpStream::connect(address).unwrap();
+            let client = TcpStream::connect(address).unwrap_or_else(|error| {
+                program.goes_on("it serves");
+                panic!("{error}, and the service is there");
+            });
             client.set_read_timeout(Some(DEADLINE)).unwrap();
             client
         })
