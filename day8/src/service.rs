@@ -118,7 +118,24 @@ async fn end(core: &Rc<Core>, wire: Rc<Wire>) {
         return;
     }
     wire.set_idle_timeout(None);
+    let _lingers = Lingers::new(core);
     let _ = timeout(core.options().linger, throw_away(&wire)).await;
+}
+
+/// One connection more lingers for as long as this lives.
+struct Lingers<'a>(&'a Core);
+
+impl<'a> Lingers<'a> {
+    fn new(core: &'a Core) -> Self {
+        core.lingering.set(core.lingering.get() + 1);
+        Self(core)
+    }
+}
+
+impl Drop for Lingers<'_> {
+    fn drop(&mut self) {
+        self.0.lingering.set(self.0.lingering.get() - 1);
+    }
 }
 
 async fn throw_away(wire: &Wire) {

@@ -69,6 +69,8 @@ pub(crate) struct Core {
     stopping: Cell<Option<Instant>>,
     /// How many connections there are.
     connections: Cell<usize>,
+    /// How many of them have only to hear that their clients end, too.
+    pub(crate) lingering: Cell<usize>,
     /// Listeners that wait for a connection to end.
     waiting: RefCell<Vec<Waker>>,
     /// Whether its [`Runtime`](super::Runtime) was dropped.
@@ -106,6 +108,7 @@ impl Core {
             heap: RefCell::default(),
             stopping: Cell::new(None),
             connections: Cell::new(0),
+            lingering: Cell::new(0),
             waiting: RefCell::default(),
             is_gone: Cell::new(false),
             origin: Origin::here(),
@@ -409,7 +412,8 @@ impl Core {
         if self.connections() > 0 && self.now() < deadline {
             return false;
         }
-        let cut = self.connections() as u64;
+        // Those that linger were answered.
+        let cut = (self.connections() - self.lingering.get()) as u64;
         self.count(|statistics| statistics.cut += cut);
         self.clear();
         true

@@ -168,3 +168,146 @@ impl Buffer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::rc::Rc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::heap::{Isolation, Pool};
+
+    /// So large the buffers of this test grow.
+    const MOST: usize = 32 << 10;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Reserve(usize),
+        Push(usize),
+        ReadInto(usize),
+        Consume(usize),
+        Take(usize),
+        Join,
+        Move,
+        Release,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            2 => (0usize..40_000).prop_map(Step::Reserve),
+            4 => (0usize..5_000).prop_map(Step::Push),
+            3 => (0usize..9_000).prop_map(Step::ReadInto),
+            5 => (0usize..6_000).prop_map(Step::Consume),
+            2 => (0usize..6_000).prop_map(Step::Take),
+            1 => Just(Step::Join),
+            1 => Just(Step::Move),
+            1 => Just(Step::Release),
+        ];
+        proptest::collection::vec(step, 0..200)
+    }
+
+    /// A buffer beside the same bytes in a list, and two heaps that it may lie in.
+    struct Pair {
+        buffer: Buffer,
+        model: VecDeque<u8>,
+        heaps: [Heap; 2],
+        current: usize,
+        next: u8,
+    }
+
+    impl Pair {
+        fn fresh(&mut self, count: usize) -> Vec<u8> {
+            let byte = || {
+                self.next = self.next.wrapping_mul(31).wrapping_add(7);
+                self.next
+            };
+            let bytes: Vec<u8> = std::iter::repeat_with(byte).take(count).collect();
+            self.model.extend(&bytes);
+            bytes
+        }
+
+        /// As `readv` does it: into the free parts, in order, as much as came.
+        fn read_into(&mut self, count: usize) {
+            let count = count.min(self.buffer.room());
+            let bytes = self.fresh(count);
+            let mut rest = &bytes[..];
+            for mut part in self.buffer.room_slices() {
+                let cut = part.len().min(rest.len());
+                part[..cut].copy_from_slice(&rest[..cut]);
+                rest = &rest[cut..];
+            }
+            assert!(rest.is_empty(), "less room than was said");
+            self.buffer.commit(count);
+        }
+
+        fn step(&mut self, step: Step) {
+            match step {
+                Step::Reserve(room) => {
+                    let heap = &self.heaps[self.current];
+                    self.buffer.reserve(room, MOST, heap).unwrap();
+                    assert!(self.buffer.room() >= room.min(MOST - self.buffer.len()));
+                }
+                Step::Push(count) => {
+                    let bytes = self.fresh(count.min(self.buffer.room()));
+                    self.buffer.push(&bytes);
+                }
+                Step::ReadInto(count) => self.read_into(count),
+                Step::Consume(count) => {
+                    let count = count.min(self.buffer.len());
+                    self.buffer.consume(count);
+                    self.model.drain(..count);
+                }
+                Step::Take(count) => {
+                    let len = count.min(self.model.len());
+                    let taken: Vec<u8> = self.model.drain(..len).collect();
+                    assert_eq!(self.buffer.take(count), taken);
+                }
+                Step::Join => assert_eq!(self.buffer.contiguous(), self.model.make_contiguous()),
+                Step::Move => {
+                    self.current = 1 - self.current;
+                    self.buffer.move_to(&self.heaps[self.current]).unwrap();
+                }
+                Step::Release if self.buffer.is_empty() => self.buffer.release(),
+                Step::Release => {}
+            }
+        }
+
+        fn is_same(&self) -> bool {
+            let whole = self.buffer.slices(usize::MAX);
+            let most = self.model.len() / 2;
+            let half = self.buffer.slices(most);
+            let both = |parts: [IoSlice<'_>; 2]| [&*parts[0], &*parts[1]].concat();
+            both(whole).iter().eq(&self.model)
+                && both(half).iter().eq(self.model.iter().take(most))
+                && self.buffer.len() == self.model.len()
+                && self.buffer.parts().concat().len() == self.model.len()
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_buffer_is_a_queue_of_bytes(steps in steps()) {
+            for isolation in [Isolation::None, Isolation::Mprotect] {
+                let pool: Rc<Pool> = Pool::new(isolation, 256 << 10);
+                let heaps = [pool.heap().unwrap(), pool.heap().unwrap()];
+                let own = heaps.clone();
+                let mut pair = Pair {
+                    buffer: Buffer::default(),
+                    model: VecDeque::new(),
+                    heaps,
+                    current: 0,
+                    next: 1,
+                };
+                for step in steps.clone() {
+                    // Only the heap that the bytes are moved to is open, as in a coroutine.
+                    let to = if matches!(step, Step::Move) { 1 - pair.current } else { pair.current };
+                    let _open = own[to].open();
+                    pair.step(step);
+                    assert!(pair.is_same());
+                }
+            }
+        }
+    }
+}

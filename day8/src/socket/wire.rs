@@ -146,7 +146,9 @@ impl Wire {
             if !self.core.may_go_on(context) {
                 return Poll::Pending;
             }
-            if self.core.may(self.slot, Side::Read) {
+            // At a shutdown it looks once more: a request that has come already is answered.
+            let is_last = || why == For::NextRequest && self.core.is_stopping();
+            if self.core.may(self.slot, Side::Read) || is_last() {
                 let wanted: usize = into.iter().map(|part| part.len()).sum();
                 let read = self.transport.borrow_mut().read(into);
                 self.pass_on();
@@ -171,7 +173,7 @@ impl Wire {
             {
                 return Poll::Ready(Err(error));
             }
-            if why == For::NextRequest && self.core.is_stopping() {
+            if is_last() {
                 self.end_wait(Side::Read);
                 return Poll::Ready(Ok(0));
             }
