@@ -224,7 +224,7 @@ struct Inner {
     used: Cell<usize>,
     /// How many bytes at its start may not be zero.
     dirty: Cell<usize>,
-    /// What came back: where, and its length.
+    /// What came back: where, and its length. In this order, and no two of them touch.
     free: RefCell<Vec<(usize, usize)>>,
     /// How many have it open.
     opened: Cell<usize>,
@@ -286,7 +286,7 @@ impl Heap {
         self.0.pool.size
     }
 
-    /// How much of it was given away, in bytes, also if that came back.
+    /// How far it is in use, in bytes. What came back before the last allocation that stays is counted.
     pub fn used(&self) -> usize {
         self.0.used.get()
     }
@@ -319,27 +319,70 @@ impl Heap {
         }
     }
 
+    /// The same, to lay something in a place that was taken.
+    fn open_for(&self, at: usize, len: usize) -> Result<Open<'_>, HeapError> {
+        self.try_open().map_err(|errno| {
+            self.give_back(at, len);
+            HeapError::Kernel { call: "mprotect", source: OsError::new(errno) }
+        })
+    }
+
     /// Where something of this layout may lie.
     fn take(&self, layout: Layout) -> Result<(usize, usize), HeapError> {
         let len = layout.size().next_multiple_of(GRAIN);
+        if len == 0 {
+            return Ok((0, 0));
+        }
+        // The address is to be a multiple, and not only the distance from the start, which is a page's.
+        let start = self.0.start.addr().get();
+        let aligned = |at: usize| {
+            let at = (start + at).checked_next_multiple_of(layout.align().max(GRAIN))? - start;
+            Some((at, at.checked_add(len)?))
+        };
         let mut free = self.0.free.borrow_mut();
-        let fits = |&(at, has): &(usize, usize)| has == len && at % layout.align() == 0;
+        let fits =
+            |&(at, has): &(usize, usize)| aligned(at).is_some_and(|(_, end)| end <= at + has);
         if let Some(found) = free.iter().position(fits) {
-            return Ok(free.swap_remove(found));
+            let (from, has) = free.remove(found);
+            let (at, end) = aligned(from).expect("it fits");
+            let rests = [(from, at), (end, from + has)];
+            for (from, to) in rests.into_iter().rev().filter(|(from, to)| from < to) {
+                free.insert(found, (from, to - from));
+            }
+            return Ok((at, len));
         }
         let (used, size) = (self.used(), self.size());
-        let full = HeapError::Full { wanted: layout.size(), left: size - used, size };
-        // Regions start at a page.
-        if layout.align() > page_size() as usize {
-            return Err(full);
-        }
-        let at = used.next_multiple_of(layout.align().max(GRAIN));
-        match at.checked_add(len) {
-            Some(end) if end <= size => {
+        match aligned(used) {
+            Some((at, end)) if end <= size => {
                 self.0.used.set(end);
+                if used < at {
+                    free.push((used, at - used));
+                }
                 Ok((at, len))
             }
-            _ => Err(full),
+            _ => Err(HeapError::Full { wanted: layout.size(), left: size - used, size }),
+        }
+    }
+
+    /// Something has come back. It is one with its neighbours, if these are free.
+    fn give_back(&self, mut at: usize, mut len: usize) {
+        if len == 0 {
+            return;
+        }
+        let mut free = self.0.free.borrow_mut();
+        let mut place = free.partition_point(|&(other, _)| other < at);
+        if free.get(place).is_some_and(|&(next, _)| at + len == next) {
+            len += free.remove(place).1;
+        }
+        if place > 0 && free[place - 1].0 + free[place - 1].1 == at {
+            place -= 1;
+            let (before, more) = free.remove(place);
+            (at, len) = (before, len + more);
+        }
+        if at + len == self.used() {
+            self.0.used.set(at);
+        } else {
+            free.insert(place, (at, len));
         }
     }
 
@@ -356,12 +399,12 @@ impl Heap {
     ///
     /// # Errors
     ///
-    /// [`HeapError::Full`]: the value is dropped.
+    /// [`HeapError`]: the value is dropped.
     pub fn alloc<T>(&self, value: T) -> Result<HeapBox<T>, HeapError> {
         let (at, len) = self.take(Layout::new::<T>())?;
         self.touch(at + len);
-        let pointer = self.pointer(at).cast::<T>();
-        let open = self.open();
+        let pointer = if len == 0 { NonNull::dangling() } else { self.pointer(at).cast::<T>() };
+        let open = self.open_for(at, len)?;
         // SAFETY: `len` bytes there are nobody else's, aligned for `T`, and the heap is open.
         unsafe { pointer.write(value) };
         drop(open);
@@ -372,7 +415,7 @@ impl Heap {
     ///
     /// # Errors
     ///
-    /// [`HeapError::Full`].
+    /// [`HeapError`].
     pub fn alloc_bytes(&self, count: usize) -> Result<HeapBox<[u8]>, HeapError> {
         let full = HeapError::Full { wanted: count, left: 0, size: self.size() };
         let layout = Layout::array::<u8>(count).map_err(|_| full)?;
@@ -381,7 +424,7 @@ impl Heap {
         // What was never touched is zero, and need not be touched now.
         let dirty = self.0.dirty.get().saturating_sub(at).min(len);
         if dirty > 0 {
-            let open = self.open();
+            let open = self.open_for(at, len)?;
             // SAFETY: these bytes are nobody else's, within the region, and the heap is open.
             unsafe { pointer.write_bytes(0, dirty) };
             drop(open);
@@ -422,6 +465,13 @@ impl<T: ?Sized> HeapBox<T> {
     }
 }
 
+impl HeapBox<[u8]> {
+    /// How many bytes these are: that is known also while they cannot be reached.
+    pub(crate) fn len(&self) -> usize {
+        self.pointer.len()
+    }
+}
+
 impl<T: ?Sized> Deref for HeapBox<T> {
     type Target = T;
 
@@ -458,9 +508,7 @@ impl<T: ?Sized> Drop for HeapBox<T> {
         struct Return<'a>(&'a Heap, usize, usize);
         impl Drop for Return<'_> {
             fn drop(&mut self) {
-                if self.2 > 0 {
-                    self.0.0.free.borrow_mut().push((self.1, self.2));
-                }
+                self.0.give_back(self.1, self.2);
             }
         }
         let Ok(_open) = self.heap.try_open() else {

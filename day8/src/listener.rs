@@ -13,13 +13,15 @@ use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 use std::str::FromStr;
 use std::task::Waker;
+use std::time::Instant;
 
 use common::OsError;
+use day4::rendezvous::RendezvousError;
 use mio::Interest;
 use mio::event::Source;
-use mio::net::{TcpListener, UnixListener};
-use nix::errno::Errno;
+use mio::net::{TcpListener, UnixListener, UnixStream};
 
+use crate::rings::RingListener;
 use crate::runtime::{Core, Side};
 use crate::socket::{Descriptor, Socket, SocketError, Transport};
 
@@ -81,6 +83,9 @@ pub enum BindError {
         /// The path.
         path: PathBuf,
     },
+    /// There cannot be a socket there for clients that ask for rings.
+    #[error(transparent)]
+    Ring(RendezvousError),
     /// The kernel refuses.
     #[error("{call} for {address}: {source}")]
     Kernel {
@@ -99,6 +104,7 @@ pub struct Listener(Kind);
 enum Kind {
     Tcp(TcpListener),
     Unix(UnixListener, Bound),
+    Ring(RingListener),
     Channel(Rc<Queue>),
 }
 
@@ -187,12 +193,27 @@ impl Listener {
                 Err(source) => Err(refused(address, source)),
             },
             Address::Unix(path) => Self::bind_unix(address, path),
-            Address::Ring(_) => Err(BindError::Kernel {
-                call: "listen",
-                address: address.clone(),
-                source: OsError::new(Errno::EOPNOTSUPP),
-            }),
+            Address::Ring(path) => Self::bind_ring(address, path),
         }
+    }
+
+    fn bind_ring(address: &Address, path: &Path) -> Result<Self, BindError> {
+        let bound = match RingListener::bind(path) {
+            Err(RendezvousError::Stale { .. }) => {
+                fs::remove_file(path).map_err(|source| refused(address, source))?;
+                RingListener::bind(path)
+            }
+            bound => bound,
+        };
+        let address = || address.clone();
+        bound.map(|listener| Self(Kind::Ring(listener))).map_err(|error| match error {
+            RendezvousError::InUse { .. } => BindError::Taken { address: address() },
+            RendezvousError::NotASocket { path } => BindError::NotASocket { path },
+            RendezvousError::System { call, errno, .. } => {
+                BindError::Kernel { call, address: address(), source: errno }
+            }
+            error => BindError::Ring(error),
+        })
     }
 
     fn bind_unix(address: &Address, path: &Path) -> Result<Self, BindError> {
@@ -204,8 +225,8 @@ impl Listener {
         if identity(path).is_none() {
             return Err(BindError::NotASocket { path: path.into() });
         }
-        // Whoever listens there answers at once, or refuses because its queue is full.
-        match std::os::unix::net::UnixStream::connect(path) {
+        // Whoever listens there answers at once, or has a full queue, which this does not wait for.
+        match UnixStream::connect(path) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
             _ => return Err(BindError::Taken { address: address.clone() }),
         }
@@ -226,6 +247,7 @@ impl Listener {
         match &self.0 {
             Kind::Tcp(listener) => listener.local_addr().ok().map(Address::Tcp),
             Kind::Unix(_, bound) => Some(Address::Unix(bound.path.clone())),
+            Kind::Ring(listener) => Some(Address::Ring(listener.path().into())),
             Kind::Channel(_) => None,
         }
     }
@@ -236,10 +258,12 @@ impl Listener {
             Kind::Tcp(listener) => {
                 let (stream, _) = listener.accept()?;
                 // Answers leave at once: the service has put together what belongs together.
-                stream.set_nodelay(true)?;
+                // A client that has gone already is found out when it is read.
+                let _ = stream.set_nodelay(true);
                 Box::new(Descriptor::new(stream))
             }
             Kind::Unix(listener, _) => Box::new(Descriptor::new(listener.accept()?.0)),
+            Kind::Ring(listener) => Box::new(listener.accept(core.rings()?)?),
             Kind::Channel(queue) => {
                 let socket = queue.waiting.borrow_mut().pop_front();
                 return socket.ok_or_else(|| io::ErrorKind::WouldBlock.into());
@@ -252,6 +276,7 @@ impl Listener {
         match &mut self.0 {
             Kind::Tcp(listener) => Some(listener),
             Kind::Unix(listener, _) => Some(listener),
+            Kind::Ring(listener) => Some(listener),
             Kind::Channel(_) => None,
         }
     }
@@ -290,6 +315,11 @@ impl Listening {
             if let Kind::Channel(queue) = &self.listener.0 {
                 let before = queue.listener.borrow_mut().replace(context.waker().clone());
                 drop(before);
+            }
+            if let Kind::Ring(listener) = &self.listener.0 {
+                // A client that has connected and says nothing is sent away when its time is up.
+                let until = listener.patience().map(|patience| Instant::now() + patience);
+                self.core.begin_wait(self.slot, Side::Read, until);
             }
             // "Between requests": a shutdown wakes it.
             self.core.wait(self.slot, Side::Read, context, true);

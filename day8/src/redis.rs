@@ -36,6 +36,8 @@ mod long;
 mod number;
 mod request;
 mod store;
+#[cfg(test)]
+mod tests;
 mod topics;
 
 use channels::{Bytes, Channels, Mailbox};

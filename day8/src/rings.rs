@@ -23,8 +23,6 @@ mod client;
 mod listener;
 mod set;
 mod spin;
-#[cfg(test)]
-mod tests;
 mod transport;
 
 pub use client::{RingOptions, RingReader, RingStream, RingWriter};
@@ -32,7 +30,7 @@ pub use day5::Strategy;
 pub use day7::line::ConnectError;
 pub(crate) use listener::RingListener;
 pub(crate) use set::{Rest, Rings};
-pub(crate) use transport::RingTransport;
+use transport::RingTransport;
 
 /// How many bytes each ring of a connection has.
 const RING: u64 = 32 << 10;

@@ -23,6 +23,7 @@ use std::sync::Arc;
 pub(crate) use self::core::Core;
 pub use options::RuntimeOptions;
 pub(crate) use slots::Side;
+pub(crate) use spawn::watch;
 pub use spawn::{
     Elapsed, Panicked, SpawnError, Spawned, is_shutting_down, readable, sleep, spawn, timeout,
     yield_now,

@@ -9,6 +9,7 @@
 
 mod buffer;
 mod channel;
+mod connect;
 mod descriptor;
 mod error;
 mod transport;
@@ -206,6 +207,7 @@ impl Input {
         while filled < into.len() {
             let rest = &mut into[filled..];
             let count = if !self.is_empty() {
+                self.wire.bring(&mut self.buffer)?;
                 let from = self.buffered();
                 let count = from.len().min(rest.len());
                 rest[..count].copy_from_slice(&from[..count]);

@@ -107,6 +107,12 @@ impl Channels {
         self.0.contains_key(channel)
     }
 
+    /// How many channels somebody listens to.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn add(&mut self, channel: &Bytes, client: i64, mailbox: &Rc<Mailbox>) {
         let listeners = self.0.entry(Rc::clone(channel)).or_default();
         listeners.insert(client, Rc::clone(mailbox));

@@ -22,6 +22,12 @@ impl<W: Wait> Incoming<W> {
         Self { ring, offset: 0, has_ended: false }
     }
 
+    /// Whether the end of the stream was found.
+    #[inline]
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
     /// Copies what is there into these parts; how much. 0: the stream has ended. `None`: nothing has come.
     #[inline]
     pub(super) fn take(&mut self, parts: &mut [IoSliceMut<'_>]) -> io::Result<Option<usize>> {
@@ -34,12 +40,12 @@ impl<W: Wait> Incoming<W> {
         while taken < room {
             let record = match self.ring.try_recv() {
                 Ok(record) => record,
-                Err(_) if taken > 0 => break,
-                Err(TryRecvError::Empty) => return Ok(None),
                 Err(TryRecvError::End(RecvError::Closed)) => {
                     self.has_ended = true;
                     break;
                 }
+                Err(_) if taken > 0 => break,
+                Err(TryRecvError::Empty) => return Ok(None),
                 Err(TryRecvError::End(why)) => return Err(no_input(why)),
             };
             if record.is_empty() {

@@ -1,7 +1,7 @@
 //! The service's side: who is let in.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,9 @@ use day4::rendezvous::socket::Listening;
 use day7::line::wire::{self, Answer, STREAM};
 use day7::line::{Caller, Connection, Plan, ServerEnds, Visitors};
 use day7::ready::MOST_SEATS;
+use mio::event::Source;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
 
 use super::set::NoPlace;
@@ -109,12 +112,26 @@ impl RingListener {
             ..Answer::default()
         };
         let went = connection.tell(&answer, &[object.as_fd(), board.as_fd()]);
-        went.then(|| RingTransport::new(ends, place))
+        went.then(|| RingTransport::new(ends, place, id))
     }
 }
 
-impl AsFd for RingListener {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.visitors.as_fd()
+/// One descriptor: that of a set, which has the socket that listens, and all who have connected and said nothing yet.
+impl Source for RingListener {
+    fn register(&mut self, poller: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+        SourceFd(&self.visitors.as_fd().as_raw_fd()).register(poller, token, interest)
+    }
+
+    fn reregister(
+        &mut self,
+        poller: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        SourceFd(&self.visitors.as_fd().as_raw_fd()).reregister(poller, token, interest)
+    }
+
+    fn deregister(&mut self, poller: &Registry) -> io::Result<()> {
+        SourceFd(&self.visitors.as_fd().as_raw_fd()).deregister(poller)
     }
 }

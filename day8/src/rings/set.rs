@@ -16,15 +16,7 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::time::Timespec;
 
 use super::spin::Spin;
-
-/// What is waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
-    /// Something to read.
-    Read,
-    /// Room to write.
-    Write,
-}
+use crate::runtime::Side;
 
 /// How many looks there are in one turn of spinning, between which the runtime asks its poller.
 const LOOKS: u32 = 64;
@@ -141,24 +133,18 @@ impl Rings {
         Self { inner: Rc::new(RefCell::new(inner)), len: Rc::default() }
     }
 
-    /// How many connections there are.
-    pub(crate) fn len(&self) -> usize {
-        self.len.get()
-    }
-
-    /// The descriptor to poll, once there was a connection. It stays the same. It becomes readable when
-    /// [`hear`](Self::hear) is worth a call.
-    pub(crate) fn descriptor(&self) -> Option<RawFd> {
-        self.inner.borrow().engine.as_ref().map(|engine| engine.set.as_raw_fd())
-    }
-
-    /// Makes what connections need, before the first of them.
-    pub(crate) fn prepare(&self) -> io::Result<()> {
-        let mut inner = self.inner.borrow_mut();
-        if inner.engine.is_none() {
-            inner.engine = Some(Engine::new()?);
+    /// Makes what connections need, and gives the descriptor to poll: it becomes readable when [`hear`](Self::hear) is worth
+    /// a call. It stays the same.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said: no descriptor, or no thread.
+    pub(crate) fn descriptor(&self) -> io::Result<RawFd> {
+        let engine = &mut self.inner.borrow_mut().engine;
+        if engine.is_none() {
+            *engine = Some(Engine::new()?);
         }
-        Ok(())
+        Ok(engine.as_ref().map_or(-1, |engine| engine.set.as_raw_fd()))
     }
 
     /// A place for this connection, and for its client the descriptor and the number of a seat.
@@ -167,7 +153,7 @@ impl Rings {
         outlook: Outlook,
         connection: &Arc<Connection>,
     ) -> Result<(Place, OwnedFd, usize), NoPlace> {
-        self.prepare().map_err(NoPlace::System)?;
+        self.descriptor().map_err(NoPlace::System)?;
         let mut inner = self.inner.borrow_mut();
         let inner = &mut *inner;
         let Some(Engine { selector, set }) = &mut inner.engine else { return Err(NoPlace::Full) };
@@ -194,13 +180,9 @@ impl Rings {
         Ok((Place { rings: self.clone(), key, signs }, board, seat))
     }
 
-    /// Looks once at all rings that may have something, and tells the slots of those that have; says whether it told any.
+    /// For a runtime that has no coroutine to run: looks at all rings that may have something, tells the slots of those that
+    /// have, and says what to do.
     #[inline]
-    pub(crate) fn poll(&self, notify: impl FnMut(usize, Side)) -> bool {
-        self.len.get() > 0 && self.with(notify, Inner::poll)
-    }
-
-    /// For a runtime that has nothing else to do: what it is to do.
     pub(crate) fn rest(&self, notify: impl FnMut(usize, Side)) -> Rest {
         if self.len.get() == 0 { Rest::Sleep } else { self.with(notify, Inner::rest) }
     }

@@ -1,6 +1,7 @@
 //! The service's end of a connection over rings.
 
 use std::io::{self, IoSlice, IoSliceMut};
+use std::rc::Rc;
 
 use day3::link::Link;
 use day3::{SendError, Shared};
@@ -8,7 +9,9 @@ use day5::{Yield, doorbell};
 use day7::line::{HangsUp, ServerEnds};
 
 use super::chunks::{Incoming, Outgoing};
-use super::set::{Place, Side};
+use super::set::Place;
+use crate::runtime::{Core, Side};
+use crate::socket::Transport;
 
 /// The service's end of a connection over rings. Nothing here waits.
 // Dropped in this order: who is hung up on finds both rings at their ends.
@@ -20,11 +23,13 @@ pub(crate) struct RingTransport {
     full: Shared,
     /// Whether the client has joined the ring of answers. Before that nothing would wait for it there.
     has_joined: bool,
+    /// The client's number.
+    id: u64,
     _hangs_up: HangsUp,
 }
 
 impl RingTransport {
-    pub(super) fn new(ends: ServerEnds, place: Place) -> Self {
+    pub(super) fn new(ends: ServerEnds, place: Place, id: u64) -> Self {
         let ServerEnds { requests, answers, hangs_up, .. } = ends;
         let full = Shared::new(answers.memory().clone());
         Self {
@@ -33,46 +38,8 @@ impl RingTransport {
             place,
             full,
             has_joined: false,
+            id,
             _hangs_up: hangs_up,
-        }
-    }
-
-    /// Copies what has come into these parts; how much. 0: nothing more will come.
-    ///
-    /// # Errors
-    ///
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock); [`ConnectionReset`](io::ErrorKind::ConnectionReset) if the client has
-    /// gone without an end; [`InvalidData`](io::ErrorKind::InvalidData) if it wrote what no client writes.
-    #[inline]
-    pub(crate) fn read(&mut self, parts: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        // Before the look: what it wrote before it went is there.
-        let is_gone = self.place.signs.is_gone.get();
-        match self.requests.take(parts)? {
-            Some(len) => Ok(len),
-            None if is_gone => Err(gone(io::ErrorKind::ConnectionReset)),
-            None => Err(io::ErrorKind::WouldBlock.into()),
-        }
-    }
-
-    /// Copies of these parts what there is room for; how much.
-    ///
-    /// # Errors
-    ///
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock); [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the client has gone.
-    #[inline]
-    pub(crate) fn write(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        if self.place.signs.is_gone.get() {
-            return Err(gone(io::ErrorKind::BrokenPipe));
-        }
-        if !self.has_joined && self.answers.ring.is_abandoned() {
-            // It rings when it has joined.
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        self.has_joined = true;
-        match self.answers.put(parts) {
-            Ok(Some(len)) => Ok(len),
-            Ok(None) => self.announce(parts),
-            Err(why) => Err(no_output(why)),
         }
     }
 
@@ -86,16 +53,66 @@ impl RingTransport {
             Err(why) => Err(no_output(why)),
         }
     }
+}
 
-    /// Tells the client that nothing more comes. It reads what is there. That needs no room.
-    pub(crate) fn finish(&mut self) {
-        self.answers.ring.close();
+impl Transport for RingTransport {
+    /// `ConnectionReset` if the client has gone without an end; `InvalidData` if it wrote what no client writes.
+    #[inline]
+    fn read(&mut self, into: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        // Before the look: what it wrote before it went is there.
+        let is_gone = self.place.signs.is_gone.get();
+        match self.requests.take(into)? {
+            Some(len) => Ok(len),
+            None if is_gone => Err(gone(io::ErrorKind::ConnectionReset)),
+            None => Err(io::ErrorKind::WouldBlock.into()),
+        }
     }
 
-    /// After a try in vain: has this slot told when the next one is worth it.
+    /// `BrokenPipe` if the client has gone.
     #[inline]
-    pub(crate) fn arm(&mut self, slot: usize, side: Side) {
+    fn write(&mut self, from: &[IoSlice<'_>]) -> io::Result<usize> {
+        if self.place.signs.is_gone.get() {
+            return Err(gone(io::ErrorKind::BrokenPipe));
+        }
+        if !self.has_joined && self.answers.ring.is_abandoned() {
+            // It rings when it has joined.
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.has_joined = true;
+        match self.answers.put(from) {
+            Ok(Some(len)) => Ok(len),
+            Ok(None) => self.announce(from),
+            Err(why) => Err(no_output(why)),
+        }
+    }
+
+    /// The client reads what is there, and then finds the end. That needs no room.
+    fn finish(&mut self) -> io::Result<()> {
+        self.answers.ring.close();
+        Ok(())
+    }
+
+    #[inline]
+    fn arm(&mut self, _: &Rc<Core>, slot: usize, side: Side) -> io::Result<bool> {
+        // What no ring tells any more: the end that came together with the last bytes, and that the client has gone.
+        let has_ended = side == Side::Read && self.requests.has_ended();
+        if has_ended || self.place.signs.is_gone.get() {
+            return Ok(true);
+        }
         self.place.arm(slot, side);
+        Ok(false)
+    }
+
+    fn tells_when_empty(&self) -> bool {
+        true
+    }
+
+    fn close(&mut self, _: &Rc<Core>) {
+        // Dropping it does all there is to do.
+    }
+
+    fn peer(&self) -> String {
+        format!("ring, client {}", self.id)
     }
 }
 

@@ -17,6 +17,7 @@ use common::OsError;
 use common::process::Origin;
 use common::sync::{AtomicBool, AtomicU64, Ordering};
 use mio::event::Source;
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll as Poller, Registry, Token};
 use slab::Slab;
 
@@ -26,6 +27,7 @@ use super::task::{Coroutine, Ended, Kind, Remote, State, Task};
 use super::timers::{TimerKey, Timers};
 use super::{RuntimeError, Statistics};
 use crate::heap::{Heap, HeapError, Placed, Pool};
+use crate::rings::{Rest, Rings};
 
 /// After so many polls at the latest, the poller is asked.
 const POLLS: usize = 256;
@@ -35,6 +37,8 @@ const TRIES: u32 = 128;
 const EVENTS: usize = 1024;
 /// The poller's word for what comes from other threads.
 const REMOTE: Token = Token(usize::MAX);
+/// Its word for connections over rings.
+const RINGS: Token = Token(usize::MAX - 1);
 
 /// A runtime: everything in it belongs to one thread.
 pub(crate) struct Core {
@@ -45,6 +49,9 @@ pub(crate) struct Core {
     /// Which of them can go on.
     ready: RefCell<VecDeque<usize>>,
     remote: Arc<Remote>,
+    /// The connections over rings, and whether the poller watches their descriptor.
+    rings: Rings,
+    watches_rings: Cell<bool>,
     poller: RefCell<Poller>,
     events: RefCell<Events>,
     registry: Registry,
@@ -86,6 +93,8 @@ impl Core {
             tasks: RefCell::default(),
             ready: RefCell::default(),
             remote: Arc::new(Remote::new(waker)),
+            rings: Rings::new(options.spin),
+            watches_rings: Cell::new(false),
             poller: RefCell::new(poller),
             events: RefCell::new(Events::with_capacity(EVENTS)),
             registry,
@@ -285,20 +294,33 @@ impl Core {
     /// Runs coroutines until `is_done`, or until there is none.
     pub(super) fn turns(&self, is_done: impl Fn() -> bool) -> Result<(), RuntimeError> {
         loop {
-            for _ in 0..POLLS {
-                let Some(task) = self.ready.borrow_mut().pop_front() else { break };
-                self.poll(task);
-            }
+            let rest = self.work();
             if is_done() || self.tasks.borrow().is_empty() || self.has_stopped() {
                 return Ok(());
             }
-            self.ask()?;
+            self.ask(rest)?;
         }
     }
 
+    /// Runs coroutines until none can go on, or until it is time to ask the poller; says what to do then.
+    fn work(&self) -> Rest {
+        for _ in 0..POLLS {
+            let next = self.ready.borrow_mut().pop_front();
+            if let Some(task) = next {
+                self.poll(task);
+                continue;
+            }
+            match self.rings.rest(|slot, side| self.notify(slot, side)) {
+                Rest::Work => {}
+                rest => return rest,
+            }
+        }
+        Rest::Spin
+    }
+
     /// Asks the poller which coroutines can go on.
-    fn ask(&self) -> Result<(), RuntimeError> {
-        let timeout = self.timeout();
+    fn ask(&self, rest: Rest) -> Result<(), RuntimeError> {
+        let timeout = if rest == Rest::Sleep { self.timeout() } else { Some(Duration::ZERO) };
         {
             let (mut poller, mut events) = (self.poller.borrow_mut(), self.events.borrow_mut());
             match poller.poll(&mut events, timeout) {
@@ -330,6 +352,10 @@ impl Core {
         for event in &*events {
             let Token(slot) = event.token();
             if event.token() == REMOTE {
+                continue;
+            }
+            if event.token() == RINGS {
+                self.rings.hear(|slot, side| self.notify(slot, side));
                 continue;
             }
             let is_lost = event.is_error();
@@ -435,6 +461,16 @@ impl Core {
         interest: Interest,
     ) -> io::Result<()> {
         self.registry.register(source, Token(slot), interest)
+    }
+
+    /// The connections over rings. From the first call on the poller watches their descriptor.
+    pub(crate) fn rings(&self) -> io::Result<&Rings> {
+        if !self.watches_rings.get() {
+            let descriptor = self.rings.descriptor()?;
+            self.registry.register(&mut SourceFd(&descriptor), RINGS, Interest::READABLE)?;
+            self.watches_rings.set(true);
+        }
+        Ok(&self.rings)
     }
 
     pub(crate) fn deregister(&self, source: &mut (impl Source + ?Sized)) {

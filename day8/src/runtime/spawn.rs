@@ -9,6 +9,7 @@ use std::any::Any;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::rc::Rc;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mio::Interest;
@@ -34,16 +35,39 @@ pub enum SpawnError {
 }
 
 /// The coroutine has panicked, or its runtime has dropped it.
-#[derive(Debug, thiserror::Error)]
-#[error("the coroutine has {}", if .payload.is_some() { "panicked" } else { "been dropped by its runtime" })]
+#[derive(Default, thiserror::Error)]
 pub struct Panicked {
-    payload: Option<Box<dyn Any + Send>>,
+    // Errors are shared between threads; a payload need not be.
+    payload: Mutex<Option<Box<dyn Any + Send>>>,
+    message: Option<String>,
+}
+
+impl fmt::Display for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.message {
+            Some(message) => write!(f, "the coroutine has panicked: {message}"),
+            None => f.write_str("the coroutine has been dropped by its runtime"),
+        }
+    }
+}
+
+impl fmt::Debug for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Panicked").field("message", &self.message).finish_non_exhaustive()
+    }
 }
 
 impl Panicked {
+    fn with(payload: Box<dyn Any + Send>) -> Self {
+        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let message = text.or_else(|| payload.downcast_ref::<String>().cloned());
+        let message = Some(message.unwrap_or_else(|| "with something that is no text".into()));
+        Self { payload: Mutex::new(Some(payload)), message }
+    }
+
     /// What it has panicked with; `None` if it was dropped.
     pub fn into_payload(self) -> Option<Box<dyn Any + Send>> {
-        self.payload
+        self.payload.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -75,7 +99,9 @@ impl<T> Ended for Shared<T> {
         // It was dropped before this is called.
         let mut outcome = self.0.borrow_mut();
         match &mut outcome.result {
-            Some(Err(panicked)) if panicked.payload.is_none() => panicked.payload = Some(payload),
+            Some(Err(panicked)) if panicked.message.is_none() => {
+                *panicked = Panicked::with(payload)
+            }
             _ => {}
         }
     }
@@ -123,7 +149,7 @@ struct Ending<T>(Rc<Shared<T>>);
 
 impl<T> Drop for Ending<T> {
     fn drop(&mut self) {
-        self.0.set(Err(Panicked { payload: None }));
+        self.0.set(Err(Panicked::default()));
     }
 }
 
@@ -262,20 +288,29 @@ impl Drop for Watched<'_> {
 ///
 /// What the kernel said: it cannot be polled, or two coroutines wait for it.
 pub async fn readable(descriptor: &impl AsFd) -> io::Result<()> {
+    watch(descriptor, Interest::READABLE, Side::Read).await
+}
+
+/// Has the poller watch a descriptor until this happens.
+pub(crate) async fn watch(
+    descriptor: &impl AsFd,
+    interest: Interest,
+    side: Side,
+) -> io::Result<()> {
     let core = current().map_err(io::Error::other)?;
     let (slot, raw) = (core.add_slot(), descriptor.as_fd().as_raw_fd());
-    let registered = core.register(&mut SourceFd(&raw), slot, Interest::READABLE);
+    let registered = core.register(&mut SourceFd(&raw), slot, interest);
     if let Err(error) = registered {
         core.remove_slot(slot);
         return Err(error);
     }
-    core.spend(slot, Side::Read);
+    core.spend(slot, side);
     let watched = Watched { core, descriptor: raw, slot, _owner: core::marker::PhantomData };
     poll_fn(|context| {
-        if watched.core.may(slot, Side::Read) {
+        if watched.core.may(slot, side) {
             return Poll::Ready(());
         }
-        watched.core.wait(slot, Side::Read, context, false);
+        watched.core.wait(slot, side, context, false);
         Poll::Pending
     })
     .await;

@@ -25,7 +25,7 @@ impl Buffer {
     }
 
     fn capacity(&self) -> usize {
-        self.bytes.as_ref().map_or(0, |bytes| bytes.len())
+        self.bytes.as_ref().map_or(0, HeapBox::len)
     }
 
     /// How many bytes more fit.

@@ -5,10 +5,11 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use day8::rings::{RingOptions, RingStream, Strategy};
 
 use crate::Effort;
 use crate::redis;
-use crate::server::Server;
+use crate::server::{Folder, Server, ours, serve_at};
 use crate::table::{Asked, Measure, Table};
 use crate::turns::{Contender, Sample, Turn, interleaved};
 
@@ -21,12 +22,14 @@ const VALUE: &[u8] = b"$16\r\nsixteen bytes...\r\n";
 const BATCH: u64 = 100;
 
 const RINGS: &str = "day8-redis, rings, spinning";
+const ADAPTIVE: &str = "day8-redis, rings, adaptive";
 const TCP: &str = "day8-redis, TCP";
 const THEIRS: &str = "redis-server, TCP";
 
 pub(crate) fn measure(effort: &Effort) -> anyhow::Result<Table> {
     let contenders = vec![
-        Contender::new(RINGS, Err(anyhow::anyhow!("there is no client over rings yet"))),
+        Contender::new(RINGS, over_rings(effort, Strategy::Spin)),
+        Contender::new(ADAPTIVE, over_rings(effort, Strategy::Adaptive)),
         Contender::new(TCP, redis::start(effort).and_then(over_tcp)),
         Contender::new(THEIRS, redis::peer(effort).and_then(over_tcp)),
     ];
@@ -34,8 +37,24 @@ pub(crate) fn measure(effort: &Effort) -> anyhow::Result<Table> {
     let title = "rings: GET of 16 bytes, one client, one at a time";
     Ok(Table::new(title, "requests", &outcomes)
         .compare(&outcomes, Measure::Rate, (RINGS, TCP), Asked::AtLeast(20.0))
+        .compare(&outcomes, Measure::Rate, (ADAPTIVE, TCP), Asked::Reported)
         .compare(&outcomes, Measure::Rate, (TCP, THEIRS), Asked::Reported)
         .note("who spins has a core busy also while it waits"))
+}
+
+/// The client waits like this; the server looks at its rings for as long as it does by default.
+fn over_rings(effort: &Effort, strategy: Strategy) -> anyhow::Result<Turn> {
+    let folder = Folder::new("rings")?;
+    let path = folder.path().join("service");
+    let path = path.to_str().context("the temporary folder's name is no text")?;
+    let server = serve_at(effort, ours("day8-redis", "day8")?, &format!("ring:{path}"))?;
+    let stream = RingStream::connect_with(path, &RingOptions::new().waiting(strategy))?;
+    let mut turn = turn(server, stream)?;
+    Ok(Box::new(move |time| {
+        // The folder stays as long as the service is in it.
+        let _folder = &folder;
+        turn(time)
+    }))
 }
 
 fn over_tcp(server: Server) -> anyhow::Result<Turn> {

@@ -154,9 +154,18 @@ pub(crate) fn ours(program: &str, package: &str) -> anyhow::Result<Command> {
     Ok(bound(&path))
 }
 
+/// Starts one of our services, over TCP.
+pub(crate) fn serve(effort: &Effort, command: Command) -> anyhow::Result<Server> {
+    serve_at(effort, command, "127.0.0.1:0")
+}
+
 /// Starts one of our services. Its clients may be silent for as long as a benchmark takes.
-pub(crate) fn serve(effort: &Effort, mut command: Command) -> anyhow::Result<Server> {
-    command.args(["--listen", "127.0.0.1:0", "--idle", "86400"]);
+pub(crate) fn serve_at(
+    effort: &Effort,
+    mut command: Command,
+    address: &str,
+) -> anyhow::Result<Server> {
+    command.args(["--listen", address, "--idle", "86400"]);
     Server::talking(effort, command)
 }
 

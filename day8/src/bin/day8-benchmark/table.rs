@@ -181,6 +181,9 @@ impl Finding {
     }
 }
 
+/// A server that is busy for less of the time could do more than the generator asks for.
+const SATURATED: f64 = 0.9;
+
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.title)?;
@@ -195,6 +198,14 @@ impl fmt::Display for Table {
         }
         for finding in &self.findings {
             writeln!(f, "{finding}")?;
+        }
+        let busy = self.lines.iter().filter_map(|line| Some(line.figures.as_ref()?.busy));
+        if busy.fold(1.0, f64::min) < SATURATED {
+            let percent = 100.0 * SATURATED;
+            writeln!(
+                f,
+                "note: a server that is busy for less than {percent:.0} % waits for the generator: CPU decides, not the rate"
+            )?;
         }
         self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))
     }

@@ -1,8 +1,7 @@
-//! Connections over rings, against a loop by hand that does what a runtime does.
+//! Connections over rings: a runtime on one side, programs that block on the other.
 
-use std::collections::{HashMap, VecDeque};
-use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io::{ErrorKind, IoSlice, Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::ptr::NonNull;
@@ -14,16 +13,16 @@ use common::sync::{AtomicU64, Ordering};
 use day4::rendezvous::packet;
 use day4::rendezvous::socket::dial;
 use day7::line::wire::{Answer, Hello, LET_IN, STREAM};
+use day8::listener::BindError;
+use day8::rings::{ConnectError, RingOptions, RingStream, Strategy};
+use day8::runtime::Statistics;
+use day8::{Address, Isolation, Listener, Runtime, RuntimeOptions, Shutdown, Socket, SocketError};
 use memmap2::{MmapOptions, MmapRaw};
-use nix::poll::{PollFd, PollFlags};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use testing::{DEADLINE, Dice, Folder, Process, another, eventually};
+use nix::sys::signal::Signal;
+use testing::{DEADLINE, Dice, Folder, Process, Program, another, eventually};
 
-use super::{
-    ConnectError, RING, Rest, RingListener, RingOptions, RingStream, RingTransport, Rings, Strategy,
-};
-
-/// What became of a connection, as the server's end has found.
+/// What became of a connection, as its service has found.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
     /// The stream has ended.
@@ -32,151 +31,72 @@ enum End {
     Failed(ErrorKind),
 }
 
-/// What a connection's coroutine would do: gives back what has come.
-struct Echo {
-    transport: RingTransport,
-    pending: Vec<u8>,
-    /// How much is pending, and how much of that was written.
-    len: usize,
-    at: usize,
+/// Gives back what comes, in pieces of other lengths.
+async fn give_back(mut socket: Socket) -> Result<(), SocketError> {
+    let (input, output) = socket.split();
+    while input.next_request().await? {
+        let bytes = input.buffered();
+        let piece = bytes[..bytes.len().min(5000)].to_vec();
+        input.consume(piece.len());
+        let (one, two) = piece.split_at(piece.len() / 3);
+        output.write_vectored(&[IoSlice::new(one), IoSlice::new(two)]).await?;
+    }
+    Ok(())
 }
 
-impl Echo {
-    fn new(transport: RingTransport) -> Self {
-        Self { transport, pending: vec![0; 5000], len: 0, at: 0 }
-    }
-
-    /// Runs until it waits; how it ended, if it has.
-    fn run(&mut self, slot: usize) -> Option<End> {
-        use super::set::Side;
-        loop {
-            let (tried, side) = if self.at < self.len {
-                let (one, two) = self.pending[self.at..self.len].split_at((self.len - self.at) / 3);
-                let put = self.transport.write(&[IoSlice::new(one), IoSlice::new(two)]);
-                (put.map(|len| self.at += len), Side::Write)
-            } else {
-                let (one, two) = self.pending.split_at_mut(1234);
-                let mut parts = [IoSliceMut::new(one), IoSliceMut::new(two)];
-                match self.transport.read(&mut parts) {
-                    Ok(0) => {
-                        self.transport.finish();
-                        return Some(End::Finished);
-                    }
-                    tried => (tried.map(|len| (self.at, self.len) = (0, len)), Side::Read),
-                }
-            };
-            match tried {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.transport.arm(slot, side);
-                    return None;
-                }
-                Err(error) => return Some(End::Failed(error.kind())),
-            }
-        }
-    }
+fn options(spin: Duration) -> RuntimeOptions {
+    RuntimeOptions::new().idle_timeout(None).spin(spin)
 }
 
-/// A loop like a runtime's.
-struct Loop {
-    rings: Rings,
-    listener: RingListener,
-    connections: HashMap<usize, Echo>,
-    ready: VecDeque<usize>,
-    next: usize,
-    ends: Sender<End>,
-}
-
-impl Loop {
-    fn new(path: &Path, spin: Duration, ends: Sender<End>) -> Self {
-        let listener = RingListener::bind(path).unwrap();
-        let (connections, ready) = (HashMap::new(), VecDeque::new());
-        Self { rings: Rings::new(spin), listener, connections, ready, next: 0, ends }
-    }
-
-    fn accept(&mut self) {
-        loop {
-            match self.listener.accept(&self.rings) {
-                Ok(transport) => {
-                    self.connections.insert(self.next, Echo::new(transport));
-                    self.ready.push_back(self.next);
-                    self.next += 1;
+/// A runtime with this service at `ring:` this path.
+fn runtime(path: &Path, options: &RuntimeOptions, ends: Sender<End>) -> Runtime {
+    let runtime = Runtime::with_options(options).unwrap();
+    let listener = Listener::bind(&Address::Ring(path.into())).unwrap();
+    let serve = move |socket| {
+        let ends = ends.clone();
+        async move {
+            let end = match give_back(socket).await {
+                Ok(()) => End::Finished,
+                Err(SocketError::Io(error) | SocketError::Disconnected(error)) => {
+                    End::Failed(error.kind())
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) => panic!("{error}"),
-            }
-        }
-    }
-
-    fn work(&mut self) {
-        loop {
-            while let Some(slot) = self.ready.pop_front() {
-                let Some(echo) = self.connections.get_mut(&slot) else { continue };
-                if let Some(end) = echo.run(slot) {
-                    self.connections.remove(&slot);
-                    let _ = self.ends.send(end);
-                }
-            }
-            let ready = &mut self.ready;
-            if !self.rings.poll(|slot, _| ready.push_back(slot)) {
-                return;
-            }
-        }
-    }
-
-    /// Until somebody hangs up at the other end of the pipe.
-    fn serve(mut self, stop: &OwnedFd) {
-        loop {
-            self.work();
-            let ready = &mut self.ready;
-            let waits = match self.rings.rest(|slot, _| ready.push_back(slot)) {
-                Rest::Work => continue,
-                Rest::Spin => Duration::ZERO,
-                Rest::Sleep => self.listener.patience().unwrap_or(DEADLINE),
             };
-            let descriptor = self.rings.descriptor();
-            // SAFETY: it stays open as long as the rings are there.
-            let descriptor = descriptor.map(|raw| unsafe { BorrowedFd::borrow_raw(raw) });
-            let all = [Some(stop.as_fd()), Some(self.listener.as_fd()), descriptor];
-            let mut all: Vec<_> =
-                all.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-            packet::wait(&mut all, Some(Instant::now() + waits)).unwrap();
-            let is_ready: Vec<_> = all.iter().map(|one| one.any() == Some(true)).collect();
-            if is_ready[0] {
-                return;
-            }
-            if is_ready.get(2) == Some(&true) {
-                let ready = &mut self.ready;
-                self.rings.hear(|slot, _| ready.push_back(slot));
-            }
-            self.accept();
+            let _ = ends.send(end);
+            Ok(())
         }
-    }
+    };
+    runtime.serve(listener, serve).unwrap();
+    runtime
 }
 
-/// A server in a thread of its own.
+/// A service in a thread of its own.
 struct Home {
     path: PathBuf,
     ends: Receiver<End>,
-    stop: Option<io::PipeWriter>,
-    thread: Option<JoinHandle<()>>,
+    shutdown: Shutdown,
+    thread: Option<JoinHandle<Statistics>>,
     _folder: Folder,
 }
 
 impl Home {
     fn new(spin: Duration) -> Self {
+        Self::with_options(&options(spin))
+    }
+
+    fn with_options(options: &RuntimeOptions) -> Self {
         let folder = Folder::new();
         let path = folder.join("service");
-        let (stopped, stop) = io::pipe().unwrap();
         let ((send, ends), (there, is_there)) = (channel(), channel());
-        let at = path.clone();
+        let (at, options) = (path.clone(), options.clone());
         let thread = thread::spawn(move || {
-            let this = Loop::new(&at, spin, send);
-            there.send(()).unwrap();
-            this.serve(&stopped.into());
+            let runtime = runtime(&at, &options, send);
+            there.send(runtime.shutdown()).unwrap();
+            runtime.run().unwrap();
+            runtime.statistics()
         });
-        is_there.recv().unwrap();
-        Self { path, ends, stop: Some(stop), thread: Some(thread), _folder: folder }
+        let shutdown = is_there.recv().unwrap();
+        Self { path, ends, shutdown, thread: Some(thread), _folder: folder }
     }
 
     fn client(&self) -> RingStream {
@@ -196,11 +116,14 @@ impl Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
-        self.stop = None;
+        self.shutdown.start();
         let ended = self.thread.take().expect("it is there until this is dropped").join();
-        assert!(ended.is_ok() || thread::panicking(), "the server has panicked");
+        assert!(ended.is_ok() || thread::panicking(), "the service has panicked");
     }
 }
+
+/// About what a ring of a connection has: chunks of this size are longer than any.
+const RING: u64 = 32 << 10;
 
 /// The byte at this place of a stream.
 fn byte(at: usize, stream: u64) -> u8 {
@@ -265,6 +188,14 @@ fn bytes_come_back_whatever_the_chunks_and_however_both_sides_wait() {
             }
         }
     }
+}
+
+#[test]
+fn bytes_come_back_to_protected_heaps_too() {
+    let options = options(Duration::from_micros(50)).isolation(Isolation::Mprotect);
+    let home = Home::with_options(&options);
+    there_and_back(home.client(), 300_000, 9000, 1, Dice::seeded());
+    assert_eq!(home.end(), End::Finished);
 }
 
 #[test]
@@ -469,7 +400,7 @@ fn a_client_that_is_killed_costs_its_own_connection() {
     let mut dice = Dice::seeded();
     let mut steady = home.client();
     for strategy in [Strategy::Adaptive, Strategy::Sleep, Strategy::Adaptive, Strategy::Sleep] {
-        let mut client = begin("rings::tests::writes_until_it_is_killed", &home.path, strategy);
+        let mut client = begin("writes_until_it_is_killed", &home.path, strategy);
         thread::sleep(Duration::from_millis(100) + dice.pause(Duration::from_millis(100)));
         client.kill();
         let mut answer = [0; 5];
@@ -489,8 +420,7 @@ fn a_client_that_is_killed_costs_its_own_connection() {
 #[ignore = "a process that another test starts"]
 fn serves_until_it_is_killed() {
     let (send, _ends) = channel();
-    let (stopped, _stop) = io::pipe().unwrap();
-    Loop::new(&path_of_parent(), Duration::from_micros(50), send).serve(&stopped.into());
+    runtime(&path_of_parent(), &options(Duration::from_micros(50)), send).run().unwrap();
 }
 
 #[test]
@@ -498,7 +428,7 @@ fn clients_of_a_service_that_is_killed_are_told_however_they_wait() {
     for strategy in [Strategy::Adaptive, Strategy::Sleep, Strategy::Yield, Strategy::Spin] {
         let folder = Folder::new();
         let path = folder.join("service");
-        let mut service = begin("rings::tests::serves_until_it_is_killed", &path, strategy);
+        let mut service = begin("serves_until_it_is_killed", &path, strategy);
         let options = RingOptions::new().timeout(DEADLINE).waiting(strategy);
         let mut connected = None;
         eventually("the service listens", || {
@@ -609,4 +539,87 @@ fn nobody_is_harmed_by_a_client_that_writes_over_its_line() {
     let finished = home.ends.try_iter().filter(|end| *end == End::Finished).count();
     println!("{rounds} rounds, {finished} connections have ended well");
     assert!(finished >= rounds);
+}
+
+/// Measures and prints; `cargo test --release -p day8 --test rings -- --ignored round_trip --nocapture`.
+#[test]
+#[ignore = "it measures, and asserts nothing"]
+fn what_a_round_trip_costs() {
+    for (strategy, spin) in [(Strategy::Spin, 1000), (Strategy::Adaptive, 50), (Strategy::Sleep, 0)]
+    {
+        let home = Home::new(Duration::from_micros(spin));
+        let mut client = home.waiting(strategy);
+        let mut answer = [0; 40];
+        let (begun, rounds) = (Instant::now(), 200_000);
+        for _ in 0..rounds {
+            client.write_all(b"GET /a/key/of/some/length HTTP/1.1 00000").unwrap();
+            client.read_exact(&mut answer).unwrap();
+        }
+        println!("{strategy}, spinning {spin} us: {:?} a round trip", begun.elapsed() / rounds);
+    }
+    let home = Home::new(Duration::from_micros(50));
+    let (mut reader, mut writer) = home.client().split();
+    let (begun, total) = (Instant::now(), 1usize << 30);
+    let sender = thread::spawn(move || {
+        let chunk = vec![7; 1 << 16];
+        (0..total / chunk.len()).for_each(|_| writer.write_all(&chunk).unwrap());
+        writer.finish();
+    });
+    let (mut into, mut received) = (vec![0; 1 << 16], 0);
+    while received < total {
+        received += reader.read(&mut into).unwrap();
+    }
+    sender.join().unwrap();
+    let rate = total as f64 / begun.elapsed().as_secs_f64() / 1e9;
+    println!("there and back: {rate:.2} GB/s");
+}
+
+#[test]
+fn the_programs_talk_over_rings_and_over_what_else_there_is() {
+    let folder = Folder::new();
+    let at = |kind: &str| format!("{kind}:{}", folder.join(kind).display());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_day8-echo"));
+    command.args(["--listen", &at("ring"), "--listen", &at("unix"), "--listen", "127.0.0.1:0"]);
+    let mut service = Program::start(&mut command);
+    for _ in 0..3 {
+        let address = service.line("listening on ").split_off("listening on ".len());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_day8-echo"));
+        command.args(["call", &address]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut caller = Process::start(&mut command);
+        let mut input = caller.0.stdin.take().expect("it is piped");
+        input.write_all(b"one\ntwo\n").unwrap();
+        drop(input);
+        assert!(caller.wait().success(), "{address}");
+        let mut said = String::new();
+        caller.0.stdout.take().expect("it is piped").read_to_string(&mut said).unwrap();
+        assert_eq!(said, "Line 1: one\nLine 2: two\n", "{address}");
+    }
+    service.signal(Signal::SIGTERM);
+    assert_eq!(
+        service.finish().well().last().map(String::as_str),
+        Some("connections: 3, cut off: 0")
+    );
+    assert!(!folder.join("ring").exists(), "the socket went with the service");
+}
+
+/// What a dead service has left is replaced, and a living one's is not.
+#[test]
+fn a_path_that_is_taken_is_refused_and_one_that_was_left_is_taken_over() {
+    let home = Home::new(Duration::ZERO);
+    let taken = Listener::bind(&Address::Ring(home.path.clone())).unwrap_err();
+    assert!(matches!(taken, BindError::Taken { .. }), "{taken}");
+    let folder = Folder::new();
+    let path = folder.join("service");
+    std::fs::write(&path, "a file").unwrap();
+    let no_socket = Listener::bind(&Address::Ring(path.clone())).unwrap_err();
+    assert!(matches!(no_socket, BindError::NotASocket { .. }), "{no_socket}");
+    std::fs::remove_file(&path).unwrap();
+    let mut service = begin("serves_until_it_is_killed", &path, Strategy::Sleep);
+    eventually("it listens", || RingStream::connect(&path).is_ok());
+    service.kill();
+    let listener = Listener::bind(&Address::Ring(path.clone())).unwrap();
+    assert_eq!(listener.address(), Some(Address::Ring(path)));
+    let long = Address::Ring(folder.join(&"x".repeat(200)));
+    let too_long = Listener::bind(&long).unwrap_err();
+    assert!(matches!(too_long, BindError::Ring(_)), "{too_long}");
 }
