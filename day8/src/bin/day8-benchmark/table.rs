@@ -181,7 +181,7 @@ impl Finding {
     }
 }
 
-/// A server that is busy for less of the time could do more than the generator asks for.
+/// A server that is busy for less of the time waits for the generator at times.
 const SATURATED: f64 = 0.9;
 
 impl fmt::Display for Table {
@@ -204,7 +204,7 @@ impl fmt::Display for Table {
             let percent = 100.0 * SATURATED;
             writeln!(
                 f,
-                "note: a server that is busy for less than {percent:.0} % waits for the generator: CPU decides, not the rate"
+                "note: a server that is busy for less than {percent:.0} % has nothing to do at times: its CPU says more than its rate"
             )?;
         }
         self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))
