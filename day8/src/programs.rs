@@ -65,7 +65,9 @@ pub fn run<S: Service>(
     let service = Rc::new(service()?);
     for address in &addresses {
         let listener = Listener::bind(address)?;
-        let address = listener.address().unwrap_or_else(|| address.clone());
+        // With port 0 the kernel has chosen one.
+        let found = listener.address().filter(|found| matches!(found, Address::Tcp(_)));
+        let address = found.unwrap_or_else(|| address.clone());
         runtime.serve(listener, Shared(Rc::clone(&service)))?;
         say(format_args!("listening on {address}"));
     }

@@ -9,9 +9,9 @@ use testing::Folder;
 use super::block::Block;
 
 /// Programs of the system that every Debian has.
-const SYSTEM: [&str; 21] = [
+const SYSTEM: [&str; 22] = [
     "bash", "cat", "cmp", "cut", "echo", "grep", "head", "kill", "ls", "printf", "rm", "seq", "sh",
-    "sleep", "sort", "stat", "timeout", "tr", "true", "truncate", "wc",
+    "sleep", "sort", "stat", "tail", "timeout", "tr", "true", "truncate", "wc",
 ];
 
 /// The programs that can be run, and a folder to run them in.

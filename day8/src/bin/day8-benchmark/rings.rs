@@ -1,6 +1,6 @@
 //! GET, one at a time, by a client that blocks: over a pair of rings, and over TCP.
 
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,7 @@ const BATCH: u64 = 100;
 const RINGS: &str = "day8-redis, rings, spinning";
 const ADAPTIVE: &str = "day8-redis, rings, adaptive";
 const TCP: &str = "day8-redis, TCP";
+const SPINNING_TCP: &str = "day8-redis, TCP, client spins";
 const THEIRS: &str = "redis-server, TCP";
 
 pub(crate) fn measure(effort: &Effort) -> anyhow::Result<Table> {
@@ -31,12 +32,14 @@ pub(crate) fn measure(effort: &Effort) -> anyhow::Result<Table> {
         Contender::new(RINGS, over_rings(effort, Strategy::Spin)),
         Contender::new(ADAPTIVE, over_rings(effort, Strategy::Adaptive)),
         Contender::new(TCP, redis::start(effort).and_then(over_tcp)),
+        Contender::new(SPINNING_TCP, redis::start(effort).and_then(over_tcp_spinning)),
         Contender::new(THEIRS, redis::peer(effort).and_then(over_tcp)),
     ];
     let outcomes = interleaved(effort, contenders);
     let title = "rings: GET of 16 bytes, one client, one at a time";
     Ok(Table::new(title, "requests", &outcomes)
         .compare(&outcomes, Measure::Rate, (RINGS, TCP), Asked::AtLeast(20.0))
+        .compare(&outcomes, Measure::Rate, (RINGS, SPINNING_TCP), Asked::Reported)
         .compare(&outcomes, Measure::Rate, (ADAPTIVE, TCP), Asked::Reported)
         .compare(&outcomes, Measure::Rate, (TCP, THEIRS), Asked::Reported)
         .note("who spins has a core busy also while it waits"))
@@ -60,8 +63,46 @@ fn over_rings(effort: &Effort, strategy: Strategy) -> anyhow::Result<Turn> {
 fn over_tcp(server: Server) -> anyhow::Result<Turn> {
     let stream = TcpStream::connect(server.tcp()?)?;
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     turn(server, stream)
+}
+
+/// Without this row, rings would also be given the credit for a client that does not sleep.
+fn over_tcp_spinning(server: Server) -> anyhow::Result<Turn> {
+    let stream = TcpStream::connect(server.tcp()?)?;
+    stream.set_nodelay(true)?;
+    stream.set_nonblocking(true)?;
+    turn(server, Spinning(stream))
+}
+
+/// A stream whose reader asks again and again, instead of sleeping, for at most this long.
+struct Spinning(TcpStream);
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Read for Spinning {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let started = Instant::now();
+        loop {
+            match self.0.read(into) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                read => return read,
+            }
+            if started.elapsed() > TIMEOUT {
+                return Err(ErrorKind::TimedOut.into());
+            }
+        }
+    }
+}
+
+impl Write for Spinning {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// Turns of a client of this server.
