@@ -398,7 +398,7 @@ impl Core {
         if self.is_stopping() {
             return;
         }
-        self.stopping.set(Some(self.now() + self.options.shutdown));
+        self.stopping.set(Some(super::spawn::after(self.now(), self.options.shutdown)));
         let mut woken = Vec::new();
         self.slots.borrow_mut().between(&mut woken);
         woken.into_iter().for_each(|waiter| self.tell(waiter));
