@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
@@ -20,6 +21,7 @@ use day4::rendezvous::RendezvousError;
 use mio::Interest;
 use mio::event::Source;
 use mio::net::{TcpListener, UnixListener, UnixStream};
+use nix::sys::socket::{Backlog, listen};
 
 use crate::rings::RingListener;
 use crate::runtime::{Core, Side};
@@ -189,7 +191,10 @@ impl Listener {
     pub fn bind(address: &Address) -> Result<Self, BindError> {
         match address {
             Address::Tcp(socket) => match TcpListener::bind(*socket) {
-                Ok(listener) => Ok(Self(Kind::Tcp(listener))),
+                Ok(listener) => {
+                    lengthen(&listener);
+                    Ok(Self(Kind::Tcp(listener)))
+                }
                 Err(source) => Err(refused(address, source)),
             },
             Address::Unix(path) => Self::bind_unix(address, path),
@@ -218,7 +223,10 @@ impl Listener {
 
     fn bind_unix(address: &Address, path: &Path) -> Result<Self, BindError> {
         match UnixListener::bind(path) {
-            Ok(listener) => return Ok(Self(Kind::Unix(listener, Bound::new(path)))),
+            Ok(listener) => {
+                lengthen(&listener);
+                return Ok(Self(Kind::Unix(listener, Bound::new(path))));
+            }
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
             Err(source) => return Err(refused(address, source)),
         }
@@ -232,6 +240,7 @@ impl Listener {
         }
         fs::remove_file(path).map_err(|source| refused(address, source))?;
         let listener = UnixListener::bind(path).map_err(|source| refused(address, source))?;
+        lengthen(&listener);
         Ok(Self(Kind::Unix(listener, Bound::new(path))))
     }
 
@@ -352,6 +361,13 @@ impl Drop for Listening {
             drop(waiting);
         }
     }
+}
+
+/// Makes a listener's queue as long as the kernel allows. Where a queue is full, TCP clients try again after a second, and
+/// then after ever longer.
+fn lengthen(listener: &impl AsFd) {
+    // It listens already: what is refused leaves its queue as it is.
+    let _ = listen(listener, Backlog::MAXCONN);
 }
 
 fn refused(address: &Address, source: io::Error) -> BindError {

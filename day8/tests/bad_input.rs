@@ -465,3 +465,15 @@ fn an_address_that_is_taken_is_taken() {
     let again = Listener::bind(&first.address().unwrap());
     assert!(matches!(again, Err(BindError::Taken { .. })), "{again:?}");
 }
+
+#[test]
+fn clients_that_come_all_at_once_find_room_in_the_queue() {
+    /// More than the queues of ordinary servers hold.
+    const CLIENTS: usize = 500;
+    // Nobody accepts yet. A client that finds no room would wait for as long as this does.
+    let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
+    let Some(Address::Tcp(address)) = listener.address() else { panic!("no TCP") };
+    let wait = |_| TcpStream::connect_timeout(&address, DEADLINE / 20);
+    let waiting: Result<Vec<_>, _> = (0..CLIENTS).map(wait).collect();
+    assert!(waiting.is_ok(), "the kernel's queue is too short: {waiting:?}");
+}
