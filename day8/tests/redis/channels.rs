@@ -156,6 +156,29 @@ fn channels_are_topics() {
 }
 
 #[test]
+fn who_listens_again_and_again_does_not_join_the_space_each_time() {
+    let place = Place(Unique::new("redis-again"));
+    let name = place.0.to_string();
+    let server = Server::start(&["--listen", "127.0.0.1:0", "--topics", &name]);
+    let space = Space::open(&*place.0).unwrap();
+    let before = space.generation();
+    let mut client = server.client();
+    for _ in 0..100 {
+        subscribe(&mut client, "news", 1);
+        client.ask(
+            &request(&["UNSUBSCRIBE", "news"]),
+            b"*3\r\n$11\r\nunsubscribe\r\n$4\r\nnews\r\n:0\r\n",
+        );
+    }
+    let joined = space.generation() - before;
+    assert!(joined < 100, "{joined} joins and leaves");
+    eventually("the service has left the space", || {
+        space.subscribers().iter().all(|it| it.process != server.id())
+    });
+    server.end();
+}
+
+#[test]
 fn a_topic_subscriber_that_blocks_stops_one_client_only() {
     let place = Place(Unique::new("redis-blocked"));
     let name = place.0.to_string();
