@@ -5,6 +5,7 @@ use core::pin::pin;
 use core::task::Poll;
 use core::time::Duration;
 use std::rc::Rc;
+use std::time::Instant;
 
 use crate::{Input, Output, Socket, SocketError};
 
@@ -17,6 +18,9 @@ use super::request::{Arguments, Parsed, parse};
 
 /// How long a message waits that there is no room for, before it is tried again.
 const AGAIN: Duration = Duration::from_millis(1);
+/// What its client is told when there was none for as long as a client may be silent.
+const UNREAD: &[u8] =
+    b"-ERR a subscriber of the topic does not read: the message was not published\r\n";
 /// How many messages are written in one go.
 const MESSAGES: usize = 256;
 
@@ -170,12 +174,17 @@ pub(super) async fn serve(redis: Rc<Redis>, mut socket: Socket) -> Result<(), So
     let idle = input.idle_timeout();
     let mut connection = Connection::new(redis);
     let mut pieces = Pieces::default();
+    // Since when there is no room for a message.
+    let mut waiting = None;
     loop {
         let (taken, turn) = {
             let bytes = input.buffered();
             connection.turn(bytes, &mut Answers::new(Some(&mut *output), &mut pieces))
         };
         input.consume(taken);
+        if taken > 0 || turn != Turn::Wait {
+            waiting = None;
+        }
         connection.redis.start_sweeping();
         let mailbox = connection.mailbox();
         if !pieces.is_empty() {
@@ -183,7 +192,15 @@ pub(super) async fn serve(redis: Rc<Redis>, mut socket: Socket) -> Result<(), So
         }
         match turn {
             Turn::Write => {}
-            Turn::Wait => crate::sleep(AGAIN).await,
+            Turn::Wait => {
+                // The answers so far are not held back; and a client that has gone does not stay for ever.
+                guard(mailbox.as_deref(), output.flush()).await?;
+                let since = waiting.get_or_insert_with(Instant::now).elapsed();
+                if idle.is_some_and(|idle| since >= idle) {
+                    return output.write_all(UNREAD).await;
+                }
+                crate::sleep(AGAIN).await;
+            }
             // The answers are sent by the runtime.
             Turn::Close => return Ok(()),
             Turn::Read => {

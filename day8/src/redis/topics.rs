@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::QueueName;
 use day3::Policy;
@@ -28,6 +28,9 @@ const ALL: &str = ">";
 const LAG: Duration = Duration::from_secs(1);
 /// How often the thread looks whether anybody listens still.
 const LOOK: Duration = Duration::from_millis(20);
+/// How long the thread stays when nobody listens any more: a client may listen again and again, and each time would take
+/// a thread, a descriptor and a place in the space.
+const STAYS: Duration = Duration::from_millis(200);
 /// How many bytes of messages wait for the runtime, before publishers wait for it.
 const MOST_WAITING: usize = 8 << 20;
 
@@ -85,6 +88,8 @@ struct State {
     wanted: HashSet<Box<str>>,
     messages: VecDeque<Published>,
     bytes: usize,
+    /// Since when nothing is wanted that was.
+    idle: Option<Instant>,
     has_ended: bool,
 }
 
@@ -109,6 +114,35 @@ impl Shared {
     fn wake(&self) {
         // It fails only if the descriptor is readable already.
         let _ = self.wake.write(1);
+    }
+
+    /// From now on, messages under this topic are wanted. `false`: the thread has ended.
+    fn want(&self, topic: &str) -> bool {
+        let mut state = self.lock();
+        if state.has_ended {
+            return false;
+        }
+        state.idle = None;
+        state.wanted.insert(topic.into());
+        true
+    }
+
+    fn ignore(&self, topic: &str) {
+        let mut state = self.lock();
+        state.wanted.remove(topic);
+        if state.wanted.is_empty() {
+            state.idle = Some(Instant::now());
+        }
+    }
+
+    /// Whether the thread is to end: it was told so, or nobody has listened for a while.
+    fn is_over(&self) -> bool {
+        let mut state = self.lock();
+        if state.idle.is_some_and(|since| since.elapsed() >= STAYS) && !state.has_ended {
+            state.has_ended = true;
+            self.wake();
+        }
+        state.has_ended
     }
 
     /// Gives a message to the runtime, waiting for room. Says whether to go on.
@@ -179,27 +213,17 @@ impl Topics {
     ) -> Result<(), ListenError> {
         let Some(topic) = topic(channel) else { return Ok(()) };
         let mut hearing = self.hearing.borrow_mut();
-        let shared = match &*hearing {
-            Some(shared) => shared,
-            None => &*hearing.insert(self.start(channels)?),
-        };
-        shared.lock().wanted.insert(topic.into());
+        if !hearing.as_ref().is_some_and(|shared| shared.want(topic)) {
+            hearing.insert(self.start(channels)?).want(topic);
+        }
         Ok(())
     }
 
     /// Nobody here listens to this channel any more.
     pub(super) fn ignore(&self, channel: &[u8]) {
         let Some(topic) = topic(channel) else { return };
-        let mut hearing = self.hearing.borrow_mut();
-        let Some(shared) = &*hearing else { return };
-        let is_last = {
-            let mut state = shared.lock();
-            state.wanted.remove(topic);
-            state.wanted.is_empty()
-        };
-        if is_last {
-            shared.end();
-            *hearing = None;
+        if let Some(shared) = &*self.hearing.borrow() {
+            shared.ignore(topic);
         }
     }
 
@@ -269,7 +293,7 @@ fn hear(mut subscriber: Subscriber, space: &Space, own: u64, shared: &Shared) {
                 subscriber = anew;
             }
         }
-        if shared.lock().has_ended {
+        if shared.is_over() {
             return;
         }
     }

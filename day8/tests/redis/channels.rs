@@ -156,6 +156,29 @@ fn channels_are_topics() {
 }
 
 #[test]
+fn who_listens_again_and_again_does_not_join_the_space_each_time() {
+    let place = Place(Unique::new("redis-again"));
+    let name = place.0.to_string();
+    let server = Server::start(&["--listen", "127.0.0.1:0", "--topics", &name]);
+    let space = Space::open(&*place.0).unwrap();
+    let before = space.generation();
+    let mut client = server.client();
+    for _ in 0..100 {
+        subscribe(&mut client, "news", 1);
+        client.ask(
+            &request(&["UNSUBSCRIBE", "news"]),
+            b"*3\r\n$11\r\nunsubscribe\r\n$4\r\nnews\r\n:0\r\n",
+        );
+    }
+    let joined = space.generation() - before;
+    assert!(joined < 100, "{joined} joins and leaves");
+    eventually("the service has left the space", || {
+        space.subscribers().iter().all(|it| it.process != server.id())
+    });
+    server.end();
+}
+
+#[test]
 fn a_topic_subscriber_that_blocks_stops_one_client_only() {
     let place = Place(Unique::new("redis-blocked"));
     let name = place.0.to_string();
@@ -177,5 +200,36 @@ fn a_topic_subscriber_that_blocks_stops_one_client_only() {
     }
     publisher.hears(":1\r\n".repeat(500).as_bytes());
     writing.join().unwrap();
+    server.end();
+}
+
+#[test]
+fn who_publishes_to_a_topic_subscriber_that_blocks_does_not_wait_for_ever() {
+    let place = Place(Unique::new("redis-stuck"));
+    let name = place.0.to_string();
+    let server = Server::start(&["--listen", "127.0.0.1:0", "--idle", "1", "--topics", &name]);
+    let space = Space::open(&*place.0).unwrap();
+    let _stuck = Subscriber::subscribe(&space, "orders", &SubscribeOptions::new()).unwrap();
+    // More than the publisher's ring holds.
+    let payload = "x".repeat(10_000);
+    let mut client = server.client();
+    let mut published = 0;
+    let last = loop {
+        client.stream.write_all(&request(&["PUBLISH", "orders", &payload])).unwrap();
+        let mut answer = [0; 4];
+        std::io::Read::read_exact(&mut client.stream, &mut answer).unwrap();
+        if answer != *b":1\r\n" {
+            break answer;
+        }
+        published += 1;
+    };
+    assert!(published > 0);
+    assert_eq!(&last, b"-ERR");
+    assert!(client.rest().starts_with(b" a subscriber of the topic does not read"));
+    // An answer does not wait for the request behind it.
+    let mut client = server.client();
+    let both = [request(&["ECHO", "now"]), request(&["PUBLISH", "orders", &payload])].concat();
+    client.ask(&both, b"$3\r\nnow\r\n");
+    drop(client);
     server.end();
 }
