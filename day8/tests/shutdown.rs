@@ -27,8 +27,12 @@ fn client(address: SocketAddr) -> BufReader<TcpStream> {
 
 /// Asks for one line; `None` if the service has ended the connection.
 fn ask(client: &mut BufReader<TcpStream>, line: &str) -> Option<String> {
-    let mut answer = String::new();
     let _ = client.get_mut().write_all(format!("{line}\n").as_bytes());
+    hear(client)
+}
+
+fn hear(client: &mut BufReader<TcpStream>) -> Option<String> {
+    let mut answer = String::new();
     match client.read_line(&mut answer) {
         Ok(0) | Err(_) => None,
         Ok(_) => Some(answer.trim_end().to_owned()),
@@ -252,9 +256,11 @@ fn a_shutdown_may_have_all_the_time_there_is() {
         let address = listen(&runtime, echo::echo);
         let seen = run(&runtime, move |shutdown| {
             let mut half = client(address);
-            half.get_mut().write_all(b"ha").unwrap();
+            // The second request has come when the first one is answered.
+            half.get_mut().write_all(b"whole\nha").unwrap();
+            assert_eq!(hear(&mut half).as_deref(), Some("Line 1: whole"));
             shutdown.start();
-            assert_eq!(ask(&mut half, "lf").as_deref(), Some("Line 1: half"));
+            assert_eq!(ask(&mut half, "lf").as_deref(), Some("Line 2: half"));
         });
         assert_eq!((seen.accepted, seen.cut), (1, 0));
     });
