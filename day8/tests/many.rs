@@ -60,7 +60,7 @@ fn converse(isolation: &str, wanted: u64) {
         client.set_read_timeout(Some(DEADLINE)).unwrap();
         clients.push(client);
         // The kernel's queue holds some thousands: what does not fit there is tried again after seconds.
-        if clients.len() % 500 == 0 {
+        if clients.len().is_multiple_of(500) {
             ask(&clients[clients.len() - 1], "accepted", 1);
         }
     }

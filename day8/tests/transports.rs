@@ -4,9 +4,9 @@ mod kit;
 
 use std::time::Duration;
 
-use day8::{Runtime, Socket, SocketError, echo, sleep, yield_now};
+use day8::{Isolation, Runtime, Socket, SocketError, echo, sleep, timeout, yield_now};
 use kit::{Transport, both_isolations, checksum, noise, with_pair};
-use testing::promptly;
+use testing::{DEADLINE, promptly};
 
 /// What a client sends, and what it gets.
 fn conversations() -> Vec<(Vec<u8>, Vec<u8>)> {
@@ -238,4 +238,24 @@ fn a_vectored_write_of_many_parts_is_whole() {
             assert!(got.unwrap(), "{transport:?}");
         }
     });
+}
+
+/// A service need not flush: nobody waits for a request that waits for its answer.
+#[test]
+fn an_answer_leaves_before_the_next_request_is_waited_for() {
+    for transport in Transport::ALL {
+        let runtime = Runtime::new(Isolation::None).unwrap();
+        let (listener, connect) = kit::listen(transport);
+        runtime.serve(listener, echo::echo).unwrap();
+        let talk = async move {
+            let mut socket = connect.connect().await;
+            for number in 1..=3 {
+                socket.write_all(b"well?\n").await.unwrap();
+                socket.flush().await.unwrap();
+                let line = timeout(DEADLINE, socket.read_line(100)).await.expect("an answer");
+                assert_eq!(line.unwrap().unwrap(), format!("Line {number}: well?").as_bytes());
+            }
+        };
+        runtime.block_on(talk).unwrap();
+    }
 }
