@@ -3,10 +3,12 @@
 mod kit;
 
 use std::cell::Cell;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 
-use day8::{Isolation, Socket, SocketError, sleep, spawn, yield_now};
+use day8::{Isolation, Socket, SocketError, readable, sleep, spawn, yield_now};
 use kit::{Transport, with_pair};
 use testing::promptly;
 
@@ -54,6 +56,35 @@ fn a_firehose_starves_neither_timers_nor_other_sockets() {
                 .unwrap();
             }
         }
+    });
+}
+
+#[test]
+fn who_reads_and_writes_as_often_as_it_may_does_so_once_between_two_looks_at_the_poller() {
+    promptly("it ends", || {
+        with_pair(Transport::Channel, Isolation::None, |mut near, mut far| async move {
+            let count = Rc::new(Cell::new(0u32));
+            let counted = Rc::clone(&count);
+            let busy = async move {
+                loop {
+                    counted.set(counted.get() + 1);
+                    near.write_all(b"x").await?;
+                    near.flush().await?;
+                    far.fill().await?;
+                    far.consume(1);
+                }
+            };
+            spawn::<Result<(), SocketError>>(busy).unwrap();
+            let (watched, mut other) = UnixStream::pair().unwrap();
+            other.write_all(b"x").unwrap();
+            const LOOKS: u32 = 20;
+            for _ in 0..LOOKS {
+                // Only the poller knows that it is.
+                readable(&watched).await.unwrap();
+            }
+            // 64 rounds are as often as it may; the 256 polls that others have would be 16,384.
+            assert!(count.get() < LOOKS * 1_000, "{} rounds", count.get());
+        });
     });
 }
 

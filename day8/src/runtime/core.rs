@@ -303,6 +303,10 @@ impl Core {
             let next = self.ready.borrow_mut().pop_front();
             if let Some(task) = next {
                 self.poll(task);
+                if self.tries.get() == 0 {
+                    // It has read or written as often as it may, which took far longer than asking the poller does.
+                    return Rest::Spin;
+                }
                 continue;
             }
             match self.rings.rest(|slot, side| self.notify(slot, side)) {
