@@ -304,11 +304,16 @@ impl Listening {
         Self { core: Rc::clone(core), listener, slot: core.add_slot(), is_registered: false }
     }
 
-    /// The next connection; `None` when the runtime shuts down.
+    /// The next connection, when there may be another one; `None` when the runtime shuts down.
     pub(crate) async fn accept(&mut self) -> io::Result<Option<Socket>> {
         poll_fn(|context| {
             if self.core.is_stopping() {
                 return Poll::Ready(Ok(None));
+            }
+            // Asked at each look: while this listener waited, another one may have taken the last place.
+            if self.core.connections() >= self.core.options().connections {
+                self.core.wake_at_end(context.waker().clone());
+                return Poll::Pending;
             }
             if !self.core.may_go_on(context) {
                 return Poll::Pending;

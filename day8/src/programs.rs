@@ -1,5 +1,7 @@
 //! What the day's programs have in common.
 
+use core::fmt;
+use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
@@ -67,12 +69,17 @@ pub fn run<S: Service>(
         let found = listener.address().filter(|found| matches!(found, Address::Tcp(_)));
         let address = found.unwrap_or_else(|| address.clone());
         runtime.serve(listener, Shared(Rc::clone(&service)))?;
-        println!("listening on {address}");
+        say(format_args!("listening on {address}"));
     }
     runtime.run()?;
     let seen = runtime.statistics();
-    println!("connections: {}, cut off: {}", seen.accepted, seen.cut);
+    say(format_args!("connections: {}, cut off: {}", seen.accepted, seen.cut));
     Ok(())
+}
+
+/// Prints a line. A service goes on also if nobody reads what it prints.
+fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 /// One service behind several listeners.

@@ -8,6 +8,7 @@
 
 mod core;
 mod options;
+pub mod remote;
 mod slots;
 mod spawn;
 mod task;

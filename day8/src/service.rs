@@ -2,7 +2,7 @@
 
 use core::future::{Future, poll_fn};
 use core::task::Poll;
-use std::io::{self, IoSliceMut};
+use std::io::{self, IoSliceMut, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -46,9 +46,6 @@ const MOST_THROWN_AWAY: usize = 1 << 20;
 pub(crate) async fn accept<S: Service>(core: Rc<Core>, listener: Listener, service: Rc<S>) {
     let mut listening = Listening::new(&core, listener);
     loop {
-        while core.connections() >= core.options().connections && !core.is_stopping() {
-            one_ends(&core).await;
-        }
         match listening.accept().await {
             Ok(Some(socket)) => {
                 core.count(|statistics| statistics.accepted += 1);
@@ -66,7 +63,8 @@ pub(crate) async fn accept<S: Service>(core: Rc<Core>, listener: Listener, servi
             // That connection is gone already.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                eprintln!("a service's listener: {error}; it goes on");
+                // Not with a macro, which panics if nobody reads what is printed: the listener would be gone.
+                let _ = writeln!(io::stderr(), "a service's listener: {error}; it goes on");
                 sleep(SHORT).await;
             }
         }

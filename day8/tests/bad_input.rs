@@ -2,12 +2,14 @@
 
 mod kit;
 
+use std::cell::Cell;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -148,6 +150,47 @@ fn connections_beyond_the_limit_wait_for_their_turn() {
         },
     );
     assert_eq!((seen.accepted, seen.failed), (12, 0));
+}
+
+#[test]
+fn listeners_share_the_limit_of_their_runtime() {
+    promptly("it ends", || {
+        let runtime = Runtime::with_options(&options().connections(1)).unwrap();
+        let (now, most) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let mut addresses = Vec::new();
+        for _ in 0..3 {
+            let (now, most) = (Rc::clone(&now), Rc::clone(&most));
+            let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
+            addresses.push(listener.address().unwrap());
+            let counted = move |socket| {
+                let (now, most) = (Rc::clone(&now), Rc::clone(&most));
+                async move {
+                    now.set(now.get() + 1);
+                    most.set(most.get().max(now.get()));
+                    let served = echo::echo(socket).await;
+                    now.set(now.get() - 1);
+                    served
+                }
+            };
+            runtime.serve(listener, counted).unwrap();
+        }
+        let answers = runtime.block_on(async move {
+            let mut clients = Vec::new();
+            for address in &addresses {
+                let mut client = Socket::connect(address).await?;
+                client.write_all(b"hello\n").await?;
+                client.flush().await?;
+                clients.push(client);
+            }
+            let mut answers = Vec::new();
+            for mut client in clients {
+                answers.push(client.read_line(100).await?.unwrap().to_vec());
+            }
+            Ok::<_, SocketError>(answers)
+        });
+        assert_eq!(answers.unwrap().unwrap(), [b"Line 1: hello"; 3]);
+        assert_eq!(most.get(), 1);
+    });
 }
 
 // ---- Handlers that panic

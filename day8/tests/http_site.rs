@@ -222,6 +222,20 @@ fn what_is_no_queue_is_not_shown() {
     });
 }
 
+/// Clients that name what never becomes a queue would hold up those that ask for the list.
+#[test]
+fn nobody_waits_for_a_queue_that_is_not_ready() {
+    let name = Unique::new("http-unready");
+    name.write(b"");
+    let queue = name.clone();
+    beside(SiteOptions::new(), async move |connector| {
+        let events = format!("GET /queues/{}/events", queue.bare());
+        let (status, why) = ask(&connector, &events, "", "").await;
+        assert_eq!(status, 409);
+        assert!(why.contains("not ready after 0ns"), "{why}");
+    });
+}
+
 #[test]
 fn the_listing_is_what_the_library_lists() {
     let name = Unique::new("http-list");
@@ -271,6 +285,32 @@ fn publishing_makes_a_queue_or_says_why_not() {
         assert_eq!(status, 409);
         assert!(why.contains("another process is the producer"), "{why}");
     });
+}
+
+#[test]
+fn nothing_is_published_into_a_queue_that_was_removed() {
+    let name = Unique::new("http-removed");
+    let queue = name.clone();
+    beside(SiteOptions::new().allow_publish(true).most_queues(1), async move |connector| {
+        let post = format!("POST /queues/{}", queue.bare());
+        assert_eq!(ask(&connector, &post, "", "lost").await.0, 201);
+        fs::remove_file(queue_path(&queue)).unwrap();
+        // It makes another one, which can be found.
+        assert_eq!(ask(&connector, &post, "", "found").await.0, 201);
+        let mut reader = Reader::<day3::Yield>::join(&queue, Start::Oldest).unwrap();
+        assert_eq!(&*reader.try_recv().unwrap(), b"found");
+        drop(reader);
+        // Somebody else has the name now.
+        fs::remove_file(queue_path(&queue)).unwrap();
+        let other = Writer::<day3::Yield>::create(&queue, 4096).unwrap();
+        assert_eq!(ask(&connector, &post, "", "x").await.0, 409);
+        drop(other);
+        assert_eq!(ask(&connector, &post, "", "again").await.0, 201);
+    });
+}
+
+fn queue_path(name: &QueueName) -> String {
+    format!("/dev/shm{}", name.as_str())
 }
 
 #[test]

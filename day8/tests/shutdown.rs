@@ -1,8 +1,10 @@
 //! The end of a service: what was begun is answered, and nothing else is waited for.
 
 use std::cell::{Cell, RefCell};
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::rc::Rc;
 use std::sync::mpsc;
@@ -15,7 +17,7 @@ use day8::{
     is_shutting_down, yield_now,
 };
 use nix::sys::signal::Signal;
-use testing::{DEADLINE, Program, promptly};
+use testing::{DEADLINE, Folder, Program, eventually, promptly};
 
 fn client(address: SocketAddr) -> BufReader<TcpStream> {
     let stream = TcpStream::connect(address).unwrap();
@@ -240,6 +242,42 @@ fn a_shutdown_may_come_before_or_twice_or_from_within() {
         });
         assert_eq!(seen.unwrap().unwrap(), b"Line 1: begun\x01");
     });
+}
+
+#[test]
+fn a_shutdown_may_have_all_the_time_there_is() {
+    promptly("it ends", || {
+        let options = RuntimeOptions::new().shutdown_timeout(Duration::MAX);
+        let runtime = Runtime::with_options(&options).unwrap();
+        let address = listen(&runtime, echo::echo);
+        let seen = run(&runtime, move |shutdown| {
+            let mut half = client(address);
+            // A connection that was not accepted yet would be refused.
+            assert_eq!(ask(&mut half, "x").as_deref(), Some("Line 1: x"));
+            half.get_mut().write_all(b"ha").unwrap();
+            shutdown.start();
+            assert_eq!(ask(&mut half, "lf").as_deref(), Some("Line 2: half"));
+        });
+        assert_eq!((seen.accepted, seen.cut), (1, 0));
+    });
+}
+
+#[test]
+fn a_service_goes_on_if_nobody_reads_what_it_prints() {
+    let folder = Folder::new();
+    let path = folder.join("socket");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_day8-echo"));
+    command.arg("--listen").arg(format!("unix:{}", path.display()));
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let program = Program::start_printing_to(&mut command, full);
+    let mut connected = None;
+    eventually("it listens", || {
+        connected = UnixStream::connect(&path).ok();
+        connected.is_some()
+    });
+    drop(connected);
+    program.signal(Signal::SIGTERM);
+    program.finish().well();
 }
 
 #[test]

@@ -80,17 +80,20 @@ impl<'a> Scene<'a> {
 }
 
 /// The command with `/name` replaced by `/name-PID`, unless the document shows what lies in
-/// `/dev/shm` under that name.
+/// `/dev/shm` under that name, or it is the target of a request.
 fn fresh(command: &str, document: &str, suffix: &str) -> String {
     let is_name = |word: &str| {
         word.strip_prefix('/').is_some_and(|name| {
             !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
         }) && !document.contains(&format!("/dev/shm{word}"))
     };
-    let word = |word: &str| {
-        if is_name(word) { format!("{word}{suffix}") } else { word.to_owned() }
-    };
-    command.split(' ').map(word).collect::<Vec<_>>().join(" ")
+    let words: Vec<&str> = command.split(' ').collect();
+    // Behind a method it is what a request is for.
+    let is_target = |at: usize| at > 0 && words[at - 1].ends_with("GET");
+    let fresh = words.iter().enumerate().map(|(at, word)| {
+        if is_name(word) && !is_target(at) { format!("{word}{suffix}") } else { word.to_string() }
+    });
+    fresh.collect::<Vec<_>>().join(" ")
 }
 
 fn command(line: &str) -> Option<&str> {

@@ -6,7 +6,7 @@
 use core::cell::RefCell;
 use core::str;
 use std::collections::{HashSet, VecDeque};
-use std::io;
+use std::io::{self, Write};
 use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -259,7 +259,9 @@ fn hear(mut subscriber: Subscriber, space: &Space, own: u64, shared: &Shared) {
         }
         let departures = subscriber.take_departures();
         if departures.iter().any(|departure| departure.why == Departed::Evicted) {
-            eprintln!(
+            // Not with a macro, which panics if nobody reads what is printed: the thread would be gone.
+            let _ = writeln!(
+                io::stderr(),
                 "a publisher of topics has waited {LAG:?} for this service, and went on without it"
             );
             // It is heard again from now on.

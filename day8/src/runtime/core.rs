@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use common::OsError;
 use common::process::Origin;
-use common::sync::{AtomicBool, AtomicU64, Ordering};
+use common::sync::{AtomicU64, Ordering};
 use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll as Poller, Registry, Token};
@@ -174,15 +174,9 @@ impl Core {
         let mut tasks = self.tasks.borrow_mut();
         let place = tasks.vacant_entry();
         let task = place.key();
-        let state = Arc::new(State {
-            task,
-            runtime: self.identity,
-            is_queued: AtomicBool::new(true),
-            remote: Arc::clone(&self.remote),
-        });
+        let state = Arc::new(State::queued(task, self.identity, Arc::clone(&self.remote)));
         let waker = Waker::from(Arc::clone(&state));
-        let coroutine = Some(Coroutine { placed, waker, kind, ended });
-        place.insert(Task { state, coroutine });
+        place.insert(Task::new(state, Coroutine { placed, waker, kind, ended }));
         drop(tasks);
         if kind == Kind::Connection {
             self.connections.set(self.connections.get() + 1);
@@ -200,9 +194,7 @@ impl Core {
         let mut coroutine = {
             let mut tasks = self.tasks.borrow_mut();
             let Some(task) = tasks.get_mut(index) else { return };
-            // edge: wake -> poll. Before it runs: who wakes it from now on has it polled again.
-            task.state.is_queued.swap(false, Ordering::Acquire);
-            let Some(coroutine) = task.coroutine.take() else { return };
+            let Some(coroutine) = task.begin() else { return };
             coroutine
         };
         self.tries.set(TRIES);
@@ -213,7 +205,7 @@ impl Core {
         let polled = catch_unwind(AssertUnwindSafe(|| placed.poll(&mut context)));
         match polled {
             Ok(Poll::Pending) => {
-                self.tasks.borrow_mut()[index].coroutine = Some(coroutine);
+                self.tasks.borrow_mut()[index].wait(coroutine);
             }
             Ok(Poll::Ready(())) => self.end(index, coroutine, None),
             Err(payload) => self.end(index, coroutine, Some(payload)),
@@ -398,7 +390,7 @@ impl Core {
         if self.is_stopping() {
             return;
         }
-        self.stopping.set(Some(self.now() + self.options.shutdown));
+        self.stopping.set(Some(super::spawn::after(self.now(), self.options.shutdown)));
         let mut woken = Vec::new();
         self.slots.borrow_mut().between(&mut woken);
         woken.into_iter().for_each(|waiter| self.tell(waiter));
@@ -507,7 +499,7 @@ impl Core {
             Waiter::Task(task) => {
                 let tasks = self.tasks.borrow();
                 let Some(found) = tasks.get(task) else { return };
-                if !found.state.is_queued.swap(true, Ordering::Relaxed) {
+                if found.state.claim() {
                     drop(tasks);
                     self.queue(task);
                 }

@@ -199,6 +199,11 @@ pub fn is_shutting_down() -> bool {
     current().is_ok_and(|core| core.is_stopping())
 }
 
+/// The time after this duration. What no clock reaches is as good as never.
+pub(super) fn after(now: Instant, duration: Duration) -> Instant {
+    now.checked_add(duration).unwrap_or(now + Duration::from_secs(1 << 30))
+}
+
 /// A timer that is set while its future waits.
 struct Timer {
     time: Instant,
@@ -207,10 +212,7 @@ struct Timer {
 
 impl Timer {
     fn new(duration: Duration) -> Self {
-        let now = Instant::now();
-        // As good as never.
-        let time = now.checked_add(duration).unwrap_or(now + Duration::from_secs(1 << 30));
-        Self { time, set: None }
+        Self { time: after(Instant::now(), duration), set: None }
     }
 
     fn unset(&mut self) {

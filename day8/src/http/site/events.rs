@@ -75,9 +75,10 @@ impl Watcher {
         let options = JoinOptions::new().timeout(Duration::ZERO);
         match RawTap::open(name, start, &options) {
             Ok(tap) => return Ok(Self::Messages(tap)),
-            Err(JoinError::Open(OpenError::NotFound { name })) => {
-                return Err(OpenError::NotFound { name }.into());
-            }
+            // Nothing is waited for: clients that name what never becomes a queue would hold up all others.
+            Err(JoinError::Open(
+                error @ (OpenError::NotFound { .. } | OpenError::NotReady { .. }),
+            )) => return Err(error.into()),
             // Something else; or a queue with private rooms, which its host hands out.
             Err(_) => {}
         }
