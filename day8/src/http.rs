@@ -29,6 +29,9 @@
 //! The head of a request without a body stays in the socket's buffer while the handler runs; nothing is copied and nothing
 //! is allocated. A request with a body has its head copied once, into memory that the connection keeps, because the
 //! buffer is needed for the body.
+//!
+//! A client sends the same headers again and again. So each connection remembers those that it has read last, up to a KiB.
+//! The next ones are compared with them byte by byte, and read only if they differ.
 
 mod body;
 mod chunked;

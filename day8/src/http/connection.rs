@@ -9,7 +9,7 @@ use super::body::TOO_LARGE;
 use super::chunked::Chunks;
 use super::date::Clock;
 use super::error::{HttpError, Refusal};
-use super::head::{self, Facts, Framing, Version};
+use super::head::{self, Facts, Framing, Known, Version};
 use super::request::{Head, Request};
 use super::response::{Answered, Responder};
 use super::status::Status;
@@ -267,6 +267,8 @@ impl<H> fmt::Debug for Http<H> {
 /// Memory that a connection keeps from one request to the next.
 #[derive(Default)]
 struct Scratch {
+    /// The headers that the client sends.
+    known: Known,
     /// The head of a request with a body.
     request: Vec<u8>,
     /// The head of an answer.
@@ -317,7 +319,7 @@ impl<H: Handler> Http<H> {
         output: &mut Output,
         scratch: &mut Scratch,
     ) -> Result<bool, SocketError> {
-        let facts = match head::parse(input.buffered(), self.options.most_head) {
+        let facts = match scratch.known.parse(input.buffered(), self.options.most_head) {
             Ok(Some(facts)) => facts,
             // It is not complete, or it is not to be taken.
             _ => match self.rest_of_head(input).await? {
@@ -330,7 +332,7 @@ impl<H: Handler> Http<H> {
         if matches!(facts.framing, Framing::Length(length) if length > self.options.most_body) {
             return self.refuse(output, TOO_LARGE, &mut scratch.answer).await;
         }
-        let Scratch { request, answer } = scratch;
+        let Scratch { request, answer, .. } = scratch;
         let outcome = if facts.framing == Framing::None {
             let head = Head::new(&input.buffered()[..facts.len], &facts);
             let responder = Responder::new(output, answer, &exchange, &self.clock);

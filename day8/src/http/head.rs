@@ -50,6 +50,17 @@ impl Span {
         &head[self.start as usize..self.end as usize]
     }
 
+    /// The same, where so many bytes lie before it.
+    fn moved(self, by: usize) -> Self {
+        Self { start: self.start + by as u32, end: self.end + by as u32 }
+    }
+
+    /// The same, without so many bytes before it. `None`: it lies in these.
+    fn back(self, by: usize) -> Option<Self> {
+        let by = by as u32;
+        Some(Self { start: self.start.checked_sub(by)?, end: self.end.checked_sub(by)? })
+    }
+
     /// Where this slice lies in the head that it is a part of.
     fn within(head: &[u8], part: &[u8]) -> Self {
         let start = part.as_ptr().addr() - head.as_ptr().addr();
@@ -93,6 +104,82 @@ pub(crate) fn parse(bytes: &[u8], limit: usize) -> Result<Option<Facts>, Refusal
     match request.parse_with_uninit_headers(bytes, &mut fields) {
         Ok(Complete(len)) if len <= limit => facts(&bytes[..len], &request).map(Some),
         _ => parse_slowly(bytes, limit),
+    }
+}
+
+/// The header lines of the plain request that was read last.
+///
+/// A client sends the same ones with each request: its name, what it accepts, its cookies. So they are compared with the
+/// last ones, and read anew only if they differ. What they say depends on nothing but their bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    /// With the empty line. Empty: nothing is known.
+    fields: Vec<u8>,
+    /// What Host says. Positions count from the first header.
+    host: Span,
+    host_len: usize,
+    keeps_alive: bool,
+}
+
+/// Longer header lines are read anew each time.
+const MOST_KNOWN: usize = 1 << 10;
+
+impl Known {
+    /// Reads a head as [`parse`] does.
+    #[inline]
+    pub(crate) fn parse(&mut self, bytes: &[u8], limit: usize) -> Result<Option<Facts>, Refusal> {
+        if let Some(facts) = self.recall(bytes, limit) {
+            return Ok(Some(facts));
+        }
+        let facts = parse(bytes, limit)?;
+        if let Some(facts) = &facts {
+            self.learn(bytes, facts);
+        }
+        Ok(facts)
+    }
+
+    /// What [`parse`] would say of this head, if its line is a plain one, and its headers are the known ones.
+    #[inline]
+    fn recall(&self, bytes: &[u8], limit: usize) -> Option<Facts> {
+        let start = memchr(b'\n', bytes)? + 1;
+        let len = start + self.fields.len();
+        if self.fields.is_empty() || len > limit || bytes.get(start..len)? != self.fields {
+            return None;
+        }
+        let line = bytes[..start].strip_suffix(b" HTTP/1.1\r\n")?;
+        let end = memchr(b' ', line)?;
+        let (method, target) = (&line[..end], &line[end + 1..]);
+        let is_plain = target.starts_with(b"/") && check_method(method);
+        // A second space is refused here as well: no target has one.
+        let target = check_target(method, target).ok().filter(|_| is_plain)?;
+        Some(Facts {
+            len,
+            method: Span::new(0..end),
+            path: Span::within(bytes, target.path),
+            host: Some(self.host.moved(start)),
+            host_len: self.host_len,
+            fields: Span::new(start..len - 2),
+            version: Version::Http11,
+            framing: Framing::None,
+            keeps_alive: self.keeps_alive,
+            expects: false,
+            is_head: method == b"HEAD",
+        })
+    }
+
+    /// Remembers the headers of a request without a body.
+    fn learn(&mut self, bytes: &[u8], facts: &Facts) {
+        let start = facts.fields.start as usize;
+        // If the target names a host, that lies before the headers, and nobody has kept what Host says.
+        let host = facts.host.and_then(|host| host.back(start));
+        let is_plain = facts.version == Version::Http11 && facts.framing == Framing::None;
+        let Some(host) = host.filter(|_| is_plain && facts.len - start <= MOST_KNOWN) else {
+            return;
+        };
+        self.fields.clear();
+        self.fields.extend_from_slice(&bytes[start..facts.len]);
+        (self.host, self.host_len) = (host, facts.host_len);
+        self.keeps_alive = facts.keeps_alive;
     }
 }
 
@@ -161,7 +248,7 @@ fn check_line(line: &[u8]) -> Result<(), Refusal> {
     else {
         return Err(malformed);
     };
-    if method.is_empty() || !method.iter().all(|&byte| is_token(byte)) || target.is_empty() {
+    if !check_method(method) || target.is_empty() {
         return Err(malformed);
     }
     match version {
@@ -174,6 +261,10 @@ fn check_line(line: &[u8]) -> Result<(), Refusal> {
         }
         _ => Err(malformed),
     }
+}
+
+fn check_method(method: &[u8]) -> bool {
+    !method.is_empty() && method.iter().all(|&byte| is_token(byte))
 }
 
 fn check_target<'a>(method: &[u8], target: &'a [u8]) -> Result<Target<'a>, Refusal> {
@@ -549,6 +640,41 @@ mod tests {
     }
 
     #[test]
+    fn known_headers_are_not_read_again() {
+        let fields = "Host: h:80\r\nConnection: x\r\n\r\n";
+        let mut known = Known::default();
+        let first = format!("GET / HTTP/1.1\r\n{fields}");
+        assert_eq!(known.recall(first.as_bytes(), LIMIT), None);
+        known.parse(first.as_bytes(), LIMIT).unwrap();
+        for (line, is_known) in [
+            ("HEAD /a?b HTTP/1.1", true),
+            ("X /%20 HTTP/1.1", true),
+            ("GET / HTTP/1.0", false),
+            ("GET http://i/ HTTP/1.1", false),
+            ("OPTIONS * HTTP/1.1", false),
+            ("CONNECT / HTTP/1.1", false),
+            ("GET / / HTTP/1.1", false),
+            ("GET  / HTTP/1.1", false),
+            (" / HTTP/1.1", false),
+            ("G(T / HTTP/1.1", false),
+            ("GET /% HTTP/1.1", false),
+            ("GET /\r HTTP/1.1", false),
+            ("\r\nGET / HTTP/1.1", false),
+            ("GET / HTTP/1.1\r\nX: y", false),
+        ] {
+            let head = format!("{line}\r\n{fields}more");
+            let recalled = known.recall(head.as_bytes(), LIMIT);
+            assert_eq!(recalled.is_some(), is_known, "{line:?}");
+            if is_known {
+                assert_eq!(Ok(recalled), parse(head.as_bytes(), LIMIT), "{line:?}");
+                assert_eq!(known.recall(head.as_bytes(), head.len() - 5), None, "{line:?}");
+            }
+        }
+        let other = "GET / HTTP/1.1\r\nHost: h:81\r\nConnection: x\r\n\r\n";
+        assert_eq!(known.recall(other.as_bytes(), LIMIT), None);
+    }
+
+    #[test]
     fn limits_count_bytes_and_headers() {
         let long = "y".repeat(LIMIT);
         assert_eq!(with(&format!("X: {long}\r\n")), Err(431));
@@ -636,6 +762,20 @@ mod tests {
                 prop_assert!(path.as_bytes().ends_with(facts.path.of(&head)));
                 let lines = facts.fields.of(&head).split(|&byte| byte == b'\n').count() - 1;
                 prop_assert_eq!(lines, fields);
+            }
+        }
+
+        /// Headers that are remembered change nothing.
+        #[test]
+        fn who_remembers_headers_says_the_same(heads in prop::collection::vec(heads(), 1..8)) {
+            let mut known = Known::default();
+            for head in &heads {
+                for end in [&b""[..], b"\r\n\r\n", b"\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n"] {
+                    let bytes = [head, end].concat();
+                    for limit in [LIMIT, bytes.len(), 40] {
+                        prop_assert_eq!(known.parse(&bytes, limit), parse(&bytes, limit));
+                    }
+                }
             }
         }
 

@@ -25,7 +25,11 @@ impl<'a> Head<'a> {
 
     /// Such as `GET`. A handler that knows `GET` answers `HEAD` in the same way: the body is left out for it.
     pub fn method(self) -> &'a str {
-        text(self.facts.method.of(self.bytes))
+        match self.facts.method.of(self.bytes) {
+            b"GET" => "GET",
+            b"POST" => "POST",
+            other => text(other),
+        }
     }
 
     /// The target's path, percent signs and all, without the query.
