@@ -16,11 +16,13 @@ use day7::line::wire::{Answer, Hello, LET_IN, STREAM};
 use day8::listener::BindError;
 use day8::rings::{ConnectError, RingOptions, RingStream, Strategy};
 use day8::runtime::Statistics;
-use day8::{Address, Isolation, Listener, Runtime, RuntimeOptions, Shutdown, Socket, SocketError};
+use day8::{
+    Address, Isolation, Listener, Runtime, RuntimeOptions, Shutdown, Socket, SocketError, yield_now,
+};
 use memmap2::{MmapOptions, MmapRaw};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
-use testing::{DEADLINE, Dice, Folder, Process, Program, another, eventually};
+use testing::{DEADLINE, Dice, Folder, Process, Program, another, eventually, promptly};
 
 /// What became of a connection, as its service has found.
 #[derive(Debug, PartialEq, Eq)]
@@ -85,12 +87,18 @@ impl Home {
     }
 
     fn with_options(options: &RuntimeOptions) -> Self {
+        Self::beside(options, |_| ())
+    }
+
+    /// The same, with something else in its runtime.
+    fn beside(options: &RuntimeOptions, begin: impl FnOnce(&Runtime) + Send + 'static) -> Self {
         let folder = Folder::new();
         let path = folder.join("service");
         let ((send, ends), (there, is_there)) = (channel(), channel());
         let (at, options) = (path.clone(), options.clone());
         let thread = thread::spawn(move || {
             let runtime = runtime(&at, &options, send);
+            begin(&runtime);
             there.send(runtime.shutdown()).unwrap();
             runtime.run().unwrap();
             runtime.statistics()
@@ -622,4 +630,29 @@ fn a_path_that_is_taken_is_refused_and_one_that_was_left_is_taken_over() {
     let long = Address::Ring(folder.join(&"x".repeat(200)));
     let too_long = Listener::bind(&long).unwrap_err();
     assert!(matches!(too_long, BindError::Ring(_)), "{too_long}");
+}
+
+#[test]
+fn coroutines_that_are_always_ready_do_not_starve_rings() {
+    promptly("the conversation ends", || {
+        let home = Home::beside(&options(Duration::ZERO), |runtime| {
+            for _ in 0..300 {
+                let busy = async {
+                    loop {
+                        yield_now().await;
+                    }
+                };
+                runtime.spawn::<()>(busy).unwrap();
+            }
+        });
+        let mut client = home.client();
+        for number in 0..30 {
+            client.write_all(&[number; 100]).unwrap();
+            let mut back = [0; 100];
+            client.read_exact(&mut back).unwrap();
+            assert_eq!(back, [number; 100]);
+        }
+        drop(client);
+        assert_eq!(home.end(), End::Finished);
+    });
 }

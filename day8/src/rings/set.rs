@@ -187,6 +187,14 @@ impl Rings {
         if self.len.get() == 0 { Rest::Sleep } else { self.with(notify, Inner::rest) }
     }
 
+    /// For a runtime that has coroutines to run: tells the slots of those rings that have something.
+    #[inline]
+    pub(crate) fn look(&self, notify: impl FnMut(usize, Side)) {
+        if self.len.get() > 0 {
+            self.with(notify, |inner| inner.poll() || inner.look_at_writers());
+        }
+    }
+
     /// The descriptor was readable: finds clients that have gone, and tells their slots.
     pub(crate) fn hear(&self, notify: impl FnMut(usize, Side)) {
         self.with(notify, Inner::hear);

@@ -330,6 +330,10 @@ impl Core {
         }
         self.now.set(Instant::now());
         self.hear();
+        if rest == Rest::Spin {
+            // The run queue may never be empty, and only then its rings are looked at otherwise.
+            self.rings.look(|slot, side| self.notify(slot, side));
+        }
         for task in self.remote.take() {
             self.queue(task);
         }
