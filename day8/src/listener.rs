@@ -233,7 +233,7 @@ impl Listener {
         if identity(path).is_none() {
             return Err(BindError::NotASocket { path: path.into() });
         }
-        // Whoever listens there answers at once, or has a full queue, which this does not wait for.
+        // A service that listens there answers at once, or its queue is full: this does not wait for that.
         match UnixStream::connect(path) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
             _ => return Err(BindError::Taken { address: address.clone() }),
@@ -332,7 +332,7 @@ impl Listening {
             }
             if let Kind::Ring(listener) = &self.listener.0 {
                 // A client that has connected and says nothing is sent away when its time is up.
-                let until = listener.patience().map(|patience| Instant::now() + patience);
+                let until = listener.time_left().map(|left| Instant::now() + left);
                 self.core.begin_wait(self.slot, Side::Read, until);
             }
             // "Between requests": a shutdown wakes it.

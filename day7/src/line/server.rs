@@ -144,7 +144,7 @@ impl Visitors {
     }
 
     /// How long there is until the oldest of them has said nothing for too long; `None` if there is none.
-    pub fn patience(&self) -> Option<Duration> {
+    pub fn time_left(&self) -> Option<Duration> {
         let oldest = self.visitors.values().map(|visitor| visitor.since).min()?;
         Some((oldest + HELLO_TIMEOUT).saturating_duration_since(Instant::now()))
     }
@@ -154,11 +154,11 @@ impl Visitors {
         std::mem::take(&mut self.turned_away)
     }
 
-    /// The next one who has said hello, if there is one now. Once there is none, the descriptor tells when to ask again.
+    /// The next client that has said hello, if there is one now. Once there is none, the descriptor tells when to ask again.
     ///
     /// # Errors
     ///
-    /// [`RendezvousError::System`]: no client is let in now, for want of descriptors for example. Those who wait stay.
+    /// [`RendezvousError::System`]: no client is let in now, for want of descriptors for example. Those that wait stay.
     pub fn hear(&mut self) -> Result<Option<Caller>, RendezvousError> {
         self.turn_away_the_silent();
         loop {
@@ -169,7 +169,7 @@ impl Visitors {
                     let Some(visitor) = self.visitors.remove(&id) else { continue };
                     match listen_to(id, visitor) {
                         Some(caller) => {
-                            // Whoever watches it from now on has a set of his own.
+                            // Its next owner watches it in a set of its own.
                             let _ = epoll::delete(&self.set, &caller.socket);
                             return Ok(Some(caller));
                         }

@@ -121,7 +121,7 @@ impl Acceptor {
         let mut events = Vec::with_capacity(64);
         loop {
             events.clear();
-            let timeout = self.visitors.patience().map(|left| {
+            let timeout = self.visitors.time_left().map(|left| {
                 let (tv_sec, tv_nsec) = (left.as_secs() as i64, left.subsec_nanos().into());
                 Timespec { tv_sec, tv_nsec }
             });

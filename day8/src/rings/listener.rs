@@ -52,8 +52,8 @@ impl RingListener {
 
     /// How long until a client that has connected and says nothing is to be sent away, by the next
     /// [`accept`](Self::accept); `None` if there is none.
-    pub(crate) fn patience(&self) -> Option<Duration> {
-        self.visitors.patience()
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        self.visitors.time_left()
     }
 
     /// The next connection, if a client has said hello. Once there is none, the descriptor tells when to ask again.

@@ -342,7 +342,7 @@ impl Entry {
             selector.rest(self.key);
             self.rests = true;
         }
-        // Whoever waits for room has announced that, and only a ring answers it.
+        // A writer that waits for room has announced that, and only a ring answers it.
         if turn.was_rung {
             told.extend(self.write.take().map(|slot| (slot, Side::Write)));
         }

@@ -13,8 +13,8 @@
 //!   *before* it takes the list. Both take the list's lock in between. If the executor has the lock first, it took the
 //!   flag down before the waker sets it: the flag stays set. If the waker has it first, the executor finds the coroutine
 //!   in the list. The lock orders the flag on any processor, so the flag's own operations are relaxed.
-//! - Who finds the list's flag not set rings. Who finds it set leaves that to the one who set it, and the executor has
-//!   not taken the list since. The executor hears each ring, now or when it asks its poller next, and sees then what was
+//! - A waker that finds the list's flag not set rings. One that finds it set leaves that to the waker that set it, and the
+//!   executor has not taken the list since. The executor hears each ring, now or when it asks its poller next, and sees then what was
 //!   done before the ring. That is what the kernel promises for `mio::Waker`; no model looks into it.
 //!
 //! # Distrust

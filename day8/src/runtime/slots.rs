@@ -187,7 +187,7 @@ impl Slots {
         self.next_sweep = next.map(|next| next.max(now + TOLERANCE));
     }
 
-    /// Whoever waits for a next request.
+    /// All that wait for a next request.
     pub(super) fn between(&mut self, woken: &mut Vec<Waiter>) {
         let waiting = self.slots.iter_mut().filter(|(_, slot)| slot.is_between);
         woken.extend(waiting.filter_map(|(_, slot)| slot.read.waiter.take()));

@@ -84,7 +84,7 @@ fn send(writer: &mut Writer<Adaptive>, record: &[u8]) -> Result<(), Refused> {
 
 fn refused(error: &CreateError) -> Refused {
     let status = match error {
-        // Whoever has the name, a request does not take it over.
+        // Another process has the name: a request does not take it over.
         CreateError::Segment(day2::CreateError::Taken { .. }) => Status::CONFLICT,
         _ => Status::INSUFFICIENT_STORAGE,
     };
