@@ -33,6 +33,8 @@ use crate::rings::{Rest, Rings};
 const POLLS: usize = 256;
 /// So many times a coroutine reads or writes before it lets others run.
 const TRIES: u32 = 128;
+/// So many bytes take about as long as a try does without them.
+const BYTES_OF_TRY: usize = 4 << 10;
 /// So many events the poller tells at once.
 const EVENTS: usize = 1024;
 /// The poller's word for what comes from other threads.
@@ -431,6 +433,13 @@ impl Core {
         }
         self.tries.set(tries - 1);
         true
+    }
+
+    /// What was read or written at once counts as so many tries as it takes time.
+    #[inline]
+    pub(crate) fn charge(&self, bytes: usize) {
+        let tries = u32::try_from(bytes / BYTES_OF_TRY).unwrap_or(u32::MAX);
+        self.tries.set(self.tries.get().saturating_sub(tries));
     }
 
     #[cold]

@@ -158,6 +158,7 @@ impl Wire {
                         if self.tells_when_empty && count < wanted {
                             self.core.spend(self.slot, Side::Read);
                         }
+                        self.core.charge(count);
                         self.end_wait(Side::Read);
                         return Poll::Ready(Ok(count));
                     }
@@ -352,6 +353,7 @@ impl Wire {
             }
             self.transport.borrow_mut().write(&parts[..count])?
         };
+        self.core.charge(sent);
         let of_buffer = sent.min(buffered);
         output.consume(of_buffer);
         Ok(sent - of_buffer)
