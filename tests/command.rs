@@ -375,17 +375,20 @@ fn records_are_counted_in_bytes() {
     let name = Unique::new("bytes");
     let mut writer = fanout::records::Writer::create(name.bare(), 4096).unwrap();
     let _reader = fanout::records::Reader::join(name.bare(), fanout::Start::Oldest).unwrap();
+    let identity = format!("{:016x}", writer.identity());
     writer.send(b"ten bytes.").unwrap();
     let taken = fanout::records::record_len(10);
     let output = run(&mut fanout(&["stat", name.bare(), "--json"]));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["kind"], "records");
+    assert_eq!(report["identity"], identity.as_str());
     assert_eq!((&report["sent"], &report["published"]), (&taken.into(), &taken.to_string().into()));
     assert_eq!((&report["consumers"][0]["lag"], &report["full"]), (&taken.into(), &false.into()));
     let shown = String::from_utf8(run(&mut fanout(&["stat", name.bare()])).stdout).unwrap();
     let room = format!("<- gates: room for {} B", yardstick::report::grouped(4096 - taken as u64));
     assert!(
         shown.contains("messages  of any size, of type bytes, capacity 4,096 B, ")
+            && shown.contains(&format!("identity  {identity}\n"))
             && shown.contains(&room),
         "{shown}"
     );

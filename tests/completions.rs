@@ -30,6 +30,7 @@ fn completions_name_every_subcommand_but_the_hidden_ones() {
             "clean",
             "serve",
             "call",
+            "bridge",
             "completions",
             "help",
         ] {
@@ -107,6 +108,7 @@ fn bash_offers_what_fits() {
         "clean",
         "serve",
         "call",
+        "bridge",
         "completions",
         "help",
     ] {
@@ -128,6 +130,7 @@ fn bash_offers_what_fits() {
         &["fanout", "stat", "a-"],
         &["fanout", "serve", "a-"],
         &["fanout", "call", "a-"],
+        &["fanout", "bridge", "a-"],
         &["fanout", "rm", "a-"],
         &["fanout", "topic", "sub", "a-"],
         &["fanout", "clean", "a-"],

@@ -63,6 +63,7 @@ fn a_publisher_takes_over_a_queue_that_somebody_is_attached_to() {
     type_into(&mut first, "one\ntwo\n");
     let all = |expected: &str| (0..3).all(|n| lines(&folder.join(&n.to_string())) == expected);
     eventually("what came first", || all("one\ntwo\n"));
+    let identity = report(&name)["identity"].as_str().unwrap().to_owned();
     kill(&mut first);
     let listed = run(&mut fanout(&["ls"]));
     let line = stdout(&listed).lines().find(|line| line.contains(name.bare())).unwrap();
@@ -74,7 +75,9 @@ fn a_publisher_takes_over_a_queue_that_somebody_is_attached_to() {
     assert_eq!((&queue.unwrap()["dead"], &queue.unwrap()["attached"]), (&true.into(), &2.into()));
 
     let mut second = publish(&name, &[]);
-    assert_eq!(report(&name)["epoch"], 1);
+    let taken_over = report(&name);
+    assert_eq!(taken_over["epoch"], 1);
+    assert_eq!(taken_over["identity"], identity.as_str());
     let shown = run(&mut fanout(&["stat", name.bare()]));
     let producer = format!("pid {} as it says, alive, epoch 1", second.0.id());
     assert!(stdout(&shown).contains(&producer), "{}", stdout(&shown));

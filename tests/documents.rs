@@ -2,99 +2,28 @@
 //! must be in the sources. The rules are in `CONTRIBUTING.md`; `FANOUT_BLESS=1` writes new outputs into
 //! the documents.
 
-mod documents {
-    pub(crate) mod block;
-    pub(crate) mod console;
-    pub(crate) mod programs;
-    pub(crate) mod shape;
-    pub(crate) mod snippet;
-}
-
 use std::path::Path;
 
-use documents::block::{self, Label};
-use documents::console::{self, Scene};
-use documents::programs::Programs;
-use documents::snippet;
-
-/// How many blocks of each kind were checked in a document.
-#[derive(Debug, Default, PartialEq)]
-struct Checked {
-    commands: usize,
-    snippets: usize,
-    listed: usize,
-}
+use testing::documents::{self, Checked, Programs, Stage};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Checks one document. Returns what was checked, and the text with the outputs that were found.
 fn check(text: &str, programs: &Programs) -> Result<(Checked, String), String> {
-    let blocks = block::parse(text)?;
-    if blocks.is_empty() {
-        return Err("1: a document without a block".to_owned());
-    }
-    let mut checked = Checked::default();
-    let mut found = text.to_owned();
-    for block in &blocks {
-        match &block.label {
-            Label::Snippet { file } => {
-                snippet::check(root(), file, block)?;
-                checked.snippets += 1;
-            }
-            Label::NoRun => {
-                programs.check_mentioned(root(), block)?;
-                checked.listed += 1;
-            }
-            Label::DocTest | Label::Text | Label::Console { .. } => {}
-        }
-    }
-    for scene in console::scenes(&blocks) {
-        checked.commands += scene.commands();
-        found = play(&scene, programs, &found, text)?;
-    }
-    Ok((checked, found))
-}
-
-fn play(
-    scene: &Scene<'_>,
-    programs: &Programs,
-    found: &str,
-    original: &str,
-) -> Result<String, String> {
-    let outputs = scene.run(programs, original)?;
-    let mut text = found.to_owned();
-    for (block, found) in outputs {
-        if std::env::var_os("FANOUT_BLESS").is_some() {
-            text = text.replacen(&block.text(), &console::shown(block, &found).join("\n"), 1);
-        } else {
-            console::compare(block, &found)?;
-        }
-    }
-    Ok(text)
+    documents::check(root(), text, programs, Stage::Plain)
 }
 
 fn check_file(name: &str, programs: &Programs) -> Checked {
-    let path = root().join(name);
-    let text = std::fs::read_to_string(&path).unwrap();
-    let (checked, found) = check(&text, programs).unwrap_or_else(|why| panic!("{name}:{why}"));
-    if found != text {
-        std::fs::write(&path, found).unwrap();
-    }
-    let doc_tests = block::parse(&text).unwrap();
-    let doc_tests = doc_tests.iter().filter(|block| block.label == Label::DocTest);
-    assert!(
-        name == "README.md" || doc_tests.count() == 0,
-        "{name}: rustdoc runs README's code only"
-    );
-    println!("{name}: {checked:?}");
+    let checked = documents::check_file(root(), name, programs, Stage::Plain);
+    let runs = name == "README.md" || checked.doc_tests == 0;
+    assert!(runs, "{name}: rustdoc runs README's code only");
     checked
 }
 
 #[test]
 fn documents_tell_the_truth() {
-    let programs = Programs::build();
+    let programs = Programs::build(root(), &[]);
     for name in ["README.md", "TUTORIAL.md"] {
         let checked = check_file(name, &programs);
         assert!(checked.commands > 0, "{name}: no command was executed");
@@ -117,12 +46,16 @@ fn a_document_that_lies_is_caught() {
     check("```console fails\n$ grep -q x /dev/null\n```\n", &programs).unwrap();
     let snippet = "```rust file=src/main.rs\nfn main() -> ExitCode {\n    cli::main()\n}\n```\n";
     assert_eq!(check(snippet, &programs).unwrap().0.snippets, 1);
+    let bridge = check(&truth.replace("console", "console bridge"), &programs).unwrap().0;
+    assert_eq!(bridge, Checked { left: 1, ..Checked::default() });
     let left_out = snippet.replace("    cli::main()\n", "// …\n");
     check(&left_out, &programs).unwrap();
 
     let turned = left_out
         .replace("fn main() -> ExitCode {", "}")
         .replace("\n}\n```", "\nfn main() -> ExitCode {\n```");
+    let terminals =
+        "```console terminal=A\n$ true\n```\n\n```console bridge terminal=B\n$ true\n```\n";
     let lies: Vec<(&str, String)> = vec![
         ("another word", truth.replace("\na\n", "\nA\n")),
         ("another figure", truth.replace("\nb 12\n", "\nb 13\n")),
@@ -131,6 +64,7 @@ fn a_document_that_lies_is_caught() {
         ("a figure where there is a word", figures.replace("\nb 7\n", "\n7 b\n")),
         ("no label", truth.replace("console", "")),
         ("an unknown label", truth.replace("console", "console quietly")),
+        ("a terminal that needs a server", terminals.to_owned()),
         ("an unknown language", truth.replace("console", "python")),
         ("an unknown program", "```console\n$ day9-producer\n```\n".to_owned()),
         ("one behind a pipe", "```console\n$ printf x | day9-consumer\n```\n".to_owned()),

@@ -6,6 +6,7 @@ mod support;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use fanout::records::{Member, Reader, Writer, record_len};
 use fanout::{JoinOptions, Producer, QueueOptions, Start, Unattended};
@@ -306,6 +307,28 @@ fn a_group_that_holds_is_waited_for_and_one_that_does_not_is_not() {
     assert!(worker("first", &["--count", "1"]).wait().success());
     assert!(publisher.wait().success());
     assert_eq!(run(&mut fanout(&["sub", name.bare(), "--hold"])).status.code(), Some(2));
+}
+
+#[test]
+fn a_group_that_holds_the_end_is_waited_for_when_everything_is_read() {
+    let (name, folder) = (Unique::new("hold-end"), Folder::new());
+    let input = folder.join("in");
+    std::fs::write(&input, "the only line\n").unwrap();
+    let mut terminal = Terminal::open();
+    let mut publisher = terminal.fanout(&["pub", name.bare(), "--file", input.to_str().unwrap()]);
+    let bridge = || {
+        let options = JoinOptions::new().hold_end(true).wait_for_queue(Duration::from_secs(20));
+        Member::join_with(name.bare(), "bridge", Start::Oldest, &options).unwrap()
+    };
+    let mut first = bridge();
+    assert_eq!(&*first.recv().unwrap(), b"the only line");
+    drop(first);
+    terminal.until_says("waiting for a member of the group \"bridge\" to pass the end on");
+    let second = bridge();
+    eventually("the queue has ended", || report(&name)["closed"] == true);
+    assert!(publisher.0.try_wait().unwrap().is_none(), "it waits");
+    second.acknowledge_end();
+    assert!(publisher.wait().success());
 }
 
 /// Fills a queue of 4,096 bytes, and gives its publisher a line more than there is room for. A reader lets the

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use support::sources;
 
-const FOLDERS: [&str; 9] = [
+const FOLDERS: [&str; 10] = [
     "common/src",
     "day2/src",
     "day3/src",
@@ -16,6 +16,7 @@ const FOLDERS: [&str; 9] = [
     "day6/src",
     "day7/src",
     "day8/src",
+    "bridge/src",
     "src",
 ];
 
@@ -29,8 +30,8 @@ const TWO_ANSWERS: [&str; 6] = [
     "TryPublishError",
 ];
 
-/// Kernel errors as the crates underneath have them.
-const FOREIGN: [&str; 4] = ["Errno", "nix::", "rustix::", "libc::"];
+/// Errors as the crates underneath have them.
+const FOREIGN: [&str; 5] = ["Errno", "nix::", "rustix::", "libc::", "async_nats::"];
 
 /// What is wrong with this source's public errors, and their names.
 fn faults(text: &str) -> (Vec<&str>, Vec<String>) {

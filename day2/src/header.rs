@@ -7,6 +7,7 @@ use common::QueueName;
 use common::sync::{AtomicU32, AtomicU64, Ordering};
 
 use crate::error::{CreateError, OpenError, type_name_error};
+use crate::identity;
 
 /// The first eight bytes of every segment: `FANOUT` and two zeros, as a little-endian number.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"FANOUT\0\0");
@@ -18,7 +19,7 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"FANOUT\0\0");
 /// These layouts depend on it, and assertions stand beside each of them: [`Header`], a
 /// log's control, Day 3's `Control` with its lines and the words of its doorbell, Day 4's `Marks` and
 /// `Frame`, Day 7's latest value and its topic space.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;
 
 /// The most bytes that the name of a message type may have.
 pub const MOST_TYPE_NAME: usize = 256;
@@ -37,7 +38,7 @@ const READY: u32 = u32::from_le_bytes(*b"REDY");
 /// | offset | bytes | field |
 /// |---:|---:|---|
 /// | 0 | 8 | magic: `FANOUT` and two zeros |
-/// | 8 | 4 | layout version: 4 |
+/// | 8 | 4 | layout version: 5 |
 /// | 12 | 4 | state: 0 while being created, then `REDY` |
 /// | 16 | 4 | kind: 1 a log, 2 a ring, 3 a ring of records, 4 a latest value, 5 a topic space |
 /// | 20 | 4 | alignment of a message |
@@ -50,6 +51,7 @@ const READY: u32 = u32::from_le_bytes(*b"REDY");
 /// | 72 | 8 | the first sequence |
 /// | 80 | 8 | how many consumers control has room for (Day 3); 0 in a log |
 /// | 88 | 8 | length of the type name in bytes |
+/// | 96 | 8 | identity: a random number, the same in each copy of the queue |
 /// | 128 | 256 | the type name |
 #[repr(C)]
 pub struct Header {
@@ -67,7 +69,8 @@ pub struct Header {
     first: AtomicU64,
     consumers: AtomicU64,
     type_name_len: AtomicU64,
-    reserved: [AtomicU64; 4],
+    identity: AtomicU64,
+    reserved: [AtomicU64; 3],
     type_name: [AtomicU64; MOST_TYPE_NAME / 8],
 }
 
@@ -86,6 +89,7 @@ const _: () = {
     assert!(offset_of!(Header, first) == 72);
     assert!(offset_of!(Header, consumers) == 80);
     assert!(offset_of!(Header, type_name_len) == 88);
+    assert!(offset_of!(Header, identity) == 96);
     assert!(offset_of!(Header, type_name) == 128);
     assert!(size_of::<Header>() == 384);
 };
@@ -156,6 +160,7 @@ pub struct Geometry {
     message_type: String,
     first: u64,
     consumers: u64,
+    identity: u64,
     control: Region,
     data: Region,
 }
@@ -225,7 +230,7 @@ impl Geometry {
         let message_type = expected.message_type.to_owned();
         let kind = expected.kind;
         let (element_size, element_align) = (size, align);
-        let consumers = 0;
+        let (consumers, identity) = (0, 0);
         Ok(Self {
             kind,
             element_size,
@@ -234,6 +239,7 @@ impl Geometry {
             message_type,
             first,
             consumers,
+            identity,
             control,
             data,
         })
@@ -244,6 +250,22 @@ impl Geometry {
     pub fn for_consumers(mut self, consumers: usize) -> Self {
         self.consumers = consumers as u64;
         self
+    }
+
+    /// The same, of a queue that has this identity. Without it, or with 0, the segment gets a random one when it is
+    /// created.
+    #[must_use]
+    pub fn with_identity(mut self, identity: u64) -> Self {
+        self.identity = identity;
+        self
+    }
+
+    /// The same, with an identity in any case.
+    pub(crate) fn identified(self) -> Self {
+        match self.identity {
+            0 => self.with_identity(identity::random()),
+            _ => self,
+        }
     }
 
     /// The same, with room for at least so many bytes in data, beside the messages.
@@ -265,6 +287,12 @@ impl Geometry {
     /// How many consumers control is said to have room for.
     pub fn consumers(&self) -> u64 {
         self.consumers
+    }
+
+    /// The number that tells this queue from all others, and that copies of it have in common. In a plan it is 0,
+    /// unless it was [given](Self::with_identity).
+    pub fn identity(&self) -> u64 {
+        self.identity
     }
 
     /// What the segment holds.
@@ -386,6 +414,7 @@ impl Header {
         self.data_len.store(geometry.data.len, order);
         self.first.store(geometry.first, order);
         self.consumers.store(geometry.consumers, order);
+        self.identity.store(geometry.identity, order);
         let name = geometry.message_type.as_bytes();
         self.type_name_len.store(name.len() as u64, order);
         for (word, bytes) in self.type_name.iter().zip(name.chunks(8)) {
@@ -456,6 +485,7 @@ impl Header {
             message_type,
             first: self.first.load(order),
             consumers: self.consumers.load(order),
+            identity: self.identity.load(order),
             control: Region {
                 offset: self.control_offset.load(order),
                 len: self.control_len.load(order),

@@ -17,6 +17,8 @@ mod guard;
 #[cfg(not(loom))]
 pub mod header;
 #[cfg(not(loom))]
+pub mod identity;
+#[cfg(not(loom))]
 pub mod lease;
 #[cfg(not(loom))]
 pub mod log;

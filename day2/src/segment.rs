@@ -205,6 +205,7 @@ impl Segment {
         let failed = |errno| create_error(name, "mmap", errno);
         let map = |offset, len| map(&object.file, Access::ReadWrite, offset, len).map_err(failed);
         let header = map(0, page_size())?;
+        let geometry = geometry.identified();
         let (control, data) = (geometry.control(), geometry.data());
         let control = map(control.offset, control.len)?;
         let data = map(data.offset, data.len)?;
@@ -387,8 +388,10 @@ impl Segment {
     }
 
     /// Leaves the name as it is when this is dropped.
-    pub fn leave_name(&mut self) {
-        core::mem::forget(self.object.claim.take());
+    pub fn leave_name(&self) {
+        if let Some(claim) = &self.object.claim {
+            claim.stays.store(true, Ordering::Relaxed);
+        }
     }
 
     /// The segment's name.
@@ -597,11 +600,13 @@ impl Drop for Object {
 struct Claim {
     named: Named,
     origin: Origin,
+    /// Whether the name is left as it is.
+    stays: AtomicBool,
 }
 
 impl Claim {
     fn of(named: Named) -> Self {
-        Self { named, origin: Origin::here() }
+        Self { named, origin: Origin::here(), stays: AtomicBool::new(false) }
     }
 }
 
@@ -609,7 +614,7 @@ impl Drop for Claim {
     fn drop(&mut self) {
         // A child that was forked from the creator has a copy of this claim, and must not remove
         // the name.
-        if self.origin.is_here() {
+        if self.origin.is_here() && !self.stays.load(Ordering::Relaxed) {
             let _ = self.named.remove();
         }
     }

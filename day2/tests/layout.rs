@@ -3,8 +3,8 @@
 use std::fs;
 
 use day2::header::Expected;
-use day2::segment::page_size;
-use day2::{Geometry, Kind, LogReader, LogWriter, Segment};
+use day2::segment::{READY_TIMEOUT, page_size};
+use day2::{Geometry, Kind, LogReader, LogWriter, Mode, Segment};
 use testing::Unique;
 
 struct Bytes(Vec<u8>);
@@ -36,12 +36,13 @@ fn a_header_byte_for_byte() {
     };
     // More control than a page and more data than two, so that every figure differs.
     let geometry = Geometry::plan(&expected, 1000, 77, page + 1, page).unwrap();
+    let geometry = geometry.with_identity(0x0123_4567_89ab_cdef);
     let _segment = Segment::create(&name, geometry, 0o600, |_| ()).unwrap();
 
     let bytes = Bytes::of(&name);
     let data_len = 24_000_u64.next_multiple_of(page);
     assert_eq!(bytes.0[0..8], *b"FANOUT\0\0");
-    assert_eq!(bytes.u32(8), 4, "layout version");
+    assert_eq!(bytes.u32(8), 5, "layout version");
     assert_eq!(bytes.0[12..16], *b"REDY");
     assert_eq!(bytes.u32(16), 2, "kind");
     assert_eq!(bytes.u32(20), 8, "alignment of a message");
@@ -54,10 +55,30 @@ fn a_header_byte_for_byte() {
     assert_eq!(bytes.u64(72), 77, "the first sequence");
     assert_eq!(bytes.u64(80), 0, "room for consumers");
     assert_eq!(bytes.u64(88), 16, "length of the type name");
+    assert_eq!(bytes.u64(96), 0x0123_4567_89ab_cdef, "identity");
     assert_eq!(bytes.0[128..144], *b"weather::Reading");
     assert_eq!(bytes.0.len() as u64, 3 * page + data_len);
-    let rest = bytes.0[96..128].iter().chain(&bytes.0[144..]);
+    let rest = bytes.0[104..128].iter().chain(&bytes.0[144..]);
     assert!(rest.into_iter().all(|&byte| byte == 0), "the rest is zero");
+}
+
+#[test]
+fn each_segment_has_an_identity_of_its_own_unless_it_is_told_one() {
+    let plan =
+        || Geometry::plan(&Expected::messages::<u64>(Kind::Log, "u64"), 1, 0, 1, page_size());
+    let create = |geometry: Geometry| {
+        let name = Unique::new("identity");
+        let segment = Segment::create(&name, geometry, 0o600, |_| ()).unwrap();
+        let opened = Segment::open(&name, Mode::Observer, READY_TIMEOUT).unwrap();
+        assert_eq!(opened.geometry(), segment.geometry());
+        assert_eq!(Bytes::of(&name).u64(96), segment.geometry().identity());
+        segment.geometry().identity()
+    };
+    let (one, another) = (create(plan().unwrap()), create(plan().unwrap()));
+    assert!(one != 0 && another != 0 && one != another, "{one:x} and {another:x}");
+    assert_eq!(plan().unwrap().identity(), 0);
+    assert_eq!(create(plan().unwrap().with_identity(7)), 7);
+    assert_ne!(create(plan().unwrap().with_identity(0)), 0);
 }
 
 #[test]

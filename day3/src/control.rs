@@ -279,7 +279,7 @@ pub(crate) struct GroupLine {
     pub(crate) claimed: AtomicU64,
     /// A sequence near the claim's end, whole.
     pub(crate) base: AtomicU64,
-    /// [`HOLDS`], [`ORPHANED`].
+    /// [`HOLDS`], [`HOLDS_END`], [`ORPHANED`].
     pub(crate) flags: AtomicU64,
     /// How many sequences went to a second member, because the first had died.
     pub(crate) redelivered: AtomicU64,
@@ -302,6 +302,8 @@ const _: () = {
 pub(crate) const HOLDS: u64 = 1;
 /// A member may have died with messages in hand.
 pub(crate) const ORPHANED: u64 = 2;
+/// A producer that has ended is not drained before a member of the group has acknowledged the end.
+pub(crate) const HOLDS_END: u64 = 4;
 
 /// How far a group has claimed, and which slot's member made the last claim.
 ///

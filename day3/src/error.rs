@@ -244,6 +244,16 @@ pub enum SendError {
     /// It never fits.
     #[error(transparent)]
     TooLarge(#[from] TooLarge),
+    /// These bytes are no whole messages (an end that does not know the message type).
+    #[error(
+        "expected whole messages of {size} bytes, found {len} bytes: send a multiple of {size} bytes"
+    )]
+    Uneven {
+        /// How many bytes were to be sent.
+        len: usize,
+        /// How many of them a message has.
+        size: usize,
+    },
     /// This process is a child that was forked from the producer's.
     #[error(
         "this process was forked from the producer's, which goes on sending: a queue has one producer; create \

@@ -319,7 +319,11 @@ fn claim_lag(control: &Control, group: usize, next: Sequence) -> u64 {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use crate::{Consumer, Heap, JoinOptions, Member, Memory, Producer, Start, TrySendError};
+    use std::time::Duration;
+
+    use crate::{
+        Consumer, Heap, JoinOptions, Member, Memory, Producer, RecvError, Start, TrySendError,
+    };
     use common::sync::Ordering;
 
     use crate::control::SlotState;
@@ -365,5 +369,42 @@ mod tests {
         // The first step of `roster::forget`.
         heap.control().group(0).flags.store(0, Ordering::Relaxed);
         assert_eq!(producer.try_send(5), Ok(()));
+    }
+
+    #[test]
+    fn a_queue_whose_end_is_held_is_drained_when_that_is_acknowledged() {
+        let heap = Heap::<u64>::new(4, 0).unwrap();
+        // SAFETY: the memory was made for this type, and has no other producer.
+        let mut producer = unsafe { Producer::<u64>::from_memory(heap.clone()) };
+        let drained = |producer: &mut Producer<u64>| producer.drain(Duration::ZERO).is_ok();
+        let join = || {
+            let options = JoinOptions::new().hold_end(true);
+            // SAFETY: the memory was made for this type.
+            let join = unsafe {
+                Member::<u64>::from_memory(heap.clone(), "bridge", Start::Oldest, &options)
+            };
+            join.unwrap()
+        };
+        let mut first = join();
+        producer.send(7).unwrap();
+        assert_eq!(first.recv(), Ok(7));
+        assert!(drained(&mut producer), "it has not ended yet");
+        producer.close();
+        assert!(!drained(&mut producer));
+        // It dies before it has passed the end on.
+        first.abandon();
+        assert!(!drained(&mut producer));
+        assert!(producer.groups()[0].holds_end);
+        let mut second = join();
+        assert_eq!(second.recv(), Err(RecvError::Closed));
+        second.acknowledge_end();
+        assert!(drained(&mut producer));
+        assert!(!producer.groups()[0].holds_end);
+
+        // Or the operator forgets the group.
+        drop((second, join()));
+        assert!(!drained(&mut producer));
+        assert_eq!(producer.forget_group("bridge", Duration::from_secs(2)), Ok(true));
+        assert!(drained(&mut producer));
     }
 }

@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 use common::sync::{AtomicU64, Ordering, may_die, mutant, spin_loop};
 use common::{Sequence, ordering};
 
-use crate::control::{Claim, GroupLine, ORPHANED};
+use crate::control::{Claim, GroupLine, HOLDS_END, ORPHANED};
 use crate::doorbell;
 use crate::link::Link;
 use crate::recovery;
@@ -212,8 +212,15 @@ impl<C: Link> MemberCursor<C> {
         true
     }
 
-    /// Ends as a killed process does: the kernel lets go of its lease, and all its words stay as they are. For
-    /// tests within one process.
+    /// Says that this group knows how the queue has ended, and that the producer need not wait for it
+    /// ([`JoinOptions::hold_end`](crate::JoinOptions::hold_end)).
+    pub fn acknowledge_end(&self) {
+        if self.registration.is_current(&self.control) {
+            self.control.group(self.group).flags.fetch_and(!HOLDS_END, Ordering::Relaxed);
+        }
+    }
+
+    /// Ends as a killed process does: the kernel lets go of its lease, and all its words stay as they are.
     pub fn die(mut self) {
         self.registration.let_go();
     }
@@ -374,6 +381,10 @@ impl<C: Link> Cursor for MemberCursor<C> {
     #[inline(always)]
     fn known(&self) -> Sequence {
         self.known
+    }
+
+    fn redelivered(&self) -> bool {
+        MemberCursor::redelivered(self)
     }
 
     fn registration(&self) -> &Registration {

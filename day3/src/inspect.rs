@@ -27,6 +27,8 @@ pub struct Snapshot {
     pub message_type: String,
     /// Size of a message in bytes.
     pub message_size: u64,
+    /// Alignment of a message in bytes.
+    pub message_align: u64,
     /// How many messages the ring holds.
     pub capacity: u64,
     /// Size of the whole segment in bytes.
@@ -37,6 +39,8 @@ pub struct Snapshot {
     pub published: u64,
     /// Nothing from this sequence on is being written.
     pub reserved: u64,
+    /// The number that tells this queue from all others, and that it has in common with its copies.
+    pub identity: u64,
     /// Whether the producer has closed the ring, however it ended.
     pub closed: bool,
     /// How the producer has ended.
@@ -97,11 +101,13 @@ impl Observer {
             kind: geometry.kind(),
             message_type: geometry.message_type().to_owned(),
             message_size: geometry.element_size(),
+            message_align: geometry.element_align(),
             capacity: geometry.capacity(),
             bytes: geometry.total_len(),
             first: geometry.first(),
             published: control.published().get(),
             reserved: control.head.reserved.load(Ordering::Relaxed),
+            identity: geometry.identity(),
             closed: control.is_closed(),
             ending: control.ending(),
             producer_pid: control.producer_pid(),

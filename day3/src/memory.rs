@@ -49,6 +49,10 @@ pub unsafe trait Memory: Debug + Send + Sync {
     fn data(&self) -> NonNull<u8>;
     /// Capacity and first sequence.
     fn ring(&self) -> Ring;
+    /// What the header says, where there is one: not in memory of one process.
+    fn geometry(&self) -> Option<&Geometry> {
+        None
+    }
     /// Where messages begin.
     fn landing(&self) -> &dyn Landing {
         &Everywhere
@@ -85,6 +89,8 @@ pub unsafe trait Memory: Debug + Send + Sync {
     fn can_be_resumed(&self) -> bool {
         true
     }
+    /// Leaves the memory's name as it is when this is dropped, for a successor.
+    fn leave_name(&self) {}
     /// The rooms of this ring's consumers, if they have any, and this is their host's memory.
     fn rooms(&self) -> Option<&Rooms> {
         None
@@ -128,6 +134,11 @@ impl Shared {
     /// The memory.
     pub fn memory(&self) -> &dyn Memory {
         &*self.memory
+    }
+
+    /// The number that tells this queue from all others; 0 where it has no header that says so.
+    pub fn identity(&self) -> u64 {
+        self.memory.geometry().map_or(0, Geometry::identity)
     }
 
     /// Says, after messages were read that had been lent to this consumer, whether they can be trusted.
@@ -226,7 +237,8 @@ impl Shared {
         options: &JoinOptions,
     ) -> Result<MemberCursor<Self>, JoinError> {
         blocking(options)?;
-        let role = JoinAs::Member { group, holds: options.holds_when_empty() };
+        let (holds, holds_end) = (options.holds_when_empty(), options.holds_end());
+        let role = JoinAs::Member { group, holds, holds_end };
         let registration = admit(self, role, start, options)?;
         // SAFETY: the registration was just given out, in this ring.
         let cursor = unsafe { MemberCursor::new(self.clone(), registration) };
@@ -480,7 +492,7 @@ pub fn successor<R>(
     options: &QueueOptions,
     check: impl FnOnce(&Segment) -> Result<(usize, R), ResumeError>,
 ) -> Result<(Segment, (usize, R)), ResumeError> {
-    let mut segment = Segment::succeed_trusting(name, READY_TIMEOUT, options.trust())?;
+    let segment = Segment::succeed_trusting(name, READY_TIMEOUT, options.trust())?;
     let checked = check(&segment).and_then(|(consumers, ring)| {
         let capacity = Capacity::new(segment.geometry().capacity());
         let control = Control::at(segment.control(), consumers);
@@ -534,18 +546,19 @@ pub fn consumers_of(segment: &Segment) -> Option<usize> {
 pub const TRAIL_BYTES: u64 = 2048;
 
 impl NamedMemory {
-    pub(crate) fn create<T: Pod>(
+    pub(crate) fn create(
         name: &QueueName,
+        expected: &Expected<'_>,
         options: &QueueOptions,
     ) -> Result<Self, CreateError> {
         let capacity = Capacity::new(options.capacity)?;
         let first = Sequence::new(options.first);
-        let expected = Expected::messages::<T>(Kind::Ring, options.type_name::<T>());
         let consumers = options.consumer_slots()?;
         let control_len = control_len(consumers);
         let geometry =
-            Geometry::plan(&expected, capacity.get(), first.get(), control_len, page_size())?
-                .for_consumers(consumers);
+            Geometry::plan(expected, capacity.get(), first.get(), control_len, page_size())?
+                .for_consumers(consumers)
+                .with_identity(options.identity);
         let segment = Segment::create(name, geometry, options.permissions, |start| {
             // SAFETY: control is page-aligned, as long as was planned, zero, and no other end has it yet.
             let control = unsafe { Control::at(start, consumers).as_ref() };
@@ -557,13 +570,13 @@ impl NamedMemory {
     }
 
     /// Opens the ring `name` as the producer that comes after a dead one.
-    pub(crate) fn succeed<T: Pod>(
+    pub(crate) fn succeed(
         name: &QueueName,
+        expected: &Expected<'_>,
         options: &QueueOptions,
     ) -> Result<Self, ResumeError> {
         let (segment, (consumers, ring)) = successor(name, options, |segment| {
-            let expected = Expected::messages::<T>(Kind::Ring, options.type_name::<T>());
-            segment.geometry().check(name, &expected)?;
+            segment.geometry().check(name, expected)?;
             Ok(ring_of(segment, name, &[Kind::Ring])?)
         })?;
         Ok(Self { segment, consumers, ring })
@@ -574,10 +587,20 @@ impl NamedMemory {
         mode: Mode,
         options: &JoinOptions,
     ) -> Result<Self, JoinError> {
+        let expected = Expected::messages::<T>(Kind::Ring, options.type_name::<T>());
+        Self::open_if(name, mode, options, |geometry| geometry.check(name, &expected))
+    }
+
+    /// Opens the ring `name`, if `check` finds that its messages are what the end can do with.
+    pub(crate) fn open_if(
+        name: &QueueName,
+        mode: Mode,
+        options: &JoinOptions,
+        check: impl FnOnce(&Geometry) -> Result<(), OpenError>,
+    ) -> Result<Self, JoinError> {
         let segment = Segment::open_trusting(name, mode, options.timeout, options.trust())?;
         let this = Self::of(segment, name, &[Kind::Ring])?;
-        let expected = Expected::messages::<T>(Kind::Ring, options.type_name::<T>());
-        this.segment.geometry().check(name, &expected)?;
+        check(this.segment.geometry())?;
         hold(&this.segment, this.control())?;
         Ok(this)
     }
@@ -622,6 +645,14 @@ unsafe impl Memory for NamedMemory {
 
     fn ring(&self) -> Ring {
         self.ring
+    }
+
+    fn leave_name(&self) {
+        self.segment.leave_name();
+    }
+
+    fn geometry(&self) -> Option<&Geometry> {
+        Some(self.segment.geometry())
     }
 
     fn locked(&self, timeout: Duration, f: &mut dyn FnMut()) -> Result<(), LockError> {

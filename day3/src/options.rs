@@ -28,6 +28,7 @@ pub struct QueueOptions {
     pub(crate) capacity: u64,
     pub(crate) permissions: u32,
     pub(crate) first: u64,
+    pub(crate) identity: u64,
     consumers: usize,
     resumes: bool,
     replaces: bool,
@@ -45,6 +46,7 @@ impl QueueOptions {
             capacity,
             permissions: 0o600,
             first: 0,
+            identity: 0,
             consumers: SLOTS,
             resumes: false,
             replaces: false,
@@ -171,6 +173,17 @@ impl QueueOptions {
         self
     }
 
+    /// The number that tells the queue from all others; a random one unless said otherwise, or if it is 0.
+    ///
+    /// A queue that is a copy of another, such as one on another host, has its identity;
+    /// [`first`](Self::first) then says where the copy begins. So a message is known by identity and sequence, wherever it
+    /// is. A queue that is [taken over](Self::or_resume) keeps the identity that it has.
+    #[must_use]
+    pub fn identity(mut self, identity: u64) -> Self {
+        self.identity = identity;
+        self
+    }
+
     /// What to do with messages while no consumer is registered; [`Unattended::Overwrite`] unless said
     /// otherwise. With the other two, each send looks whether there is one.
     #[must_use]
@@ -227,6 +240,11 @@ impl QueueOptions {
         self.first
     }
 
+    /// The identity that the queue is to have; 0 for a random one.
+    pub fn identity_number(&self) -> u64 {
+        self.identity
+    }
+
     /// What the message type is called, `default` unless it was set.
     pub fn message_type_or<'a>(&'a self, default: &'a str) -> &'a str {
         self.message_type.as_deref().unwrap_or(default)
@@ -243,6 +261,7 @@ pub struct JoinOptions {
     pub(crate) timeout: Duration,
     pub(crate) label: String,
     pub(crate) holds: bool,
+    pub(crate) holds_end: bool,
     follows: bool,
     policy: Policy,
     trust: Trust,
@@ -256,6 +275,7 @@ impl Default for JoinOptions {
             timeout: READY_TIMEOUT,
             label: String::new(),
             holds: false,
+            holds_end: false,
             follows: false,
             policy: Policy::Block,
             trust: Trust::OwnUser,
@@ -299,6 +319,23 @@ impl JoinOptions {
     /// Whether the group is to hold the producer back also while it has no member.
     pub fn holds_when_empty(&self) -> bool {
         self.holds
+    }
+
+    /// For a member of a group: as [`hold_when_empty`](Self::hold_when_empty), and the end of the queue is for the group
+    /// as one message more. A producer that closes the queue, and then waits until it is
+    /// [drained](crate::ring::Producer::drain), waits until a member of the group has
+    /// [acknowledged](crate::ring::Member::acknowledge_end) the end. So a worker that has to pass the end on may be
+    /// killed before it has done that: the one that is started again still finds the queue.
+    #[must_use]
+    pub fn hold_end(mut self, holds: bool) -> Self {
+        self.holds |= holds;
+        self.holds_end = holds;
+        self
+    }
+
+    /// Whether a producer that has ended is to wait until the group has acknowledged the end.
+    pub fn holds_end(&self) -> bool {
+        self.holds_end
     }
 
     /// Whether to wait for a successor where the producer has died. Without it, a consumer that has read everything

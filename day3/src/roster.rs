@@ -13,7 +13,8 @@ use common::sync::{AtomicU64, Ordering, mutant};
 use common::{Capacity, OsError, Sequence, fence, ordering};
 
 use crate::control::{
-    Claim, ConsumerSlot, Control, GroupLine, HOLDS, NAME_BYTES, ORPHANED, SlotState, SlotUse,
+    Claim, ConsumerSlot, Control, GroupLine, HOLDS, HOLDS_END, NAME_BYTES, ORPHANED, SlotState,
+    SlotUse,
 };
 use crate::doorbell;
 use crate::landing::Landing;
@@ -58,7 +59,14 @@ pub enum JoinAs<'a> {
         group: &'a str,
         /// Whether the group is to hold the producer back also while it has no member.
         holds: bool,
+        /// Whether the producer is to wait, when it has ended, until the group has acknowledged that.
+        holds_end: bool,
     },
+}
+
+/// The flags of a group that holds the producer back like this.
+fn flags_of(holds: bool, holds_end: bool) -> u64 {
+    (if holds { HOLDS } else { 0 }) | (if holds_end { HOLDS_END } else { 0 })
 }
 
 impl JoinAs<'_> {
@@ -243,13 +251,11 @@ pub unsafe fn join(
 /// these with it.
 fn heir(link: &dyn Link, ring: Ring, request: &JoinRequest<'_>) -> Option<Registration> {
     let control: &Control = link;
-    let JoinAs::Member { group: name, holds } = request.role else { return None };
+    let JoinAs::Member { group: name, holds, holds_end } = request.role else { return None };
     let group = control.groups().position(|line| line.name.load() == name)?;
     let Inheritance { slot, run, lease } = recovery::inherit(link, group, None, ring.capacity)?;
     let GroupLine { claimed, base, flags, .. } = control.group(group);
-    if holds {
-        flags.fetch_or(HOLDS, Ordering::Relaxed);
-    }
+    flags.fetch_or(flags_of(holds, holds_end), Ordering::Relaxed);
     let forebear = Some(Box::new(Obituary::of(control.slot(slot))));
     let (state, hold) = take_over(link, slot, lease, |line| describe(line, request));
     let claim = Claim::from_bits(claimed.load(Ordering::Relaxed));
@@ -358,14 +364,12 @@ fn move_in<'a>(
             let place = Place { word: &line.cursor, group: None, near: begin };
             Ok((place, before.next(request.role.usage())))
         }
-        JoinAs::Member { group, holds } => {
+        JoinAs::Member { group, holds, holds_end } => {
             let group = find_group(control, group, begin)?;
             let GroupLine { claimed, base, flags, .. } = control.group(group);
             let near = Sequence::new(base.load(Ordering::Relaxed));
             let held = flags.load(Ordering::Relaxed) & HOLDS != 0;
-            if holds {
-                flags.fetch_or(HOLDS, Ordering::Relaxed);
-            }
+            flags.fetch_or(flags_of(holds, holds_end), Ordering::Relaxed);
             line.group.store(group as u64, Ordering::Relaxed);
             line.cursor.store(begin.opposite().get(), order);
             let state = before.next(SlotUse::Member);
@@ -805,6 +809,11 @@ pub unsafe fn forget(link: &dyn Link, group: &str) -> Forgetting {
     control.roster.generation.fetch_add(1, ordering!("leave-roster-release", Release));
     doorbell::wake(&control.doorbell.producer);
     Forgetting::Done
+}
+
+/// Whether a group has yet to acknowledge the end of a queue that has ended.
+pub(crate) fn holds_end(control: &Control) -> bool {
+    control.groups().any(|line| line.flags.load(Ordering::Relaxed) & HOLDS_END != 0)
 }
 
 /// The oldest sequence that the producer does not overwrite before it looks at the roster again.

@@ -16,7 +16,7 @@ use crate::link::{Lease, Link};
 use crate::pace::{EmptyPace, FullPace};
 use crate::recovery::Death;
 use crate::rooms::{Eviction, Rooms};
-use crate::roster::Registration;
+use crate::roster::{self, Registration};
 use crate::vigil::Vigil;
 
 /// A consumer that has nothing to read: why.
@@ -134,6 +134,11 @@ pub trait Cursor {
     /// How far the producer had published at this consumer's last look. Other members may have taken
     /// some of these messages.
     fn known(&self) -> Sequence;
+
+    /// Whether what it has taken last had been claimed before by a member of its group that died.
+    fn redelivered(&self) -> bool {
+        false
+    }
 
     /// The slot that this consumer has, and since when.
     fn registration(&self) -> &Registration;
@@ -383,8 +388,7 @@ impl<C: Link, T: Trail> ProducerCursor<C, T> {
         self.control.wake_consumers()
     }
 
-    /// Ends as a killed process does: it closes nothing, and all its words stay as they are. For tests within one
-    /// process.
+    /// Ends as a killed process does: it closes nothing, and all its words stay as they are.
     pub fn die(mut self) {
         // The end was told already, as far as this cursor knows.
         self.is_closed = true;
@@ -462,10 +466,11 @@ impl<C: Link, T: Trail> ProducerCursor<C, T> {
         self.deaths.drain(..surplus);
     }
 
-    /// Whether every registered consumer has released everything that was published. A producer that looks in vain
-    /// for a while asks whether they are alive.
+    /// Whether every registered consumer has released everything that was published, and no group
+    /// [holds the end](crate::JoinOptions::hold_end) of a queue that has ended. A producer that looks in vain for a while
+    /// asks whether they are alive.
     pub fn is_drained(&mut self) -> bool {
-        let is_drained = self.lag() == 0;
+        let is_drained = self.lag() == 0 && !(self.is_closed() && roster::holds_end(&self.control));
         if is_drained {
             self.vigil.end();
         } else if self.vigil.in_vain() {
@@ -735,7 +740,7 @@ impl Watcher {
 }
 
 impl<C: Link> ConsumerCursor<C> {
-    /// The consumer of this registration, which [`roster::join`](crate::roster::join) gave out.
+    /// The consumer of this registration, which [`roster::join`] gave out.
     ///
     /// # Safety
     ///

@@ -564,3 +564,17 @@ fn a_killed_producer_leaves_its_ring_behind() {
     sender.finish().well();
     assert!(!name.exists());
 }
+
+#[test]
+fn a_successor_keeps_the_identity_of_the_queue() {
+    let name = Unique::new("kept");
+    let sender = waiting_producer(&name, &["--messages", &u64::MAX.to_string()]);
+    let identity = day3::Tap::<Message>::open(&*name, Start::Oldest).unwrap().identity();
+    sender.kill();
+    // What the options say is for a queue that is created.
+    let options = QueueOptions::new(16).identity(!identity);
+    let successor = Producer::<Message>::resume_with(&*name, &options).unwrap();
+    assert_eq!((successor.identity(), successor.epoch()), (identity, 1));
+    let consumer = Consumer::<Message>::join(&*name, Start::Oldest).unwrap();
+    assert_eq!(consumer.identity(), identity);
+}

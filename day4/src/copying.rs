@@ -126,6 +126,12 @@ impl<K: CopyingCursor, W: Wait> Copying<K, W> {
         Copying { cursor, data, waiter: waiter.waiting(wait) }
     }
 
+    /// The number that tells this queue from all others, and that it has in common with its copies; 0 in memory of one
+    /// process.
+    pub fn identity(&self) -> u64 {
+        self.waiter.shared().identity()
+    }
+
     /// How the writer has ended: after [`RecvError::Aborted`], why.
     pub fn ending(&self) -> Ending {
         self.waiter.shared().ending()

@@ -105,7 +105,12 @@ fn is_aligned(run: Run) -> bool {
 /// Writes the header of a frame whose message is in place; says how long the frame is.
 #[inline(always)]
 pub(crate) fn seal(word: &AtomicU64, len: usize, kind: u16) -> u64 {
-    let header = Frame { len: len as u32, kind };
+    seal_as(word, Frame::new(len as u32, kind))
+}
+
+/// The same, with a header that is known.
+#[inline(always)]
+pub(crate) fn seal_as(word: &AtomicU64, header: Frame) -> u64 {
     // Relaxed: the header is published with its message.
     word.store(header.word(), Ordering::Relaxed);
     header.size()

@@ -4,7 +4,7 @@
 //! |---:|---:|---|
 //! | 0 | 4 | length of the message in bytes, without this header |
 //! | 4 | 2 | kind: for the program; 0 unless the sender says otherwise |
-//! | 6 | 2 | tag: always the same, so that a reader notices a word that is no header |
+//! | 6 | 2 | tag: `fr`, or `fR` for a message that had been delivered before; a reader notices a word that is no header |
 //! | 8 | length | the message |
 //! | … | 0–7 | padding to the next multiple of 8; whatever was there before |
 //!
@@ -15,8 +15,14 @@
 /// Bytes of a frame's header; also what frames are aligned to.
 pub const HEADER: usize = 8;
 
-/// The last two bytes of every header.
+/// The last two bytes of a header.
 const TAG: u16 = u16::from_le_bytes(*b"fr");
+
+/// The same, of a message that had been delivered before.
+const AGAIN: u16 = u16::from_le_bytes(*b"fR");
+
+/// One bit differs, so that a reader looks for both tags at once.
+const _: () = assert!((TAG ^ AGAIN).is_power_of_two());
 
 /// The longest message that a header can tell of, whatever the ring: 4 GiB less 8 bytes.
 pub const MOST: usize = u32::MAX as usize - 7;
@@ -28,13 +34,33 @@ pub struct Frame {
     pub len: u32,
     /// For the program: the queue does not look at it.
     pub kind: u16,
+    /// As it stands in the header: a truth value here would cost a reader some instructions a message.
+    tag: u16,
 }
 
 impl Frame {
+    /// The header of a message of so many bytes, of this kind, that is delivered for the first time.
+    #[inline]
+    pub const fn new(len: u32, kind: u16) -> Self {
+        Self { len, kind, tag: TAG }
+    }
+
+    /// The same, of a message that had been delivered before, elsewhere.
+    #[inline]
+    pub const fn again(len: u32, kind: u16) -> Self {
+        Self { len, kind, tag: AGAIN }
+    }
+
+    /// Whether the sender says that the message had been delivered before, elsewhere.
+    #[inline]
+    pub const fn is_redelivered(self) -> bool {
+        self.tag == AGAIN
+    }
+
     /// The header as one word.
     #[inline]
     pub const fn word(self) -> u64 {
-        let word = self.len as u64 | (self.kind as u64) << 32 | (TAG as u64) << 48;
+        let word = self.len as u64 | (self.kind as u64) << 32 | (self.tag as u64) << 48;
         word.to_le()
     }
 
@@ -42,8 +68,9 @@ impl Frame {
     #[inline]
     pub const fn parse(word: u64, room: u64) -> Option<Self> {
         let word = u64::from_le(word);
-        let frame = Self { len: word as u32, kind: (word >> 32) as u16 };
-        if (word >> 48) as u16 == TAG && frame.size() <= room { Some(frame) } else { None }
+        let frame = Self { len: word as u32, kind: (word >> 32) as u16, tag: (word >> 48) as u16 };
+        let is_header = frame.tag == TAG || frame.tag == AGAIN;
+        if is_header && frame.size() <= room { Some(frame) } else { None }
     }
 
     /// Bytes of ring that it takes.
@@ -55,8 +82,10 @@ impl Frame {
 
 const _: () = {
     let bytes = [3, 0, 0, 0, 2, 1, b'f', b'r'];
-    assert!(Frame { len: 3, kind: 0x102 }.word() == u64::from_ne_bytes(bytes));
-    assert!(Frame { len: 3, kind: 0x102 }.size() == 16);
+    assert!(Frame::new(3, 0x102).word() == u64::from_ne_bytes(bytes));
+    assert!(Frame::new(3, 0x102).size() == 16);
+    let again = [3, 0, 0, 0, 2, 1, b'f', b'R'];
+    assert!(Frame::again(3, 0x102).word() == u64::from_ne_bytes(again));
 };
 
 /// Bytes of ring that a message of `message` bytes takes: its header, the message, and padding to a
@@ -81,13 +110,25 @@ mod tests {
         assert_eq!(record_len(usize::MAX), usize::MAX);
         assert_eq!(record_len(usize::MAX - 14), usize::MAX);
         assert_eq!(record_len(usize::MAX - 15), usize::MAX - 7);
-        assert!(Frame { len: u32::MAX, kind: 0 }.size() > u64::from(u32::MAX));
+        assert!(Frame::new(u32::MAX, 0).size() > u64::from(u32::MAX));
+    }
+
+    /// Of the 65,536 tags, two are headers'.
+    #[test]
+    fn no_other_tag_is_a_header() {
+        let without = Frame::new(5, 7).word() & !(0xffff_u64 << 48).to_le();
+        let tags = (0..=u16::MAX).filter(|&tag| {
+            let word = without | (u64::from(tag) << 48).to_le();
+            Frame::parse(word, 16).is_some()
+        });
+        assert!(tags.eq([*b"fR", *b"fr"].map(u16::from_le_bytes)));
     }
 
     proptest! {
         #[test]
-        fn a_header_says_what_was_written(len: u32, kind: u16) {
-            let frame = Frame { len, kind };
+        fn a_header_says_what_was_written(len: u32, kind: u16, redelivered: bool) {
+            let frame = if redelivered { Frame::again(len, kind) } else { Frame::new(len, kind) };
+            prop_assert_eq!(frame.is_redelivered(), redelivered);
             prop_assert_eq!(Frame::parse(frame.word(), frame.size()), Some(frame));
             prop_assert_eq!(Frame::parse(frame.word(), frame.size() - 1), None);
             prop_assert_eq!(frame.size(), record_len(len as usize) as u64);

@@ -6,24 +6,20 @@
 //! of this user at which nobody listens was left by a host that has died. It may be removed, or replaced. A socket without
 //! the mark is left alone. Whatever else serves under a name [listens](listen) in the same way. A host that is killed before it has set the mark leaves such a one: it has to be removed by hand.
 
-use std::fs::File;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use common::{NameError, QueueName};
 use day2::{Holder, OpenError, Segment};
 use day3::inspect::Observer;
 use day3::{JoinError, JoinOptions, QueueOptions, Wait};
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
 
 use crate::error::CreateError;
 use crate::memory::socket_of;
-use crate::rendezvous::socket::Listening;
-use crate::rendezvous::{HostError, MARK, RendezvousError, Server, client, failed, is_served};
+use crate::rendezvous::socket::{self, Listening};
+use crate::rendezvous::{HostError, MARK, RendezvousError, Server, client, is_served};
 use crate::rooms::Host;
 use crate::writer::Writer;
 
@@ -81,9 +77,6 @@ impl<W: Wait> Writer<W> {
     }
 }
 
-/// How long a socket may be there at which nobody listens yet.
-const NEWBORN: Duration = Duration::from_millis(100);
-
 /// Listens under this name, in place of a host that has died, for clients of this user, or of any. What is served there
 /// is for the caller to say: a queue is [hosted](Writer::host).
 ///
@@ -106,17 +99,8 @@ fn settle<S>(
     name: &QueueName,
     bind: impl Fn(PathBuf) -> Result<S, RendezvousError>,
 ) -> Result<S, HostError> {
-    let started = Instant::now();
-    loop {
-        match bind(socket_of(name)).map_err(|error| taken(name, error)) {
-            Err(HostError::Rendezvous(RendezvousError::Stale { .. }))
-                if remove_dead(name)? || started.elapsed() < NEWBORN =>
-            {
-                sleep(Duration::from_millis(1));
-            }
-            bound => return bound,
-        }
-    }
+    socket::settle(|| bind(socket_of(name)), || remove_dead(name))
+        .map_err(|error| taken(name, error))
 }
 
 /// The same error, in terms of the name.
@@ -195,44 +179,9 @@ pub fn remove(name: &QueueName) -> Result<bool, RendezvousError> {
     remove_if(name, |_| true)
 }
 
-/// Two processes that do so at once must not remove one another's new socket: so they do it one after the other.
 fn remove_if(
     name: &QueueName,
     is_meant: impl Fn(HostState) -> bool,
 ) -> Result<bool, RendezvousError> {
-    let is_there = || state(name).is_some_and(&is_meant);
-    if !is_there() {
-        return Ok(false);
-    }
-    let path = socket_of(name);
-    let _one_by_one = lock_folder(path.parent().unwrap_or(&path))?;
-    if !is_there() {
-        return Ok(false);
-    }
-    match std::fs::remove_file(&path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(failed(&path, "unlink", errno(&error))),
-    }
-}
-
-/// How long a process waits for another one that removes a name.
-const LONGEST: Duration = Duration::from_secs(1);
-
-fn lock_folder(folder: &Path) -> Result<Flock<File>, RendezvousError> {
-    let opened = File::open(folder);
-    let mut file = opened.map_err(|error| failed(folder, "open", errno(&error)))?;
-    let started = Instant::now();
-    loop {
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => return Ok(lock),
-            Err((again, Errno::EAGAIN)) if started.elapsed() < LONGEST => file = again,
-            Err((_, errno)) => return Err(failed(folder, "flock", errno)),
-        }
-        sleep(Duration::from_millis(1));
-    }
-}
-
-fn errno(error: &std::io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+    socket::remove_if(&socket_of(name), || state(name).is_some_and(&is_meant))
 }

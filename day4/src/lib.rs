@@ -53,7 +53,7 @@ pub use {
         SendError, SendTimeoutError, TimedOut, TooLarge, TryRecvError, TrySendError,
     },
     memory::{ByteMemory, Local, Offer, Segmented},
-    reader::{Receiver, Record, Records, RecordsIter},
+    reader::{Delivered, Receiver, Record, Records, RecordsIter},
     rooms::Host,
     writer::{Reservation, WriteBatch},
 };

@@ -104,7 +104,8 @@ impl Segmented {
             control_len(consumers) + TRAIL_BYTES,
             page_size(),
         )?
-        .for_consumers(consumers);
+        .for_consumers(consumers)
+        .with_identity(options.identity_number());
         let fill = |start: NonNull<u8>| {
             // SAFETY: control is page-aligned, as long as was planned, zero, and no other end has it yet.
             let control = unsafe { Control::at(start, consumers).as_ref() };
@@ -184,7 +185,7 @@ impl Segmented {
     /// Opens the ring of this name as the writer that comes after a dead one.
     pub(crate) fn succeed(name: &QueueName, options: &QueueOptions) -> Result<Self, ResumeError> {
         let message_type = options.message_type_or(MESSAGE_TYPE);
-        let (mut segment, (consumers, ring)) =
+        let (segment, (consumers, ring)) =
             successor(name, options, |segment| Ok(ring_of(segment, message_type)?))?;
         match mirror(&segment, Access::ReadWrite) {
             Ok(mirror) => Ok(Self { segment, consumers, mirror, ring }),
@@ -193,11 +194,6 @@ impl Segmented {
                 Err(ResumeError::Mirror(OsError::new(error)))
             }
         }
-    }
-
-    /// Leaves the name as it is when this is dropped.
-    pub(crate) fn leave_name(&mut self) {
-        self.segment.leave_name();
     }
 
     /// Opens the ring behind this descriptor, as [`open`](Self::open) does by name.
@@ -319,6 +315,14 @@ unsafe impl Memory for Segmented {
 
     fn ring(&self) -> Ring {
         self.ring
+    }
+
+    fn leave_name(&self) {
+        self.segment.leave_name();
+    }
+
+    fn geometry(&self) -> Option<&Geometry> {
+        Some(self.segment.geometry())
     }
 
     fn landing(&self) -> &dyn Landing {

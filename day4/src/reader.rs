@@ -26,7 +26,7 @@ use crate::frame::Frame;
 use crate::memory::{ByteMemory, Segmented};
 
 use batch::take_some;
-pub use batch::{Records, RecordsIter};
+pub use batch::{Delivered, Records, RecordsIter};
 
 /// A registered consumer; its cursor `K` says how it comes by its records.
 ///
@@ -216,6 +216,19 @@ impl<W: Wait> Member<W> {
     pub fn redelivered(&self) -> bool {
         self.cursor.redelivered()
     }
+
+    /// Says that this group knows how the queue has ended, and that the producer need not wait for it
+    /// ([`JoinOptions::hold_end`](day3::JoinOptions::hold_end)).
+    pub fn acknowledge_end(&self) {
+        self.cursor.acknowledge_end();
+    }
+
+    /// Leaves as a process that is killed: what this member has taken and not given back goes to another member of the
+    /// group, now or later, as [redelivered](Self::redelivered). Keep a batch from being given back with
+    /// [`forget`](core::mem::forget).
+    pub fn abandon(self) {
+        self.cursor.die();
+    }
 }
 
 impl<K: Measured, W: Wait> Receiver<K, W> {
@@ -271,6 +284,12 @@ impl<K: Measured, W: Wait> Receiver<K, W> {
     /// The number of its slot.
     pub fn slot(&self) -> usize {
         self.cursor.registration().slot()
+    }
+
+    /// The number that tells this queue from all others, and that it has in common with its copies; 0 in memory of one
+    /// process.
+    pub fn identity(&self) -> u64 {
+        self.waiter.shared().identity()
     }
 
     /// What can be told of this consumer from outside: whether it has something to do.
@@ -516,6 +535,12 @@ impl<K: Measured, W: Wait> Record<'_, K, W> {
         self.taken.sequence
     }
 
+    /// Whether the message had been delivered before: in this queue, to a member of the group that died; or elsewhere, as its
+    /// sender [said](crate::WriteBatch::push_redelivered).
+    pub fn redelivered(&self) -> bool {
+        self.taken.frame.is_redelivered() || self.receiver.cursor.redelivered()
+    }
+
     /// Gives the message back, as dropping it does, and says whether what was read of it can be trusted.
     ///
     /// # Errors
@@ -524,13 +549,6 @@ impl<K: Measured, W: Wait> Record<'_, K, W> {
     #[inline]
     pub fn finish(self) -> Result<(), Evicted> {
         self.receiver.confirm()
-    }
-}
-
-impl<W: Wait> Record<'_, MemberCursor<Shared>, W> {
-    /// Whether the message had been claimed before by a member that died.
-    pub fn redelivered(&self) -> bool {
-        self.receiver.redelivered()
     }
 }
 

@@ -15,7 +15,9 @@ use core::ptr::NonNull;
 
 use common::{OsError, QueueName, Sequence};
 use day2::page::{NewPage, OwnPage, Pages, SharedPage};
-use day2::{DescriptorError, LeaseError, LockError, Mode, OpenError, Role, Segment, vital};
+use day2::{
+    DescriptorError, Geometry, LeaseError, LockError, Mode, OpenError, Role, Segment, vital,
+};
 use day3::control::Control;
 use day3::landing::Landing;
 use day3::link::{Lease, Leases};
@@ -163,6 +165,10 @@ unsafe impl Memory for Host {
         self.ring.ring()
     }
 
+    fn geometry(&self) -> Option<&Geometry> {
+        self.ring.geometry()
+    }
+
     fn landing(&self) -> &dyn Landing {
         self.ring.landing()
     }
@@ -268,6 +274,10 @@ unsafe impl Memory for Guest {
 
     fn ring(&self) -> Ring {
         self.ring.ring()
+    }
+
+    fn geometry(&self) -> Option<&Geometry> {
+        self.ring.geometry()
     }
 
     fn landing(&self) -> &dyn Landing {

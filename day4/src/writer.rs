@@ -18,13 +18,13 @@ use day3::rooms::Eviction;
 use day3::roster::{self, Burial, ConsumerInfo, EvictError, GroupInfo, Ring};
 use day3::sequencer::{ProducerCursor, Refusal, Run};
 use day3::wait::{self, Side, Waiter};
-use day3::{QueueOptions, Shared, TimedOut, Unattended, Wait, Yield};
+use day3::{Memory, QueueOptions, Shared, TimedOut, Unattended, Wait, Yield};
 
-use crate::data::{Data, seal};
+use crate::data::{Data, seal, seal_as};
 use crate::error::{
     BatchFull, CreateError, ResumeError, SendError, SendTimeoutError, TooLarge, TrySendError,
 };
-use crate::frame::{HEADER, MOST, record_len};
+use crate::frame::{Frame, HEADER, MOST, record_len};
 use crate::memory::{ByteMemory, Offer, Segmented};
 use crate::rendezvous::Serving;
 
@@ -170,7 +170,7 @@ impl<W: Wait> Writer<W> {
         N: TryInto<QueueName, Error: Into<NameError>>,
     {
         let name = name.try_into().map_err(Into::into)?;
-        let mut memory = Segmented::succeed(&name, options)?;
+        let memory = Segmented::succeed(&name, options)?;
         let Some(sent) = sent(&memory) else {
             memory.leave_name();
             return Err(ResumeError::Trail { name });
@@ -252,6 +252,14 @@ impl<W: Wait> Writer<W> {
     pub fn waiting<V: Wait>(self, wait: V) -> Writer<V> {
         let Self { cursor, data, largest, memory, serving, waiter } = self;
         Writer { cursor, data, largest, memory, serving, waiter: waiter.waiting(wait) }
+    }
+
+    /// Leaves as a process that is killed: the queue keeps its name and what is in it, and
+    /// [`resume`](Writer::resume) goes on with it. Consumers that follow stay attached; others are told that the producer
+    /// died.
+    pub fn abandon(self) {
+        self.memory.leave_name();
+        self.cursor.die();
     }
 
     /// Sends a message if there is room for it now.
@@ -430,6 +438,12 @@ impl<W: Wait> Writer<W> {
         self.cursor.capacity().get()
     }
 
+    /// The number that tells this queue from all others, and that it has in common with its copies; 0 in memory of one
+    /// process.
+    pub fn identity(&self) -> u64 {
+        self.waiter.shared().identity()
+    }
+
     /// The longest message that this ring has room for, in bytes: 8 less than its capacity, and at
     /// most [`MOST`].
     pub fn largest(&self) -> usize {
@@ -482,7 +496,8 @@ impl<W: Wait> Writer<W> {
         wait::poll(timeout, || roster::living(self.waiter.shared()) >= n)
     }
 
-    /// Waits until every registered consumer has read and released everything that was sent.
+    /// Waits until every registered consumer has read and released everything that was sent. Once the queue is closed or
+    /// aborted, it waits for groups that [hold the end](day3::JoinOptions::hold_end), too: so close first, and drain then.
     ///
     /// # Errors
     ///
@@ -763,7 +778,21 @@ impl<'a, W: Wait> WriteBatch<'a, W> {
     #[inline]
     pub fn push_as(&mut self, message: &[u8], kind: u16) -> Result<(), BatchFull> {
         self.place(message.len())?.copy_from_slice(message);
-        self.add(message.len(), kind);
+        self.add(Frame::new(message.len() as u32, kind));
+        Ok(())
+    }
+
+    /// Adds a message of this kind that had been delivered before, elsewhere: on another host, say, to a consumer that died
+    /// with it. Who reads it is told so: [`Record::redelivered`](crate::Record::redelivered),
+    /// [`Delivered::redelivered`](crate::Delivered::redelivered).
+    ///
+    /// # Errors
+    ///
+    /// [`BatchFull`]; the message was not added, the others are still there.
+    #[inline]
+    pub fn push_redelivered(&mut self, message: &[u8], kind: u16) -> Result<(), BatchFull> {
+        self.place(message.len())?.copy_from_slice(message);
+        self.add(Frame::again(message.len() as u32, kind));
         Ok(())
     }
 
@@ -784,7 +813,7 @@ impl<'a, W: Wait> WriteBatch<'a, W> {
     ) -> Result<(), BatchFull> {
         let len = write(self.place(most)?);
         assert!(len <= most, "{len} bytes of {most} were written");
-        self.add(len, 0);
+        self.add(Frame::new(len as u32, 0));
         Ok(())
     }
 
@@ -830,10 +859,10 @@ impl<'a, W: Wait> WriteBatch<'a, W> {
 
     /// Writes the header of a message that is in place.
     #[inline]
-    fn add(&mut self, len: usize, kind: u16) {
+    fn add(&mut self, frame: Frame) {
         // SAFETY: room that was claimed, and aligned, as frames are to 8 bytes.
         let word = unsafe { self.at.cast::<AtomicU64>().as_ref() };
-        let size = seal(word, len, kind);
+        let size = seal_as(word, frame);
         // SAFETY: the frame ends within the room.
         self.at = unsafe { self.at.add(size as usize) };
         self.used += size;

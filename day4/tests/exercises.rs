@@ -80,7 +80,7 @@ fn wrong_ways_to_splice_fail() {
 }
 
 fn frame(message: &[u8], kind: u16) -> Vec<u8> {
-    let mut bytes = Frame { len: message.len() as u32, kind }.word().to_ne_bytes().to_vec();
+    let mut bytes = Frame::new(message.len() as u32, kind).word().to_ne_bytes().to_vec();
     bytes.extend(message);
     // Padding keeps the bytes that were there before.
     bytes.resize(bytes.len().next_multiple_of(8), 0xee);

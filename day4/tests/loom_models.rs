@@ -101,7 +101,8 @@ impl Rig {
     }
 
     fn member(&self) -> Reader<MemberCursor<HeapLines<2>>> {
-        let registration = self.join(JoinAs::Member { group: "g", holds: false }, Start::Latest);
+        let registration =
+            self.join(JoinAs::Member { group: "g", holds: false, holds_end: false }, Start::Latest);
         // SAFETY: the registration was just given out.
         let cursor = unsafe { MemberCursor::new(self.control.clone(), registration) };
         Reader { cursor, rig: self.clone() }
@@ -145,7 +146,7 @@ struct Writer {
 impl Writer {
     /// Sends a message of so many words if there is room now.
     fn try_send(&mut self, words: u32) -> bool {
-        let frame = Frame { len: 8 * words, kind: 0 };
+        let frame = Frame::new(8 * words, 0);
         let Ok(first) = self.cursor.claim(frame.size()) else { return false };
         self.rig.place(first).word.store(frame.word(), Ordering::Relaxed);
         for sequence in (1..=u64::from(words)).map(|i| first.plus(8 * i)) {
@@ -162,7 +163,7 @@ impl Writer {
 
     /// Sends for taps, which read words and no cells.
     fn try_send_words(&mut self, words: u32) -> bool {
-        let frame = Frame { len: 8 * words, kind: 0 };
+        let frame = Frame::new(8 * words, 0);
         let Ok(first) = self.cursor.claim(frame.size()) else { return false };
         self.rig.place(first).word.store(frame.word(), Ordering::Relaxed);
         for sequence in (1..=u64::from(words)).map(|i| first.plus(8 * i)) {

@@ -62,7 +62,7 @@ impl Ring {
 
 /// A message whose bytes look like headers, with its number in front.
 fn message(number: u64, words: usize) -> Vec<u8> {
-    let header = Frame { len: 8 * (number as u32 % 40), kind: 0 }.word();
+    let header = Frame::new(8 * (number as u32 % 40), 0).word();
     let words = (1..words).map(|_| header);
     [number].into_iter().chain(words).flat_map(u64::to_le_bytes).collect()
 }
@@ -113,7 +113,7 @@ fn a_forged_header_is_an_error_and_costs_no_memory() {
         let (ring, mut writer) = Ring::new(PAGE);
         let (mut reader, mut member, mut tap) = (ring.reader(), ring.member(), ring.tap());
         writer.send(b"eight by").unwrap();
-        ring.spoil(0, Frame { len, kind: 0 }.word());
+        ring.spoil(0, Frame::new(len, 0).word());
         let mut copy = Vec::new();
         let corrupt = |error| matches!(error, TryRecvError::End(RecvError::Corrupt(_)));
         assert!(corrupt(tap.try_recv(&mut copy).unwrap_err()), "{len}");

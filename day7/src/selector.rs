@@ -173,7 +173,7 @@ pub struct Selector {
     adaptive: Adaptive,
     /// When to look at all rings again.
     next_sweep: Instant,
-    /// Whom the kernel is asked about next.
+    /// The ring whose producer the kernel is asked about next.
     next_asked: usize,
     sleeps: u64,
     forks: u64,

@@ -78,7 +78,7 @@ impl RunQueue {
             && let Some(task) = self.woken.pop_front()
         {
             let Task { lives, is_woken } = &mut self.tasks[task];
-            // Before the poll: whoever wakes the task from now on may have come too late for it.
+            // Before the poll: a wake-up from now on may come too late for it.
             *is_woken = false;
             if *lives {
                 self.polls += 1;

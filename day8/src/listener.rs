@@ -5,11 +5,8 @@ use core::future::poll_fn;
 use core::task::Poll;
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 use std::str::FromStr;
@@ -18,9 +15,10 @@ use std::time::Instant;
 
 use common::OsError;
 use day4::rendezvous::RendezvousError;
+use day4::rendezvous::socket::{self, Place, bind_over_the_dead};
 use mio::Interest;
 use mio::event::Source;
-use mio::net::{TcpListener, UnixListener, UnixStream};
+use mio::net::{TcpListener, UnixListener};
 use nix::sys::socket::{Backlog, listen};
 
 use crate::rings::RingListener;
@@ -85,9 +83,9 @@ pub enum BindError {
         /// The path.
         path: PathBuf,
     },
-    /// There cannot be a socket there for clients that ask for rings.
+    /// There cannot be a socket at this path.
     #[error(transparent)]
-    Ring(RendezvousError),
+    Path(RendezvousError),
     /// The kernel refuses.
     #[error("{call} for {address}: {source}")]
     Kernel {
@@ -105,36 +103,10 @@ pub struct Listener(Kind);
 
 enum Kind {
     Tcp(TcpListener),
-    Unix(UnixListener, Bound),
+    // In this order: see `socket::Listening::into_parts`.
+    Unix { path: PathBuf, _place: Place, listener: UnixListener },
     Ring(RingListener),
     Channel(Rc<Queue>),
-}
-
-/// The file of a Unix socket, which goes with the listener.
-struct Bound {
-    path: PathBuf,
-    identity: Option<(u64, u64)>,
-}
-
-impl Bound {
-    fn new(path: &Path) -> Self {
-        Self { path: path.into(), identity: identity(path) }
-    }
-}
-
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    use std::os::unix::fs::MetadataExt;
-    let metadata = fs::symlink_metadata(path).ok()?;
-    metadata.file_type().is_socket().then(|| (metadata.dev(), metadata.ino()))
-}
-
-impl Drop for Bound {
-    fn drop(&mut self) {
-        // Another service may have taken its place.
-        if self.identity.is_some() && identity(&self.path) == self.identity {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
 }
 
 /// Sockets that wait to be accepted.
@@ -192,56 +164,30 @@ impl Listener {
         match address {
             Address::Tcp(socket) => match TcpListener::bind(*socket) {
                 Ok(listener) => {
-                    lengthen(&listener);
+                    // As long a queue as the kernel allows: where it is full, clients try again after a second, and then
+                    // after ever longer. It listens already, so what is refused leaves its queue as it is.
+                    let _ = listen(&listener, Backlog::MAXCONN);
                     Ok(Self(Kind::Tcp(listener)))
                 }
                 Err(source) => Err(refused(address, source)),
             },
-            Address::Unix(path) => Self::bind_unix(address, path),
-            Address::Ring(path) => Self::bind_ring(address, path),
+            Address::Unix(path) => Self::bind_path(address, path, |path| {
+                let (place, listener) = socket::Listening::bind_stream(path)?.into_parts();
+                let listener = UnixListener::from_std(listener);
+                Ok(Kind::Unix { path: path.into(), _place: place, listener })
+            }),
+            Address::Ring(path) => {
+                Self::bind_path(address, path, |path| RingListener::bind(path).map(Kind::Ring))
+            }
         }
     }
 
-    fn bind_ring(address: &Address, path: &Path) -> Result<Self, BindError> {
-        let bound = match RingListener::bind(path) {
-            Err(RendezvousError::Stale { .. }) => {
-                fs::remove_file(path).map_err(|source| refused(address, source))?;
-                RingListener::bind(path)
-            }
-            bound => bound,
-        };
-        let address = || address.clone();
-        bound.map(|listener| Self(Kind::Ring(listener))).map_err(|error| match error {
-            RendezvousError::InUse { .. } => BindError::Taken { address: address() },
-            RendezvousError::NotASocket { path } => BindError::NotASocket { path },
-            RendezvousError::System { call, errno, .. } => {
-                BindError::Kernel { call, address: address(), source: errno }
-            }
-            error => BindError::Ring(error),
-        })
-    }
-
-    fn bind_unix(address: &Address, path: &Path) -> Result<Self, BindError> {
-        match UnixListener::bind(path) {
-            Ok(listener) => {
-                lengthen(&listener);
-                return Ok(Self(Kind::Unix(listener, Bound::new(path))));
-            }
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-            Err(source) => return Err(refused(address, source)),
-        }
-        if identity(path).is_none() {
-            return Err(BindError::NotASocket { path: path.into() });
-        }
-        // A service that listens there answers at once, or its queue is full: this does not wait for that.
-        match UnixStream::connect(path) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-            _ => return Err(BindError::Taken { address: address.clone() }),
-        }
-        fs::remove_file(path).map_err(|source| refused(address, source))?;
-        let listener = UnixListener::bind(path).map_err(|source| refused(address, source))?;
-        lengthen(&listener);
-        Ok(Self(Kind::Unix(listener, Bound::new(path))))
+    fn bind_path(
+        address: &Address,
+        path: &Path,
+        bind: impl Fn(&Path) -> Result<Kind, RendezvousError>,
+    ) -> Result<Self, BindError> {
+        bind_over_the_dead(path, bind).map(Self).map_err(|error| not_bound(address, error))
     }
 
     /// A listener for coroutines of the runtime that serves it.
@@ -255,7 +201,7 @@ impl Listener {
     pub fn address(&self) -> Option<Address> {
         match &self.0 {
             Kind::Tcp(listener) => listener.local_addr().ok().map(Address::Tcp),
-            Kind::Unix(_, bound) => Some(Address::Unix(bound.path.clone())),
+            Kind::Unix { path, .. } => Some(Address::Unix(path.clone())),
             Kind::Ring(listener) => Some(Address::Ring(listener.path().into())),
             Kind::Channel(_) => None,
         }
@@ -271,7 +217,7 @@ impl Listener {
                 let _ = stream.set_nodelay(true);
                 Box::new(Descriptor::new(stream))
             }
-            Kind::Unix(listener, _) => Box::new(Descriptor::new(listener.accept()?.0)),
+            Kind::Unix { listener, .. } => Box::new(Descriptor::new(listener.accept()?.0)),
             Kind::Ring(listener) => Box::new(listener.accept(core.rings()?)?),
             Kind::Channel(queue) => {
                 let socket = queue.waiting.borrow_mut().pop_front();
@@ -284,7 +230,7 @@ impl Listener {
     fn source(&mut self) -> Option<&mut dyn Source> {
         match &mut self.0 {
             Kind::Tcp(listener) => Some(listener),
-            Kind::Unix(listener, _) => Some(listener),
+            Kind::Unix { listener, .. } => Some(listener),
             Kind::Ring(listener) => Some(listener),
             Kind::Channel(_) => None,
         }
@@ -363,16 +309,21 @@ impl Drop for Listening {
     }
 }
 
-/// Makes a listener's queue as long as the kernel allows. Where a queue is full, TCP clients try again after a second, and
-/// then after ever longer.
-fn lengthen(listener: &impl AsFd) {
-    // It listens already: what is refused leaves its queue as it is.
-    let _ = listen(listener, Backlog::MAXCONN);
-}
-
-fn refused(address: &Address, source: io::Error) -> BindError {
-    if source.kind() == io::ErrorKind::AddrInUse {
+fn refused(address: &Address, error: io::Error) -> BindError {
+    if error.kind() == io::ErrorKind::AddrInUse {
         return BindError::Taken { address: address.clone() };
     }
-    BindError::Kernel { call: "bind", address: address.clone(), source: OsError::new(source) }
+    BindError::Kernel { call: "bind", address: address.clone(), source: OsError::new(error) }
+}
+
+fn not_bound(address: &Address, error: RendezvousError) -> BindError {
+    let address = || address.clone();
+    match error {
+        RendezvousError::InUse { .. } => BindError::Taken { address: address() },
+        RendezvousError::NotASocket { path } => BindError::NotASocket { path },
+        RendezvousError::System { call, errno, .. } => {
+            BindError::Kernel { call, address: address(), source: errno }
+        }
+        error => BindError::Path(error),
+    }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
+use yardstick::descriptors;
 
 use crate::heap::Isolation;
 use crate::listener::{Address, Listener};
@@ -55,7 +56,8 @@ pub fn run<S: Service>(
     default: &str,
     service: impl FnOnce() -> anyhow::Result<S>,
 ) -> anyhow::Result<()> {
-    raise_descriptors();
+    // Each connection takes one. What is refused leaves the limit as it is, and the listeners wait for free descriptors.
+    let _ = descriptors::allow_all();
     let mut addresses = args.listen.clone();
     if addresses.is_empty() {
         addresses.push(default.parse()?);
@@ -108,13 +110,4 @@ fn stop_on(runtime: &Runtime, signals: &[i32]) -> anyhow::Result<()> {
         }
     })?;
     Ok(())
-}
-
-/// As many descriptors as this user may have: each connection takes one.
-fn raise_descriptors() {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        // What is refused leaves the limit as it is, and the listeners wait for free descriptors.
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-    }
 }

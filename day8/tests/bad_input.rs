@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
@@ -432,6 +432,42 @@ fn a_path_is_taken_only_from_the_dead() {
     drop(bind(&path).unwrap());
     assert!(bind(&folder.join("no/such/folder")).is_err());
     assert!(bind(&folder.join(&"x".repeat(200))).is_err());
+}
+
+/// One of them has it, and keeps it: the others do not remove its new socket for the dead one's.
+#[test]
+fn a_dead_services_path_goes_to_one_of_many_that_want_it() {
+    const MANY: usize = 4;
+    promptly("each has an answer", || {
+        for kind in [Address::Unix, Address::Ring] {
+            for _ in 0..20 {
+                let folder = Folder::new();
+                let path = folder.join("socket");
+                drop(UnixListener::bind(&path).unwrap());
+                let (begin, end) = (Arc::new(Barrier::new(MANY)), Arc::new(Barrier::new(MANY)));
+                let wanting: [_; MANY] = std::array::from_fn(|_| {
+                    let (begin, end) = (Arc::clone(&begin), Arc::clone(&end));
+                    let path = path.clone();
+                    thread::spawn(move || {
+                        begin.wait();
+                        let bound = Listener::bind(&kind(path.clone()));
+                        end.wait();
+                        let is_there = path.exists();
+                        end.wait();
+                        assert!(is_there, "the winner's socket is gone");
+                        match bound {
+                            Ok(_) => true,
+                            Err(BindError::Taken { .. }) => false,
+                            Err(error) => panic!("{error}"),
+                        }
+                    })
+                });
+                let won =
+                    wanting.into_iter().filter_map(|thread| thread.join().unwrap().then_some(()));
+                assert_eq!(won.count(), 1, "{:?}", kind(path));
+            }
+        }
+    });
 }
 
 #[test]

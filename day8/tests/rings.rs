@@ -629,7 +629,7 @@ fn a_path_that_is_taken_is_refused_and_one_that_was_left_is_taken_over() {
     assert_eq!(listener.address(), Some(Address::Ring(path)));
     let long = Address::Ring(folder.join(&"x".repeat(200)));
     let too_long = Listener::bind(&long).unwrap_err();
-    assert!(matches!(too_long, BindError::Ring(_)), "{too_long}");
+    assert!(matches!(too_long, BindError::Path(_)), "{too_long}");
 }
 
 #[test]

@@ -22,9 +22,9 @@ use super::input::{Cut, Input};
 use super::output::Output;
 use super::place::Place;
 use super::serve::LINE;
-use super::signals::Signals;
 use super::terminal::{Notice, say, typed};
 use super::value::{Trusted, seconds, strategy, trusted};
+use yardstick::signals::Signals;
 
 #[derive(Args)]
 #[command(after_help = ORDER)]

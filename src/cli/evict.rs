@@ -15,8 +15,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::laggard::describe;
 use super::print;
-use super::signals::Signals;
 use super::terminal::typed;
+use yardstick::signals::Signals;
 
 #[derive(Args)]
 #[command(after_help = DEAD)]

@@ -12,9 +12,9 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::signals::{Interrupted, Signals};
 use super::terminal::{Notice, hung_up};
 use super::{BYTES, LINE};
+use yardstick::signals::{Interrupted, Signals};
 
 /// Where one message ends and the next begins.
 #[derive(Clone, Copy)]

@@ -124,6 +124,19 @@ impl Laggards {
             );
             return Some((&group.name, line));
         }
+        let is_last = what == For::End && furthest == 0;
+        if let Some(group) = groups.iter().find(|group| is_last && group.holds_end) {
+            let (shown, member) = (group.name.escape_debug().to_string(), typed(&group.name));
+            let whom = match group.members {
+                0 => "a member of the group",
+                _ => "the group",
+            };
+            let line = format!(
+                "everything of {name} is read: waiting for {whom} \"{shown}\" to pass the end on; where no member of it runs, \
+                 `fanout forget {queue} {member}` goes on without it"
+            );
+            return Some((&group.name, line));
+        }
         let line = || {
             format!(
                 "nobody listens to {name}: waiting for a consumer, such as `fanout sub {queue}`"

@@ -1,5 +1,6 @@
 //! What the command `fanout` does: one module per subcommand.
 
+mod bridge;
 mod call;
 mod clean;
 mod column;
@@ -15,7 +16,6 @@ mod place;
 mod publish;
 mod remove;
 mod serve;
-mod signals;
 mod stat;
 mod subscribe;
 mod succession;
@@ -30,8 +30,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
-use self::signals::{Interrupted, Signals};
 use self::subscribe::GaveUp;
+use yardstick::signals::{Interrupted, Signals};
 
 /// A shared-memory queue with one producer and many consumers
 #[derive(Parser)]
@@ -91,6 +91,8 @@ enum Command {
     Serve(serve::Arguments),
     /// Have a server do tasks, each a line of stdin, and print its answers
     Call(call::Arguments),
+    /// Carry a queue to other hosts, over NATS JetStream: `fanout bridge --help` has the rest
+    Bridge(bridge::Arguments),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -133,6 +135,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Clean(arguments) => clean::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments, &signals),
         Command::Call(arguments) => call::run(&arguments, &signals),
+        Command::Bridge(arguments) => bridge::run(&arguments, &signals),
         Command::Completions { shell } => completions::run(shell),
     }
 }

@@ -10,11 +10,11 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::signals::{Interrupted, Signals};
 use super::terminal::hung_up;
+use yardstick::signals::{Interrupted, Signals};
 
 /// Stdout without a buffer. When it is time to stop, a write ends with
-/// [`Interrupted`](super::signals::Interrupted) inside an I/O error.
+/// [`Interrupted`](yardstick::signals::Interrupted) inside an I/O error.
 pub(crate) struct Output<'a> {
     file: File,
     terminal: bool,

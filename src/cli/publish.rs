@@ -17,10 +17,10 @@ use yardstick::report::grouped;
 
 use super::input::{Cut, Input};
 use super::laggard::{For, Laggards, Wait, Who, dismissal, obituary, who};
-use super::signals::Signals;
 use super::succession::{self, Kind};
 use super::terminal::{Notice, say, typed};
 use super::value::{permissions, seconds, size, strategy};
+use yardstick::signals::Signals;
 
 #[derive(Args)]
 pub(crate) struct Arguments {

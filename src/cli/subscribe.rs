@@ -17,9 +17,9 @@ use fanout::{Ending, JoinOptions, Policy, QueueName, Start};
 
 use super::LINE;
 use super::output::Output;
-use super::signals::Signals;
 use super::terminal::{Notice, say};
 use super::value::{Trusted, label, strategy, trusted};
+use yardstick::signals::Signals;
 
 #[derive(Args)]
 pub(crate) struct Arguments {

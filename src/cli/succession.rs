@@ -140,11 +140,12 @@ fn held(name: &QueueName) -> Option<String> {
     };
     let groups = snapshot.groups.iter().filter(|group| group.holds);
     groups
-        .map(|group| (&group.name, group.lag.max(in_hand(&group.name))))
-        .filter(|(_, lag)| *lag > 0)
+        .map(|group| (group, group.lag.max(in_hand(&group.name))))
+        .filter(|(group, lag)| *lag > 0 || snapshot.closed && group.holds_end)
         .max_by_key(|(_, lag)| *lag)
-        .map(|(group, lag)| {
-            format!("the {} bytes that the group \"{}\" holds", grouped(lag), group.escape_debug())
+        .map(|(group, lag)| match (group.name.escape_debug(), lag) {
+            (name, 0) => format!("the end, for which the group \"{name}\" waits"),
+            (name, lag) => format!("the {} bytes that the group \"{name}\" holds", grouped(lag)),
         })
 }
 

@@ -17,10 +17,10 @@ use fanout::{Policy, QueueName};
 use super::column::width;
 use super::input::{Cut, Input, Piece};
 use super::output::Output;
-use super::signals::Signals;
 use super::terminal::{Notice, say};
 use super::value::size;
 use super::{LINE, print};
+use yardstick::signals::Signals;
 
 #[derive(Args)]
 pub(crate) struct Arguments {

@@ -7,10 +7,12 @@
 use std::time::Duration;
 
 mod dice;
+pub mod documents;
 mod folder;
 pub mod judge;
 mod name;
 mod panics;
+mod ports;
 mod privileges;
 mod process;
 mod ready;
@@ -20,6 +22,7 @@ pub use dice::{Dice, mix, number_from_environment};
 pub use folder::Folder;
 pub use name::Unique;
 pub use panics::{message, panics};
+pub use ports::free_port;
 pub use privileges::unprivileged;
 pub use process::{Ended, Process, Program, another, run};
 pub use ready::{is_ready, until_ready};

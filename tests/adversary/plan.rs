@@ -79,7 +79,7 @@ impl Plan {
         let looks_like_headers = mix(number) & 1 == 0;
         for index in 0..len.div_ceil(8) as u64 {
             let word = mix(self.seed ^ number << 20 ^ index);
-            let header = Frame { len: (word % 64) as u32, kind: word as u16 }.word();
+            let header = Frame::new((word % 64) as u32, word as u16).word();
             let word = if looks_like_headers { header } else { word };
             into.extend_from_slice(&word.to_ne_bytes());
         }

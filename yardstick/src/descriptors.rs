@@ -1,10 +1,22 @@
-//! Descriptors that the sides of a run inherit.
+//! Descriptors that the sides of a run inherit, and how many there may be.
 
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{setsockopt, sockopt};
+
+/// Allows this process, and those that it starts, as many descriptors as the system lets it. How many these are.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn allow_all() -> io::Result<u64> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    Ok(most)
+}
 
 /// The descriptor and a copy of it, one for each side.
 ///

@@ -1,6 +1,6 @@
 //! What Fanout's programs, benchmarks and tests share, and no library user builds: the messages that
-//! benchmarks move, the cores that their threads run on, the limits that they are compared with, and the
-//! format of their figures.
+//! benchmarks move, the cores that their threads run on, the limits that they are compared with, the
+//! format of their figures, and how commands read what a user types and are told to stop.
 
 pub mod affinity;
 pub mod bytes;
@@ -17,3 +17,8 @@ pub mod payload;
 #[cfg(feature = "benchmarks")]
 pub mod progress;
 pub mod report;
+// The kernel writes their flags: loom could not.
+#[cfg(all(feature = "commands", not(loom)))]
+pub mod signals;
+#[cfg(feature = "commands")]
+pub mod value;

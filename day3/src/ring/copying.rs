@@ -116,6 +116,12 @@ impl<T: Pod, K: CopyingCursor, W: Wait> Copying<T, K, W> {
         Copying { cursor, places, waiter: waiter.waiting(wait) }
     }
 
+    /// The number that tells this queue from all others, and that it has in common with its copies; 0 in memory of one
+    /// process.
+    pub fn identity(&self) -> u64 {
+        self.waiter.shared().identity()
+    }
+
     /// How the producer has ended: after [`RecvError::Aborted`], why.
     pub fn ending(&self) -> Ending {
         self.waiter.shared().ending()

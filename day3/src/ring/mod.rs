@@ -1,12 +1,14 @@
 //! Messages of a type `T`, in the places that the sequencer grants.
 
 mod copying;
+mod element;
 mod evictable;
 mod producer;
 mod raw;
 mod receiver;
 mod tap;
 
+use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use std::sync::Arc;
@@ -22,32 +24,65 @@ use crate::options::JoinOptions;
 use crate::sequencer::Run;
 
 pub use copying::{Copying, CopyingCursor};
+pub(crate) use element::Raw;
+pub use element::{Element, MessageType};
 pub use evictable::Evictable;
 pub use producer::{Producer, Reservation};
-pub use raw::RawTap;
+pub use raw::{RawBatch, RawMember, RawProducer, RawTap};
 pub use receiver::{Batch, Consumer, Member, Receiver};
 pub use tap::Tap;
 
 /// The places of a ring, as this process has them mapped.
 pub(crate) struct Places<T> {
-    start: NonNull<T>,
+    start: NonNull<u8>,
     capacity: Capacity,
+    /// How many bytes a message has.
+    size: usize,
+    messages: PhantomData<NonNull<T>>,
 }
+
+/// The places of a run that lie in one piece.
+type Part<T> = NonNull<[<T as Element>::Unit]>;
 
 impl<T: Pod> Places<T> {
     pub(crate) fn new(memory: &dyn Memory) -> Self {
-        Self { start: memory.data().cast(), capacity: memory.ring().capacity }
+        // SAFETY: a message of this type has as many bytes, and the memory was made for such messages.
+        unsafe { Self::of_size(memory, size_of::<T>()) }
+    }
+}
+
+impl<T: Element> Places<T> {
+    /// The places of messages that have so many bytes.
+    ///
+    /// # Safety
+    ///
+    /// The memory was made for messages of this size.
+    pub(crate) unsafe fn of_size(memory: &dyn Memory, size: usize) -> Self {
+        let (start, capacity) = (memory.data(), memory.ring().capacity);
+        Self { start, capacity, size, messages: PhantomData }
+    }
+
+    /// How many bytes a message has.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// How many units so many messages have.
+    #[inline(always)]
+    pub(crate) fn units(&self, messages: usize) -> usize {
+        messages * T::units(self.size)
     }
 
     #[inline(always)]
-    pub(crate) fn at(&self, sequence: Sequence) -> NonNull<T> {
+    pub(crate) fn at(&self, sequence: Sequence) -> NonNull<T::Unit> {
+        let start = self.start.cast::<T::Unit>();
         // SAFETY: an index is below the capacity, and data has room for that many.
-        unsafe { self.start.add(self.capacity.index(sequence)) }
+        unsafe { start.add(self.units(self.capacity.index(sequence))) }
     }
 
     /// The places of a run: up to the end of the ring, and from its start.
     #[inline]
-    pub(crate) fn of(&self, run: Run) -> (NonNull<[T]>, NonNull<[T]>) {
+    pub(crate) fn of(&self, run: Run) -> (Part<T>, Part<T>) {
         assert!(
             run.len <= self.capacity.get(),
             "a run of {} in a ring of {}",
@@ -55,8 +90,8 @@ impl<T: Pod> Places<T> {
             self.capacity
         );
         let (head, tail) = self.capacity.places(run.first, run.len);
-        let slice = NonNull::slice_from_raw_parts;
-        (slice(self.at(run.first), head.len()), slice(self.start, tail.len()))
+        let slice = |start, places| NonNull::slice_from_raw_parts(start, self.units(places));
+        (slice(self.at(run.first), head.len()), slice(self.start.cast(), tail.len()))
     }
 }
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use bytemuck::Pod;
 use common::{NameError, QueueName, Sequence};
-use day2::LockError;
+use day2::header::Expected;
+use day2::{Kind, LockError};
 
-use super::Places;
+use super::{Element, Places};
 use crate::error::{
     CreateError, ResumeError, SendError, SendTimeoutError, TimedOut, TooLarge, TrySendError,
 };
@@ -53,7 +54,7 @@ impl<T, W: Wait> fmt::Debug for Producer<T, W> {
 }
 
 // SAFETY: the places are only reached through `&mut self`, and there is one producer.
-unsafe impl<T: Pod + Send, W: Wait + Send> Send for Producer<T, W> {}
+unsafe impl<T: Element + Send, W: Wait + Send> Send for Producer<T, W> {}
 
 impl<T: Pod, W: Wait> Producer<T, W> {
     /// Creates the ring `name` with places for `capacity` messages, a power of two.
@@ -78,8 +79,9 @@ impl<T: Pod, W: Wait> Producer<T, W> {
         N: TryInto<QueueName, Error: Into<NameError>>,
     {
         let name = name.try_into().map_err(Into::into)?;
+        let expected = expected::<T>(options);
         let create = || {
-            let memory: Arc<dyn Memory> = Arc::new(NamedMemory::create::<T>(&name, options)?);
+            let memory: Arc<dyn Memory> = Arc::new(NamedMemory::create(&name, &expected, options)?);
             // SAFETY: the segment was just created for messages of type `T`, by us, writable.
             Ok(unsafe { Self::from_memory_with(memory, options.unattended()) })
         };
@@ -110,13 +112,9 @@ impl<T: Pod, W: Wait> Producer<T, W> {
         N: TryInto<QueueName, Error: Into<NameError>>,
     {
         let name = name.try_into().map_err(Into::into)?;
-        let shared = Shared::new(Arc::new(NamedMemory::succeed::<T>(&name, options)?));
-        let ring = shared.memory().ring();
-        // SAFETY: we have the producer's lease, and the segment was made ready by a producer.
-        let cursor =
-            unsafe { ProducerCursor::resuming(shared.clone(), ring.capacity, ring.first, ()) };
-        let cursor = cursor.map_err(|why| ResumeError::new(&name, why))?;
-        Ok(Self::with_cursor(cursor.unattended(options.unattended()), shared))
+        let memory = NamedMemory::succeed(&name, &expected::<T>(options), options)?;
+        // SAFETY: we have the producer's lease, and the ring was found to hold messages of type `T`.
+        unsafe { Self::succeeding(&name, memory, options, size_of::<T>()) }
     }
 
     /// The producer of a ring in this memory.
@@ -135,26 +133,75 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     ///
     /// As for [`from_memory`](Self::from_memory).
     pub unsafe fn from_memory_with(memory: Arc<dyn Memory>, unattended: Unattended) -> Self {
+        // SAFETY: the caller says so.
+        unsafe { Self::beginning(memory, unattended, size_of::<T>()) }
+    }
+}
+
+/// What the options say of messages of this type.
+fn expected<T: Pod>(options: &QueueOptions) -> Expected<'_> {
+    Expected::messages::<T>(Kind::Ring, options.type_name::<T>())
+}
+
+impl<T: Element, W: Wait> Producer<T, W> {
+    /// The first producer of a ring in this memory, of messages of so many bytes.
+    ///
+    /// # Safety
+    ///
+    /// The memory was made for such messages, is writable, and has no other producer.
+    pub(super) unsafe fn beginning(
+        memory: Arc<dyn Memory>,
+        unattended: Unattended,
+        size: usize,
+    ) -> Self {
         let shared = Shared::new(memory);
         let ring = shared.memory().ring();
         // SAFETY: the caller says that there is no other producer.
         let cursor = unsafe { ProducerCursor::new(shared.clone(), ring.capacity, ring.first) };
-        Self::with_cursor(cursor.unattended(unattended), shared)
+        // SAFETY: the caller says that the memory was made for messages of this size.
+        unsafe { Self::with_cursor(cursor.unattended(unattended), shared, size) }
     }
 
-    fn with_cursor(cursor: ProducerCursor<Shared>, shared: Shared) -> Self {
-        let places = Places::new(shared.memory());
+    /// The producer that comes after a dead one.
+    ///
+    /// # Safety
+    ///
+    /// The memory was made for messages of this size, and this process has the producer's lease.
+    pub(super) unsafe fn succeeding(
+        name: &QueueName,
+        memory: NamedMemory,
+        options: &QueueOptions,
+        size: usize,
+    ) -> Result<Self, ResumeError> {
+        let shared = Shared::new(Arc::new(memory));
+        let ring = shared.memory().ring();
+        // SAFETY: we have the producer's lease, and the segment was made ready by a producer.
+        let cursor =
+            unsafe { ProducerCursor::resuming(shared.clone(), ring.capacity, ring.first, ()) };
+        let cursor = cursor.map_err(|why| ResumeError::new(name, why))?;
+        // SAFETY: the caller says that the memory was made for messages of this size.
+        Ok(unsafe { Self::with_cursor(cursor.unattended(options.unattended()), shared, size) })
+    }
+
+    /// # Safety
+    ///
+    /// The memory was made for messages of this size.
+    unsafe fn with_cursor(cursor: ProducerCursor<Shared>, shared: Shared, size: usize) -> Self {
+        // SAFETY: the caller says so.
+        let places = unsafe { Places::of_size(shared.memory(), size) };
         Self { cursor, places, waiter: Waiter::new(shared, Side::Producer) }
     }
 }
 
-impl<T: Pod, W: Wait> Producer<T, W> {
+impl<T: Element, W: Wait> Producer<T, W> {
     /// The same producer, waiting another way.
     pub fn waiting<V: Wait>(self, wait: V) -> Producer<T, V> {
         let Self { cursor, places, waiter } = self;
         Producer { cursor, places, waiter: waiter.waiting(wait) }
     }
+}
 
+impl<T: Pod, W: Wait> Producer<T, W> {
     /// Sends a message if there is a place for it now.
     ///
     /// # Errors
@@ -196,6 +243,45 @@ impl<T: Pod, W: Wait> Producer<T, W> {
         Ok(())
     }
 
+    /// Sends as many of the first messages as there are places for now, at least one if there are any
+    /// to send, and publishes them once; says how many.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError`]; nothing was sent.
+    #[inline]
+    pub fn try_send_batch(&mut self, messages: &[T]) -> Result<usize, TrySendError> {
+        self.send_some(messages, messages.len())
+    }
+
+    /// Sends all messages, in order, waiting where it must, and publishes once for as many as fit.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]; the first of the messages may have been sent, as [`Producer::next_sequence`] tells.
+    #[inline]
+    pub fn send_batch(&mut self, mut messages: &[T]) -> Result<(), SendError> {
+        while !messages.is_empty() {
+            match self.try_send_batch(messages) {
+                Ok(sent) => messages = &messages[sent..],
+                Err(TrySendError::Full) => {
+                    self.wait_for(1, Refusal::Full)?;
+                }
+                Err(TrySendError::End(end)) => return Err(end),
+            }
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn write(&mut self, sequence: Sequence, message: T) {
+        // SAFETY: the sequence was claimed: the place is ours alone until we publish it.
+        unsafe { self.places.at(sequence).write(message) };
+        self.publish(1);
+    }
+}
+
+impl<T: Element, W: Wait> Producer<T, W> {
     /// Lends `n` places to write in, if that many are free now. Nothing is visible until
     /// [`Reservation::publish`].
     ///
@@ -257,43 +343,15 @@ impl<T: Pod, W: Wait> Producer<T, W> {
         Ok(Reservation { producer: self, run: Run { first, len: n as u64 } })
     }
 
-    /// Sends as many of the first messages as there are places for now, at least one if there are any
-    /// to send, and publishes them once; says how many.
-    ///
-    /// # Errors
-    ///
-    /// [`TrySendError`]; nothing was sent.
-    #[inline]
-    pub fn try_send_batch(&mut self, messages: &[T]) -> Result<usize, TrySendError> {
-        let len = self.cursor.claim_up_to(messages.len() as u64)?;
-        let sent = len as usize;
-        let run = Run { first: self.cursor.next(), len };
-        Reservation { producer: self, run }.fill(&messages[..sent]).publish();
-        Ok(sent)
-    }
-
-    /// Sends all messages, in order, waiting where it must, and publishes once for as many as fit.
-    ///
-    /// # Errors
-    ///
-    /// [`SendError`]; the first of the messages may have been sent, as [`Producer::next_sequence`] tells.
-    #[inline]
-    pub fn send_batch(&mut self, mut messages: &[T]) -> Result<(), SendError> {
-        while !messages.is_empty() {
-            match self.try_send_batch(messages) {
-                Ok(sent) => messages = &messages[sent..],
-                Err(TrySendError::Full) => {
-                    self.wait_for(1, Refusal::Full)?;
-                }
-                Err(TrySendError::End(end)) => return Err(end),
-            }
-        }
-        Ok(())
-    }
-
     /// How many messages the ring holds.
     pub fn capacity(&self) -> u64 {
         self.cursor.capacity().get()
+    }
+
+    /// The number that tells this queue from all others, and that it has in common with its copies; 0 in memory of one
+    /// process.
+    pub fn identity(&self) -> u64 {
+        self.waiter.shared().identity()
     }
 
     /// The sequence of the next message: how many were sent since the ring's first one.
@@ -336,7 +394,8 @@ impl<T: Pod, W: Wait> Producer<T, W> {
         wait::poll(timeout, || roster::living(self.waiter.shared()) >= n)
     }
 
-    /// Waits until every registered consumer has read and released everything that was sent.
+    /// Waits until every registered consumer has read and released everything that was sent. Once the queue is closed or
+    /// aborted, it waits for groups that [hold the end](crate::JoinOptions::hold_end), too: so close first, and drain then.
     ///
     /// # Errors
     ///
@@ -400,16 +459,42 @@ impl<T: Pod, W: Wait> Producer<T, W> {
         self.waiter.changed(self.cursor.abort(reason));
     }
 
+    /// Leaves as a process that is killed: the queue keeps its name and what is in it, and [`resume`](Self::resume) goes on
+    /// with it. Consumers that follow stay attached; others are told that the producer died.
+    pub fn abandon(self) {
+        self.waiter.shared().memory().leave_name();
+        self.cursor.die();
+    }
+
     /// Whether it was closed or aborted.
     pub fn is_closed(&self) -> bool {
         self.cursor.is_closed()
     }
 
-    #[inline(always)]
-    fn write(&mut self, sequence: Sequence, message: T) {
-        // SAFETY: the sequence was claimed: the place is ours alone until we publish it.
-        unsafe { self.places.at(sequence).write(message) };
-        self.publish(1);
+    /// Sends as many of the first of these messages as there are places for now.
+    #[inline]
+    pub(super) fn send_some(
+        &mut self,
+        messages: &[T::Unit],
+        count: usize,
+    ) -> Result<usize, TrySendError> {
+        let len = self.cursor.claim_up_to(count as u64)?;
+        let sent = len as usize;
+        let units = self.places.units(sent);
+        let run = Run { first: self.cursor.next(), len };
+        let mut places = Reservation { producer: self, run };
+        places.copy(&messages[..units]);
+        places.publish();
+        Ok(sent)
+    }
+
+    /// How many bytes a message has.
+    pub(super) fn size(&self) -> usize {
+        self.places.size()
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        self.waiter.shared()
     }
 
     #[inline(always)]
@@ -437,19 +522,23 @@ impl<T: Pod, W: Wait> Producer<T, W> {
     /// Waits for `n` places for at most `timeout`.
     #[cold]
     #[inline(never)]
-    fn wait_until(&mut self, n: u64, timeout: Duration) -> Result<Sequence, SendTimeoutError> {
+    pub(super) fn wait_until(
+        &mut self,
+        n: u64,
+        timeout: Duration,
+    ) -> Result<Sequence, SendTimeoutError> {
         self.waiter.claim_within(&mut self.cursor, n, timeout)
     }
 }
 
 /// Places lent to be written in. Dropping it without [`publish`](Reservation::publish) sends nothing.
 #[must_use = "nothing is sent until it is published"]
-pub struct Reservation<'a, T: Pod, W: Wait> {
+pub struct Reservation<'a, T: Element, W: Wait> {
     producer: &'a mut Producer<T, W>,
     run: Run,
 }
 
-impl<T: Pod, W: Wait> fmt::Debug for Reservation<'_, T, W> {
+impl<T: Element, W: Wait> fmt::Debug for Reservation<'_, T, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reservation").field("run", &self.run).finish_non_exhaustive()
     }
@@ -460,13 +549,7 @@ impl<T: Pod, W: Wait> Reservation<'_, T, W> {
     /// unless the run wraps. They hold whatever was there before.
     #[inline]
     pub fn slices(&mut self) -> (&mut [T], &mut [T]) {
-        let (mut head, mut tail) = self.producer.places.of(self.run);
-        // SAFETY: the run was claimed, so its places are ours alone until published; the borrow of
-        // the producer keeps it so. The parts do not overlap.
-        let head = unsafe { head.as_mut() };
-        // SAFETY: as above.
-        let tail = unsafe { tail.as_mut() };
-        (head, tail)
+        self.parts()
     }
 
     /// Copies `messages` into the first places.
@@ -476,12 +559,31 @@ impl<T: Pod, W: Wait> Reservation<'_, T, W> {
     /// If there are more messages than places.
     #[inline]
     pub fn fill(mut self, messages: &[T]) -> Self {
-        let (head, tail) = self.slices();
+        self.copy(messages);
+        self
+    }
+}
+
+impl<T: Element, W: Wait> Reservation<'_, T, W> {
+    /// The places in order: up to the end of the ring, and from its start.
+    #[inline]
+    fn parts(&mut self) -> (&mut [T::Unit], &mut [T::Unit]) {
+        let (mut head, mut tail) = self.producer.places.of(self.run);
+        // SAFETY: the run was claimed, so its places are ours alone until published; the borrow of
+        // the producer keeps it so. The parts do not overlap.
+        let head = unsafe { head.as_mut() };
+        // SAFETY: as above.
+        let tail = unsafe { tail.as_mut() };
+        (head, tail)
+    }
+
+    #[inline]
+    fn copy(&mut self, messages: &[T::Unit]) {
+        let (head, tail) = self.parts();
         assert!(messages.len() <= head.len() + tail.len(), "more messages than places");
         let (first, second) = messages.split_at(messages.len().min(head.len()));
         head[..first.len()].copy_from_slice(first);
         tail[..second.len()].copy_from_slice(second);
-        self
     }
 
     /// How many places.

@@ -9,7 +9,7 @@ use common::cache::{AHEAD, prefetch};
 use common::{NameError, QueueName, Sequence};
 use day2::Mode;
 
-use super::{Places, open};
+use super::{Element, Places, open};
 use crate::control::Ending;
 use crate::error::{Evicted, JoinError, RecvError, RecvTimeoutError, TryRecvError};
 use crate::group::MemberCursor;
@@ -50,7 +50,7 @@ pub type Consumer<T, W = Yield> = Receiver<T, ConsumerCursor<Shared>, W>;
 pub type Member<T, W = Yield> = Receiver<T, MemberCursor<Shared>, W>;
 
 // SAFETY: the places are only reached through `&mut self` for sequences that this consumer holds.
-unsafe impl<T: Pod + Send, K: Send, W: Wait + Send> Send for Receiver<T, K, W> {}
+unsafe impl<T: Element + Send, K: Send, W: Wait + Send> Send for Receiver<T, K, W> {}
 
 impl<T: Pod, W: Wait> Consumer<T, W> {
     /// Joins the ring `name`.
@@ -150,22 +150,50 @@ impl<T: Pod, W: Wait> Member<T, W> {
     }
 }
 
-impl<T: Pod, W: Wait> Member<T, W> {
+impl<T: Element, W: Wait> Member<T, W> {
     /// Whether what it received last had been claimed before by a member that died. That member may have worked on
     /// it, and may have been done with it.
     pub fn redelivered(&self) -> bool {
         self.cursor.redelivered()
+    }
+
+    /// Says that this group knows how the queue has ended, and that the producer need not wait for it
+    /// ([`JoinOptions::hold_end`](crate::JoinOptions::hold_end)).
+    pub fn acknowledge_end(&self) {
+        self.cursor.acknowledge_end();
+    }
+
+    /// Leaves as a process that is killed: what this member has taken and not given back goes to another member of the
+    /// group, now or later, as [redelivered](Self::redelivered). Keep a batch from being given back with
+    /// [`forget`](core::mem::forget).
+    pub fn abandon(self) {
+        self.cursor.die();
     }
 }
 
 impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
     fn with_cursor(cursor: K, shared: Shared) -> Self {
         let places = Places::new(shared.memory());
-        Self { cursor, places, waiter: Waiter::new(shared, Side::Consumer) }
+        Self::at(places, cursor, shared)
     }
 }
 
-impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
+impl<T: Element, K: Cursor, W: Wait> Receiver<T, K, W> {
+    pub(super) fn at(places: Places<T>, cursor: K, shared: Shared) -> Self {
+        Self { cursor, places, waiter: Waiter::new(shared, Side::Consumer) }
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        self.waiter.shared()
+    }
+
+    /// How many bytes a message has.
+    pub(super) fn size(&self) -> usize {
+        self.places.size()
+    }
+}
+
+impl<T: Element, K: Cursor, W: Wait> Receiver<T, K, W> {
     /// The same consumer, waiting another way.
     pub fn waiting<V: Wait>(self, wait: V) -> Receiver<T, K, V> {
         let Self { cursor, places, waiter } = self;
@@ -182,9 +210,15 @@ impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
         self.cursor.registration().slot()
     }
 
+    /// The number that tells this queue from all others, and that it has in common with its copies; 0 in memory of one
+    /// process.
+    pub fn identity(&self) -> u64 {
+        self.waiter.shared().identity()
+    }
+
     /// What can be told of this consumer from outside: whether it has something to do.
     pub fn outlook(&self) -> Outlook {
-        Outlook::of(self.waiter.shared(), self.cursor.registration(), size_of::<T>() as u64)
+        Outlook::of(self.waiter.shared(), self.cursor.registration(), self.places.size() as u64)
     }
 
     /// How the producer has ended: after [`RecvError::Aborted`], why.
@@ -192,6 +226,13 @@ impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
         self.waiter.shared().ending()
     }
 
+    /// How many messages the ring holds.
+    pub fn capacity(&self) -> u64 {
+        self.waiter.shared().memory().ring().capacity.get()
+    }
+}
+
+impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
     /// The next message, if there is one now.
     ///
     /// # Errors
@@ -227,6 +268,30 @@ impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
         Ok(self.read(run)?)
     }
 
+    #[inline(always)]
+    fn read(&mut self, run: Run) -> Result<T, RecvError> {
+        // A claim is a compare-and-exchange, and no later load overtakes it: without a hint each message
+        // would come from the producer's core only when the one before has been read. A broadcast
+        // consumer's loads overlap by themselves.
+        if !K::EXCLUSIVE {
+            let ahead = run.first.plus(const { messages_ahead::<T>() });
+            if ahead.is_before(self.cursor.known()) {
+                prefetch(self.places.at(ahead).as_ptr());
+            }
+        }
+        // SAFETY: the run is ours to read until we release it; `Pod` makes every bit pattern a `T`.
+        let message = unsafe { self.places.at(run.first).read() };
+        match self.cursor.release_copied() {
+            Ok(woke) => {
+                self.waiter.changed(woke);
+                Ok(message)
+            }
+            Err(why) => Err(lost(why)),
+        }
+    }
+}
+
+impl<T: Element, K: Cursor, W: Wait> Receiver<T, K, W> {
     /// Lends up to `most` messages (at least one is always asked for).
     ///
     /// It may be fewer than there are: the producer is asked what is new only when everything known is
@@ -271,28 +336,6 @@ impl<T: Pod, K: Cursor, W: Wait> Receiver<T, K, W> {
     }
 
     #[inline(always)]
-    fn read(&mut self, run: Run) -> Result<T, RecvError> {
-        // A claim is a compare-and-exchange, and no later load overtakes it: without a hint each message
-        // would come from the producer's core only when the one before has been read. A broadcast
-        // consumer's loads overlap by themselves.
-        if !K::EXCLUSIVE {
-            let ahead = run.first.plus(const { messages_ahead::<T>() });
-            if ahead.is_before(self.cursor.known()) {
-                prefetch(self.places.at(ahead).as_ptr());
-            }
-        }
-        // SAFETY: the run is ours to read until we release it; `Pod` makes every bit pattern a `T`.
-        let message = unsafe { self.places.at(run.first).read() };
-        match self.cursor.release_copied() {
-            Ok(woke) => {
-                self.waiter.changed(woke);
-                Ok(message)
-            }
-            Err(why) => Err(lost(why)),
-        }
-    }
-
-    #[inline(always)]
     fn release(&mut self) {
         self.waiter.changed(self.cursor.release());
     }
@@ -321,22 +364,21 @@ const fn messages_ahead<T>() -> u64 {
 
 /// Messages lent to be read; dropping it releases their places.
 #[must_use = "its messages are given back when it is dropped"]
-pub struct Batch<'a, T: Pod, K: Cursor, W: Wait> {
+pub struct Batch<'a, T: Element, K: Cursor, W: Wait> {
     receiver: &'a mut Receiver<T, K, W>,
     run: Run,
 }
 
-impl<T: Pod, K: Cursor, W: Wait> fmt::Debug for Batch<'_, T, K, W> {
+impl<T: Element, K: Cursor, W: Wait> fmt::Debug for Batch<'_, T, K, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Batch").field("run", &self.run).finish_non_exhaustive()
     }
 }
 
-impl<T: Pod, K: Cursor, W: Wait> Batch<'_, T, K, W> {
-    /// The messages in order: up to the end of the ring, and from its start; the second part is empty
-    /// unless the run wraps.
+impl<T: Element, K: Cursor, W: Wait> Batch<'_, T, K, W> {
+    /// The messages in order: up to the end of the ring, and from its start.
     #[inline]
-    pub fn slices(&self) -> (&[T], &[T]) {
+    pub(super) fn parts(&self) -> (&[T::Unit], &[T::Unit]) {
         let (head, tail) = self.receiver.places.of(self.run);
         // SAFETY: the run is ours to read until this batch is dropped: the producer does not write it before.
         let head = unsafe { head.as_ref() };
@@ -345,11 +387,9 @@ impl<T: Pod, K: Cursor, W: Wait> Batch<'_, T, K, W> {
         (head, tail)
     }
 
-    /// The messages in order.
-    #[inline]
-    pub fn iter(&self) -> impl Iterator<Item = &T> {
-        let (head, tail) = self.slices();
-        head.iter().chain(tail)
+    /// How many bytes a message has.
+    pub(super) fn message_size(&self) -> usize {
+        self.receiver.size()
     }
 
     /// How many messages: at least one, until they are [released](Batch::release_first).
@@ -382,6 +422,22 @@ impl<T: Pod, K: Cursor, W: Wait> Batch<'_, T, K, W> {
 }
 
 impl<T: Pod, K: Cursor, W: Wait> Batch<'_, T, K, W> {
+    /// The messages in order: up to the end of the ring, and from its start; the second part is empty
+    /// unless the run wraps.
+    #[inline]
+    pub fn slices(&self) -> (&[T], &[T]) {
+        self.parts()
+    }
+
+    /// The messages in order.
+    #[inline]
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        let (head, tail) = self.slices();
+        head.iter().chain(tail)
+    }
+}
+
+impl<T: Element, K: Cursor, W: Wait> Batch<'_, T, K, W> {
     /// Ends the batch, as dropping it does, and says whether what was read of it can be trusted.
     ///
     /// # Errors
@@ -393,14 +449,14 @@ impl<T: Pod, K: Cursor, W: Wait> Batch<'_, T, K, W> {
     }
 }
 
-impl<T: Pod, W: Wait> Batch<'_, T, MemberCursor<Shared>, W> {
+impl<T: Element, W: Wait> Batch<'_, T, MemberCursor<Shared>, W> {
     /// Whether a member that has died had claimed these messages before. It may have worked on them.
     pub fn redelivered(&self) -> bool {
         self.receiver.cursor.redelivered()
     }
 }
 
-impl<T: Pod, W: Wait> Batch<'_, T, ConsumerCursor<Shared>, W> {
+impl<T: Element, W: Wait> Batch<'_, T, ConsumerCursor<Shared>, W> {
     /// Gives the batch back unread: its messages come again with the next call.
     ///
     /// A member of a group cannot do this: what it has claimed goes to no other.
@@ -429,7 +485,7 @@ impl<'b, T: Pod, K: Cursor, W: Wait> IntoIterator for &'b Batch<'_, T, K, W> {
     }
 }
 
-impl<T: Pod, K: Cursor, W: Wait> Drop for Batch<'_, T, K, W> {
+impl<T: Element, K: Cursor, W: Wait> Drop for Batch<'_, T, K, W> {
     #[inline]
     fn drop(&mut self) {
         self.receiver.release();

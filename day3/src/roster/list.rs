@@ -8,7 +8,9 @@ use common::{Capacity, Sequence};
 use day2::Role;
 
 use super::is_member;
-use crate::control::{Claim, ConsumerSlot, Control, GroupLine, HOLDS, SlotState, SlotUse};
+use crate::control::{
+    Claim, ConsumerSlot, Control, GroupLine, HOLDS, HOLDS_END, SlotState, SlotUse,
+};
 use crate::link::{Link, role_of};
 use crate::policy::Policy;
 use core::time::Duration;
@@ -25,6 +27,8 @@ pub struct GroupInfo {
     pub lag: u64,
     /// Whether it holds the producer back also while it has no member.
     pub holds: bool,
+    /// Whether a producer that has ended is not drained before a member of the group has acknowledged the end.
+    pub holds_end: bool,
     /// How many messages (in a ring of records: bytes) went to a second member, because the first had died.
     pub redelivered: u64,
 }
@@ -38,6 +42,7 @@ pub fn groups(control: &Control) -> Vec<GroupInfo> {
         members: control.slots().filter(|slot| is_member(control, slot, index)).count(),
         lag: claim_lag(control, line),
         holds: line.flags.load(Ordering::Relaxed) & HOLDS != 0,
+        holds_end: line.flags.load(Ordering::Relaxed) & HOLDS_END != 0,
         redelivered: line.redelivered.load(Ordering::Relaxed),
     };
     known.map(info).collect()

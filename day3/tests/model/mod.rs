@@ -127,7 +127,8 @@ impl Rig {
 
     /// A member of this group.
     pub(crate) fn member_of(&self, group: &str, start: Start) -> Reader<MemberCursor<Lines>> {
-        let registration = self.join(JoinAs::Member { group, holds: false }, start).unwrap();
+        let registration =
+            self.join(JoinAs::Member { group, holds: false, holds_end: false }, start).unwrap();
         // SAFETY: the registration was just given out.
         let cursor = unsafe { MemberCursor::new(self.control.clone(), registration) };
         Reader { cursor, rig: self.clone() }

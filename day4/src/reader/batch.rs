@@ -63,6 +63,21 @@ pub(super) fn take_some<K: Measured>(
     }
 }
 
+/// A message of a batch, and all that is known of it; see [`Records::frames`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Delivered<'a> {
+    /// The sequence at which its frame begins.
+    pub sequence: Sequence,
+    /// What kind of message its sender said it is.
+    pub kind: u16,
+    /// Whether it had been delivered before: in this queue, to a member of the group that died; or elsewhere, as its sender
+    /// [said](crate::WriteBatch::push_redelivered).
+    pub redelivered: bool,
+    /// The message.
+    pub bytes: &'a [u8],
+}
+
 /// Messages lent to be read; dropping it gives all their places back at once.
 #[must_use = "its messages are given back when it is dropped"]
 pub struct Records<'a, K: Measured, W: Wait> {
@@ -91,6 +106,31 @@ impl<'a, K: Measured, W: Wait> Records<'a, K, W> {
     pub fn iter_with_kinds(&self) -> impl Iterator<Item = (u16, &[u8])> {
         let mut iter = self.batch_iter();
         core::iter::from_fn(move || iter.message())
+    }
+
+    /// The messages in order, each with all that is known of it.
+    #[inline]
+    pub fn frames(&self) -> impl Iterator<Item = Delivered<'_>> {
+        let mut iter = self.batch_iter();
+        let again = self.receiver.cursor.redelivered();
+        core::iter::from_fn(move || iter.delivered(again))
+    }
+
+    /// The messages from the one on that begins at the sequence `from`, each with its kind.
+    ///
+    /// # Panics
+    ///
+    /// If `from` is not within the batch, or just behind it.
+    pub fn iter_from(&self, from: Sequence) -> impl Iterator<Item = (u16, &[u8])> {
+        let (all, gone) = (self.measured(), from.since(self.run.first));
+        assert!(gone <= all.len, "{from} is not one of the {} bytes of this batch", all.len);
+        let mut walk = self.receiver.data.walk(Run { first: from, len: all.len - gone });
+        core::iter::from_fn(move || {
+            let (frame, start) = walk.next()?;
+            let taken = Taken { start, frame, sequence: from };
+            // SAFETY: released when the batch is dropped, or by `release_first`, which no slice of it outlives.
+            Some((frame.kind, unsafe { taken.bytes() }))
+        })
     }
 
     #[inline]
@@ -163,7 +203,8 @@ impl<'a, K: Measured, W: Wait> Records<'a, K, W> {
 }
 
 impl<W: Wait> Records<'_, MemberCursor<Shared>, W> {
-    /// Whether its messages had been claimed before by a member that died.
+    /// Whether its messages had been claimed before by a member that died. Of each message,
+    /// [`frames`](Records::frames) also tells what its sender said.
     pub fn redelivered(&self) -> bool {
         self.receiver.redelivered()
     }
@@ -228,6 +269,18 @@ impl<'b, K: Measured, W: Wait> BatchIter<'b, '_, K, W> {
         let taken = Taken { start, frame, sequence: self.records.run.first };
         // SAFETY: released when the batch is dropped, which no slice of it outlives.
         Some((frame.kind, unsafe { taken.bytes() }))
+    }
+
+    /// The next message, and all that is known of it; `again` says that this queue has delivered the batch before.
+    #[inline(always)]
+    fn delivered(&mut self, again: bool) -> Option<Delivered<'b>> {
+        let sequence = self.records.run.first.plus(self.gone.len);
+        let (frame, start) = self.next()?;
+        let taken = Taken { start, frame, sequence };
+        // SAFETY: released when the batch is dropped, which no slice of it outlives.
+        let bytes = unsafe { taken.bytes() };
+        let redelivered = frame.is_redelivered() || again;
+        Some(Delivered { sequence, kind: frame.kind, redelivered, bytes })
     }
 
     #[inline(always)]

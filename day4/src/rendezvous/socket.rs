@@ -1,5 +1,6 @@
 //! The socket at which strangers meet: who listens there, and who calls.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -9,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::AT_FDCWD;
+use nix::fcntl::{AT_FDCWD, Flock, FlockArg};
 use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixCredentials, bind, connect, getsockopt, listen,
@@ -49,18 +50,36 @@ impl Listening {
     /// [`RendezvousError`]; what was at `path` before is left there, also a dead server's socket.
     pub fn bind(path: impl AsRef<Path>) -> Result<Self, RendezvousError> {
         let path = path.as_ref();
-        let address = address(path)?;
-        let failed = |call| move |errno| failed(path, call, errno);
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let socket = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)
-            .map_err(failed("socket"))?;
+        let socket = unbound(path, SockType::SeqPacket)?;
         // Linux gives the file the mode that the socket has when it is bound.
-        fchmod(&socket, Permissions::S_IRUSR | Permissions::S_IWUSR).map_err(failed("fchmod"))?;
-        bind(socket.as_raw_fd(), &address).map_err(|errno| not_bound(path, errno))?;
+        fchmod(&socket, Permissions::S_IRUSR | Permissions::S_IWUSR)
+            .map_err(|errno| failed(path, "fchmod", errno))?;
+        Self::at(path, socket)
+    }
+
+    /// Listens at `path` for streams, as any other server of the kind. Its file has the mode that the umask leaves.
+    ///
+    /// # Errors
+    ///
+    /// As [`bind`](Self::bind).
+    pub fn bind_stream(path: impl AsRef<Path>) -> Result<Self, RendezvousError> {
+        let path = path.as_ref();
+        Self::at(path, unbound(path, SockType::Stream)?)
+    }
+
+    fn at(path: &Path, socket: OwnedFd) -> Result<Self, RendezvousError> {
+        let failed = |call| move |errno| failed(path, call, errno);
+        bind(socket.as_raw_fd(), &address(path)?).map_err(|errno| not_bound(path, errno))?;
         let place = Place::new(path).map_err(failed("lstat"))?;
         listen(&socket, Backlog::MAXCONN).map_err(failed("listen"))?;
         let listener = UnixListener::from(socket);
         Ok(Self { place, listener })
+    }
+
+    /// The path, and the listener, which does not block. Drop the path first: while the listener is open, no other file can
+    /// have its inode.
+    pub fn into_parts(self) -> (Place, UnixListener) {
+        (self.place, self.listener)
     }
 
     /// Changes the mode of the socket's file.
@@ -115,7 +134,7 @@ pub fn is_welcome(uid: u32, any_user: bool) -> bool {
     any_user || uid == 0 || uid == geteuid().as_raw()
 }
 
-/// How often a client looks again for room in the queue of a server that has many.
+/// How often a client looks again for room in the queue of a server that has many, and a server for a path that gets free.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// A connection to the server at `path`; `None` if it had no room for one before the deadline.
@@ -125,9 +144,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// [`RendezvousError`].
 pub fn dial(path: &Path, deadline: Instant) -> Result<Option<OwnedFd>, RendezvousError> {
     let address = address(path)?;
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)
-        .map_err(|errno| failed(path, "socket", errno))?;
+    let socket = unbound(path, SockType::SeqPacket)?;
     loop {
         match nix::sys::socket::connect(socket.as_raw_fd(), &address) {
             Ok(()) => return Ok(Some(socket)),
@@ -161,9 +178,14 @@ fn not_connected(path: &Path, errno: Errno) -> RendezvousError {
     }
 }
 
-/// A path at which this process made a socket.
+fn unbound(path: &Path, kind: SockType) -> Result<OwnedFd, RendezvousError> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    socket(AddressFamily::Unix, kind, flags, None).map_err(|errno| failed(path, "socket", errno))
+}
+
+/// A path at which this process made a socket. The file is removed when this is dropped, if it is still this one's.
 #[derive(Debug)]
-struct Place {
+pub struct Place {
     path: PathBuf,
     identity: (u64, u64),
 }
@@ -225,6 +247,81 @@ fn taken(path: &Path) -> RendezvousError {
 /// Whether a server listens there, of whatever type.
 pub(crate) fn is_served(path: &Path) -> bool {
     !matches!(knock(path), Err(Errno::ECONNREFUSED | Errno::ENOENT))
+}
+
+/// Binds a socket in the place of one that a dead server has left at this path.
+///
+/// # Errors
+///
+/// What `bind` says; [`RendezvousError`] if what is there cannot be removed.
+pub fn bind_over_the_dead<S>(
+    path: &Path,
+    bind: impl Fn(&Path) -> Result<S, RendezvousError>,
+) -> Result<S, RendezvousError> {
+    settle(|| bind(path), || remove_if(path, || is_dead(path)))
+}
+
+/// Binds a socket, and has what a dead server has left removed, if that is in the way.
+pub(crate) fn settle<S>(
+    bind: impl Fn() -> Result<S, RendezvousError>,
+    remove: impl Fn() -> Result<bool, RendezvousError>,
+) -> Result<S, RendezvousError> {
+    let started = Instant::now();
+    loop {
+        match bind() {
+            Err(RendezvousError::Stale { .. }) if remove()? || started.elapsed() < NEWBORN => {
+                thread::sleep(LOOK_AGAIN);
+            }
+            bound => return bound,
+        }
+    }
+}
+
+/// How long a socket may be there at which nobody listens yet.
+const NEWBORN: Duration = Duration::from_millis(100);
+
+/// Whether a server was here, and has died. A socket that was made just now may be about to listen.
+fn is_dead(path: &Path) -> bool {
+    let Ok(found) = path.symlink_metadata() else { return false };
+    // The clock may have been set back since: then it is old.
+    let age = found.modified().ok().and_then(|made| made.elapsed().ok());
+    found.file_type().is_socket() && age.is_none_or(|age| age >= NEWBORN / 2) && !is_served(path)
+}
+
+/// Removes what is at this path, if it is meant; says whether it did. Two processes that do so at once must not remove one
+/// another's new socket: so they do it one after the other.
+pub(crate) fn remove_if(path: &Path, is_meant: impl Fn() -> bool) -> Result<bool, RendezvousError> {
+    if !is_meant() {
+        return Ok(false);
+    }
+    let _one_by_one = lock_folder(path.parent().unwrap_or(path))?;
+    if !is_meant() {
+        return Ok(false);
+    }
+    match std::fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed(path, "unlink", errno(&error))),
+    }
+}
+
+/// How long a process waits for another one that removes a name.
+const LONGEST: Duration = Duration::from_secs(1);
+
+fn lock_folder(folder: &Path) -> Result<Flock<File>, RendezvousError> {
+    // A path of one part lies in the folder of this process.
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let opened = File::open(folder);
+    let mut file = opened.map_err(|error| failed(folder, "open", errno(&error)))?;
+    let started = Instant::now();
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((again, Errno::EAGAIN)) if started.elapsed() < LONGEST => file = again,
+            Err((_, errno)) => return Err(failed(folder, "flock", errno)),
+        }
+        thread::sleep(LOOK_AGAIN);
+    }
 }
 
 /// Connects and hangs up.

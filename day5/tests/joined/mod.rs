@@ -79,7 +79,8 @@ impl Rig {
     }
 
     fn member(&self, start: Start) -> Consumer<MemberCursor<HeapLines<2>>> {
-        let registration = self.join(JoinAs::Member { group: "g", holds: false }, start);
+        let registration =
+            self.join(JoinAs::Member { group: "g", holds: false, holds_end: false }, start);
         // SAFETY: just taken, and given to nobody else.
         let cursor = unsafe { MemberCursor::new(self.control.clone(), registration) };
         Consumer { cursor, control: self.control.clone(), asleep: None }

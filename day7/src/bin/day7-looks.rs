@@ -9,8 +9,7 @@ use day3::{Consumer, Producer, QueueOptions, Start};
 use day5::Adaptive;
 use day7::ready::Posting;
 use day7::selector::Selector;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use yardstick::report;
+use yardstick::{descriptors, report};
 
 /// Send messages to one ring of many, one at a time, and find each
 #[derive(Parser)]
@@ -30,8 +29,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
     report::warn_of_debug_build();
     // A ring with a name has some open files, and these are many.
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    descriptors::allow_all()?;
     let time = Duration::from_millis(arguments.millis);
     println!("one ring is busy, the others are idle; ns for each message");
     println!("rings    a look at each    a selector");

@@ -83,7 +83,7 @@ impl Memory {
         name: &QueueName,
         options: &QueueOptions,
     ) -> Result<Self, ResumeError> {
-        let mut segment = Segment::succeed_trusting(name, READY_TIMEOUT, options.trust())?;
+        let segment = Segment::succeed_trusting(name, READY_TIMEOUT, options.trust())?;
         let message_type = options.message_type_or(core::any::type_name::<T>());
         if let Err(error) = check::<T>(&segment, message_type) {
             segment.leave_name();

@@ -126,7 +126,7 @@ const LISTENER: u64 = 0;
 const FIRST: u64 = 2;
 
 impl Visitors {
-    /// Those who come to this socket.
+    /// The clients that come to this socket.
     ///
     /// # Errors
     ///

@@ -141,7 +141,7 @@ impl Acceptor {
         }
     }
 
-    /// Answers all who have said hello, and turns away those who say nothing.
+    /// Answers all clients that have said hello, and turns away those that say nothing.
     fn hear(&mut self) {
         loop {
             match self.visitors.hear() {

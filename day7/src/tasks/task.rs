@@ -133,9 +133,7 @@ fn drop_payload(payload: Box<dyn Any + Send>) {
 
 /// What a panic said.
 fn message(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("a panic without a message").to_owned()
+    common::panic_message(payload).unwrap_or("a panic without a message").to_owned()
 }
 
 /// The most bytes of a procedure's name.

@@ -390,7 +390,7 @@ fn enter(name: &QueueName) -> Result<Option<Segment>, JoinSpaceError> {
     let control = size_of::<Register>() as u64;
     let geometry = Geometry::plan(&expected(), 1, 0, control, page_size())?;
     match Segment::create(name, geometry, 0o600, |_| ()) {
-        Ok(mut segment) => {
+        Ok(segment) => {
             segment.leave_name();
             segment.hold()?;
             Ok(Some(segment))

@@ -1,4 +1,4 @@
-//! Wrong: only the first slice of the room is offered; whoever asks again gets the rest.
+//! Wrong: only the first slice of the room is offered; a caller that asks again gets the rest.
 
 #[derive(Debug)]
 pub(crate) struct TooMany {

@@ -674,6 +674,62 @@ mod tests {
         assert_eq!(known.recall(other.as_bytes(), LIMIT), None);
     }
 
+    /// Whatever was read before, and whatever comes: what is remembered changes nothing.
+    #[test]
+    fn every_head_is_read_alike_after_every_other() {
+        let lines = [
+            "GET / HTTP/1.1",
+            "HEAD / HTTP/1.1",
+            "GET / HTTP/1.0",
+            "GET http://other/ HTTP/1.1",
+            "OPTIONS * HTTP/1.1",
+        ];
+        let long = format!("Host: h\r\nX: {}\r\n", "y".repeat(MOST_KNOWN));
+        let fields = [
+            "",
+            "Host: h\r\n",
+            "Host: [::1]:8080\r\n",
+            "Host: h\r\nConnection: close\r\n",
+            "Connection: keep-alive\r\nHost:  h \r\n",
+            "Host: h\r\nContent-Length: 0\r\nExpect: 100-continue\r\n",
+            "Host: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n",
+            "Host: h\r\nTransfer-Encoding: chunked\r\n",
+            "Host: h\r\nExpect: more\r\n",
+            &long,
+        ];
+        let heads = lines.map(|line| fields.map(|fields| format!("{line}\r\n{fields}\r\nmore")));
+        for before in heads.as_flattened() {
+            for head in heads.as_flattened() {
+                let mut known = Known::default();
+                let _ = known.parse(before.as_bytes(), LIMIT);
+                let found = known.parse(head.as_bytes(), LIMIT);
+                assert_eq!(found, parse(head.as_bytes(), LIMIT), "{head:?} after {before:?}");
+                assert!(known.fields.capacity() <= MOST_KNOWN);
+            }
+        }
+    }
+
+    /// The same for any byte anywhere.
+    #[test]
+    fn a_known_head_with_a_byte_that_differs_is_read_as_a_new_one() {
+        let base = b"GET /a?b HTTP/1.1\r\nHost: h:80\r\nConnection: close\r\n\r\nmore";
+        let mut known = Known::default();
+        let mut check = |head: &[u8]| {
+            known.parse(base, LIMIT).unwrap();
+            let found = known.parse(head, LIMIT);
+            assert_eq!(found, parse(head, LIMIT), "{}", head.escape_ascii());
+        };
+        for at in 0..base.len() {
+            let (before, behind) = base.split_at(at);
+            check(before);
+            check(&[before, &behind[1..]].concat());
+            for byte in 0..=u8::MAX {
+                check(&[before, &[byte], &behind[1..]].concat());
+                check(&[before, &[byte], behind].concat());
+            }
+        }
+    }
+
     #[test]
     fn limits_count_bytes_and_headers() {
         let long = "y".repeat(LIMIT);

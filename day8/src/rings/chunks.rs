@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(take(&mut incoming, 60).unwrap().unwrap(), [7; 60]);
         // SAFETY: the ring's first header; nobody else writes it now.
         let header = unsafe { writer.memory().data().cast::<AtomicU64>().as_ref() };
-        header.store(Frame { len: 50, kind: 0 }.word(), Ordering::Relaxed);
+        header.store(Frame::new(50, 0).word(), Ordering::Relaxed);
         assert_eq!(take(&mut incoming, 60).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 

@@ -56,7 +56,7 @@ struct Inner {
     /// Whether the descriptor becomes readable when a seat is rung.
     is_armed: bool,
     next_sweep: Instant,
-    /// Whom to tell.
+    /// The slots that are to be told, and what.
     told: Vec<(usize, Side)>,
 }
 

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use common::OsError;
 use common::process::Origin;
 use common::sync::{AtomicU64, Ordering};
+use day3::wait;
 use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll as Poller, Registry, Token};
@@ -400,7 +401,7 @@ impl Core {
         if self.is_stopping() {
             return;
         }
-        self.stopping.set(Some(super::spawn::after(self.now(), self.options.shutdown)));
+        self.stopping.set(Some(wait::deadline(self.options.shutdown)));
         let mut woken = Vec::new();
         self.slots.borrow_mut().between(&mut woken);
         woken.into_iter().for_each(|waiter| self.tell(waiter));

@@ -97,14 +97,14 @@ impl Slots {
         }
     }
 
-    /// Says that a try may succeed again. Whom to tell.
+    /// Says that a try may succeed again; returns the waiter that is to be told.
     pub(super) fn notify(&mut self, slot: usize, side: Side) -> Option<Waiter> {
         let interest = self.slots.get_mut(slot)?.side(side);
         interest.is_spent = false;
         interest.waiter.take()
     }
 
-    /// Whom to wake besides, if there is room to write.
+    /// The coroutine that is to be told, too, if there is room to write.
     pub(super) fn take_flusher(&mut self, slot: usize) -> Option<Waiter> {
         self.slots.get_mut(slot)?.flusher.take()
     }

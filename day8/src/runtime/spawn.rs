@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use day3::wait;
 use mio::Interest;
 use mio::unix::SourceFd;
 
@@ -59,9 +60,8 @@ impl fmt::Debug for Panicked {
 
 impl Panicked {
     fn with(payload: Box<dyn Any + Send>) -> Self {
-        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let message = text.or_else(|| payload.downcast_ref::<String>().cloned());
-        let message = Some(message.unwrap_or_else(|| "with something that is no text".into()));
+        let message = common::panic_message(&*payload).unwrap_or("with something that is no text");
+        let message = Some(message.to_owned());
         Self { payload: Mutex::new(Some(payload)), message }
     }
 
@@ -199,11 +199,6 @@ pub fn is_shutting_down() -> bool {
     current().is_ok_and(|core| core.is_stopping())
 }
 
-/// The time after this duration. What no clock reaches is as good as never.
-pub(super) fn after(now: Instant, duration: Duration) -> Instant {
-    now.checked_add(duration).unwrap_or(now + Duration::from_secs(1 << 30))
-}
-
 /// A timer that is set while its future waits.
 struct Timer {
     time: Instant,
@@ -212,7 +207,7 @@ struct Timer {
 
 impl Timer {
     fn new(duration: Duration) -> Self {
-        Self { time: after(Instant::now(), duration), set: None }
+        Self { time: wait::deadline(duration), set: None }
     }
 
     fn unset(&mut self) {

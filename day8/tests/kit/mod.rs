@@ -4,10 +4,16 @@
 
 use std::cell::RefCell;
 use std::future::Future;
+use std::io;
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::rc::Rc;
+use std::thread;
 
+use day8::rings::{RingOptions, RingStream};
 use day8::{Address, Connector, Isolation, Listener, Runtime, Socket, yield_now};
-use testing::Folder;
+use testing::{DEADLINE, Folder};
 
 /// What bytes go through. Another kind needs a line here, and one in each match below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,10 +21,11 @@ pub(crate) enum Transport {
     Tcp,
     Unix,
     Channel,
+    Ring,
 }
 
 impl Transport {
-    pub(crate) const ALL: [Self; 3] = [Self::Tcp, Self::Unix, Self::Channel];
+    pub(crate) const ALL: [Self; 4] = [Self::Tcp, Self::Unix, Self::Channel, Self::Ring];
 }
 
 pub(crate) fn both_isolations() -> [Isolation; 2] {
@@ -29,7 +36,13 @@ pub(crate) fn both_isolations() -> [Isolation; 2] {
 pub(crate) enum Connect {
     Address(Address, Option<Folder>),
     Channel(Connector),
+    /// A client of rings blocks. So a bridge connects for it, which is a socket to the runtime.
+    Ring(Folder, UnixListener),
 }
+
+/// In the folder of a listener over rings: where it listens, and where its bridges do.
+const RINGS: &str = "rings";
+const BRIDGE: &str = "bridge";
 
 impl Connect {
     /// A new connection, as a socket of the runtime that runs.
@@ -37,8 +50,34 @@ impl Connect {
         match self {
             Self::Channel(connector) => connector.connect().await.unwrap(),
             Self::Address(address, _) => Socket::connect(address).await.unwrap(),
+            Self::Ring(folder, bridge) => {
+                let socket = Socket::connect(&Address::Unix(folder.join(BRIDGE))).await.unwrap();
+                let (stream, _) = bridge.accept().unwrap();
+                let path = folder.join(RINGS);
+                thread::spawn(move || carry(&stream, &path));
+                socket
+            }
         }
     }
+}
+
+/// Carries bytes between a socket and a service that listens over rings, both ways, until both have ended.
+fn carry(stream: &UnixStream, path: &Path) {
+    let options = RingOptions::new().timeout(DEADLINE);
+    let (mut answers, mut requests) = RingStream::connect_with(path, &options).unwrap().split();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut from = stream;
+            if io::copy(&mut from, &mut requests).is_ok() {
+                requests.finish();
+            }
+            // A service that has seen enough reads no more. What the client sends all the same is thrown away.
+            let _ = io::copy(&mut from, &mut io::sink());
+        });
+        let mut to = stream;
+        let _ = io::copy(&mut answers, &mut to);
+        let _ = stream.shutdown(Shutdown::Write);
+    });
 }
 
 /// A listener of this kind, at a place of its own.
@@ -58,6 +97,12 @@ pub(crate) fn listen(transport: Transport) -> (Listener, Connect) {
             let listener = Listener::bind(&Address::Unix(folder.join("socket"))).unwrap();
             let address = listener.address().unwrap();
             (listener, Connect::Address(address, Some(folder)))
+        }
+        Transport::Ring => {
+            let folder = Folder::new();
+            let listener = Listener::bind(&Address::Ring(folder.join(RINGS))).unwrap();
+            let bridge = UnixListener::bind(folder.join(BRIDGE)).unwrap();
+            (listener, Connect::Ring(folder, bridge))
         }
     }
 }

@@ -11,24 +11,27 @@ use std::io::{Read, Write};
 
 use script::{request, scripts};
 use server::Server;
+use testing::promptly;
 
 #[test]
 fn scripts_are_answered_byte_for_byte() {
     let folder = testing::Folder::new();
-    let unix = format!("unix:{}", folder.path().join("socket").display());
-    for address in ["127.0.0.1:0", &unix] {
-        let server = Server::start(&["--listen", address]);
-        for script in scripts() {
-            server.client().ask(&request(&["FLUSHALL"]), b"+OK\r\n");
-            let answers = server.client().converse(&script.sent);
-            assert_eq!(
-                answers.escape_ascii().to_string(),
-                script.answers.escape_ascii().to_string(),
-                "{} over {address}",
-                script.name
-            );
-        }
-        server.end();
+    let at = |kind: &str| format!("{kind}:{}", folder.join(kind).display());
+    for address in ["127.0.0.1:0", &at("unix"), &at("ring")] {
+        let (server, address) = (Server::start(&["--listen", address]), address.to_owned());
+        promptly("the scripts end", move || {
+            for script in scripts() {
+                assert_eq!(server.converse(&request(&["FLUSHALL"])), b"+OK\r\n");
+                let answers = server.converse(&script.sent);
+                assert_eq!(
+                    answers.escape_ascii().to_string(),
+                    script.answers.escape_ascii().to_string(),
+                    "{} over {address}",
+                    script.name
+                );
+            }
+            server.end();
+        });
     }
 }
 

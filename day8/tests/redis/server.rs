@@ -5,7 +5,9 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
+use std::thread;
 
+use day8::rings::{RingOptions, RingStream};
 use nix::sys::signal::Signal;
 use testing::{DEADLINE, Program};
 
@@ -37,6 +39,14 @@ impl Server {
         connect(&self.address)
     }
 
+    /// Over whatever it listens at: sends bytes and nothing behind them, and returns all that comes back.
+    pub(crate) fn converse(&self, bytes: &[u8]) -> Vec<u8> {
+        match self.address.strip_prefix("ring:") {
+            Some(path) => converse_over_rings(path, bytes),
+            None => self.client().converse(bytes),
+        }
+    }
+
     /// Ends it, and checks that it ends well.
     pub(crate) fn end(self) {
         self.program.signal(Signal::SIGTERM);
@@ -57,6 +67,21 @@ pub(crate) fn connect(address: &str) -> Client {
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream.set_write_timeout(Some(DEADLINE)).unwrap();
     Client { stream }
+}
+
+fn converse_over_rings(path: &str, bytes: &[u8]) -> Vec<u8> {
+    let options = RingOptions::new().timeout(DEADLINE);
+    let (mut reader, mut writer) = RingStream::connect_with(path, &options).unwrap().split();
+    let mut answers = Vec::new();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            // A server that does not like the beginning may be gone before the end.
+            let _ = writer.write_all(bytes);
+            writer.finish();
+        });
+        reader.read_to_end(&mut answers).unwrap();
+    });
+    answers
 }
 
 impl Client {

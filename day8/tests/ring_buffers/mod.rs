@@ -181,7 +181,7 @@ impl<R: RingBuffer> Watched<R> {
     /// Whatever is too much changes nothing.
     fn ask_too_much(&mut self) {
         let (room, len) = (self.room(), self.lies.len());
-        // Some of them are too many only for those who can count so far.
+        // Some of these numbers are so large that a sum with them overflows.
         for more in [1, 2, self.capacity, usize::MAX / 2, usize::MAX - self.capacity] {
             self.refuses(TOO_MUCH_IN, room, |ring| ring.commit(room + more));
             self.refuses(TOO_MUCH_OUT, len, |ring| ring.consume(len + more));

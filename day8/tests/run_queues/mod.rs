@@ -75,7 +75,7 @@ pub(crate) const NUMBERS: &str = "numbers of tasks that have ended are given to 
 pub(crate) const HEIR: &str = "a new task with the number of an old one is polled";
 pub(crate) const LATE: &str = "a late wake-up of an old task does not lose the new one";
 
-/// As the exercise says it. Whoever changes it there has another exercise.
+/// As the exercise says it: with another number there it would be another exercise.
 const POLLS: usize = 256;
 
 /// Every promise, with a name for what breaks it.
@@ -415,12 +415,12 @@ fn in_the_order_of_the_wakes<Q: RunQueue>() {
         order.into_iter().for_each(|task| executor.wake(task));
         executor.drain();
     }
-    // Whoever is woken again keeps its place.
+    // A task that is woken again keeps its place.
     for task in [3, 1, 4, 3, 1, 3] {
         executor.wake(task);
     }
     executor.drain();
-    // Whoever wakes others, or itself, is behind those that were woken before.
+    // A task that wakes others, or itself, stands behind those that were woken before.
     for task in [3, 1, 4] {
         executor.wake(task);
     }

@@ -19,7 +19,7 @@ use yardstick::report::{Throughput, grouped};
 pub(crate) use self::consumer::{ConsumerArguments, consume};
 use self::peer::Peer;
 use self::summary::Summary;
-use super::signals::Signals;
+use yardstick::signals::Signals;
 
 #[derive(Args)]
 pub(crate) struct Arguments {

@@ -20,9 +20,9 @@ use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use self::post::{Crew, Procedure};
 use self::worker::Recipe;
 use super::place::Place;
-use super::signals::Signals;
 use super::terminal::{Notice, say, typed};
 use super::value::{seconds, size, strategy};
+use yardstick::signals::Signals;
 
 #[derive(Args)]
 #[command(after_help = WORKERS)]

@@ -33,6 +33,7 @@ pub(super) fn describe(name: &QueueName, snapshot: &Snapshot) -> Result<String, 
         "sequence  first {}, published {}, reserved up to {}",
         report.first, report.published, report.reserved
     )?;
+    writeln!(out, "identity  {}", report.identity)?;
     writeln!(out, "producer  {}", producer(&report, unit))?;
     consumers(&mut out, &report, snapshot, unit)?;
     groups(&mut out, &report, unit)?;

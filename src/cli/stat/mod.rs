@@ -19,7 +19,7 @@ use self::describe::describe;
 use self::report::Report;
 use super::place::Place;
 use super::print;
-use super::signals::Signals;
+use yardstick::signals::Signals;
 
 #[derive(Args)]
 #[command(after_help = MEANING)]
@@ -40,7 +40,8 @@ itself; in another container it has another number. Who is dead is asked of the
 kernel, which knows it in all containers. \"since\" is for how long a consumer has
 had its slot. \"waits for\" is how much room the producer waits for at this moment,
 and \"blocks\" marks who is in its way. The epoch counts the producers that have
-taken over from one that had died.
+taken over from one that had died. The identity is a queue's own; a copy of the queue on
+another host has the same.
 
 Of a private queue (`pub --private`), the producer's process alone sees its consumers'
 pages. So their lags are as of its last look: when it last waited for room, or a second

@@ -24,6 +24,8 @@ pub(super) struct Report<'a> {
     #[serde(serialize_with = "digits")]
     pub(super) reserved: u64,
     pub(super) sent: u64,
+    /// The same for all copies of the queue, on other hosts, too: 16 hexadecimal digits.
+    pub(super) identity: String,
     pub(super) closed: bool,
     /// "open", "finished" or "aborted".
     pub(super) ending: &'static str,
@@ -130,6 +132,7 @@ impl<'a> Report<'a> {
             published: snapshot.published,
             reserved: snapshot.reserved,
             sent: snapshot.sent(),
+            identity: format!("{:016x}", snapshot.identity),
             closed: snapshot.closed,
             ending,
             reason,

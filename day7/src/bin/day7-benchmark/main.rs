@@ -16,9 +16,8 @@ use anyhow::ensure;
 use clap::Parser;
 use day5::Strategy;
 use day7::tasks::{Client, ClientOptions, Procedure, Server, ServerOptions, Serving};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use yardstick::machine::Machine;
-use yardstick::{affinity, report};
+use yardstick::{affinity, descriptors, report};
 
 /// What a server's clients pay for one another
 #[derive(Parser)]
@@ -51,7 +50,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     report::warn_of_debug_build();
     ensure!(arguments.repeats > 0, "at least one repeat is needed");
     ensure!(arguments.clients > 1, "at least two clients are needed");
-    make_room_for_descriptors()?;
+    // Both ends of each connection are in this process.
+    descriptors::allow_all()?;
     for (name, line) in Machine::here("cargo run --release -p day7 --bin day7-benchmark").lines() {
         println!("{name:<10}{line}");
     }
@@ -76,12 +76,6 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         memory::measure(arguments.clients)?;
     }
     Ok(())
-}
-
-/// Both ends of each connection are in this process.
-fn make_room_for_descriptors() -> anyhow::Result<()> {
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    Ok(setrlimit(Resource::RLIMIT_NOFILE, most, most)?)
 }
 
 /// A server in threads of this process, whose procedure gives back what it gets.

@@ -17,10 +17,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use clap::{Parser, ValueEnum};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::Serialize;
 use yardstick::machine::Machine;
-use yardstick::{affinity, report};
+use yardstick::{affinity, descriptors, report};
 
 use crate::table::Table;
 
@@ -145,8 +144,7 @@ const OTHER_DESCRIPTORS: usize = 256;
 
 /// Allows as many descriptors as the system lets us; servers inherit that. Returns how many idle clients fit.
 fn make_room_for_descriptors(idle: usize) -> anyhow::Result<usize> {
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, most, most).context("raising the limit of descriptors")?;
+    let most = descriptors::allow_all().context("raising the limit of descriptors")?;
     let room = usize::try_from(most).unwrap_or(usize::MAX).saturating_sub(OTHER_DESCRIPTORS);
     if idle > room {
         eprintln!(

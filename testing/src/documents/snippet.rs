@@ -9,7 +9,7 @@ const GAP: &str = "// …";
 
 /// Fails unless the block's lines stand in the file one after another, all of them indented by the
 /// same width if at all. At a [`GAP`], the file may have more lines.
-pub(crate) fn check(root: &Path, file: &str, block: &Block) -> Result<(), String> {
+pub(super) fn check(root: &Path, file: &str, block: &Block) -> Result<(), String> {
     let line = block.line;
     let text = std::fs::read_to_string(root.join(file))
         .map_err(|error| format!("{line}: {file} cannot be read: {error}"))?;

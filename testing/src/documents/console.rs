@@ -11,12 +11,16 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use super::Stage;
 use super::block::{Block, Label};
+use super::ports::Ports;
 use super::programs::Programs;
 use super::shape;
 
 /// How long a scene may take.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// Terminals that have outlived their test end after so many seconds.
+const LONGEST: &str = "120";
 /// A terminal that has printed nothing for this long is waiting for the next terminal.
 const QUIET: Duration = Duration::from_millis(300);
 /// How long a terminal may take to print its first words. After that the next terminal begins all
@@ -24,46 +28,70 @@ const QUIET: Duration = Duration::from_millis(300);
 const FIRST_WORDS: Duration = Duration::from_secs(3);
 
 /// Terminals that run at the same time; a block without a terminal is a scene of its own.
-pub(crate) struct Scene<'a> {
+pub(super) struct Scene<'a> {
+    stage: Stage,
     blocks: Vec<&'a Block>,
 }
 
 /// The scenes of a document: `terminal=A` begins a scene, and the terminals after it belong to it.
-pub(crate) fn scenes(blocks: &[Block]) -> Vec<Scene<'_>> {
+pub(super) fn scenes(blocks: &[Block]) -> Result<Vec<Scene<'_>>, String> {
     let mut scenes: Vec<Scene<'_>> = Vec::new();
     for block in blocks {
-        let Label::Console { terminal, .. } = block.label else { continue };
+        let Label::Console { terminal, stage, .. } = block.label else { continue };
         match (terminal, scenes.last_mut()) {
-            (Some(name), Some(scene)) if name != 'A' => scene.blocks.push(block),
-            _ => scenes.push(Scene { blocks: vec![block] }),
+            (Some(name), Some(scene)) if name != 'A' => {
+                if scene.stage != stage {
+                    return Err(format!(
+                        "{}: terminals of one scene are all labelled `bridge`, or none is",
+                        block.line
+                    ));
+                }
+                scene.blocks.push(block);
+            }
+            _ => scenes.push(Scene { stage, blocks: vec![block] }),
         }
     }
-    scenes
+    Ok(scenes)
 }
 
 impl<'a> Scene<'a> {
-    pub(crate) fn commands(&self) -> usize {
+    pub(super) fn commands(&self) -> usize {
         let commands =
             |block: &&Block| block.lines.iter().filter(|line| command(line).is_some()).count();
         self.blocks.iter().map(commands).sum()
+    }
+
+    pub(super) fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// Free ports for those that the scene shows. Only servers have any.
+    fn ports(&self) -> Ports {
+        let lines = self.blocks.iter().flat_map(|block| &block.lines);
+        match self.stage {
+            Stage::Plain => Ports::default(),
+            Stage::Bridge => Ports::of(lines.filter_map(|line| command(line))),
+        }
     }
 
     /// Runs all terminals, and returns their lines. Each terminal begins when the terminal before
     /// it waits.
     ///
     /// Queues get unique names, if the document allows it; see [`fresh`].
-    pub(crate) fn run(
+    pub(super) fn run(
         &self,
         programs: &Programs,
         document: &str,
     ) -> Result<Vec<(&'a Block, Vec<String>)>, String> {
-        let suffix = format!("-{}", std::process::id());
+        let suffix = programs.suffix();
+        let ports = self.ports();
         let mut terminals = Vec::new();
         for block in &self.blocks {
             let fail = |why| format!("{}: {why}", block.line);
-            let mut terminal =
-                Terminal::open(block, programs, |command| fresh(command, document, &suffix))
-                    .map_err(fail)?;
+            let mut terminal = Terminal::open(block, programs, |command| {
+                ports.free(&fresh(command, document, suffix))
+            })
+            .map_err(fail)?;
             if self.blocks.len() > 1 {
                 let speaks = block.lines.iter().any(|line| command(line).is_none());
                 terminal.wait_until_quiet(speaks);
@@ -71,9 +99,11 @@ impl<'a> Scene<'a> {
             terminals.push((*block, terminal));
         }
         let mut outputs = Vec::new();
-        for (block, terminal) in terminals {
+        // What one has left running serves the others until all have ended.
+        for (block, terminal) in &mut terminals {
             let lines = terminal.finish().map_err(|why| format!("{}: {why}", block.line))?;
-            outputs.push((block, lines.iter().map(|line| line.replace(&suffix, "")).collect()));
+            let shown = |line: &String| ports.shown(&line.replace(suffix, ""));
+            outputs.push((*block, lines.iter().map(shown).collect()));
         }
         Ok(outputs)
     }
@@ -132,8 +162,8 @@ impl Terminal {
         let screen = programs.work().join(format!("screen-{}", block.line));
         let output = File::create(&screen).map_err(|error| error.to_string())?;
         let errors = output.try_clone().map_err(|error| error.to_string())?;
-        let shell = Command::new("bash")
-            .args(["-c", &script])
+        let shell = Command::new("timeout")
+            .args(["--signal=KILL", LONGEST, "bash", "-c", &script])
             .current_dir(programs.work())
             .env("PATH", programs.path())
             .env("LC_ALL", "C.UTF-8")
@@ -177,7 +207,7 @@ impl Terminal {
     }
 
     /// The block's lines as they should be: each command, and what it printed.
-    fn finish(mut self) -> Result<Vec<String>, String> {
+    fn finish(&mut self) -> Result<Vec<String>, String> {
         let started = Instant::now();
         while !self.has_ended() {
             if started.elapsed() > DEADLINE {
@@ -220,7 +250,7 @@ impl Drop for Terminal {
 }
 
 /// What was found, as the block shows it: with its commands.
-pub(crate) fn shown(block: &Block, found: &[String]) -> Vec<String> {
+pub(super) fn shown(block: &Block, found: &[String]) -> Vec<String> {
     let mut commands = block.lines.iter().filter(|line| command(line).is_some());
     let line = |line: &String| match line.starts_with(PROMPT) {
         true => commands.next().unwrap_or(line).clone(),
@@ -230,7 +260,7 @@ pub(crate) fn shown(block: &Block, found: &[String]) -> Vec<String> {
 }
 
 /// Fails unless the block shows what was found.
-pub(crate) fn compare(block: &Block, found: &[String]) -> Result<(), String> {
+pub(super) fn compare(block: &Block, found: &[String]) -> Result<(), String> {
     let Label::Console { figures, .. } = block.label else { return Ok(()) };
     let look = |line: &str| if figures { shape::of(line) } else { line.trim_end().to_owned() };
     let mut commands = block.lines.iter().filter(|line| command(line).is_some());

@@ -1,10 +1,12 @@
 //! Fenced blocks and their labels.
 
+use super::Stage;
+
 /// What a block is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Label {
+pub(super) enum Label {
     /// Commands and what they print.
-    Console { terminal: Option<char>, figures: bool, fails: bool },
+    Console { terminal: Option<char>, figures: bool, fails: bool, stage: Stage },
     /// Lines of a file.
     Snippet { file: String },
     /// A doc-test, which rustdoc runs.
@@ -17,21 +19,21 @@ pub(crate) enum Label {
 
 /// A fenced block.
 #[derive(Clone, Debug)]
-pub(crate) struct Block {
-    pub(crate) label: Label,
+pub(super) struct Block {
+    pub(super) label: Label,
     /// The number of the line with its label.
-    pub(crate) line: usize,
-    pub(crate) lines: Vec<String>,
+    pub(super) line: usize,
+    pub(super) lines: Vec<String>,
 }
 
 impl Block {
-    pub(crate) fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         self.lines.join("\n")
     }
 }
 
 /// The blocks of a document, in order.
-pub(crate) fn parse(text: &str) -> Result<Vec<Block>, String> {
+pub(super) fn parse(text: &str) -> Result<Vec<Block>, String> {
     let mut blocks = Vec::new();
     let mut open: Option<Block> = None;
     for (number, line) in (1..).zip(text.lines()) {
@@ -62,15 +64,17 @@ fn label(info: &str) -> Result<Label, String> {
         }
         ["console", ref rest @ ..] => {
             let (mut terminal, mut figures, mut fails) = (None, false, false);
+            let mut stage = Stage::Plain;
             for word in rest {
                 match (*word, word.strip_prefix("terminal=")) {
                     ("figures", _) => figures = true,
                     ("fails", _) => fails = true,
+                    ("bridge", _) => stage = Stage::Bridge,
                     (_, Some(name)) if name.len() == 1 => terminal = name.chars().next(),
                     _ => return Err(format!("the label {info:?} is unknown: {word:?}")),
                 }
             }
-            Ok(Label::Console { terminal, figures, fails })
+            Ok(Label::Console { terminal, figures, fails, stage })
         }
         _ => Err(format!("the label {info:?} is unknown: see CONTRIBUTING.md")),
     }

@@ -1,6 +1,7 @@
-//! Ctrl-C, `kill`, a closed terminal: requests to stop, which the command looks at between two
-//! steps.
+//! Ctrl-C, `kill`, a closed terminal: requests to stop, which a command looks at between two steps.
 
+use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use common::sync::{AtomicBool, Ordering};
@@ -8,37 +9,70 @@ use nix::sys::signal::Signal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 /// The signals caught so far.
-pub(crate) struct Signals {
+#[derive(Debug)]
+pub struct Signals {
     caught: Vec<(i32, Arc<AtomicBool>)>,
 }
 
 /// A signal has asked us to stop.
-#[derive(Debug, thiserror::Error)]
-#[error("interrupted by {}", Signal::try_from(*.signal).map_or("a signal", Signal::as_str))]
-pub(crate) struct Interrupted {
+#[derive(Debug)]
+pub struct Interrupted {
     signal: i32,
 }
 
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let signal = Signal::try_from(self.signal).map_or("a signal", Signal::as_str);
+        write!(f, "interrupted by {signal}")
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
 impl Interrupted {
     /// The terminal is closed. Its signal may be late, or may go to the shell alone.
-    pub(crate) fn hung_up() -> Self {
+    pub fn hung_up() -> Self {
         Self { signal: SIGHUP }
     }
 
     /// The exit code that a shell expects: 128 plus the signal's number.
-    pub(crate) fn exit_code(&self) -> u8 {
+    pub fn exit_code(&self) -> u8 {
         128 + self.signal as u8
     }
 }
 
 impl Signals {
-    pub(crate) fn catch() -> anyhow::Result<Self> {
+    /// Catches them from now on.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, as if it does not know one of them.
+    pub fn catch() -> io::Result<Self> {
+        Self::catch_each(|_| Ok(()))
+    }
+
+    /// Catches the first one. A second one, of whatever kind, ends the process as if none were caught.
+    ///
+    /// # Errors
+    ///
+    /// As for [`catch`](Self::catch).
+    pub fn catch_first() -> io::Result<Self> {
+        let any: Arc<AtomicBool> = Arc::default();
+        Self::catch_each(|signal| {
+            // They run in this order, so the first signal does not see itself.
+            signal_hook::flag::register_conditional_default(signal, Arc::clone(&any))?;
+            signal_hook::flag::register(signal, Arc::clone(&any)).map(|_| ())
+        })
+    }
+
+    fn catch_each(before: impl Fn(i32) -> io::Result<()>) -> io::Result<Self> {
         let mut caught = Vec::new();
         for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
             // `nohup` has asked for it.
             if signal == SIGHUP && is_ignored(signal) {
                 continue;
             }
+            before(signal)?;
             let flag = Arc::default();
             signal_hook::flag::register(signal, Arc::clone(&flag))?;
             caught.push((signal, flag));
@@ -47,7 +81,11 @@ impl Signals {
     }
 
     /// Fails if it is time to stop.
-    pub(crate) fn check(&self) -> Result<(), Interrupted> {
+    ///
+    /// # Errors
+    ///
+    /// The signal that was caught.
+    pub fn check(&self) -> Result<(), Interrupted> {
         match self.caught.iter().find(|(_, flag)| flag.load(Ordering::Relaxed)) {
             Some(&(signal, _)) => Err(Interrupted { signal }),
             None => Ok(()),

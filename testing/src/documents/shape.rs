@@ -1,7 +1,7 @@
 //! Text without its figures: any two numbers look the same.
 
 /// The text with `#` for each number: digits, with commas and points between them, or hexadecimal.
-pub(crate) fn of(text: &str) -> String {
+pub(super) fn of(text: &str) -> String {
     let mut shape = String::new();
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
