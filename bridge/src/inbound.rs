@@ -368,10 +368,13 @@ impl Inbound<'_> {
             while let Some(first) = rest.first() {
                 match self.judge(feed, first)? {
                     Verdict::Skip => rest = &rest[1..],
-                    Verdict::End(end) => return self.finish(feed, end),
-                    Verdict::OnlyEnd(end) => {
-                        feed.sink = self.create(first)?;
-                        return if feed.sink.is_some() { self.finish(feed, end) } else { Ok(None) };
+                    Verdict::End(end) => {
+                        // Consumers wait for the end of a queue without a message, too.
+                        let is_empty = feed.next.is_none() || feed.is_new;
+                        if is_empty && !self.prepare(feed, first)? {
+                            return Ok(None);
+                        }
+                        return self.finish(feed, end);
                     }
                     Verdict::Take => match self.take(feed, rest)? {
                         Some(behind) => rest = behind,
@@ -391,7 +394,7 @@ impl Inbound<'_> {
             }
             // The end of a queue whose messages the stream has no more, with other queues behind it.
             return Ok(match first.pending {
-                0 => Verdict::OnlyEnd(self.end_of(first)),
+                0 => Verdict::End(self.end_of(first)),
                 _ => Verdict::Skip,
             });
         };
@@ -445,6 +448,22 @@ impl Inbound<'_> {
         Ok(Verdict::End(End { outcome, next: first.number, goes_on: true }))
     }
 
+    /// Makes the queue if there is none, and waits for the consumers of a new one. Says whether they are there, and it is not
+    /// time to stop.
+    fn prepare(&self, feed: &mut Feed<'_>, first: &Delivered) -> Result<bool, InError> {
+        let sink = match &mut feed.sink {
+            Some(sink) => sink,
+            None => {
+                (feed.found, feed.is_new) = (true, true);
+                feed.sink.insert(self.create(first)?)
+            }
+        };
+        if feed.is_new {
+            feed.is_new = !self.wait_for_consumers(sink);
+        }
+        Ok(!feed.is_new)
+    }
+
     /// Publishes the first deliveries that belong together; says what comes behind them, or `None` if it is time to stop.
     fn take<'d>(
         &self,
@@ -453,21 +472,10 @@ impl Inbound<'_> {
     ) -> Result<Option<&'d [Delivered]>, InError> {
         let first = &rest[0];
         let next = *feed.next.get_or_insert(first.envelope.at);
-        if feed.sink.is_none() {
-            feed.found = true;
-            match self.create(first)? {
-                Some(sink) => feed.sink = Some(sink),
-                None => return Ok(None),
-            }
+        if !self.prepare(feed, first)? {
+            return Ok(None);
         }
-        if core::mem::take(&mut feed.is_new) {
-            let sink = feed.sink.take().expect("it was just made");
-            match self.with_consumers(sink)? {
-                Some(sink) => feed.sink = Some(sink),
-                None => return Ok(None),
-            }
-        }
-        let sink = feed.sink.as_mut().expect("it was just made");
+        let sink = feed.sink.as_mut().expect("it was just prepared");
         let mut end = first.envelope.at;
         let redelivered = first.envelope.redelivered;
         let together = rest.iter().take_while(|delivered| {
@@ -516,27 +524,25 @@ impl Inbound<'_> {
         })
     }
 
-    /// A new queue that begins with this delivery, when its consumers are there; `None` if it is time to stop.
-    fn create(&self, first: &Delivered) -> Result<Option<Sink>, InError> {
+    /// A new queue that begins with this delivery.
+    fn create(&self, first: &Delivered) -> Result<Sink, InError> {
         let Envelope { at, message_type, .. } = &first.envelope;
         let options = self.options.queue_options(message_type.as_ref());
         let options = options.first(at.sequence).identity(at.identity);
-        let sink = Sink::create(&self.options.queue, message_type.as_ref(), &options)?;
-        self.with_consumers(sink)
+        Ok(Sink::create(&self.options.queue, message_type.as_ref(), &options)?)
     }
 
-    /// The same queue, when its consumers are there; `None` if it is time to stop.
-    fn with_consumers(&self, mut sink: Sink) -> Result<Option<Sink>, InError> {
+    /// Waits for the consumers of a new queue. Says whether they are there, and it is not time to stop.
+    fn wait_for_consumers(&self, sink: &mut Sink) -> bool {
         self.progress.set_state(State::WaitingForConsumers);
         while !sink.wait_for_consumers(self.options.wait_for, Stop::SLICE) {
             if self.stop.is_stopped() {
-                sink.abandon();
-                return Ok(None);
+                return false;
             }
             self.turn();
         }
         self.progress.set_state(State::Carrying);
-        Ok(Some(sink))
+        true
     }
 
     /// Publishes all these messages; says whether it has, and was not asked to stop.
@@ -601,15 +607,13 @@ enum Verdict {
     Skip,
     Take,
     End(End),
-    /// The end of a queue without a message. Its consumers wait for it, too.
-    OnlyEnd(End),
 }
 
 /// The end of a queue that is written, and what it is written from.
 struct Feed<'a> {
     intake: Intake<'a>,
     sink: Option<Sink>,
-    /// Whether a bridge before this one made the queue, and published nothing in it.
+    /// Whether nothing was published in the queue, and its consumers are still waited for.
     is_new: bool,
     /// What the queue needs next; before the first message of a new queue, nobody knows.
     next: Option<Position>,

@@ -44,7 +44,7 @@ pub struct Subject {
 }
 
 /// How long a client has for its request and for its answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest request.
 const MOST_BYTES: usize = 8 << 10;
 /// How many clients are answered at the same time.
@@ -160,15 +160,15 @@ impl Drop for Seat {
 }
 
 fn answer(mut stream: TcpStream, subjects: &[Subject]) -> io::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let deadline = Instant::now() + TIMEOUT;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     let request = read_request(&mut stream, deadline)?;
     stream.write_all(&response(&request, subjects))?;
     stream.shutdown(std::net::Shutdown::Write)?;
     // Closed with unread bytes, the connection would be reset, and the answer lost.
     let mut rest = [0; 1024];
     while Instant::now() < deadline && stream.read(&mut rest)? > 0 {
-        stream.set_read_timeout(Some(PATIENCE / 10))?;
+        stream.set_read_timeout(Some(TIMEOUT / 10))?;
     }
     Ok(())
 }

@@ -55,7 +55,7 @@ impl Packer {
             return false;
         }
         if self.count == 0 {
-            // Nobody has to mean the most that he allows.
+            // The most that is allowed may be far more than what comes.
             self.bytes.reserve(self.most.min(RESERVED).max(len));
         }
         if self.framed {

@@ -26,9 +26,10 @@ use crate::tls::Tls;
 const CONNECT: Duration = Duration::from_secs(5);
 /// A server that is silent for three of these is given up, and another one is looked for.
 const PING: Duration = Duration::from_secs(5);
-/// How long one look for JetStream takes, and how long we look. A cluster elects a leader meanwhile.
+/// How long one look for JetStream takes.
 const LOOK: Duration = Duration::from_secs(2);
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long we look for JetStream. A cluster elects a leader meanwhile.
+const ANSWER: Duration = Duration::from_secs(10);
 /// The pauses between two attempts to connect again.
 const SHORTEST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(4);
@@ -307,7 +308,7 @@ async fn find_jetstream(
 ) -> Result<(), ServerError> {
     let mut context = jetstream::new(client.clone());
     context.set_timeout(LOOK);
-    let (url, deadline) = (|| url.to_owned(), Instant::now() + PATIENCE);
+    let (url, deadline) = (|| url.to_owned(), Instant::now() + ANSWER);
     loop {
         let asked = pin!(context.request::<_, _, Figures>("INFO", &()));
         let outcome = match select(asked, pin!(refusal(progress))).await {

@@ -163,13 +163,9 @@ impl Sink {
     /// Groups are looked at first: what nobody has claimed then, its group's lag tells, and what somebody has claimed by then,
     /// that member's. The other way round, a claim in between would be in neither.
     pub(crate) fn read(&self) -> Option<u64> {
-        let groups = match self {
-            Self::Records(writer) => writer.groups(),
-            Self::Fixed(producer, _) => producer.groups(),
-        };
-        let consumers = match self {
-            Self::Records(writer) => writer.consumers(),
-            Self::Fixed(producer, _) => producer.consumers(),
+        let (groups, consumers) = match self {
+            Self::Records(writer) => (writer.groups(), writer.consumers()),
+            Self::Fixed(producer, _) => (producer.groups(), producer.consumers()),
         };
         let lags = consumers.iter().filter(|one| one.policy != Policy::Lossy).map(|one| one.lag);
         let waits = groups.iter().filter(|group| group.holds || group.members > 0);

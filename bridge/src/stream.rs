@@ -18,6 +18,11 @@ use crate::envelope::{Content, Envelope, Position};
 use crate::error::{EnvelopeError, StreamError};
 use crate::pack;
 
+/// How long a server may take to say what a stream is.
+const ANSWER: Duration = Duration::from_secs(2);
+/// For how long a cluster may lack servers for a stream.
+const GATHERING: Duration = Duration::from_secs(5);
+
 /// Which stream, and what it is to be if there is none yet.
 #[derive(Clone, Debug)]
 pub struct StreamOptions {
@@ -486,9 +491,6 @@ pub(crate) fn length(
 }
 
 /// What the server says of a stream.
-/// How long a server may take to say what a stream is.
-const ANSWER: Duration = Duration::from_secs(2);
-
 async fn info(context: &Context, name: &str) -> Result<Info, Fault> {
     let answer = context.request(format!("STREAM.INFO.{name}"), &());
     // In a cluster nobody answers while the stream has no leader, and the client would wait for longer.
@@ -526,9 +528,6 @@ async fn create_stream(context: &Context, options: &StreamOptions) -> Result<Inf
         };
     }
 }
-
-/// For how long a cluster may lack servers for a stream.
-const GATHERING: Duration = Duration::from_secs(5);
 
 fn default_subject(name: &str) -> String {
     format!("fanout.{name}")

@@ -441,7 +441,27 @@ fn a_log_gets_a_line_now_and_then() {
     assert!(all.contains("no lag") && !all.contains('\r'), "{all}");
 }
 
-/// Whoever has to wait says for what, and says when it is over.
+/// Each queue takes several descriptors. A shell allows fewer than the system does, and the program asks for all.
+#[test]
+fn many_queues_need_no_limit_that_a_user_raises() {
+    let server = Server::start("");
+    let queues: Vec<_> = (0..40).map(|queue| Unique::new(&format!("many-{queue}"))).collect();
+    let mut writers: Vec<_> = queues.iter().map(writer).collect();
+    let names: Vec<_> = queues.iter().map(|queue| queue.bare()).collect();
+    let mut command = Command::new("bash");
+    command.args(["-c", "ulimit -Sn 64 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_fanout-bridge")]);
+    command.args(["out", &names.join(","), &server.url(), "--stream", "S"]);
+    command.args(["--subject", "s.{queue}"]);
+    let mut out = Process::start(command.stderr(Stdio::piped()));
+    for writer in &mut writers {
+        writer.send_timeout(b"one", testing::DEADLINE).unwrap();
+        writer.close();
+        writer.drain(testing::DEADLINE).unwrap();
+    }
+    assert!(out.wait().success(), "{}", said(out));
+}
+
+/// A bridge whose queue is full says so, and says when there is room again.
 #[test]
 fn a_full_queue_is_told() {
     let server = Server::start("");

@@ -42,6 +42,28 @@ fn a_queue_without_a_message_ends_too() {
     into.wait().with(0);
 }
 
+/// The bridge on the other host was killed while the end of such a queue waited for its consumer.
+#[test]
+fn the_end_of_a_queue_without_a_message_waits_for_its_consumer() {
+    let (server, shape) = (Server::start(), Shape::of_length(8));
+    let (here, there) = (Unique::new("empty-a"), Unique::new("empty-b"));
+    let mut producer = Producer::of(&here, shape, 0).waiting_for(1).start();
+    let mut out = Bridge::out(&here, &server.url(), STREAM, &[]);
+    let mut into = Bridge::into(&there, &server.url(), STREAM, &[]);
+    producer.finish();
+    out.wait().with(0);
+    let waits = format!("waiting for the consumers of {}", there.bare());
+    for bridge in 1..=2 {
+        eventually("each bridge waits", || into.said().matches(&waits).count() == bridge);
+        if bridge == 1 {
+            into.kill();
+            into.restart();
+        }
+    }
+    Consumer::start(&there, shape).finish().is_all(shape, 0);
+    into.wait().with(0);
+}
+
 /// The bridges stay, and carry each next queue of the name.
 #[test]
 fn queues_of_one_name_follow_one_another() {

@@ -15,62 +15,69 @@ use testing::{Unique, eventually};
 const STREAM: &str = "LOSSY";
 const COUNT: u64 = 60_000;
 
-/// A producer of messages of this shape: it sends these, or it closes the queue.
-type Send = Box<dyn FnMut(Option<Range<u64>>)>;
-
-fn records(name: &Unique, shape: Shape) -> Send {
-    let mut writer: Writer = Writer::create(name.as_str(), 1 << 16).unwrap();
-    let mut begin = Some(());
-    Box::new(move |numbers| {
-        let Some(numbers) = numbers else { return writer.close() };
-        if begin.take().is_some() {
-            writer.wait_for_consumers(1, DEADLINE).unwrap();
-        }
-        let mut message = Vec::new();
-        for number in numbers {
-            shape.write(number, &mut message);
-            writer.send(&message).unwrap();
-        }
-    })
+/// The producer of either kind of ring.
+enum Sender {
+    Records(Writer),
+    Fixed(Producer<Fixed>),
 }
 
-fn fixed(name: &Unique, shape: Shape) -> Send {
-    let options = QueueOptions::new(1 << 10).message_type(FIXED_TYPE);
-    let mut producer = Producer::<Fixed>::create_with(name.as_str(), &options).unwrap();
-    let mut begin = Some(());
-    Box::new(move |numbers| {
-        let Some(numbers) = numbers else { return producer.close() };
-        if begin.take().is_some() {
-            producer.wait_for_consumers(1, DEADLINE).unwrap();
+impl Sender {
+    /// A ring for messages of this shape that is far too small for all of them.
+    fn create(name: &Unique, shape: Shape) -> Self {
+        if shape.fixed {
+            let options = QueueOptions::new(1 << 10).message_type(FIXED_TYPE);
+            return Self::Fixed(Producer::create_with(name.as_str(), &options).unwrap());
         }
-        let mut message = Vec::new();
-        for number in numbers {
-            shape.write(number, &mut message);
-            producer.send(bytemuck::pod_read_unaligned(&message)).unwrap();
+        Self::Records(Writer::create(name.as_str(), 1 << 16).unwrap())
+    }
+
+    fn wait_for_consumer(&mut self) {
+        let waited = match self {
+            Self::Records(writer) => writer.wait_for_consumers(1, DEADLINE),
+            Self::Fixed(producer) => producer.wait_for_consumers(1, DEADLINE),
+        };
+        waited.unwrap();
+    }
+
+    fn send(&mut self, message: &[u8]) {
+        let sent = match self {
+            Self::Records(writer) => writer.send(message),
+            Self::Fixed(producer) => producer.send(bytemuck::pod_read_unaligned(message)),
+        };
+        sent.unwrap();
+    }
+
+    fn close(&mut self) {
+        match self {
+            Self::Records(writer) => writer.close(),
+            Self::Fixed(producer) => producer.close(),
         }
-    })
+    }
 }
 
 /// The server stands still for longer than the ring can wait.
-fn misses(
-    what: &str,
-    shape: Shape,
-    create: fn(&Unique, Shape) -> Send,
-    receive: fn(&Unique) -> u64,
-) {
+fn misses(what: &str, shape: Shape) {
     let server = Server::start();
     let (here, there) = (Unique::new(&format!("{what}-a")), Unique::new(&format!("{what}-b")));
-    let mut send = create(&here, shape);
+    let mut sender = Sender::create(&here, shape);
+    let mut message = Vec::new();
+    let mut send = |sender: &mut Sender, numbers: Range<u64>| {
+        for number in numbers {
+            shape.write(number, &mut message);
+            sender.send(&message);
+        }
+    };
     let mut out = Bridge::out(&here, &server.url(), STREAM, &["--lossy"]);
-    send(Some(0..100));
+    sender.wait_for_consumer();
+    send(&mut sender, 0..100);
     let jet = Jet::new(server.url());
     eventually("the first messages", || {
         jet.info(STREAM).is_some_and(|info| info.state.messages == 100)
     });
     server.freeze();
     // It does not hold the producer back.
-    send(Some(100..COUNT));
-    send(None);
+    send(&mut sender, 100..COUNT);
+    sender.close();
     server.thaw();
     let said = out.wait().with(0).stderr;
 
@@ -92,35 +99,32 @@ fn misses(
 
     // The other host gets what was carried, without a gap, and is told how much is missing.
     let mut into = Bridge::into(&there, &server.url(), STREAM, &[]);
-    assert_eq!(receive(&there), carried);
+    assert_eq!(received(&there, shape), carried);
     let told = into.wait().with(0).stderr;
     let lost = format!("{} messages carried, {} messages lost", grouped(carried), grouped(lost));
     assert!(said.contains(&lost) && told.contains(&lost), "{lost}: {said}{told}");
 }
 
-/// Receives records until the queue is closed; says how many.
-fn records_of(name: &Unique) -> u64 {
+/// Receives messages until the queue is closed; says how many.
+fn received(name: &Unique, shape: Shape) -> u64 {
     let options = JoinOptions::new().wait_for_queue(DEADLINE);
-    let mut reader: Reader = Reader::join_with(name.as_str(), Start::Oldest, &options).unwrap();
-    let mut count = 0;
-    loop {
-        match reader.recv_timeout(DEADLINE) {
-            Ok(_) => count += 1,
-            Err(end) => break assert_eq!(end, RecvTimeoutError::End(RecvError::Closed)),
-        }
+    let name = name.as_str();
+    if shape.fixed {
+        let options = options.message_type(FIXED_TYPE);
+        let consumer = ring::Consumer::<Fixed>::join_with(name, Start::Oldest, &options);
+        let mut consumer = consumer.unwrap();
+        return count(|| consumer.recv_timeout(DEADLINE).map(drop));
     }
-    count
+    let mut reader: Reader = Reader::join_with(name, Start::Oldest, &options).unwrap();
+    count(|| reader.recv_timeout(DEADLINE).map(drop))
 }
 
-/// The same, of fixed messages.
-fn fixed_of(name: &Unique) -> u64 {
-    let options = JoinOptions::new().wait_for_queue(DEADLINE).message_type(FIXED_TYPE);
-    let mut consumer =
-        ring::Consumer::<Fixed>::join_with(name.as_str(), Start::Oldest, &options).unwrap();
+/// How often this succeeds until the queue is closed.
+fn count(mut receive: impl FnMut() -> Result<(), RecvTimeoutError>) -> u64 {
     let mut count = 0;
     loop {
-        match consumer.recv_timeout(DEADLINE) {
-            Ok(_) => count += 1,
+        match receive() {
+            Ok(()) => count += 1,
             Err(end) => break assert_eq!(end, RecvTimeoutError::End(RecvError::Closed)),
         }
     }
@@ -129,10 +133,10 @@ fn fixed_of(name: &Unique) -> u64 {
 
 #[test]
 fn records_that_were_missed_are_counted() {
-    misses("lossy", Shape::of_lengths(8, 300), records, records_of);
+    misses("lossy", Shape::of_lengths(8, 300));
 }
 
 #[test]
 fn fixed_messages_that_were_missed_are_counted() {
-    misses("lossy-fixed", Shape::fixed(), fixed, fixed_of);
+    misses("lossy-fixed", Shape::fixed());
 }

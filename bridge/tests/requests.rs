@@ -46,8 +46,8 @@ fn messages_larger_than_a_request() {
     assert!(large > 1 && large < sizes.len(), "packs of these sizes: {sizes:?}");
 }
 
-/// The bridge makes another one, which goes on where the first one was. The server says that the consumer is gone to those
-/// who wait for its messages; to those who do not, it says nothing, also when they ask later.
+/// The bridge makes another consumer, which goes on where the first one was. A request that waits at that moment is answered
+/// with an error. A request that comes later gets no answer at all.
 #[test]
 fn a_consumer_that_somebody_deletes() {
     let (server, shape) = (Server::start(), Shape::of_lengths(0, 500));

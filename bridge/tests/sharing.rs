@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use kit::{Bridge, Consumer, DEADLINE, Jet, Producer, Server, Shape, Taken};
-use testing::{Unique, within};
+use testing::{Unique, eventually, within};
 
 const STREAM: &str = "SHARE";
 
@@ -47,6 +47,27 @@ fn each_message_goes_to_one_host() {
     let counts = taken(&consumers);
     assert!(counts.values().all(|count| *count == (1, 0)), "{counts:?}");
     assert!(consumers.iter().all(|consumer| !consumer.taken().is_empty()), "one had no work");
+    bridges.iter_mut().for_each(|bridge| drop(bridge.terminate().with(143)));
+}
+
+/// A host whose consumer stands still was sent little more than its queue has room for. The other hosts do the rest.
+#[test]
+fn a_host_that_stands_still_holds_little_of_the_work() {
+    let (server, shape, count) = (Server::start(), Shape::of_length(1000), 4000);
+    // Its ring has room for 65 messages, and two requests for 128 each may be on their way.
+    let most = 512;
+    let here = Unique::new("still-a");
+    let (_names, mut bridges, mut consumers) = hosts("still", &server.url(), shape);
+    let mut producer = Producer::of(&here, shape, count).waiting_for(1).start();
+    let mut out = Bridge::out(&here, &server.url(), STREAM, &[]);
+    eventually("one message", || !taken(&consumers).is_empty());
+    consumers[0].freeze();
+    producer.finish();
+    out.wait().with(0);
+    let done = || taken(&consumers).len() as u64;
+    within(DEADLINE, "the other host has done the rest", || done() >= count - most);
+    consumers[0].thaw();
+    within(DEADLINE, "all is done", || taken(&consumers).len() as u64 == count);
     bridges.iter_mut().for_each(|bridge| drop(bridge.terminate().with(143)));
 }
 

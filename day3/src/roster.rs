@@ -59,14 +59,19 @@ pub enum JoinAs<'a> {
         group: &'a str,
         /// Whether the group is to hold the producer back also while it has no member.
         holds: bool,
-        /// Whether the producer is to wait, when it has ended, until the group has acknowledged that.
+        /// Whether the producer is to wait, when it has ended, until the group has acknowledged that. Such a group holds
+        /// the producer back also while it has no member.
         holds_end: bool,
     },
 }
 
-/// The flags of a group that holds the producer back like this.
+/// The flags of a group that holds the producer back like this. One that holds the end keeps its place until then.
 fn flags_of(holds: bool, holds_end: bool) -> u64 {
-    (if holds { HOLDS } else { 0 }) | (if holds_end { HOLDS_END } else { 0 })
+    match (holds, holds_end) {
+        (_, true) => HOLDS | HOLDS_END,
+        (true, false) => HOLDS,
+        (false, false) => 0,
+    }
 }
 
 impl JoinAs<'_> {

@@ -115,9 +115,7 @@ impl Laggards {
         let held = groups.iter().filter(|group| group.holds && group.members == 0);
         let held = held.filter(|group| group.lag > 0 && group.lag >= furthest);
         if let Some(group) = held.max_by_key(|group| group.lag) {
-            let (lag, shown) = (grouped(group.lag), group.name.escape_debug().to_string());
-            let has_controls = group.name.chars().any(char::is_control);
-            let member = typed(if has_controls { &shown } else { &group.name });
+            let (lag, (shown, member)) = (grouped(group.lag), names_of(group));
             let line = format!(
                 "{name} holds {lag} bytes for the group \"{shown}\": waiting for a member, such as \
                  `fanout sub {queue} --group {member}`"
@@ -126,7 +124,7 @@ impl Laggards {
         }
         let is_last = what == For::End && furthest == 0;
         if let Some(group) = groups.iter().find(|group| is_last && group.holds_end) {
-            let (shown, member) = (group.name.escape_debug().to_string(), typed(&group.name));
+            let (shown, member) = names_of(group);
             let whom = match group.members {
                 0 => "a member of the group",
                 _ => "the group",
@@ -177,6 +175,14 @@ impl Laggards {
 
 pub(crate) fn who(consumer: &ConsumerInfo) -> Who {
     (consumer.slot, consumer.owner)
+}
+
+/// A group's name as it is shown, and as it is typed. Control characters in it are kept from our terminal.
+fn names_of(group: &GroupInfo) -> (String, String) {
+    let shown = group.name.escape_debug().to_string();
+    let has_controls = group.name.chars().any(char::is_control);
+    let typed = typed(if has_controls { &shown } else { &group.name });
+    (shown, typed)
 }
 
 /// How a consumer describes itself. Other programs may have written anything there, so control

@@ -215,17 +215,16 @@ impl<'a> Intake<'a> {
 
     /// A shared consumer that was deleted is not made anew: it would begin again with work that is done.
     async fn check_known(&self, group: &str) -> Result<(), Fault> {
-        let stream = &self.track.stream;
-        match self.is_known.then_some(stream.consumer_info(group)) {
-            Some(info) => match info.await {
-                Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => {
-                    let (name, group) = (self.track.name.clone(), group.to_owned());
-                    Err(StreamError::ConsumerGone { name, group }.into())
-                }
-                // What else may be wrong, the next request says.
-                _ => Ok(()),
-            },
-            None => Ok(()),
+        if !self.is_known {
+            return Ok(());
+        }
+        match self.track.stream.consumer_info(group).await {
+            Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => {
+                let (name, group) = (self.track.name.clone(), group.to_owned());
+                Err(StreamError::ConsumerGone { name, group }.into())
+            }
+            // What else may be wrong, the next request says.
+            _ => Ok(()),
         }
     }
 

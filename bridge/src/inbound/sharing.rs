@@ -200,16 +200,24 @@ impl Inbound<'_> {
             held.finish(number);
             return Ok(true);
         }
-        if sink.is_none() {
-            delivered.envelope.at = Position { identity, sequence: 0 };
-            *sink = self.create(&delivered)?;
+        let sink = match sink {
+            Some(sink) => sink,
+            None => {
+                delivered.envelope.at = Position { identity, sequence: 0 };
+                sink.insert(self.create(&delivered)?)
+            }
+        };
+        // Nothing was published in it yet: it is new, or the bridge before this one was killed while it waited.
+        if sink.next() == 0 {
+            if !self.wait_for_consumers(sink) {
+                return Ok(false);
+            }
             if held.is_late() {
-                // The queue has waited for its consumers, and the message is another host's by now.
+                // The message is another host's by now.
                 held.numbers.remove(&number);
-                return Ok(sink.is_some());
+                return Ok(true);
             }
         }
-        let Some(sink) = sink else { return Ok(false) };
         self.check_type(sink, &delivered)?;
         let mut messages = delivered.messages().peekable();
         while let Some(&(_, message)) = messages.peek() {

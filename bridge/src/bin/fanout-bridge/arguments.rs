@@ -11,8 +11,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Parser, Subcommand, ValueEnum};
 use common::QueueName;
 use day3::Unattended;
-use day3::control::NAME_BYTES;
-use day3::control::{MOST_SLOTS, SLOTS};
+use day3::control::{MOST_SLOTS, NAME_BYTES, SLOTS};
 use day3::roster::is_group_name;
 use yardstick::value::{permissions, seconds, size};
 

@@ -6,15 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{NameError, QueueName, Sequence};
-use day2::{Geometry, Mode};
+use day2::Geometry;
 
 use crate::control::Ending;
 use crate::error::{Evicted, JoinError, RecvError, RecvTimeoutError, TryRecvError};
 use crate::group::MemberCursor;
-use crate::memory::{Memory, NamedMemory, Shared};
+use crate::memory::{Memory, Shared};
 use crate::options::JoinOptions;
 use crate::outlook::Outlook;
-use crate::ring::element::as_found;
 use crate::ring::{Batch, Member, MessageType, Places, Raw};
 use crate::roster::Start;
 use crate::wait::{Wait, Yield};
@@ -60,12 +59,7 @@ impl<W: Wait> RawMember<W> {
         N: TryInto<QueueName, Error: Into<NameError>>,
     {
         let name = name.try_into().map_err(Into::into)?;
-        let memory = options.when_there(|| {
-            NamedMemory::open_if(&name, Mode::Reader, options, |found| {
-                let called = options.message_type_or(found.message_type());
-                found.check(&name, &as_found(found, called))
-            })
-        })?;
+        let memory = super::open(&name, options)?;
         // The segment is mapped, so the size of a message fits.
         let size = memory.segment().geometry().element_size() as usize;
         let memory: Arc<dyn Memory> = Arc::new(memory);
@@ -97,8 +91,7 @@ impl<W: Wait> RawMember<W> {
 
     /// All three, as a [`RawProducer`](super::RawProducer) takes them.
     pub fn messages(&self) -> MessageType {
-        let (name, size) = (self.message_type().to_owned(), self.message_size());
-        MessageType { name, size, align: self.message_align() }
+        super::messages_of(self.0.shared().memory(), self.message_size())
     }
 
     /// The number that tells this queue from all others, and that it has in common with its copies.

@@ -139,10 +139,7 @@ impl<W: Wait> RawProducer<W> {
 
     /// What the messages are.
     pub fn messages(&self) -> MessageType {
-        let found = self.0.shared().memory().geometry();
-        let name = found.map_or_else(String::new, |found| found.message_type().to_owned());
-        let align = found.map_or(1, |found| found.element_align() as usize);
-        MessageType { name, size: self.0.size(), align }
+        super::messages_of(self.0.shared().memory(), self.0.size())
     }
 
     /// How many messages these bytes are.

@@ -13,7 +13,6 @@ use crate::error::{JoinError, TryRecvError};
 use crate::memory::{Memory, NamedMemory, Shared, hold};
 use crate::options::JoinOptions;
 use crate::ring::MessageType;
-use crate::ring::element::as_found;
 use crate::roster::Start;
 use crate::tap::TapCursor;
 
@@ -84,17 +83,10 @@ impl RawTap {
         N: TryInto<QueueName, Error: Into<NameError>>,
     {
         let name = name.try_into().map_err(Into::into)?;
-        let memory = options.when_there(|| {
-            NamedMemory::open_if(&name, Mode::Reader, options, |found| {
-                let called = options.message_type_or(found.message_type());
-                found.check(&name, &as_found(found, called))
-            })
-        })?;
-        let Self { cursor, data, size, capacity, message_type, shared } =
-            Self::look(Arc::new(memory), start, options);
+        let tap = Self::look(Arc::new(super::open(&name, options)?), start, options);
         // SAFETY: the tap is on this ring.
-        let cursor = unsafe { shared.register(cursor, start, options) }?;
-        Ok(Self { cursor, data, size, capacity, message_type, shared })
+        let cursor = unsafe { tap.shared.register(tap.cursor, start, options) }?;
+        Ok(Self { cursor, ..tap })
     }
 
     fn look(memory: Arc<NamedMemory>, start: Start, options: &JoinOptions) -> Self {
@@ -120,9 +112,7 @@ impl RawTap {
 
     /// The messages' name, size and alignment, as a [`RawProducer`](super::RawProducer) takes them.
     pub fn messages(&self) -> MessageType {
-        let align =
-            self.shared.memory().geometry().map_or(1, |found| found.element_align() as usize);
-        MessageType { name: self.message_type.clone(), size: self.size, align }
+        super::messages_of(self.shared.memory(), self.size)
     }
 
     /// The number that tells this queue from all others, and that it has in common with its copies.
