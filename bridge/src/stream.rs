@@ -280,7 +280,14 @@ impl Track {
         }
         let found = match info(&context, &options.name).await {
             Err(Fault::Refused(StreamError::NotFound { .. })) if create => {
-                create_stream(&context, options).await?
+                let made = create_stream(&context, options).await;
+                match (info(&context, &options.name).await, made) {
+                    (Err(Fault::Refused(StreamError::NotFound { .. })), Err(fault)) => {
+                        return Err(fault);
+                    }
+                    // Another bridge may have been faster. Then the server refuses this one, for whatever it finds first.
+                    (found, _) => found?,
+                }
             }
             found => found?,
         };
@@ -500,16 +507,18 @@ async fn info(context: &Context, name: &str) -> Result<Info, Fault> {
         Response::Ok(Info { cluster: Some(cluster), .. }) if cluster.leader.is_none() => {
             Err(Fault::Away)
         }
+        // So does one that was asked by several bridges at once to make it: the stream is there, and its date is not yet.
+        Response::Ok(info) if info.created.unix_timestamp() < 0 => Err(Fault::Away),
         Response::Ok(info) => Ok(info),
         Response::Err { error } => Err(fault(name, &error)),
     }
 }
 
-async fn create_stream(context: &Context, options: &StreamOptions) -> Result<Info, Fault> {
+async fn create_stream(context: &Context, options: &StreamOptions) -> Result<(), Fault> {
     let began = Instant::now();
     loop {
         let error = match context.create_stream(options.config()).await {
-            Ok(stream) => return Ok(stream.cached_info().clone()),
+            Ok(_) => return Ok(()),
             Err(error) => error,
         };
         let name = options.name.clone();
