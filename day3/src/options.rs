@@ -316,9 +316,10 @@ impl JoinOptions {
         self
     }
 
-    /// Whether the group is to hold the producer back also while it has no member.
+    /// Whether the group is to hold the producer back also while it has no member. One that
+    /// [holds the end](Self::hold_end) does.
     pub fn holds_when_empty(&self) -> bool {
-        self.holds
+        self.holds || self.holds_end
     }
 
     /// For a member of a group: as [`hold_when_empty`](Self::hold_when_empty), and the end of the queue is for the group
@@ -328,7 +329,6 @@ impl JoinOptions {
     /// killed before it has done that: the one that is started again still finds the queue.
     #[must_use]
     pub fn hold_end(mut self, holds: bool) -> Self {
-        self.holds |= holds;
         self.holds_end = holds;
         self
     }
