@@ -18,6 +18,7 @@ use day2::segment::READY_TIMEOUT;
 use day2::{OpenError, RemoveError, Segment, SucceedError};
 use day3::control::SLOTS;
 use day3::inspect::{Observer, Snapshot};
+use day3::roster::ConsumerKind;
 use day3::{QueueOptions, ResumeError, Unattended};
 
 use crate::envelope::{Content, Envelope, MessageType, Position, describe};
@@ -334,24 +335,31 @@ impl Inbound<'_> {
         let mut feed = Feed::new(Intake::new(&self.track, policy));
         feed.next = Some(next);
         if !left.closed {
-            feed.sink = Some(self.resume(left)?);
+            feed.sink = match self.resume(left)? {
+                Some(sink) => Some(sink),
+                None => return Ok(None),
+            };
             // The bridge before this one may have been killed while the first message waited for its consumers.
             feed.is_new = left.published == left.first;
         }
         Ok(Some(feed))
     }
 
-    /// Takes over the queue that is there. A producer that was killed may take a moment to be gone.
-    fn resume(&self, left: &Snapshot) -> Result<Sink, InError> {
+    /// Takes over the queue that is there. A producer that was killed may take a moment to be gone; `None` if it is time to
+    /// stop before.
+    fn resume(&self, left: &Snapshot) -> Result<Option<Sink>, InError> {
         let (began, options) = (Instant::now(), self.options.queue_options(None));
         loop {
             match Sink::resume(&self.options.queue, left, &options) {
                 Err(ResumeError::Succeed(SucceedError::Living { .. }))
-                    if began.elapsed() < DYING && !self.stop.is_stopped() =>
+                    if began.elapsed() < DYING =>
                 {
+                    if self.stop.is_stopped() {
+                        return Ok(None);
+                    }
                     self.runtime.block_on(async { tokio::time::sleep(Stop::SLICE).await });
                 }
-                resumed => return Ok(resumed?),
+                resumed => return Ok(Some(resumed?)),
             }
         }
     }
@@ -572,7 +580,8 @@ impl Inbound<'_> {
         Ok(true)
     }
 
-    /// Ends the queue as the other one has ended, and waits until its consumers know.
+    /// Ends the queue as the other one has ended, and waits until its consumers know. `None` if it is time to stop before:
+    /// then the queue keeps its name, for groups that have yet to read it.
     fn finish(&self, feed: &mut Feed<'_>, end: End) -> Result<Option<End>, InError> {
         let reason = match &end.outcome {
             Outcome::Aborted { reason } => Some(reason.as_str()),
@@ -581,18 +590,41 @@ impl Inbound<'_> {
         match &mut feed.sink {
             None if feed.next.is_some() => {
                 // The bridge before this one had closed the queue, and was killed before it had removed the name.
+                while self.is_held() {
+                    if self.stop.is_stopped() {
+                        return Ok(None);
+                    }
+                    self.runtime.block_on(async { tokio::time::sleep(Stop::SLICE).await });
+                }
                 self.remove_dead()?;
             }
             None => {}
             Some(sink) => {
                 sink.end(reason);
-                while !sink.drain(Stop::SLICE) && !self.stop.is_stopped() {
+                while !sink.drain(Stop::SLICE) {
+                    if self.stop.is_stopped() {
+                        return Ok(None);
+                    }
                     self.turn();
                 }
             }
         }
         feed.sink = None;
         Ok(Some(end))
+    }
+
+    /// Whether a group holds something of the queue that a dead producer has closed. Others keep it without its name.
+    fn is_held(&self) -> bool {
+        let Ok(observer) = Observer::open(&self.options.queue, Duration::ZERO) else {
+            return false;
+        };
+        let Snapshot { groups, consumers, .. } = observer.snapshot();
+        groups.iter().filter(|group| group.holds).any(|group| {
+            // A member that has died may hold what its group has claimed.
+            let is_of = |of: &ConsumerKind| matches!(of, ConsumerKind::Member { group: name } if *name == group.name);
+            let in_hand = consumers.iter().any(|one| is_of(&one.kind) && one.lag > 0);
+            group.lag > 0 || group.holds_end || in_hand
+        })
     }
 
     /// Lets the client answer the server.

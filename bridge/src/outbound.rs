@@ -250,8 +250,9 @@ impl Outbound<'_> {
     }
 
     fn carry_from<S: Source>(&self, mut source: S) -> Result<Outcome, OutError> {
-        if self.options.group.is_none() {
-            self.check_alone(&source)?;
+        if self.options.group.is_none() && !self.check_alone(&source)? {
+            source.abandon();
+            return Ok(Outcome::Stopped);
         }
         let shipper = Shipper::new(&self.track, self.options, &source, self.progress);
         let mut shipper = self.runtime.block_on(shipper)?;
@@ -336,12 +337,16 @@ impl Outbound<'_> {
         Ok(Outcome::of(end))
     }
 
-    /// Another bridge that carries the same queue to the same stream would take messages away from this one.
-    fn check_alone(&self, source: &impl Source) -> Result<(), OutError> {
+    /// Another bridge that carries the same queue to the same stream would take messages away from this one. Says whether
+    /// there is none, or `false` if it is time to stop.
+    fn check_alone(&self, source: &impl Source) -> Result<bool, OutError> {
         let began = Instant::now();
         loop {
-            let Some(process) = source.other_member() else { return Ok(()) };
-            if began.elapsed() > LEAVING || self.stop.is_stopped() {
+            let Some(process) = source.other_member() else { return Ok(true) };
+            if self.stop.is_stopped() {
+                return Ok(false);
+            }
+            if began.elapsed() > LEAVING {
                 let (queue, stream) = (self.options.queue.clone(), self.track.name.clone());
                 return Err(OutError::Busy { queue, stream, process });
             }

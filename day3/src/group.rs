@@ -213,9 +213,9 @@ impl<C: Link> MemberCursor<C> {
     }
 
     /// Says that this group knows how the queue has ended, and that the producer need not wait for it
-    /// ([`JoinOptions::hold_end`](crate::JoinOptions::hold_end)).
+    /// ([`JoinOptions::hold_end`](crate::JoinOptions::hold_end)). Before the queue has ended, this does nothing.
     pub fn acknowledge_end(&self) {
-        if self.registration.is_current(&self.control) {
+        if self.control.is_closed() && self.registration.is_current(&self.control) {
             self.control.group(self.group).flags.fetch_and(!HOLDS_END, Ordering::Relaxed);
         }
     }

@@ -316,7 +316,8 @@ impl JoinOptions {
         self
     }
 
-    /// Whether the group is to hold the producer back also while it has no member.
+    /// Whether the group is to hold the producer back also while it has no member. One that
+    /// [holds the end](Self::hold_end) does.
     pub fn holds_when_empty(&self) -> bool {
         self.holds || self.holds_end
     }

@@ -218,7 +218,7 @@ impl<W: Wait> Member<W> {
     }
 
     /// Says that this group knows how the queue has ended, and that the producer need not wait for it
-    /// ([`JoinOptions::hold_end`](day3::JoinOptions::hold_end)).
+    /// ([`JoinOptions::hold_end`](day3::JoinOptions::hold_end)). Before the queue has ended, this does nothing.
     pub fn acknowledge_end(&self) {
         self.cursor.acknowledge_end();
     }

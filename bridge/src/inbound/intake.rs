@@ -245,6 +245,14 @@ impl<'a> Intake<'a> {
             let least = format!("of at least {} s", ACK_WAIT.as_secs());
             return differs("ack wait", &least, format!("{:?}", found.ack_wait));
         }
+        if found.max_waiting == 1 {
+            // The server would refuse the second of the two requests that a bridge makes, and that ends the first one.
+            return differs("max waiting", "of at least 2", "1".to_owned());
+        }
+        if found.headers_only {
+            // Messages would come without what they say, as if they were empty.
+            return differs("delivery", "of whole messages", "headers only".to_owned());
+        }
         let is_all = self.track.is_alone && found.filter_subject.is_empty();
         if !is_all && found.filter_subject != self.track.subject {
             return differs("filter", &self.track.subject, found.filter_subject.clone());
@@ -256,6 +264,12 @@ impl<'a> Intake<'a> {
         match error.kind() {
             ConsumerErrorKind::JetStream(error) => self.track.fault(&error),
             ConsumerErrorKind::TimedOut | ConsumerErrorKind::Request => Fault::Away,
+            ConsumerErrorKind::InvalidConsumerType => {
+                let (name, group) =
+                    (self.track.name.clone(), self.group.clone().unwrap_or_default());
+                let (expected, found) = ("pull".to_owned(), "push".to_owned());
+                StreamError::OtherConsumer { name, group, what: "kind", expected, found }.into()
+            }
             _ => {
                 let name = self.track.name.clone();
                 StreamError::Refused { name, why: error.to_string() }.into()

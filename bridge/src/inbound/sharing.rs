@@ -117,9 +117,10 @@ impl Inbound<'_> {
         let identity = hash(&text);
         let (policy, mut sink) = match self.begin()? {
             Begin::New(policy) => (policy, None),
-            Begin::Left(left) if left.identity == identity => {
-                (self.options.from.policy(), Some(self.resume(&left)?))
-            }
+            Begin::Left(left) if left.identity == identity => match self.resume(&left)? {
+                Some(sink) => (self.options.from.policy(), Some(sink)),
+                None => return Ok(Outcome::Stopped),
+            },
             Begin::Left(_) => {
                 let (queue, stream) = (self.options.queue.clone(), self.track.name.clone());
                 return Err(InError::OtherQueue { queue, stream });

@@ -158,7 +158,7 @@ impl<T: Element, W: Wait> Member<T, W> {
     }
 
     /// Says that this group knows how the queue has ended, and that the producer need not wait for it
-    /// ([`JoinOptions::hold_end`](crate::JoinOptions::hold_end)).
+    /// ([`JoinOptions::hold_end`](crate::JoinOptions::hold_end)). Before the queue has ended, this does nothing.
     pub fn acknowledge_end(&self) {
         self.cursor.acknowledge_end();
     }

@@ -110,7 +110,7 @@ impl<W: Wait> RawMember<W> {
     }
 
     /// Says that this group knows how the queue has ended, and that the producer need not wait for it
-    /// ([`JoinOptions::hold_end`](crate::JoinOptions::hold_end)).
+    /// ([`JoinOptions::hold_end`](crate::JoinOptions::hold_end)). Before the queue has ended, this does nothing.
     pub fn acknowledge_end(&self) {
         self.0.acknowledge_end();
     }
