@@ -250,6 +250,15 @@ pub enum StreamError {
         /// What it does.
         what: &'static str,
     },
+    /// The stream gives each message to one consumer, and forgets it.
+    #[error(
+        "the stream {name} gives each message to one consumer (retention workqueue), so that no two hosts can have all of them: \
+         share the work with --group, or choose another stream"
+    )]
+    WorkQueue {
+        /// The stream's name.
+        name: String,
+    },
     /// The server does not let this user use streams as a bridge does.
     #[error(
         "the server does not let us do what a bridge has to: {why}; have its operator allow it"

@@ -26,6 +26,7 @@ use crate::error::{InError, StreamError};
 use crate::outbound::Outcome;
 use crate::progress::{Progress, State};
 use crate::retry::{Pauses, connect, persist, unless_stopped};
+use crate::runtime::{apart, runtime};
 use crate::server::ServerOptions;
 use crate::sink::Sink;
 use crate::stop::Stop;
@@ -185,7 +186,8 @@ impl InOptions {
     }
 }
 
-/// Carries a stream in until its queue ends, or until somebody asks to stop. It blocks its thread.
+/// Carries a stream in until its queue ends, or until somebody asks to stop. It blocks its thread, also within an async
+/// task: call it by [`spawn_blocking`](tokio::task::spawn_blocking) there.
 ///
 /// When it stops or fails, it leaves the queue as a killed process does: consumers that follow stay attached, and the next
 /// bridge goes on.
@@ -199,8 +201,19 @@ pub fn carry(
     progress: &Progress,
     stop: &Stop,
 ) -> Result<Outcome, InError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| InError::Runtime { why: error.to_string() })?;
+    match apart(|| carry_here(server, options, progress, stop)) {
+        Ok(outcome) => outcome,
+        Err(error) => Err(InError::Runtime { why: error.to_string() }),
+    }
+}
+
+fn carry_here(
+    server: &ServerOptions,
+    options: &InOptions,
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<Outcome, InError> {
+    let runtime = runtime().map_err(|error| InError::Runtime { why: error.to_string() })?;
     let name = format!("fanout bridge in {}", options.queue);
     let client = unless_stopped(stop, connect(server, &name, progress));
     let Some(client) = runtime.block_on(client) else { return Ok(Outcome::Stopped) };

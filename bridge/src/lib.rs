@@ -14,6 +14,7 @@ pub mod outbound;
 pub mod pack;
 pub mod progress;
 mod retry;
+mod runtime;
 pub mod server;
 mod sink;
 mod source;

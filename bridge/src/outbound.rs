@@ -19,6 +19,7 @@ use crate::envelope::hash;
 use crate::error::OutError;
 use crate::progress::{Progress, State};
 use crate::retry::{connect, persist, unless_stopped};
+use crate::runtime::{apart, runtime};
 use crate::server::ServerOptions;
 use crate::source::{
     FixedSource, Lossy, LossyFixed, LossyRecords, LossySource, RecordsSource, Source, join_options,
@@ -139,7 +140,8 @@ const LOT: usize = 4 << 20;
 /// How often the lag is looked at.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Carries a queue out until it ends, or until somebody asks to stop. It blocks its thread.
+/// Carries a queue out until it ends, or until somebody asks to stop. It blocks its thread, also within an async
+/// task: call it by [`spawn_blocking`](tokio::task::spawn_blocking) there.
 ///
 /// # Errors
 ///
@@ -150,8 +152,19 @@ pub fn carry(
     progress: &Progress,
     stop: &Stop,
 ) -> Result<Outcome, OutError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| OutError::Runtime { why: error.to_string() })?;
+    match apart(|| carry_here(server, options, progress, stop)) {
+        Ok(outcome) => outcome,
+        Err(error) => Err(OutError::Runtime { why: error.to_string() }),
+    }
+}
+
+fn carry_here(
+    server: &ServerOptions,
+    options: &OutOptions,
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<Outcome, OutError> {
+    let runtime = runtime().map_err(|error| OutError::Runtime { why: error.to_string() })?;
     let name = format!("fanout bridge out {}", options.queue);
     let client = unless_stopped(stop, connect(server, &name, progress));
     let Some(client) = runtime.block_on(client) else { return Ok(Outcome::Stopped) };

@@ -606,6 +606,10 @@ pub(crate) fn fault(name: &str, error: &jetstream::Error) -> Fault {
         ErrorCode::JETSTREAM_NOT_ENABLED | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT => {
             StreamError::NoJetStream { why: error.to_string() }.into()
         }
+        // It wants acknowledgements, which only a bridge with a group gives.
+        ErrorCode::CONSUMER_PULL_REQUIRES_ACK | ErrorCode::CONSUMER_WQ_REQUIRES_EXPLICIT_ACK => {
+            StreamError::WorkQueue { name }.into()
+        }
         // There is no leader now, or it does not answer.
         _ if error.code() == 503 || error.code() == 408 => Fault::Away,
         _ => StreamError::Refused { name, why: error.to_string() }.into(),

@@ -450,7 +450,11 @@ fn many_queues_need_no_limit_that_a_user_raises() {
     let mut writers: Vec<_> = queues.iter().map(writer).collect();
     let names: Vec<_> = queues.iter().map(|queue| queue.bare()).collect();
     let mut command = Command::new("bash");
-    command.args(["-c", "ulimit -Sn 64 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_fanout-bridge")]);
+    command.args([
+        "-c",
+        "ulimit -Sn 64 && exec \"$0\" \"$@\"",
+        env!("CARGO_BIN_EXE_fanout-bridge"),
+    ]);
     command.args(["out", &names.join(","), &server.url(), "--stream", "S"]);
     command.args(["--subject", "s.{queue}"]);
     let mut out = Process::start(command.stderr(Stdio::piped()));

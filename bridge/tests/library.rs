@@ -6,6 +6,7 @@ mod kit;
 use std::thread::{self, sleep};
 use std::time::Duration;
 
+use bridge::inbound::{self, InOptions};
 use bridge::outbound::{self, OutOptions, Outcome};
 use bridge::progress::Progress;
 use bridge::server::ServerOptions;
@@ -40,6 +41,28 @@ fn a_bridge_that_looks_whether_it_is_alone_may_be_stopped() {
         stops[0].stop();
         assert_eq!(first.join().unwrap(), Outcome::Stopped);
     });
+}
+
+/// A program that runs async tasks calls the bridges in one.
+#[test]
+fn bridges_within_an_async_task() {
+    let (server, shape, count) = (Server::start(), Shape::of_lengths(8, 300), 300);
+    let (here, there) = (Unique::new("task-a"), Unique::new("task-b"));
+    let mut producer = Producer::start(&here, shape, count);
+    let sending = thread::spawn(move || producer.finish());
+    let mut consumer = Consumer::start(&there, shape);
+    let (out, into) = ((*here).clone(), (*there).clone());
+    let out = OutOptions::new(out, StreamOptions::new(STREAM));
+    let into = InOptions::new(into, StreamOptions::new(STREAM));
+    let server = ServerOptions::new(server.url());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let ended = runtime.block_on(async {
+        let out = outbound::carry(&server, &out, &Progress::new(), &Stop::new());
+        (out, inbound::carry(&server, &into, &Progress::new(), &Stop::new()))
+    });
+    assert!(matches!(ended, (Ok(Outcome::Closed), Ok(Outcome::Closed))), "{ended:?}");
+    sending.join().unwrap();
+    consumer.finish().is_all(shape, count);
 }
 
 /// A copy has ended, and a group that holds its place has yet to read the rest. The bridge ends before that, in this way,

@@ -2,10 +2,7 @@
 
 mod kit;
 
-use std::time::Duration;
-
 use async_nats::HeaderMap;
-use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::stream::{Config, StorageType};
 use kit::{Bridge, Consumer, Ended, Jet, Producer, Server, Setup, Shape};
 use testing::{Unique, eventually};
@@ -190,41 +187,6 @@ fn a_queue_that_is_no_copy() {
     let mut consumer = Consumer::start(&there, shape);
     other.finish();
     consumer.finish().is_all(shape, COUNT);
-}
-
-/// A group whose consumer somebody else has made, for something else.
-#[test]
-fn a_consumer_with_another_configuration() {
-    let (server, shape) = (Server::start(), Shape::of_lengths(0, 100));
-    let (url, there) = (server.url(), Unique::new("consumer-b"));
-    let (here, mut producer) = queue("consumer", shape);
-    let mut out = Bridge::out(&here, &url, STREAM, &[]);
-    producer.finish();
-    out.wait().with(0);
-    let fitting = || pull::Config {
-        durable_name: Some("workers".to_owned()),
-        ack_policy: AckPolicy::Explicit,
-        ack_wait: Duration::from_secs(30),
-        ..pull::Config::default()
-    };
-    let jet = Jet::new(&url);
-    let wait = Duration::from_secs(29);
-    for (what, found, config) in [
-        ("ack wait", "29s", pull::Config { ack_wait: wait, ..fitting() }),
-        ("max deliver", "5", pull::Config { max_deliver: 5, ..fitting() }),
-        ("ack policy", "All", pull::Config { ack_policy: AckPolicy::All, ..fitting() }),
-    ] {
-        jet.create_consumer(STREAM, config);
-        refused_in(&there, &url, &["--group", "workers"])
-            .badly(&[STREAM, "consumer workers", what, found]);
-        assert_eq!(jet.delete_consumers(STREAM), 1);
-        assert!(!there.exists(), "a queue was made");
-    }
-    jet.create_consumer(STREAM, fitting());
-    let mut into = Bridge::into(&there, &url, STREAM, &["--group", "workers"]);
-    let consumer = Consumer::of(&there, shape).sharing().start();
-    eventually("all is done", || consumer.taken().len() as u64 == COUNT);
-    into.terminate().with(143);
 }
 
 /// Messages were removed from the stream before this host had them.

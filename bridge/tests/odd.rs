@@ -1,19 +1,21 @@
-//! Consumers that somebody has made, with settings that no bridge can work with.
+//! Consumers and streams that somebody has made, with settings that not every bridge can work with.
 
 mod kit;
 
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, pull, push};
-use kit::{Bridge, Jet, Producer, Server, Shape};
-use testing::Unique;
+use async_nats::jetstream::stream;
+use kit::{Bridge, Consumer, DEADLINE, Jet, Producer, Server, Shape};
+use testing::{Unique, within};
 
 const STREAM: &str = "ODD";
+const COUNT: u64 = 300;
 
 /// A server whose stream has messages.
 fn filled() -> Server {
     let (server, here) = (Server::start(), Unique::new("odd-a"));
-    let mut producer = Producer::start(&here, Shape::of_length(100), 300);
+    let mut producer = Producer::start(&here, Shape::of_length(100), COUNT);
     let mut out = Bridge::out(&here, &server.url(), STREAM, &["--quiet"]);
     producer.finish();
     out.wait().with(0);
@@ -28,6 +30,7 @@ fn refuses(server: &Server, words: &[&str]) {
     let mut into = Bridge::into(&there, &server.url(), STREAM, &more);
     let line = into.wait().badly(words);
     assert!(line.contains("choose another group"), "{line}");
+    assert!(!there.exists(), "a queue was made");
 }
 
 #[test]
@@ -38,10 +41,19 @@ fn a_consumer_that_a_bridge_cannot_work_with_is_refused() {
         ack_wait: Duration::from_secs(30),
         ..pull::Config::default()
     };
-    // Its messages come as if they were empty, or not at all.
+    let short = Duration::from_secs(29);
     let odd = [
+        // Its messages come as if they were empty, or not at all.
         ("headers only", pull::Config { headers_only: true, ..shared.clone() }),
-        ("max waiting", pull::Config { max_waiting: 1, ..shared }),
+        ("max waiting", pull::Config { max_waiting: 1, ..shared.clone() }),
+        // A message is given to another host while this one works on it, or is given up.
+        (
+            "ack wait of at least 30 s, found 29s",
+            pull::Config { ack_wait: short, ..shared.clone() },
+        ),
+        ("max deliver", pull::Config { max_deliver: 5, ..shared.clone() }),
+        // One acknowledgement is for all messages before it, which other hosts may work on.
+        ("ack policy", pull::Config { ack_policy: AckPolicy::All, ..shared.clone() }),
     ];
     let server = filled();
     let jet = Jet::new(server.url());
@@ -50,6 +62,40 @@ fn a_consumer_that_a_bridge_cannot_work_with_is_refused() {
         refuses(&server, &[STREAM, "workers", word]);
         assert_eq!(jet.delete_consumers(STREAM), 1);
     }
+    // Such a consumer is only refused for what is odd.
+    jet.create_consumer(STREAM, shared);
+    let there = Unique::new("odd-b");
+    let mut into = Bridge::into(&there, &server.url(), STREAM, &["--group", "workers"]);
+    let consumer = Consumer::of(&there, Shape::of_length(100)).sharing().start();
+    within(DEADLINE, "all is done", || consumer.taken().len() as u64 == COUNT);
+    into.terminate().with(143);
+}
+
+/// A stream that forgets a message when somebody has acknowledged it is for hosts that share work.
+#[test]
+fn a_work_queue_is_for_a_group() {
+    let (server, shape) = (Server::start(), Shape::of_length(100));
+    let (here, there) = (Unique::new("work-a"), Unique::new("work-b"));
+    let url = server.url();
+    Jet::new(&url).create(stream::Config {
+        name: STREAM.to_owned(),
+        subjects: vec!["fanout.ODD".to_owned()],
+        retention: stream::RetentionPolicy::WorkQueue,
+        ..stream::Config::default()
+    });
+    let mut producer = Producer::start(&here, shape, COUNT);
+    let mut out = Bridge::out(&here, &url, STREAM, &["--quiet"]);
+    Bridge::into(&there, &url, STREAM, &["--quiet"]).wait().badly(&[
+        STREAM,
+        "workqueue",
+        "--group",
+    ]);
+    let mut into = Bridge::into(&there, &url, STREAM, &["--group", "workers"]);
+    let consumer = Consumer::of(&there, shape).sharing().start();
+    producer.finish();
+    out.wait().with(0);
+    within(DEADLINE, "all is done", || consumer.taken().len() as u64 == COUNT);
+    into.terminate().with(143);
 }
 
 #[test]
