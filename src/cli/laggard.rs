@@ -82,10 +82,16 @@ impl Laggards {
                 (*lag, *since) = (consumer.lag, now);
             }
             let stood = now.duration_since(*since);
-            if stood >= STANDSTILL && self.warned.insert(who(consumer)) {
+            if self.is_warned_of(consumer, stood) {
                 say(&self.warning(consumer, stood));
             }
         }
+    }
+
+    /// Whether it is time to warn of this consumer. Of one that has died, the obituary says what becomes of its messages.
+    fn is_warned_of(&mut self, consumer: &ConsumerInfo, stood: Duration) -> bool {
+        let is_dead = consumer.alive == Some(false);
+        stood >= STANDSTILL && !is_dead && self.warned.insert(who(consumer))
     }
 
     /// Says on a terminal which consumer is missing. Anywhere else, warns of a group whose members
@@ -233,6 +239,24 @@ mod tests {
     use fanout::records::{Member, Writer};
 
     use super::*;
+
+    #[test]
+    fn nobody_is_warned_of_a_consumer_that_has_died() {
+        let name = format!("/fanout-test-laggards-dead-{}", std::process::id());
+        let name = QueueName::new(&name).unwrap();
+        let mut writer = Writer::create(&name, 4096).unwrap();
+        let mut held = Member::join(&name, "g", Start::Oldest).unwrap();
+        writer.send(b"claimed").unwrap();
+        drop(held.recv().unwrap());
+        held.abandon();
+        let (mut dead, mut laggards) = (writer.consumers().remove(0), Laggards::of(&name));
+        assert_eq!(dead.alive, Some(false));
+        assert!(!laggards.is_warned_of(&dead, STANDSTILL));
+        dead.alive = Some(true);
+        assert!(
+            laggards.is_warned_of(&dead, STANDSTILL) && !laggards.is_warned_of(&dead, STANDSTILL)
+        );
+    }
 
     #[test]
     fn members_that_lag_are_named_with_their_group_and_counted() {
