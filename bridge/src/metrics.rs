@@ -56,7 +56,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 /// Answers `GET /metrics` until it is dropped.
 ///
 /// It is made for a few monitoring systems of one's own: it answers 16 clients at a time, reads requests of at most
-/// 8 KiB, and gives each client 5 s. Whoever can reach the address can read the figures, and no more than that.
+/// 8 KiB, and gives each client 5 s. Any client that reaches the address can read the figures, and no more than that.
 #[derive(Debug)]
 pub struct Exporter {
     address: SocketAddr,

@@ -313,7 +313,7 @@ async fn find_jetstream(
         let asked = pin!(context.request::<_, _, Figures>("INFO", &()));
         let outcome = match select(asked, pin!(refusal(progress))).await {
             Either::Left((outcome, _)) => outcome,
-            // Whoever may not ask for figures may still use streams.
+            // A user who may not ask for figures may still use streams.
             Either::Right(_) => return Ok(()),
         };
         let why = match outcome {

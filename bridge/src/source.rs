@@ -167,7 +167,7 @@ impl RecordsSource {
     }
 }
 
-/// Watches the queue of this name. Whoever joins watches it first: a producer that waits for a consumer may send all it has
+/// Watches the queue of this name. A bridge does so before it joins: a producer that waits for a consumer may send all it has
 /// as soon as there is one, and then close the queue, which has no name any more.
 fn observe(queue: &QueueName) -> Result<Observer, OutError> {
     Ok(Observer::open(queue, Duration::ZERO).map_err(JoinError::from)?)

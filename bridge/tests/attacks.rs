@@ -29,6 +29,21 @@ fn quiet_in(there: &Unique, url: &str) -> Bridge {
     Bridge::into(there, url, STREAM, &["--quiet"])
 }
 
+/// The producer ends, and everything that it has sent has come out at the other end, once and in order.
+#[track_caller]
+fn all_comes_through(
+    producer: &mut Producer,
+    consumer: &mut Consumer,
+    shape: Shape,
+    bridges: [&mut Bridge; 2],
+) {
+    let sent = producer.end();
+    consumer.finish().is_all(shape, sent);
+    for bridge in bridges {
+        bridge.wait().with(0);
+    }
+}
+
 /// A stranger's message takes the number of one of ours, which is refused, while the one behind ours finds the number that
 /// it expects. Nothing may be given back that the stream does not have.
 #[test]
@@ -52,10 +67,7 @@ fn a_stranger_writes_in_between() {
         out.restart();
         let mut into = quiet_in(&there, &url);
         let mut consumer = Consumer::start(&there, shape);
-        let sent = producer.end();
-        consumer.finish().is_all(shape, sent);
-        out.wait().with(0);
-        into.wait().with(0);
+        all_comes_through(&mut producer, &mut consumer, shape, [&mut out, &mut into]);
     }
 }
 
@@ -96,10 +108,7 @@ fn a_stream_that_takes_the_subject_no_more() {
     let more = ["--quiet", "--subject", SUBJECT];
     let mut into = Bridge::into(&there, &url, STREAM, &more);
     let mut consumer = Consumer::start(&there, shape);
-    let sent = producer.end();
-    consumer.finish().is_all(shape, sent);
-    out.wait().with(0);
-    into.wait().with(0);
+    all_comes_through(&mut producer, &mut consumer, shape, [&mut out, &mut into]);
 }
 
 /// Messages of a subject that is added take numbers that the bridge counts on.
@@ -120,10 +129,7 @@ fn a_stream_that_gets_a_second_subject() {
     }
     let next = consumer.next();
     consumer.until(next + 200);
-    let sent = producer.end();
-    consumer.finish().is_all(shape, sent);
-    out.wait().with(0);
-    into.wait().with(0);
+    all_comes_through(&mut producer, &mut consumer, shape, [&mut out, &mut into]);
 }
 
 #[test]
@@ -245,7 +251,7 @@ fn names_that_no_shared_consumer_has() {
     }
 }
 
-/// The server answers nothing to whoever asks for what is forbidden.
+/// The server gives no answer to a request that it forbids.
 #[test]
 fn a_server_that_forbids_a_part() {
     for (subject, out_fails) in [("STREAM.MSG.GET.>", true), ("CONSUMER.>", false)] {

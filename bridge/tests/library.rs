@@ -20,7 +20,7 @@ use testing::{Unique, within};
 
 const STREAM: &str = "LIBRARY";
 
-/// Whoever asks a bridge to stop is not told that it has failed.
+/// A bridge that was asked to stop does not say that it has failed.
 #[test]
 fn a_bridge_that_looks_whether_it_is_alone_may_be_stopped() {
     let (server, here) = (Server::start(), Unique::new("alone"));

@@ -210,7 +210,7 @@ fn a_stream_that_has_lost_messages() {
     into.restart();
     into.wait().badly(&[STREAM, "lost messages", "--lossy"]);
     consumer.goes_on();
-    // Whoever wants the rest anyway gets it in a queue of its own.
+    // With --lossy, the rest comes in a queue of its own.
     let lossy = ["--lossy", "--follow", "--quiet"];
     let mut into = Bridge::into(&there, &url, STREAM, &lossy);
     let received = consumer.finish();

@@ -407,23 +407,4 @@ mod tests {
         assert_eq!(producer.forget_group("bridge", Duration::from_secs(2)), Ok(true));
         assert!(drained(&mut producer));
     }
-
-    #[test]
-    fn a_group_that_holds_the_end_holds_its_place_until_then() {
-        let heap = Heap::<u64>::new(4, 0).unwrap();
-        // SAFETY: the memory was made for this type, and has no other producer.
-        let mut producer = unsafe { Producer::<u64>::from_memory(heap.clone()) };
-        let contrary = JoinOptions::new().hold_end(true).hold_when_empty(false);
-        assert!(contrary.holds_when_empty() && contrary.holds_end());
-        // SAFETY: the memory was made for this type.
-        let join =
-            unsafe { Member::<u64>::from_memory(heap.clone(), "g", Start::Oldest, &contrary) };
-        drop(join.unwrap());
-        let group = &producer.groups()[0];
-        assert!(group.holds && group.holds_end);
-        for number in 0..4 {
-            producer.send(number).unwrap();
-        }
-        assert_eq!(producer.try_send(4), Err(TrySendError::Full));
-    }
 }

@@ -407,3 +407,43 @@ fn a_lossy_consumer_of_any_type_is_registered_and_counts_what_it_misses() {
         Err(JoinError::Policy { .. })
     ));
 }
+
+#[test]
+fn a_lossy_consumer_counts_messages_of_every_size_in_rings_of_every_size() {
+    for size in [1usize, 3, 8, 100, 4095, 4096] {
+        for capacity in [1u64, 2, 8, 64] {
+            let name = Unique::new("tap-size");
+            let of = MessageType { name: "any".to_owned(), size, align: 1 };
+            let queue = QueueOptions::new(capacity);
+            let mut producer: RawProducer =
+                RawProducer::create_with(name.as_str(), &of, &queue).unwrap();
+            let mut tap = RawTap::join(name.as_str(), Start::Oldest, &JoinOptions::new()).unwrap();
+            let (mut sent, mut message) = (0u64, Vec::new());
+            for round in 0..200u64 {
+                for _ in 0..(round * 7) % 13 {
+                    producer.try_send_batch(&vec![sent as u8; size]).unwrap();
+                    sent += 1;
+                }
+                for _ in 0..(round * 5) % 11 {
+                    match tap.try_recv(&mut message) {
+                        Ok(()) => {
+                            let at = tap.next_sequence().get() - 1;
+                            assert_eq!(message, vec![at as u8; size]);
+                            assert_eq!(tap.received() + tap.lost(), at + 1);
+                        }
+                        end => {
+                            assert_eq!(end, Err(TryRecvError::Empty));
+                            assert_eq!(tap.received() + tap.lost(), sent);
+                        }
+                    }
+                }
+            }
+            producer.close();
+            while tap.try_recv(&mut message).is_ok() {}
+            let end = tap.try_recv(&mut message);
+            assert_eq!(end, Err(TryRecvError::End(RecvError::Closed)));
+            assert_eq!(tap.received() + tap.lost(), sent);
+            assert!(capacity < 8 || tap.received() > 0);
+        }
+    }
+}

@@ -40,7 +40,7 @@ pub(crate) fn bind(command: &Command) -> Command {
     bound
 }
 
-/// A file that a process writes to at its end, whoever else has written to it.
+/// A file to whose end a process writes, also where other processes write to it.
 pub(crate) fn appended(path: &Path) -> File {
     File::options().create(true).append(true).open(path).unwrap()
 }

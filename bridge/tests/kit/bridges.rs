@@ -29,7 +29,7 @@ impl Bridge {
     pub(crate) fn start(arguments: &[&str], more: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fanout-bridge"));
         command.args(arguments).args(more);
-        // What the shell of whoever tests has in its environment must not change the bridge.
+        // Variables of the tester's shell must not change the bridge.
         for (variable, _) in
             std::env::vars().filter(|(variable, _)| variable.starts_with("FANOUT_"))
         {

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use testing::mix;
 
-/// What messages are like. Whoever knows it knows every message.
+/// What messages are like. With a message's number, it says every byte of the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
     /// The shortest message.

@@ -228,7 +228,7 @@ impl Watched {
         let (server, name) = (&plan.server, &self.subject.queue);
         let event = match (self.link, link) {
             (Link::Never, Link::Up) => Some(format!("connected to {server}")),
-            // Whoever has ended hangs up.
+            // A bridge that has ended hangs up: that is no loss.
             (Link::Up | Link::Never, Link::Lost) if progress.state() != State::Ended => {
                 Some(format!("lost the server {server}: trying to connect again"))
             }
